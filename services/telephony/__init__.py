@@ -1,0 +1,1 @@
+"""Own calls, pops, recordings and the SMS modems."""

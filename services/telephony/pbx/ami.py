@@ -1,0 +1,319 @@
+"""Keep one link to an Asterisk's manager interface (AMI): log in, watch, reconnect, deliver events in order.
+
+panoramisk parses the bytes and matches answers to actions. Its manager is not used, because it repeats an
+unanswered Originate after a reconnect, retries a refused login for ever without a word and never notices a
+half-open peer; the supervisor here opens a fresh protocol for each connection instead, so nothing that was
+sent is ever sent again.
+
+Guarantees: events are delivered in the order of their arrival, or a `Gap` stands where some are missing
+(after every login, and after the consumer fell behind). Lost when the process dies: what was queued; the
+`Gap` after the next login makes up for it. An action either has its answer, or fails as not sent
+(`AmiDownError`), refused (`AmiRefusedError`) or of unknown outcome (`AmiOutcomeUnknownError`).
+"""
+
+import asyncio
+import codecs
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from panoramisk.actions import Action
+from panoramisk.ami_protocol import AMIProtocol
+from panoramisk.message import Message
+
+from services.telephony.pbx.callgraph import Event
+
+_log = logging.getLogger(__name__)
+
+# Time-outs in seconds: TCP connect, any action's answer, a Ping's answer (a live Asterisk answers in
+# milliseconds).
+CONNECT_TIMEOUT_S: Final = 5.0
+ACTION_TIMEOUT_S: Final = 10.0
+PING_TIMEOUT_S: Final = 3.0
+
+# How long the watchdog waits between two Pings, in seconds.
+PING_INTERVAL_S: Final = 5.0
+
+# Back-off in seconds: it doubles from the first to the cap; a refused login waits for a person, so its cap
+# is higher.
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_CAP_S: Final = 5.0
+BACKOFF_REFUSED_S: Final = 30.0
+
+# Events that may wait for the consumer: ten seconds of a hundred calls a second.
+QUEUE_EVENTS: Final = 10_000
+
+
+class LinkState(StrEnum):
+    """Name where the link stands."""
+
+    DOWN = "down"
+    CONNECTING = "connecting"
+    READY = "ready"
+    # The PBX refuses the user or the secret: a person has to look.
+    REFUSED = "refused"
+
+
+class AmiError(Exception):
+    """An action has no good answer."""
+
+
+class AmiDownError(AmiError):
+    """The link is down and the action was not sent: it may be repeated."""
+
+
+class AmiRefusedError(AmiError):
+    """Asterisk answered Error; the text is its message."""
+
+
+class AmiOutcomeUnknownError(AmiError):
+    """The action was sent, its answer never came: it may have been done, so never repeat it blindly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Hold one AMI event; `time_s` is when its bytes arrived, in seconds since the epoch."""
+
+    event: Event
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Stand where events may be missing: list what lives (CoreShowChannels, QueueStatus) before going on.
+
+    `reason` is `connected` or `overflow`.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class AmiSettings:
+    """Hold where the PBX is and how long to wait for it; times in seconds."""
+
+    host: str
+    port: int
+    user: str
+    secret: str = field(repr=False)
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    ping_interval_s: float = PING_INTERVAL_S
+    ping_timeout_s: float = PING_TIMEOUT_S
+    backoff_first_s: float = BACKOFF_FIRST_S
+    backoff_cap_s: float = BACKOFF_CAP_S
+    backoff_refused_s: float = BACKOFF_REFUSED_S
+    queue_events: int = QUEUE_EVENTS
+
+
+class AmiLink:
+    """Supervise the connection to one PBX.
+
+    `run` keeps it up until it is cancelled; one consumer takes `batches`. `on_state(state, detail)` is
+    called on each change of state, from the event loop; it must not block or raise. `overflows` counts the
+    events dropped because the consumer was too slow.
+    """
+
+    def __init__(
+        self, settings: AmiSettings, on_state: Callable[[LinkState, str], None] = lambda state, detail: None
+    ) -> None:
+        self._settings = settings
+        self._on_state = on_state
+        self._queue: asyncio.Queue[Received | Gap] = asyncio.Queue(settings.queue_events)
+        self._missing = ""
+        self._connection: Connection | None = None
+        self._told: LinkState | None = None
+        self.state = LinkState.DOWN
+        self.overflows = 0
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled: connect, log in, watch, and again with jittered back-off."""
+        attempt = 0
+        while True:
+            cap_s = self._settings.backoff_cap_s
+            try:
+                async with asyncio.timeout(self._settings.connect_timeout_s):
+                    connection = await self._open()
+                try:
+                    await self._log_in(connection)
+                    attempt = 0
+                    detail = await self._watch(connection)
+                finally:
+                    self._connection = None
+                    connection.abort()
+                self._enter(LinkState.DOWN, detail)
+            except AmiRefusedError as error:
+                cap_s = self._settings.backoff_refused_s
+                self._enter(LinkState.REFUSED, str(error))
+            except (OSError, TimeoutError, AmiError) as error:
+                self._enter(LinkState.DOWN, str(error) or type(error).__name__)
+            delay_s = min(cap_s, self._settings.backoff_first_s * 2**attempt)
+            # Past the cap the exponent says nothing more; unbounded it would one day overflow a float.
+            attempt = min(attempt + 1, 16)
+            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
+
+    async def batches(self) -> AsyncIterator[list[Received | Gap]]:
+        """Yield what has arrived since the last batch, in order, at least one. For one consumer only."""
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            # Nothing may have followed the dropped events; then this is where they are missing.
+            if self._missing:
+                batch.append(Gap(self._missing))
+                self._missing = ""
+            yield batch
+
+    async def action(
+        self, name: str, fields: dict[str, str] | None = None, timeout_s: float = ACTION_TIMEOUT_S
+    ) -> dict[str, str]:
+        """Send an action and return its answer's headers.
+
+        An Originate's answer says that it was accepted; what became of it is in the OriginateResponse
+        event. Raises ValueError for a control character in a name or value (it would be a second action),
+        AmiDownError, AmiRefusedError, AmiOutcomeUnknownError.
+        """
+        answer = await self._ready().send(name, fields or {}, timeout_s, as_list=False)
+        return {key: value for key, value in answer.items() if isinstance(value, str)}
+
+    async def listing(
+        self, name: str, fields: dict[str, str] | None = None, timeout_s: float = ACTION_TIMEOUT_S
+    ) -> list[Event]:
+        """Send an action that answers with a list (CoreShowChannels, QueueStatus) and return its events.
+
+        The closing event is left out. Raises as `action` does.
+        """
+        messages = await self._ready().send(name, fields or {}, timeout_s, as_list=None)
+        if not isinstance(messages, list):
+            return []
+        return [dict(message.items()) for message in messages[1:-1]]
+
+    def _ready(self) -> "Connection":
+        if self._connection is None or self.state is not LinkState.READY:
+            raise AmiDownError(f"the link is {self.state}")
+        return self._connection
+
+    async def _open(self) -> "Connection":
+        # A refused login stays visible while it is tried again.
+        if self.state is not LinkState.REFUSED:
+            self._enter(LinkState.CONNECTING, "")
+        connection = Connection(self._receive)
+        await asyncio.get_running_loop().create_connection(
+            connection.protocol, self._settings.host, self._settings.port
+        )
+        return connection
+
+    async def _log_in(self, connection: "Connection") -> None:
+        login = {"Username": self._settings.user, "Secret": self._settings.secret, "Events": "on"}
+        await connection.send("Login", login, self._settings.connect_timeout_s, as_list=False)
+        self._connection = connection
+        self._enter(LinkState.READY, "")
+        self._put(Gap("connected"))
+
+    async def _watch(self, connection: "Connection") -> str:
+        """Ping until the connection is lost or a Ping has no answer in time; returns which."""
+        while True:
+            await asyncio.wait([connection.lost], timeout=self._settings.ping_interval_s)
+            if connection.lost.done():
+                return connection.lost.result()
+            try:
+                await connection.send("Ping", {}, self._settings.ping_timeout_s, as_list=False)
+            except AmiOutcomeUnknownError as error:
+                return str(error)
+
+    def _enter(self, state: LinkState, detail: str) -> None:
+        self.state = state
+        # A link that stays down fails again and again; only the first failure is news.
+        if state not in (LinkState.CONNECTING, self._told):
+            self._told = state
+            level = logging.INFO if state is LinkState.READY else logging.WARNING
+            _log.log(level, "ami link", extra={"state": state.value, "detail": detail})
+        self._on_state(state, detail)
+
+    def _receive(self, message: Message) -> None:
+        self._put(Received(dict(message.items()), time.time()))
+
+    def _put(self, item: Received | Gap) -> None:
+        if self._missing:
+            self._try_put(Gap(self._missing))
+        self._try_put(item)
+
+    def _try_put(self, item: Received | Gap) -> None:
+        try:
+            self._queue.put_nowait(item)
+        except asyncio.QueueFull:
+            self._missing = "overflow"
+            self.overflows += isinstance(item, Received)
+        else:
+            if isinstance(item, Gap):
+                self._missing = ""
+
+
+class Connection:
+    """Hold one TCP connection; panoramisk's protocol calls it its factory."""
+
+    def __init__(self, receive: Callable[[Message], None]) -> None:
+        self.dispatch = receive
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # panoramisk would queue every unanswered action but these to be sent again; that queue dies with
+        # this object.
+        self.forgetable_actions: Final = ("login", "ping", "originate")
+        self.awaiting_actions: Final[deque[Action]] = deque()
+        self._protocol = _Protocol(self)
+
+    def protocol(self) -> "_Protocol":
+        return self._protocol
+
+    async def send(self, name: str, fields: dict[str, str], timeout_s: float, as_list: bool | None) -> Any:
+        """Send and await the answer: a Message, or for a list all its Messages."""
+        for key, value in (("Action", name), *fields.items()):
+            if any(ord(char) < 32 or ord(char) == 127 for char in key + value):
+                raise ValueError(f"control character in the AMI header {key!r}")
+        if self.lost.done():
+            raise AmiDownError(self.lost.result())
+        action = Action({"Action": name, **fields})
+        future = self._protocol.send(action, as_list=as_list)
+        await asyncio.wait([future, self.lost], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            self._protocol.responses.pop(action.id, None)
+            why = self.lost.result() if self.lost.done() else f"no answer within {timeout_s} s"
+            raise AmiOutcomeUnknownError(f"{name}: {why}")
+        answer = future.result()
+        first = answer[0] if isinstance(answer, list) else answer
+        if not first.success:
+            raise AmiRefusedError(f"{name}: {first.message}")
+        return answer
+
+    def connection_lost(self, reason: object) -> None:
+        if not self.lost.done():
+            # panoramisk passes the PBX's Shutdown event, an exception, or None.
+            told = "the PBX shuts down" if isinstance(reason, Message) else str(reason or "closed by the PBX")
+            self.lost.set_result(told)
+
+    def abort(self) -> None:
+        """Close at once, whatever is still unsent: a half-open peer would never take it."""
+        self._protocol.abort()
+        self.connection_lost("closed")
+
+
+class _Protocol(AMIProtocol):  # type: ignore[misc]  # panoramisk has no type annotations
+    """Decode UTF-8 across TCP segments; panoramisk decodes each segment alone and drops the cut character."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._owner = connection
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.factory = self._owner
+        self.encoding = "utf-8"
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(self._decoder.decode(data).encode())
+
+    def abort(self) -> None:
+        self.transport.abort()

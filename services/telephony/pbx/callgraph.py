@@ -1,0 +1,533 @@
+"""Turn Asterisk's events into calls and legs: pure functions over frozen values.
+
+One call is everything that shares a linked id; a leg is one device (or outside line) that was rung for it.
+Local channels are plumbing: they keep a call alive, but they are no legs. Only `Newchannel` and `resync`
+start a call, so an event that straggles in behind the last Hangup (a Cdr, a second DialEnd) makes no ghost.
+
+Guarantees, for any order of events in which a channel's Newchannel comes first: a call starts once and ends
+once, a leg that rang ends once, and a call ends when its last channel is gone. What AMI did not tell (a
+link that was down) is closed by `resync`, with the time at which it was noticed.
+
+Events and their fields: Asterisk 22, AMI events Newchannel, Newstate, DialBegin, DialState, DialEnd,
+BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, CoreShowChannel.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+# An AMI event: header to value; a header that is repeated (ChanVariable) has a list.
+Event = Mapping[str, str | list[str]]
+
+# ChannelState of a channel whose far end rings (Asterisk's AST_STATE_RINGING).
+RINGING_STATE: Final = "5"
+
+# The channel variable in which Asterisk leaves the absolute path of a MixMonitor recording.
+RECORDING_VARIABLE: Final = "MIXMONITOR_FILENAME"
+
+
+class Direction(StrEnum):
+    """Say where a call came from and went; told by its trunk, never by the length of a number."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+    INTERNAL = "internal"
+
+
+class LegState(StrEnum):
+    """Say how far a leg has come."""
+
+    DIALING = "dialing"
+    RINGING = "ringing"
+    ANSWERED = "answered"
+    ENDED = "ended"
+
+
+class EndReason(StrEnum):
+    """Say why a leg ended."""
+
+    HANGUP = "hangup"
+    ANSWERED_ELSEWHERE = "answered_elsewhere"
+    CANCELLED = "cancelled"
+    BUSY = "busy"
+    NO_ANSWER = "no_answer"
+    UNAVAILABLE = "unavailable"
+    # The link to the PBX was down when it ended; only that it is gone is known.
+    LOST = "lost"
+
+
+# DialEnd's DialStatus to the reason; what is not listed means that the device could not be reached.
+_BY_DIAL_STATUS: Final = {
+    "BUSY": EndReason.BUSY,
+    "NOANSWER": EndReason.NO_ANSWER,
+    "CANCEL": EndReason.CANCELLED,
+}
+
+# Hangup's Cause (Q.850, and 0 for none) to the reason, for a leg that was not answered and had no DialEnd.
+_BY_CAUSE: Final = {
+    "0": EndReason.CANCELLED,
+    "16": EndReason.CANCELLED,
+    "17": EndReason.BUSY,
+    "18": EndReason.NO_ANSWER,
+    "19": EndReason.NO_ANSWER,
+    "21": EndReason.BUSY,
+    "26": EndReason.ANSWERED_ELSEWHERE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """Hold one device that was rung for a call.
+
+    `extension` is the endpoint's name, empty for an outside line; `number` is what was dialled. `source` is
+    the unique id of the channel that dialled it, empty for the first leg of an Originate. `dial_status` is
+    Asterisk's own word.
+    """
+
+    uniqueid: str
+    channel: str
+    extension: str
+    number: str
+    source: str
+    state: LegState
+    dial_time: datetime
+    ring_time: datetime | None = None
+    answer_time: datetime | None = None
+    end_time: datetime | None = None
+    reason: EndReason | None = None
+    dial_status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Hold one call: `linked_id` names it, `legs` in the order in which they were dialled.
+
+    `caller_number` began it and `dialled_number` is what it wanted: for an inbound call the customer and
+    the DID, for an outbound one the extension and the customer. `origin_extension` is the extension that
+    began it, empty when a trunk did. `channels` maps the unique ids of its live channels to their names.
+    `answered_by` is the unique id of the leg that answered. `lost` is set when it ended unseen, so its
+    times are those of the resync.
+    """
+
+    linked_id: str
+    direction: Direction
+    caller_number: str
+    caller_name: str
+    dialled_number: str
+    origin_extension: str
+    start_time: datetime
+    queue: str = ""
+    answer_time: datetime | None = None
+    end_time: datetime | None = None
+    answered_by: str = ""
+    abandoned: bool = False
+    lost: bool = False
+    recordings: tuple[str, ...] = ()
+    legs: tuple[Leg, ...] = ()
+    channels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def missed(self) -> bool:
+        """Tell whether it came from outside and ended without any leg having answered."""
+        return self.direction is Direction.INBOUND and self.end_time is not None and self.answer_time is None
+
+    @property
+    def outside_number(self) -> str:
+        """Return the number of the party outside, empty for an internal call."""
+        if self.direction is Direction.INTERNAL:
+            return ""
+        return self.caller_number if self.direction is Direction.INBOUND else self.dialled_number
+
+    def leg(self, uniqueid: str) -> Leg | None:
+        """Return the leg of that channel, or None."""
+        return next((leg for leg in self.legs if leg.uniqueid == uniqueid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Hold the live calls of one PBX.
+
+    `trunks` are the endpoint names that lead outside (the `trunk` of `PJSIP/trunk-00000002`); every other
+    endpoint is an extension. `by_channel` finds a call's linked id by a live channel's unique id.
+    """
+
+    trunks: frozenset[str]
+    calls: Mapping[str, Call] = field(default_factory=dict)
+    by_channel: Mapping[str, str] = field(default_factory=dict)
+
+    def call_of(self, uniqueid: str) -> Call | None:
+        """Return the live call that this channel belongs to, or None."""
+        linked_id = self.by_channel.get(uniqueid)
+        return self.calls.get(linked_id) if linked_id is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """A call has its first channel."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class LegRinging:
+    """A device began to ring: the moment to pop."""
+
+    call: Call
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class LegAnswered:
+    """A device was picked up."""
+
+    call: Call
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class LegEnded:
+    """A leg is over; `leg.reason` says why."""
+
+    call: Call
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """The party that was called picked up, for the first time in this call."""
+
+    call: Call
+    leg: Leg
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The last channel is gone; `call.missed` tells whether nobody answered."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFinished:
+    """Asterisk is closing this recording: `path` is its absolute path on the PBX."""
+
+    call: Call
+    path: str
+
+
+Change = CallStarted | LegRinging | LegAnswered | LegEnded | CallAnswered | CallEnded | RecordingFinished
+
+
+def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+    """Apply one AMI event that arrived at `now` (with a time zone).
+
+    Returns the next graph and what happened, in order. An event that concerns no live call, or says nothing
+    new, returns the very same graph and no changes.
+    """
+    name = _text(event, "Event")
+    if name == "Newchannel":
+        return _new_channel(graph, event, now)
+    uniqueid = _text(event, "DestUniqueid") or _text(event, "Uniqueid")
+    call = graph.call_of(uniqueid) or graph.call_of(_text(event, "Uniqueid"))
+    if call is None:
+        return graph, ()
+    after, changes = _with_recording(call, event), _NOTHING
+    match name:
+        case "DialBegin":
+            after = _dialled(after, event, graph.trunks, now)
+        case "DialState" if _text(event, "DialStatus") in ("RINGING", "PROGRESS"):
+            after, changes = _ringing(_dialled(after, event, graph.trunks, now), uniqueid, now)
+        case "Newstate" if _text(event, "ChannelState") == RINGING_STATE:
+            after, changes = _ringing(_joined(after, event, graph.trunks, now), uniqueid, now)
+        case "DialEnd":
+            after, changes = _dial_ended(_dialled(after, event, graph.trunks, now), event, uniqueid, now)
+        case "BridgeEnter":
+            # Says no more than DialEnd ANSWER did, unless that was lost with the link.
+            after, changes = _answered(_joined(after, event, graph.trunks, now), uniqueid, now)
+        case "QueueCallerJoin":
+            after = replace(after, queue=_text(event, "Queue"))
+        case "QueueCallerAbandon":
+            after = replace(after, abandoned=True)
+        case "NewCallerid" if not after.caller_number and after.direction is Direction.INBOUND:
+            # An analogue line tells the number only after the first ring.
+            after = replace(after, caller_number=_number(event, "CallerIDNum"))
+        case "Hangup":
+            reason = _BY_CAUSE.get(_text(event, "Cause"), EndReason.UNAVAILABLE)
+            after, changes = _hung_up(after, uniqueid, reason, now)
+        case _:
+            pass
+    return (graph if after == call else _put(graph, after)), changes
+
+
+def resync(graph: Graph, live: Iterable[Event], now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+    """Bring the graph in line with what lives, after the link to the PBX was down or events were dropped.
+
+    `live` are the CoreShowChannel events of a CoreShowChannels action sent after the gap. Channels that are
+    no longer there end (`EndReason.LOST`), new ones start, and what rang or was bridged meanwhile rings or
+    is answered as of `now`.
+    """
+    rows = sorted(live, key=lambda row: _text(row, "Uniqueid") != _text(row, "Linkedid"))
+    alive = {_text(row, "Uniqueid") for row in rows}
+    changes: list[Change] = []
+    for uniqueid in [known for known in graph.by_channel if known not in alive]:
+        call = graph.call_of(uniqueid)
+        if call is not None:
+            after, happened = _hung_up(replace(call, lost=True), uniqueid, EndReason.LOST, now)
+            graph = _put(graph, after)
+            changes += happened
+    for row in rows:
+        seen = ["Newchannel"]
+        if _text(row, "ChannelState") == RINGING_STATE:
+            seen.append("Newstate")
+        elif _text(row, "BridgeId"):
+            seen.append("BridgeEnter")
+        for name in seen:
+            graph, happened = apply(graph, {**row, "Event": name}, now)
+            changes += happened
+    return graph, tuple(changes)
+
+
+def to_json(call: Call) -> dict[str, Any]:
+    """Return a live call as plain JSON values; times are ISO 8601."""
+    return asdict(call, dict_factory=lambda items: {name: _plain(value) for name, value in items})
+
+
+def from_json(state: Mapping[str, Any]) -> Call:
+    """Return the call that `to_json` wrote.
+
+    Raises KeyError, TypeError or ValueError when it is no such thing.
+    """
+    legs = tuple(
+        Leg(
+            **{
+                **leg,
+                "state": LegState(leg["state"]),
+                "reason": EndReason(leg["reason"]) if leg["reason"] else None,
+                **_times(leg, "dial_time", "ring_time", "answer_time", "end_time"),
+            }
+        )
+        for leg in state["legs"]
+    )
+    return Call(
+        **{
+            **state,
+            "direction": Direction(state["direction"]),
+            "recordings": tuple(state["recordings"]),
+            "legs": legs,
+            **_times(state, "start_time", "answer_time", "end_time"),
+        }
+    )
+
+
+def restore(trunks: frozenset[str], calls: Iterable[Call]) -> Graph:
+    """Return the graph of these live calls, as they were when the last process stopped."""
+    graph = Graph(trunks)
+    for call in calls:
+        graph = _put(graph, call)
+    return graph
+
+
+_NOTHING: Final[tuple[Change, ...]] = ()
+
+
+def _new_channel(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+    uniqueid, channel = _text(event, "Uniqueid"), _text(event, "Channel")
+    linked_id = _text(event, "Linkedid") or uniqueid
+    if not uniqueid or uniqueid in graph.by_channel:
+        return graph, ()
+    call = graph.calls.get(linked_id)
+    if call is not None:
+        return _put(graph, replace(call, channels={**call.channels, uniqueid: channel})), ()
+    endpoint = _endpoint(channel)
+    outside = endpoint in graph.trunks
+    call = Call(
+        linked_id=linked_id,
+        direction=Direction.INBOUND if outside else Direction.INTERNAL,
+        caller_number=_number(event, "CallerIDNum"),
+        caller_name=_number(event, "CallerIDName"),
+        dialled_number=_dialled_number(event, "Exten"),
+        origin_extension="" if outside or _is_local(channel) else endpoint,
+        start_time=now,
+        channels={uniqueid: channel},
+    )
+    call = _with_recording(call, event)
+    return _put(graph, call), (CallStarted(call),)
+
+
+def _dialled(call: Call, event: Event, trunks: frozenset[str], now: datetime) -> Call:
+    """Note what a Dial* event tells of the leg that is its destination."""
+    uniqueid, channel = _text(event, "DestUniqueid"), _text(event, "DestChannel")
+    number = _number(event, "DestCallerIDNum") or _dialled_number(event, "DestExten")
+    call = _with_leg(call, _new_leg(uniqueid, channel, number, trunks, now))
+    leg = call.leg(uniqueid)
+    if leg is None:
+        return call
+    if not leg.source and (source := _text(event, "Uniqueid")):
+        call = _with(call, replace(leg, source=source))
+    if leg.extension or call.direction is Direction.INBOUND:
+        return call
+    # It leaves by a trunk: an outbound call, and the number on the trunk is whom it wants.
+    return replace(call, direction=Direction.OUTBOUND, dialled_number=leg.number or call.dialled_number)
+
+
+def _joined(call: Call, event: Event, trunks: frozenset[str], now: datetime) -> Call:
+    """Make sure that a channel which rings or is bridged is a leg, unless it began the call."""
+    uniqueid = _text(event, "Uniqueid")
+    if uniqueid == call.linked_id and call.leg(uniqueid) is None and not _rings(event):
+        return call
+    leg = _new_leg(uniqueid, _text(event, "Channel"), _number(event, "CallerIDNum"), trunks, now)
+    return _with_leg(call, leg)
+
+
+def _new_leg(uniqueid: str, channel: str, number: str, trunks: frozenset[str], now: datetime) -> Leg:
+    endpoint = _endpoint(channel)
+    return Leg(
+        uniqueid=uniqueid,
+        channel=channel,
+        extension="" if endpoint in trunks else endpoint,
+        number=number,
+        source="",
+        state=LegState.DIALING,
+        dial_time=now,
+    )
+
+
+def _with_leg(call: Call, leg: Leg) -> Call:
+    """Add a leg, unless it is known, only a Local channel, or gone already."""
+    if _is_local(leg.channel) or call.leg(leg.uniqueid) is not None or leg.uniqueid not in call.channels:
+        return call
+    return replace(call, legs=(*call.legs, leg))
+
+
+def _ringing(call: Call, uniqueid: str, now: datetime) -> tuple[Call, tuple[Change, ...]]:
+    leg = call.leg(uniqueid)
+    if leg is None or leg.state is not LegState.DIALING:
+        return call, ()
+    leg = replace(leg, state=LegState.RINGING, ring_time=now)
+    call = _with(call, leg)
+    return call, (LegRinging(call, leg),)
+
+
+def _dial_ended(call: Call, event: Event, uniqueid: str, now: datetime) -> tuple[Call, tuple[Change, ...]]:
+    status = _text(event, "DialStatus")
+    leg = call.leg(uniqueid)
+    if leg is not None and not leg.dial_status:
+        call = _with(call, replace(leg, dial_status=status))
+    if status == "ANSWER":
+        return _answered(call, uniqueid, now)
+    if leg is not None and leg.state is LegState.ANSWERED:
+        return call, ()
+    return _leg_ended(call, uniqueid, _BY_DIAL_STATUS.get(status, EndReason.UNAVAILABLE), now)
+
+
+def _answered(call: Call, uniqueid: str, now: datetime) -> tuple[Call, tuple[Change, ...]]:
+    leg = call.leg(uniqueid)
+    if leg is None or leg.state in (LegState.ANSWERED, LegState.ENDED):
+        return call, ()
+    leg = replace(leg, state=LegState.ANSWERED, answer_time=now)
+    call = _with(call, leg)
+    # The first leg of an Originate is the agent's own: it rings before anybody is called.
+    if call.answer_time is not None or uniqueid == call.linked_id:
+        return call, (LegAnswered(call, leg),)
+    call = replace(call, answer_time=now, answered_by=uniqueid)
+    return call, (LegAnswered(call, leg), CallAnswered(call, leg))
+
+
+def _leg_ended(
+    call: Call, uniqueid: str, reason: EndReason, now: datetime
+) -> tuple[Call, tuple[Change, ...]]:
+    leg = call.leg(uniqueid)
+    if leg is None or leg.state is LegState.ENDED:
+        return call, ()
+    if reason is not EndReason.LOST:
+        if leg.state is LegState.ANSWERED:
+            reason = EndReason.HANGUP
+        elif reason is EndReason.CANCELLED and call.answered_by:
+            reason = EndReason.ANSWERED_ELSEWHERE
+    leg = replace(leg, state=LegState.ENDED, reason=reason, end_time=now)
+    call = _with(call, leg)
+    return call, (LegEnded(call, leg),)
+
+
+def _hung_up(call: Call, uniqueid: str, reason: EndReason, now: datetime) -> tuple[Call, tuple[Change, ...]]:
+    call, changes = _leg_ended(call, uniqueid, reason, now)
+    call = replace(call, channels={key: name for key, name in call.channels.items() if key != uniqueid})
+    if call.channels:
+        return call, changes
+    call = replace(call, end_time=now)
+    finished = tuple(RecordingFinished(call, path) for path in call.recordings)
+    return call, (*changes, CallEnded(call), *finished)
+
+
+def _with(call: Call, leg: Leg) -> Call:
+    return replace(call, legs=tuple(leg if old.uniqueid == leg.uniqueid else old for old in call.legs))
+
+
+def _with_recording(call: Call, event: Event) -> Call:
+    """Note the path of a recording: in VarSet, or among the channel variables of any later event."""
+    path = ""
+    if _text(event, "Event") == "VarSet" and _text(event, "Variable") == RECORDING_VARIABLE:
+        path = _text(event, "Value")
+    variables = event.get("ChanVariable", ())
+    for variable in [variables] if isinstance(variables, str) else variables:
+        name, _, value = variable.partition("=")
+        if name == RECORDING_VARIABLE and value:
+            path = value
+    if not path or path in call.recordings:
+        return call
+    return replace(call, recordings=(*call.recordings, path))
+
+
+def _put(graph: Graph, call: Call) -> Graph:
+    """Put a call into the graph in place of what it was, or take it out when it has ended."""
+    before = graph.calls.get(call.linked_id)
+    calls = {**graph.calls, call.linked_id: call}
+    if call.end_time is not None:
+        del calls[call.linked_id]
+    if before is not None and before.channels == call.channels:
+        return replace(graph, calls=calls)
+    gone = before.channels.keys() - call.channels.keys() if before is not None else frozenset[str]()
+    by_channel = {key: linked_id for key, linked_id in graph.by_channel.items() if key not in gone}
+    by_channel.update(dict.fromkeys(call.channels, call.linked_id))
+    return replace(graph, calls=calls, by_channel=by_channel)
+
+
+def _text(event: Event, header: str) -> str:
+    value = event.get(header, "")
+    return value if isinstance(value, str) else value[0]
+
+
+def _number(event: Event, header: str) -> str:
+    value = _text(event, header)
+    return "" if value == "<unknown>" else value
+
+
+def _dialled_number(event: Event, header: str) -> str:
+    """Return what was dialled; `s` is the dialplan's start, and no number."""
+    value = _text(event, header)
+    return "" if value == "s" else value
+
+
+def _rings(event: Event) -> bool:
+    return _text(event, "ChannelState") == RINGING_STATE
+
+
+def _is_local(channel: str) -> bool:
+    return channel.startswith("Local/")
+
+
+def _endpoint(channel: str) -> str:
+    """Return the endpoint's name: `1001` of `PJSIP/1001-00000003`."""
+    _, _, rest = channel.partition("/")
+    endpoint, _, _ = rest.rpartition("-")
+    return endpoint
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _times(state: Mapping[str, Any], *names: str) -> dict[str, datetime | None]:
+    return {name: datetime.fromisoformat(state[name]) if state[name] else None for name in names}

@@ -1,0 +1,73 @@
+"""From bytes to AMI events: nothing may depend on where TCP cuts the stream."""
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.telephony.pbx.ami import Connection
+from tests.unit.telephony.pbx.transcripts import raw
+
+EVENT = "Event: Newchannel\r\nCallerIDName: 张三\r\nChanVariable: A=1\r\nChanVariable: B=李四 🀄\r\n\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Take what a protocol writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
+def parse(*chunks: bytes) -> list[dict[str, object]]:
+    """Return the events that a connection makes of these TCP segments."""
+    found: list[dict[str, object]] = []
+
+    async def run() -> None:
+        connection = Connection(lambda message: found.append(dict(message.items())))
+        protocol = connection.protocol()
+        protocol.connection_made(Wire())
+        for chunk in chunks:
+            protocol.data_received(chunk)
+
+    asyncio.run(run())
+    return found
+
+
+def test_a_cut_at_any_byte_loses_no_character() -> None:
+    """UTF-8 split across TCP segments: 张三 must not become 三."""
+    stream = ("Asterisk Call Manager/11.0.0\r\n" + EVENT).encode()
+    whole = parse(stream)
+    assert whole[0]["CallerIDName"] == "张三"
+    assert whole[0]["ChanVariable"] == ["A=1", "B=李四 🀄"]
+    for cut in range(len(stream) + 1):
+        assert parse(stream[:cut], stream[cut:]) == whole
+    assert parse(*(stream[place : place + 1] for place in range(len(stream)))) == whole
+
+
+def test_bytes_that_are_no_utf8_lose_only_themselves() -> None:
+    (event,) = parse(EVENT.encode().replace("三".encode(), b"\xff"))
+    assert event["CallerIDName"] == "张\ufffd"
+
+
+@pytest.mark.parametrize("name", ["queue-call", "abandoned", "originate"])
+def test_a_transcript_cut_anywhere_tells_the_same(name: str) -> None:
+    stream = raw(name)
+    whole = parse(stream)
+    assert len(whole) > 40
+
+    @settings(max_examples=20)
+    @given(st.lists(st.integers(0, len(stream)), max_size=12).map(sorted))
+    def cut(places: list[int]) -> None:
+        edges = [0, *places, len(stream)]
+        assert parse(*(stream[a:b] for a, b in pairwise(edges))) == whole
+
+    cut()
