@@ -43,10 +43,8 @@ class Failure(Enum):
 class LinkState(Enum):
     """Name where a modem stands; each is reported as it is entered."""
 
-    # No connection: the device is missing, silent or taken by another program; detail says which.
+    # No connection: the device is missing, silent or taken by another program, or stopped; detail says which.
     DOWN = "down"
-    # The port is being opened.
-    OPENING = "opening"
     # The modem is brought to a known state: a half-typed command or an open prompt is cancelled.
     RESYNC = "resync"
     # Echo off, PDU mode, reports switched on.
@@ -57,7 +55,8 @@ class LinkState(Enum):
     NETWORK = "network"
     # Sending and receiving.
     READY = "ready"
-    # Receiving only: too many failures in a row, sending is tried again after a while.
+    # Receiving only, for a while: too many failures in a row, or the SIM has sent all that it may; detail
+    # says which.
     PAUSED = "paused"
     # The SIM is missing, locked or barred: a person has to look.
     SIM_STOPPED = "sim_stopped"
@@ -174,4 +173,7 @@ class SmsQueue(Protocol):
         """Keep a received segment."""
 
     def link_changed(self, state: LinkState, detail: str) -> None:
-        """Note where the modem stands, for people, metrics and alarms; detail: one English line or empty."""
+        """Note where the modem stands, for people, metrics and alarms; detail: one English line or empty.
+
+        What it raises is logged and otherwise ignored.
+        """
