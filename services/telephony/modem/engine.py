@@ -112,9 +112,10 @@ class Engine:
             self._read_idle(left_s)
 
     def resync(self) -> None:
-        """Bring the modem from any state to where it takes the next command; LinkLostError if it does not answer.
+        """Bring the modem from any state to where it takes the next command.
 
-        Leaves a half-typed command or an open prompt, then asks twice: the first answer may be a late one.
+        Raises LinkLostError if it does not answer. Leaves a half-typed command or an open prompt, then asks
+        twice: the first answer may be a late one.
         """
         self._framer = Framer()
         self._transport.write(_ESCAPE + b"\r")

@@ -43,9 +43,9 @@ class Link:
         # A process that ends takes the thread with it; what was under way is then settled by `recover`.
         self._thread = threading.Thread(target=self._run, name=f"modem-{settings.name}", daemon=True)
         self._state: tuple[LinkState, str] | None = None
-        # Connections in a row that did not get as far as sending, and why the last one ended, once logged.
+        # Connections in a row that did not get as far as sending, and whether that was logged.
         self._failures = 0
-        self._logged = ""
+        self._logged = False
 
     def start(self) -> None:
         """Begin."""
@@ -83,14 +83,16 @@ class Link:
             self._lost(LinkState.DOWN, repr(error), error)
         self._failures += 1
         longest_s = min(
-            self._settings.reopen_s * 2 ** min(self._failures - 1, 10), self._settings.reopen_max_s
+            self._settings.reopen_s * 2.0 ** min(self._failures - 1, 10), self._settings.reopen_max_s
         )
         return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects, guards nothing
 
     def _use(self, transport: "SerialTransport") -> None:
         engine = Engine(transport)
         try:
-            Session(engine, self._queue, self._settings, self._enter, self._stop, self._wake).run()
+            Session(
+                engine, self._queue, self._settings, enter=self._enter, stop=self._stop, wake=self._wake
+            ).run()
         except (LinkLostError, NoAnswerError, CommandError):
             if self._failures % _RESTART_AFTER == _RESTART_AFTER - 1:
                 transport.write(RESTART.line.encode() + b"\r")
@@ -104,7 +106,7 @@ class Link:
             self._failures = 0
             if self._logged:
                 log.info("modem is back", extra={"modem": self._settings.name})
-                self._logged = ""
+                self._logged = False
         try:
             self._queue.link_changed(state, detail)
         except Exception:
@@ -113,7 +115,7 @@ class Link:
     def _lost(self, state: LinkState, why: str, cause: Exception | None = None) -> None:
         if not self._logged:
             log.error("modem is lost", extra={"modem": self._settings.name, "why": why}, exc_info=cause)
-            self._logged = why
+            self._logged = True
         self._enter(state, why)
 
 

@@ -267,7 +267,7 @@ class Session:
             self._try(commands.set_service_centre(self._service_centre))
 
     def _settle(self, record: Callable[[], None]) -> None:
-        """Offer an outcome to the store until it takes it; only a stop gives up and leaves it to `recover`."""
+        """Offer an outcome to the store until it takes it; a stop gives up and leaves it to `recover`."""
         delay_s = _STORE_RETRY_S
         while True:
             try:
