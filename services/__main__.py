@@ -1,0 +1,64 @@
+"""Processes that host several services: `python -m services events|worker|migrate|queues|dead-letters`."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from services.chassis import logging
+from services.chassis.service import SERVICES, Service, migrate, patch_for_nameko, run_events, run_worker
+from services.chassis.settings import Settings, SettingsError
+
+USAGE = (
+    "usage: python -m services events|worker|migrate|revise NAME MESSAGE|queues|dead-letters [QUEUE [replay]]"
+)
+
+
+def load(names: Sequence[str] = SERVICES) -> list[Service]:
+    """Return the services by name."""
+    return [importlib.import_module(f"services.{name}.__main__").SERVICE for name in names]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the process that the command line asks for; return its exit status."""
+    if not words:
+        print(USAGE, file=sys.stderr)
+        return 2
+    if words[0] == "events":
+        patch_for_nameko()
+    if words[0] == "queues":
+        from services.chassis.amqp import MANIFEST, manifest
+
+        handlers = [handler for service in load() if service.handlers for handler in service.handlers().all]
+        MANIFEST.write_text(json.dumps(manifest(handlers), indent=2) + "\n")
+        return 0
+    try:
+        settings = Settings.read(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    logging.configure(words[0], settings.log_level)
+    match list(words):
+        case ["events"]:
+            return run_events(load(), settings, os.environ)
+        case ["worker"]:
+            return run_worker(load(), settings, os.environ)
+        case ["migrate"]:
+            return migrate(load(), settings)
+        case ["revise", name, message]:
+            from services.chassis.migrations.runner import revise
+
+            (service,) = load([name])
+            revise(name, service.metadata(), settings.database_urls["main"], message)
+            return 0
+        case ["dead-letters", *rest]:
+            from services.chassis.dead_letters import command
+
+            return command(settings.amqp_url, rest)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

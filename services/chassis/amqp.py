@@ -1,0 +1,132 @@
+"""RabbitMQ as the services use it: exchanges, queues, retry queues and dead letters.
+
+Exchange `<service>.events` (topic, durable). For each handler a queue, its retry queues `<queue>.retry.<s>`
+whose messages fall back into it after that many seconds, and `<queue>.dead` for what no retry can mend.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kombu import Connection, Exchange, Producer, Queue
+
+from services.chassis.db import Event
+from services.chassis.events import Handler
+
+# Seconds between the tries of a message that failed; after the last it is dead.
+RETRY_DELAYS_S = (1, 5, 15, 60, 300, 900)
+# Header that counts the tries so far.
+ATTEMPT_HEADER = "x-attempt"
+# Header that says why a message is where it is.
+ERROR_HEADER = "x-error"
+
+MANIFEST = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq" / "queues.json"
+
+
+def event_exchange(service: str) -> Exchange:
+    """Return the exchange of a service's events, the same as Nameko declares."""
+    return Exchange(f"{service}.events", type="topic", durable=True, auto_delete=False)
+
+
+def retry_queue(queue: str, delay_s: int) -> Queue:
+    """Return the queue whose messages fall back into `queue` after `delay_s` seconds."""
+    return Queue(
+        f"{queue}.retry.{delay_s}",
+        durable=True,
+        queue_arguments={
+            "x-message-ttl": delay_s * 1000,
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": queue,
+        },
+    )
+
+
+def dead_queue(queue: str) -> Queue:
+    """Return the queue of what could not be handled."""
+    return Queue(f"{queue}.dead", durable=True)
+
+
+def manifest(handlers: Iterable[Handler]) -> list[dict[str, str]]:
+    """Return the queues that the handlers need, sorted, as the committed manifest lists them."""
+    return sorted(
+        (
+            {
+                "exchange": f"{handler.source}.events",
+                "routing_key": handler.event_type,
+                "queue": handler.queue,
+            }
+            for handler in handlers
+        ),
+        key=lambda item: item["queue"],
+    )
+
+
+def read_manifest() -> list[dict[str, str]]:
+    """Return the committed manifest."""
+    entries: list[dict[str, str]] = json.loads(MANIFEST.read_text())
+    return entries
+
+
+def declare(amqp_url: str, services: Iterable[str], entries: Iterable[Mapping[str, str]]) -> None:
+    """Declare every service's exchange and every queue of the manifest; safe to repeat."""
+    with Connection(amqp_url, connect_timeout=5) as connection:
+        channel = connection.default_channel
+        for service in services:
+            event_exchange(service).bind(channel).declare()
+        for entry in entries:
+            source = entry["exchange"].removesuffix(".events")
+            Queue(entry["queue"], event_exchange(source), entry["routing_key"], durable=True).bind(
+                channel
+            ).declare()
+            for delay_s in RETRY_DELAYS_S:
+                retry_queue(entry["queue"], delay_s).bind(channel).declare()
+            dead_queue(entry["queue"]).bind(channel).declare()
+
+
+class Publisher:
+    """Publishes events with confirms over one connection; not thread-safe: one for each relay.
+
+    An event that the manifest lists a consumer for must reach a queue; any other may vanish.
+    """
+
+    def __init__(self, amqp_url: str, entries: Iterable[Mapping[str, str]]) -> None:
+        self._url = amqp_url
+        self._consumed = {(entry["exchange"], entry["routing_key"]) for entry in entries}
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+
+    def publish(self, event: Mapping[str, Any]) -> None:
+        """Publish an envelope and wait for the broker's confirm; raises any of kombu's errors."""
+        exchange = event_exchange(event["source"])
+        if self._producer is None:
+            self._connection = Connection(
+                self._url, connect_timeout=5, heartbeat=0, transport_options={"confirm_publish": True}
+            )
+            self._producer = Producer(self._connection.channel(), auto_declare=False)
+        self._producer.publish(
+            dict(event),
+            exchange=exchange,
+            routing_key=event["type"],
+            serializer="json",
+            delivery_mode=2,
+            message_id=event["id"],
+            mandatory=(exchange.name, event["type"]) in self._consumed,
+            # A broker that neither confirms nor closes must not hold the relay for ever.
+            timeout=10,
+        )
+
+    def close(self) -> None:
+        """Drop the connection; the next publish opens another."""
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.release()
+
+
+def is_event(body: object) -> bool:
+    """Return whether a message body is an event envelope."""
+    try:
+        Event.from_json(body)  # type: ignore[arg-type]  # whatever came: that is the question
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,334 @@
+"""A service's store: its own schema in every tenant's database, one transaction for each use case.
+
+Guarantees: what a use case tells others (events, workflow starts and signals) is written in its own
+transaction, so either both happen or neither; a repeated request or event finds its row and has no second
+effect. Order holds by aggregate when the aggregate's row is locked or written before its event is emitted.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Engine,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    create_engine,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.orm import Session
+
+from services.chassis.clock import Clock
+from services.chassis.errors import Conflict, InvalidInput
+from services.chassis.ids import new_id, parse_id
+from services.chassis.tenancy import Tenant
+
+# Shards of an outbox lane: rows of one aggregate share a shard and keep their order.
+SHARDS = 16
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def service_metadata(schema: str) -> MetaData:
+    """Return the metadata of a service's schema, with the outbox, inbox and request tables in it."""
+    metadata = MetaData(schema=schema, naming_convention=NAMING)
+    Table(
+        "outbox",
+        metadata,
+        Column("id", BigInteger, Identity(), primary_key=True),
+        Column("tenant_id", Uuid(as_uuid=False), nullable=False),
+        # amqp or temporal: a part that is down holds up its own lane only.
+        Column("lane", Text, nullable=False),
+        Column("shard", SmallInteger, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("body", JSONB, nullable=False),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()),
+        Column("attempts", Integer, nullable=False, server_default="0"),
+        Column("next_attempt_time", DateTime(timezone=True), nullable=True),
+        Index(None, "lane", "shard", "id"),
+    )
+    Table(
+        "inbox",
+        metadata,
+        # A service may handle one event in several places, each once.
+        Column("handler", Text, primary_key=True),
+        Column("event_id", Uuid(as_uuid=False), primary_key=True),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    Table(
+        "request",
+        metadata,
+        Column("tenant_id", Uuid(as_uuid=False), primary_key=True),
+        Column("caller_id", Text, primary_key=True),
+        Column("method", Text, primary_key=True),
+        Column("request_id", Uuid(as_uuid=False), primary_key=True),
+        Column("digest", LargeBinary, nullable=False),
+        Column("response", LargeBinary, nullable=True),
+        Column("create_time", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )
+    return metadata
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Return a libpq URL as SQLAlchemy wants it for psycopg 3."""
+    scheme, _, rest = url.partition("://")
+    return url if "+" in scheme else f"postgresql+psycopg://{rest}"
+
+
+def shard_of(aggregate: str) -> int:
+    """Return the outbox shard of an aggregate id, the same in every process."""
+    return hashlib.blake2b(aggregate.encode(), digest_size=1).digest()[0] % SHARDS
+
+
+@dataclass(frozen=True)
+class Event:
+    """A fact as it travels between services.
+
+    id: UUID, the same in every delivery. type: past tense, "customer_claimed". source: the service it comes
+    from. actor_id: who caused it, empty for the system. aggregate: UUID of the record it is about; version:
+    that record's number of the last change, so that a receiver can ignore an older one. data: JSON.
+    """
+
+    id: str
+    type: str
+    source: str
+    tenant: Tenant
+    actor_id: str
+    aggregate: str
+    version: int
+    time: datetime
+    data: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the envelope as it is published."""
+        return asdict(self) | {"time": self.time.isoformat()}
+
+    @staticmethod
+    def from_json(body: Mapping[str, Any]) -> "Event":
+        """Return the event of an envelope; raises KeyError, TypeError or ValueError when it is none."""
+        return Event(
+            **{**body, "tenant": Tenant(**body["tenant"]), "time": datetime.fromisoformat(body["time"])}
+        )
+
+
+@dataclass(frozen=True)
+class WorkflowStart:
+    """A workflow to start, once for each id; one that runs already is left alone.
+
+    With signal, the running or fresh workflow also gets that signal (a sweeper's wake-up).
+    """
+
+    workflow: str
+    id: str
+    queue: str
+    payload: Any
+    signal: str = ""
+
+
+@dataclass(frozen=True)
+class WorkflowSignal:
+    """A signal for a workflow; one that has ended needs it no more."""
+
+    id: str
+    signal: str
+    payload: Any = None
+
+
+class Message(Protocol):
+    """What a protobuf message can do, as far as request replay needs it."""
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...  # noqa: N802 - protobuf's own name
+
+
+@dataclass
+class Transaction:
+    """One use case at work: its session, for whom, when, and what it tells others.
+
+    tenant: whose rows. actor_id: who does it, empty for the system. now: the time of the whole use case.
+    """
+
+    session: Session
+    tenant: Tenant
+    actor_id: str
+    now: datetime
+    service: str
+    tables: Mapping[str, Table] = field(repr=False)
+
+    def emit(self, event_type: str, aggregate: str, version: int, data: Mapping[str, Any]) -> Event:
+        """Publish a fact with this transaction; lock or write the aggregate's row first."""
+        event = Event(
+            id=new_id(),
+            type=event_type,
+            source=self.service,
+            tenant=self.tenant,
+            actor_id=self.actor_id,
+            aggregate=aggregate,
+            version=version,
+            time=self.now,
+            data=data,
+        )
+        self._post("amqp", "event", aggregate, event.to_json())
+        return event
+
+    def start_workflow(self, start: WorkflowStart) -> None:
+        """Start a workflow with this transaction."""
+        self._post("temporal", "workflow_start", start.id, _plain(start))
+
+    def signal_workflow(self, signal: WorkflowSignal) -> None:
+        """Signal a workflow with this transaction."""
+        self._post("temporal", "workflow_signal", signal.id, _plain(signal))
+
+    def _post(self, lane: str, kind: str, aggregate: str, body: Mapping[str, Any]) -> None:
+        self.session.flush()
+        outbox = self.tables["outbox"]
+        self.session.execute(
+            insert(outbox).values(
+                tenant_id=self.tenant.id, lane=lane, shard=shard_of(aggregate), kind=kind, body=body
+            )
+        )
+        # Delivered at commit, and only once for all rows of the transaction.
+        self.session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": f"{self.service}_outbox"})
+
+    def first_time(self, handler: str, event_id: str) -> bool:
+        """Note that a handler took an event; false when it had taken it before."""
+        inbox = self.tables["inbox"]
+        row = self.session.execute(
+            pg_insert(inbox)
+            .values(handler=handler, event_id=event_id)
+            .on_conflict_do_nothing()
+            .returning(inbox.c.event_id)
+        )
+        return row.first() is not None
+
+    def once(
+        self, caller_id: str, method: str, request_id: str, request: bytes, work: Callable[[], Message]
+    ) -> bytes | Message:
+        """Do `work` for a request id once; return its message, or the stored bytes of the first time.
+
+        A concurrent twin waits here for the first one's commit. Raises InvalidInput REQUEST_ID_REUSED when the
+        id came before with another request.
+        """
+        requests = self.tables["request"]
+        key = {
+            "tenant_id": self.tenant.id,
+            "caller_id": caller_id,
+            "method": method,
+            "request_id": parse_id(request_id, "request_id"),
+        }
+        digest = hashlib.sha256(request).digest()
+        added = self.session.execute(
+            pg_insert(requests)
+            .values(**key, digest=digest)
+            .on_conflict_do_nothing()
+            .returning(requests.c.request_id)
+        ).first()
+        mine = [requests.c[name] == value for name, value in key.items()]
+        if added is None:
+            stored = self.session.execute(select(requests.c.digest, requests.c.response).where(*mine)).one()
+            if stored.digest != digest:
+                raise InvalidInput(
+                    "request_id",
+                    "REQUEST_ID_REUSED",
+                    "该请求编号已用于另一请求",
+                    "This request id was used for another request",
+                )
+            if stored.response is None:
+                raise Conflict("REQUEST_UNFINISHED", "请求正在处理中", "The request is still being handled")
+            response: bytes = stored.response
+            return response
+        answer = work()
+        self.session.flush()
+        self.session.execute(
+            update(requests).where(*mine).values(response=answer.SerializeToString(deterministic=True))
+        )
+        return answer
+
+
+def _plain(start: WorkflowStart | WorkflowSignal) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(start), default=str))
+    return plain
+
+
+class Store:
+    """A service's schema in every tenant's database.
+
+    metadata: from `service_metadata`, its schema is the service's name. urls: libpq URLs by database name.
+    """
+
+    def __init__(
+        self, urls: Mapping[str, str], metadata: MetaData, clock: Clock, *, pool_size: int = 8
+    ) -> None:
+        if not metadata.schema:
+            raise ValueError("a service's metadata names its schema")
+        self.service = metadata.schema
+        self.urls = dict(urls)
+        self.clock = clock
+        self.tables = {
+            name: metadata.tables[f"{self.service}.{name}"] for name in ("outbox", "inbox", "request")
+        }
+        self._engines: dict[str, Engine] = {
+            name: create_engine(
+                sqlalchemy_url(url),
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                connect_args={"application_name": self.service, "options": "-c timezone=UTC"},
+            )
+            for name, url in urls.items()
+        }
+
+    def engine(self, database: str) -> Engine:
+        """Return the engine of a database; raises KeyError for an unknown one."""
+        return self._engines[database]
+
+    @contextmanager
+    def transaction(
+        self, tenant: Tenant, actor_id: str = "", now: datetime | None = None
+    ) -> Iterator[Transaction]:
+        """Open a transaction in the tenant's database; commit at the end, roll back on any exception."""
+        with Session(self._engines[tenant.database], expire_on_commit=False) as session, session.begin():
+            yield Transaction(
+                session=session,
+                tenant=tenant,
+                actor_id=actor_id,
+                now=now or self.clock(),
+                service=self.service,
+                tables=self.tables,
+            )
+
+    @contextmanager
+    def across(self, database: str) -> Iterator[Session]:
+        """Open a transaction over all tenants of a database: for sweeps and directories only."""
+        with Session(self._engines[database], expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        for engine in self._engines.values():
+            engine.dispose()

@@ -1,0 +1,147 @@
+"""Nameko's reliable handler: an event is handled once, retried with growing delays, or kept as a dead letter.
+
+Each event is handled in one transaction together with its inbox row, and acknowledged only after the commit. An
+error moves it, with a confirm, to a retry queue, and after the last try to `<queue>.dead`; only then it is
+acknowledged. A crash anywhere leaves it in a queue. Imported only in a process that `patch_for_nameko` prepared.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from kombu import Connection
+from nameko.events import EventHandler
+from nameko.runners import ServiceRunner
+
+from services.chassis.amqp import (
+    ATTEMPT_HEADER,
+    ERROR_HEADER,
+    RETRY_DELAYS_S,
+    dead_queue,
+    is_event,
+    retry_queue,
+)
+from services.chassis.db import Event, Store
+from services.chassis.errors import AlreadyExists, AppError, NotFound
+from services.chassis.events import Handler, Handlers
+from services.chassis.logging import get_logger
+from services.chassis.metrics import EVENTS_HANDLED
+
+log = get_logger(__name__)
+
+
+class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no types
+    """Nameko's event handler with retries and dead letters instead of loss."""
+
+    def handle_result(
+        self, message: Any, worker_ctx: Any, result: Any = None, exc_info: Any = None
+    ) -> tuple[Any, Any]:
+        """Acknowledge what was handled; move what was not, before it is acknowledged."""
+        if exc_info is None:
+            self.queue_consumer.ack_message(message)
+            return result, exc_info
+        error = exc_info[1]
+        if isinstance(error, AlreadyExists):
+            self._count("already_there")
+            self.queue_consumer.ack_message(message)
+            return None, None
+        attempt = int(message.headers.get(ATTEMPT_HEADER, 0))
+        # A record may arrive by another queue a moment later, so NotFound is tried again as well.
+        final = isinstance(error, AppError) and not error.retryable and not isinstance(error, NotFound)
+        final = final or not is_event(message.payload) or attempt >= len(RETRY_DELAYS_S)
+        target = (
+            dead_queue(self.queue.name) if final else retry_queue(self.queue.name, RETRY_DELAYS_S[attempt])
+        )
+        try:
+            self._move(message, target.name, attempt + 1, error)
+        except Exception as broken:
+            # The broker is gone: it gives the message again.
+            log.warning("failed event could not be moved and stays", queue=self.queue.name, error=str(broken))
+            self.queue_consumer.requeue_message(message)
+            return None, None
+        self._count("dead" if final else "retried")
+        log.warning(
+            "event is dead" if final else "event will be tried again",
+            queue=self.queue.name,
+            attempt=attempt + 1,
+            error=str(error),
+            exc_info=None if isinstance(error, AppError) else exc_info,
+        )
+        self.queue_consumer.ack_message(message)
+        return None, None
+
+    def _move(self, message: Any, queue: str, attempt: int, error: BaseException) -> None:
+        with Connection(
+            self.queue_consumer.amqp_uri, connect_timeout=5, transport_options={"confirm_publish": True}
+        ) as connection:
+            connection.Producer(auto_declare=False).publish(
+                message.body,
+                exchange="",
+                routing_key=queue,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                delivery_mode=2,
+                mandatory=True,
+                headers={ATTEMPT_HEADER: attempt, ERROR_HEADER: str(error)[:500]},
+            )
+
+    def _count(self, outcome: str) -> None:
+        EVENTS_HANDLED.labels(self.container.service_name, self.event_type, outcome).inc()
+
+
+def handle(store: Store, handler: Handler, body: dict[str, Any]) -> None:
+    """Handle one delivery in one transaction; a repeated one finds its inbox row and does nothing."""
+    event = Event.from_json(body)
+    with store.transaction(event.tenant, event.actor_id) as tx:
+        if tx.first_time(handler.name, event.id):
+            handler.function(tx, event)
+            outcome = "handled"
+        else:
+            outcome = "repeated"
+    EVENTS_HANDLED.labels(handler.service, handler.event_type, outcome).inc()
+
+
+def nameko_service(store: Store, handlers: Handlers) -> type:
+    """Return the Nameko service class that hosts a service's handlers."""
+    members: dict[str, Any] = {"name": handlers.service}
+    for handler in handlers.all:
+
+        def method(_self: object, body: dict[str, Any], *, _handler: Handler = handler) -> None:
+            handle(store, _handler, body)
+
+        method.__name__ = handler.name
+        entrypoint = partial(ReliableEventHandler.decorator, handler.source, handler.event_type)
+        members[handler.name] = entrypoint()(method)
+    return type(f"{handlers.service.capitalize()}Events", (), members)
+
+
+def run(hosted: Sequence[tuple[Store, Handlers]], amqp_url: str) -> int:
+    """Host these services until SIGTERM; return the exit status."""
+    import signal
+
+    import eventlet
+
+    runner = ServiceRunner(
+        config={
+            "AMQP_URI": amqp_url,
+            "serializer": "json",
+            "ACCEPT": ["json"],
+            "max_workers": 6,
+            # What one process takes from a queue before it acknowledges.
+            "prefetch_count": 6,
+            "HEARTBEAT": 20,
+        }
+    )
+    for store, handlers in hosted:
+        runner.add_service(nameko_service(store, handlers))
+
+    def stop(*_: object) -> None:
+        # A signal handler may not switch greenlets: let the hub do it.
+        eventlet.spawn_n(runner.stop)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    runner.start()
+    log.info("event handlers are consuming", services=[handlers.service for _, handlers in hosted])
+    runner.wait()
+    return 0

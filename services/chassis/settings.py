@@ -1,0 +1,97 @@
+"""Settings that every process reads from its environment.
+
+Names are the environment variables in lower case. Secrets come only from here and are never logged.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# A missing database name means this one; identity's directory of tenants lives in it.
+HOME_DATABASE = "main"
+
+
+class SettingsError(Exception):
+    """A variable is missing or malformed; the text names it."""
+
+
+def required(environ: Mapping[str, str], name: str) -> str:
+    """Return a variable that has no default; raises SettingsError when absent."""
+    value = environ.get(name, "")
+    if not value:
+        raise SettingsError(f"{name} is not set")
+    return value
+
+
+def integer(environ: Mapping[str, str], name: str, default: int) -> int:
+    """Return a whole number; raises SettingsError for anything else."""
+    text = environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise SettingsError(f"{name} is not a whole number: {text!r}") from None
+
+
+def string_map(environ: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return a JSON object of strings; empty when absent; raises SettingsError for anything else."""
+    try:
+        value = json.loads(environ.get(name) or "{}")
+    except ValueError:
+        raise SettingsError(f"{name} is not JSON") from None
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise SettingsError(f"{name} is not a JSON object of strings")
+    return value
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process of any service needs to know.
+
+    database_urls: libpq URLs by database name; DATABASE_URL is "main", DATABASE_URL_SOUTH is "south".
+    amqp_url: RabbitMQ. temporal_address: host:port. temporal_namespace: default "default".
+    addresses: gRPC target of each service, from IDENTITY_ADDRESS and so on.
+    signing_keys: Ed25519 private keys, base64, of the issuers that this process may speak as.
+    trusted_keys: Ed25519 public keys, base64, of every issuer.
+    bind_address: default 127.0.0.1. port: of the gRPC or HTTP server, 0 takes a free one.
+    metrics_port: Prometheus, 0 is off. log_level: default INFO.
+    """
+
+    database_urls: Mapping[str, str]
+    amqp_url: str
+    temporal_address: str
+    temporal_namespace: str
+    addresses: Mapping[str, str]
+    signing_keys: Mapping[str, str] = field(repr=False)
+    trusted_keys: Mapping[str, str]
+    bind_address: str
+    port: int
+    metrics_port: int
+    log_level: str
+
+    @staticmethod
+    def read(environ: Mapping[str, str]) -> "Settings":
+        """Read the environment; raises SettingsError naming the variable that is wrong."""
+        prefix = "DATABASE_URL_"
+        database_urls = {HOME_DATABASE: required(environ, "DATABASE_URL")} | {
+            name.removeprefix(prefix).lower(): value
+            for name, value in environ.items()
+            if name.startswith(prefix)
+        }
+        addresses = {
+            name.removesuffix("_ADDRESS").lower(): value
+            for name, value in environ.items()
+            if name.endswith("_ADDRESS")
+        }
+        return Settings(
+            database_urls=database_urls,
+            amqp_url=required(environ, "AMQP_URL"),
+            temporal_address=required(environ, "TEMPORAL_ADDRESS"),
+            temporal_namespace=environ.get("TEMPORAL_NAMESPACE", "default"),
+            addresses=addresses,
+            signing_keys=string_map(environ, "SIGNING_KEYS"),
+            trusted_keys=string_map(environ, "TRUSTED_KEYS"),
+            bind_address=environ.get("BIND_ADDRESS", "127.0.0.1"),
+            port=integer(environ, "PORT", 0),
+            metrics_port=integer(environ, "METRICS_PORT", 0),
+            log_level=environ.get("LOG_LEVEL", "INFO"),
+        )

@@ -1,0 +1,230 @@
+"""Temporal as the services use it: a link for synchronous code, and the worker's runner.
+
+Workflows and their payloads are plain dataclasses; ids and queues come from each service's
+workflows/contracts.py. Starting a workflow whose id runs already, or ran, is no error and has no second effect.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.exceptions import TemporalError as BaseTemporalError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from services.chassis.errors import BY_CODE, AppError, InvalidInput, Unavailable
+from services.chassis.logging import get_logger
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# How long a synchronous caller waits for Temporal's word, in seconds.
+CALL_TIMEOUT_S = 10.0
+
+
+class TemporalLink:
+    """A client for threads: an event loop of its own, connected at the first use and again after a loss."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self._address = address
+        self._namespace = namespace
+        self._client: Client | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="temporal-link", daemon=True)
+        self._thread.start()
+
+    async def client(self) -> Client:
+        """Return the client, on the link's own loop."""
+        if self._client is None:
+            self._client = await Client.connect(self._address, namespace=self._namespace, lazy=True)
+        return self._client
+
+    def run(self, work: Callable[[Client], Coroutine[Any, Any, T]], timeout_s: float = CALL_TIMEOUT_S) -> T:
+        """Run a coroutine of the client and wait; raises Unavailable when Temporal does not answer in time."""
+
+        async def call() -> T:
+            return await work(await self.client())
+
+        future = asyncio.run_coroutine_threadsafe(call(), self._loop)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise _unavailable() from None
+        except RPCError as error:
+            if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+                raise _unavailable() from error
+            raise
+
+    def execute(
+        self, workflow: str, payload: Any, *, workflow_id: str, queue: str, result: type[T], timeout_s: float
+    ) -> T:
+        """Start a workflow, or find the one of that id, and wait for its answer.
+
+        Raises the AppError that an activity raised; Unavailable when it takes longer than `timeout_s`: it goes
+        on, and the same call later finds its answer.
+        """
+
+        async def work(client: Client) -> T:
+            handle = await client.start_workflow(
+                workflow,
+                payload,
+                id=workflow_id,
+                task_queue=queue,
+                result_type=result,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            )
+            answer: T = await handle.result()
+            return answer
+
+        try:
+            return self.run(work, timeout_s)
+        except WorkflowFailureError as error:
+            raise app_error(error) from error
+        except WorkflowAlreadyStartedError:
+
+            async def again(client: Client) -> T:
+                answer: T = await client.get_workflow_handle(workflow_id, result_type=result).result()
+                return answer
+
+            return self.run(again, timeout_s)
+
+    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Deliver an outbox row: a workflow start or a signal."""
+        self.run(lambda client: _deliver(client, kind, body))
+
+    def reset(self) -> None:
+        """Nothing to drop: the client reconnects by itself."""
+
+    def close(self) -> None:
+        """Stop the loop."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        "WORKFLOWS_UNAVAILABLE", "流程服务暂不可用，请稍后重试", "Workflows are unavailable; try later"
+    )
+
+
+async def _deliver(client: Client, kind: str, body: Mapping[str, Any]) -> None:
+    if kind == "workflow_signal":
+        try:
+            await client.get_workflow_handle(body["id"]).signal(body["signal"], body["payload"])
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            log.info("signal came after the workflow's end", workflow_id=body["id"], signal=body["signal"])
+        return
+    try:
+        await client.start_workflow(
+            body["workflow"],
+            body["payload"],
+            id=body["id"],
+            task_queue=body["queue"],
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE
+            if body["signal"]
+            else WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            start_signal=body["signal"] or None,
+        )
+    except WorkflowAlreadyStartedError:
+        log.info("workflow ran before", workflow_id=body["id"])
+
+
+def application_error(error: AppError) -> ApplicationError:
+    """Return an AppError as activities raise it: its type is the reason, its details bring it back."""
+    details = {"code": error.code, "zh": error.zh, "en": error.en, "metadata": error.metadata}
+    return ApplicationError(str(error), details, type=error.reason, non_retryable=not error.retryable)
+
+
+def app_error(failure: BaseException) -> Exception:
+    """Return the AppError at the root of a workflow's failure, or the failure itself."""
+    cause: BaseException | None = failure
+    while cause is not None:
+        if isinstance(cause, ApplicationError) and cause.details and isinstance(cause.details[0], dict):
+            return rebuild(cause.type or "", cause.details[0])
+        cause = cause.__cause__
+    return failure if isinstance(failure, Exception) else RuntimeError(str(failure))
+
+
+def rebuild(reason: str, details: Mapping[str, Any]) -> AppError:
+    """Return the AppError that was taken apart into these details."""
+    # The texts are finished: braces in them are not templates any more.
+    zh, en = (details[name].replace("{", "{{").replace("}", "}}") for name in ("zh", "en"))
+    metadata = dict(details["metadata"])
+    if details["code"] == InvalidInput.code:
+        return InvalidInput(metadata.pop("field", ""), reason, zh, en, **metadata)
+    kind = BY_CODE.get(details["code"], AppError)
+    return kind(reason, zh, en, **metadata)
+
+
+@dataclass(frozen=True)
+class WorkerBundle:
+    """What one service's worker hosts: its queue, workflows and activities (plain functions in threads)."""
+
+    queue: str
+    workflows: Sequence[type]
+    activities: Sequence[Callable[..., Any]]
+
+
+async def run_workers(
+    address: str, namespace: str, bundles: Sequence[WorkerBundle], stop: asyncio.Event
+) -> None:
+    """Host every bundle until `stop` is set; waits for Temporal to come up, lets activities finish at the end."""
+    client = await connect(address, namespace, stop)
+    if client is None:
+        return
+    with ThreadPoolExecutor(max_workers=16, thread_name_prefix="activity") as threads:
+        workers = [
+            Worker(
+                client,
+                task_queue=bundle.queue,
+                workflows=bundle.workflows,
+                activities=bundle.activities,
+                activity_executor=threads,
+                max_concurrent_activities=8,
+                graceful_shutdown_timeout=timedelta(seconds=5),
+            )
+            for bundle in bundles
+        ]
+        running = [asyncio.create_task(worker.run()) for worker in workers]
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
+        stopping.cancel()
+        await asyncio.gather(*running)
+
+
+async def connect(address: str, namespace: str, stop: asyncio.Event) -> Client | None:
+    """Return a connected client, however long it takes; None when `stop` is set before."""
+    while not stop.is_set():
+        try:
+            return await Client.connect(address, namespace=namespace)
+        except (RuntimeError, RPCError, BaseTemporalError) as error:
+            log.warning("Temporal is not there yet", error=str(error))
+            try:
+                await asyncio.wait_for(stop.wait(), 1)
+            except TimeoutError:
+                continue
+    return None
+
+
+__all__ = [
+    "TemporalLink",
+    "WorkerBundle",
+    "WorkflowExecutionStatus",
+    "app_error",
+    "application_error",
+    "run_workers",
+]
