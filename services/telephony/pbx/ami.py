@@ -13,7 +13,6 @@ Guarantees: events are delivered in the order of their arrival, or a `Gap` stand
 
 import asyncio
 import codecs
-import logging
 import random
 import time
 from collections import deque
@@ -26,9 +25,10 @@ from panoramisk.actions import Action
 from panoramisk.ami_protocol import AMIProtocol
 from panoramisk.message import Message
 
+from services.chassis.logging import get_logger
 from services.telephony.pbx.callgraph import Event
 
-_log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 # Time-outs in seconds: TCP connect, any action's answer, a Ping's answer (a live Asterisk answers in
 # milliseconds).
@@ -230,8 +230,10 @@ class AmiLink:
         # A link that stays down fails again and again; only the first failure is news.
         if state not in (LinkState.CONNECTING, self._told):
             self._told = state
-            level = logging.INFO if state is LinkState.READY else logging.WARNING
-            _log.log(level, "ami link", extra={"state": state.value, "detail": detail})
+            if state is LinkState.READY:
+                log.info("ami link is up")
+            else:
+                log.warning("ami link is down", state=state.value, detail=detail)
         self._on_state(state, detail)
 
     def _receive(self, message: Message) -> None:

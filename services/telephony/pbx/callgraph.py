@@ -21,8 +21,9 @@ from typing import Any, Final
 # An AMI event: header to value; a header that is repeated (ChanVariable) has a list.
 Event = Mapping[str, str | list[str]]
 
-# ChannelState of a channel whose far end rings (Asterisk's AST_STATE_RINGING).
+# ChannelState of a channel whose far end rings, and of one that is answered (AST_STATE_RINGING, AST_STATE_UP).
 RINGING_STATE: Final = "5"
+UP_STATE: Final = "6"
 
 # The channel variable in which Asterisk leaves the absolute path of a MixMonitor recording.
 RECORDING_VARIABLE: Final = "MIXMONITOR_FILENAME"
@@ -239,8 +240,8 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
             after = _dialled(after, event, graph.trunks, now)
         case "DialState" if _text(event, "DialStatus") in ("RINGING", "PROGRESS"):
             after, changes = _ringing(_dialled(after, event, graph.trunks, now), uniqueid, now)
-        case "Newstate" if _text(event, "ChannelState") == RINGING_STATE:
-            after, changes = _ringing(_joined(after, event, graph.trunks, now), uniqueid, now)
+        case "Newstate":
+            after, changes = _state_changed(after, event, graph.trunks, now)
         case "DialEnd":
             after, changes = _dial_ended(_dialled(after, event, graph.trunks, now), event, uniqueid, now)
         case "BridgeEnter":
@@ -399,6 +400,18 @@ def _with_leg(call: Call, leg: Leg) -> Call:
     if _is_local(leg.channel) or call.leg(leg.uniqueid) is not None or leg.uniqueid not in call.channels:
         return call
     return replace(call, legs=(*call.legs, leg))
+
+
+def _state_changed(
+    call: Call, event: Event, trunks: frozenset[str], now: datetime
+) -> tuple[Call, tuple[Change, ...]]:
+    uniqueid, state = _text(event, "Uniqueid"), _text(event, "ChannelState")
+    if state == RINGING_STATE:
+        return _ringing(_joined(call, event, trunks, now), uniqueid, now)
+    if state == UP_STATE:
+        # In ring-all the losers' DialEnd comes before the winner's; this comes before both.
+        return _answered(call, uniqueid, now)
+    return call, _NOTHING
 
 
 def _ringing(call: Call, uniqueid: str, now: datetime) -> tuple[Call, tuple[Change, ...]]:
