@@ -1,0 +1,73 @@
+"""Pick loopback ports and remember them, so that a restarted process is found where it was."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+from pathlib import Path
+
+from deploy.local.errors import LocalError
+
+# Below Linux's ephemeral range (32768 and up): a client that keeps reconnecting to a port of that range while
+# its server is down can be given the very same port as its own, connect to itself, and keep the server from
+# coming back.
+LISTEN_PORTS = range(15000, 32000)
+
+
+def is_free(port: int, *, host: str = "127.0.0.1", datagram: bool = False) -> bool:
+    """Tell whether a TCP (or UDP, with `datagram`) port of that address can be listened on now."""
+    kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if not datagram:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+class Ports:
+    """Hold the ports of one stack by name; `file` (JSON, or None) keeps them between starts."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._ports: dict[str, int] = json.loads(file.read_text()) if file and file.exists() else {}
+
+    def take(self, name: str, *, datagram: bool = False, span: int = 1, prefer: int | None = None) -> int:
+        """Return the first of `span` free ports: the one used before, else `prefer`, else any."""
+        for port in (self._ports.get(name), prefer, *random.sample(LISTEN_PORTS, 500)):
+            if (
+                port is not None
+                and self._unclaimed(name, port, span)
+                and self._all_free(port, span, datagram)
+            ):
+                return self._keep(name, port)
+        raise LocalError(
+            f"没有空闲端口 / no free port for {name} between {LISTEN_PORTS.start} and {LISTEN_PORTS.stop}"
+        )
+
+    def demand(self, name: str, port: int, *, host: str = "127.0.0.1") -> int:
+        """Return exactly this TCP port, or raise LocalError when somebody listens there already."""
+        if not is_free(port, host=host):
+            raise LocalError(
+                f"端口 {port} 已被占用，请换一个 / port {port}, asked for {name}, is taken on {host}; "
+                f"`ss -ltnp 'sport = :{port}'` tells by whom"
+            )
+        return self._keep(name, port)
+
+    def _unclaimed(self, name: str, port: int, span: int) -> bool:
+        others = {taken for other, taken in self._ports.items() if other != name}
+        return others.isdisjoint(range(port, port + span))
+
+    @staticmethod
+    def _all_free(port: int, span: int, datagram: bool) -> bool:
+        # Of a wide span (RTP) the two ends tell enough: both belong to whoever took the span.
+        return all(is_free(each, datagram=datagram) for each in {port, port + span - 1})
+
+    def _keep(self, name: str, port: int) -> int:
+        self._ports[name] = port
+        if self._file:
+            self._file.write_text(json.dumps(self._ports, indent=1))
+        return port

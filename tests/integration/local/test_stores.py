@@ -1,0 +1,114 @@
+"""The private stores start, survive kill -9 with their data, and leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import kombu
+import psycopg
+import pytest
+
+from deploy.local.errors import LocalError
+from deploy.local.ports import Ports
+from deploy.local.process import descendants, is_running
+from deploy.local.stores import PrivateStores, temporal_answers
+from tests.support.until import until
+
+
+@pytest.fixture(scope="module")
+def stores() -> Iterator[PrivateStores]:
+    with PrivateStores(databases=("main", "south")) as running:
+        yield running
+
+
+def test_each_database_is_there(stores: PrivateStores) -> None:
+    for name in ("main", "south"):
+        with psycopg.connect(stores.database_urls[name]) as connection:
+            assert connection.execute("SELECT current_database()").fetchone() == (name,)
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+
+
+def test_temporal_serves(stores: PrivateStores) -> None:
+    assert temporal_answers(stores.temporal_address)
+
+
+def test_postgresql_killed_comes_back_with_its_data(stores: PrivateStores) -> None:
+    with psycopg.connect(stores.database_urls["main"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    stores.processes["postgresql"].kill()
+    stores.processes["postgresql"].start()
+    with psycopg.connect(stores.database_urls["main"]) as connection:
+        assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
+
+
+def test_rabbitmq_killed_comes_back_with_its_messages_on_the_same_port(stores: PrivateStores) -> None:
+    with kombu.Connection(stores.amqp_url, transport_options={"confirm_publish": True}) as connection:
+        queue = connection.SimpleQueue("kept")
+        queue.put("a message", delivery_mode=2)
+        queue.close()
+    stores.processes["rabbitmq"].kill()
+    assert not stores.processes["rabbitmq"].healthy()
+    stores.processes["rabbitmq"].start()
+    with kombu.Connection(stores.amqp_url) as connection:
+        queue = connection.SimpleQueue("kept")
+        assert queue.get(timeout=5).payload == "a message"
+        queue.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
+def test_no_store_runs_as_root(stores: PrivateStores) -> None:
+    for process in stores.processes.values():
+        assert Path(f"/proc/{process.pid}").stat().st_uid != 0, process.name
+
+
+def test_a_given_store_that_does_not_answer_is_named(state_directory: Path) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/main",
+        "AMQP_URL": "amqp://127.0.0.1:1/",
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+    }
+    stores = PrivateStores(state_directory, given=given, ports=Ports())
+    assert not stores.processes
+    with pytest.raises(LocalError, match="DATABASE_URL"):
+        stores.start()
+
+
+def test_given_databases_are_found_by_name(state_directory: Path) -> None:
+    given = {
+        "DATABASE_URL": "postgresql://db/main",
+        "DATABASE_URL_SOUTH": "postgresql://db/south",
+        "AMQP_URL": "amqp://broker/",
+        "TEMPORAL_ADDRESS": "temporal:7233",
+    }
+    stores = PrivateStores(state_directory, given=given)
+    assert stores.database_urls == {"main": "postgresql://db/main", "south": "postgresql://db/south"}
+    assert (stores.amqp_url, stores.temporal_address) == ("amqp://broker/", "temporal:7233")
+
+
+def test_killing_their_starter_leaves_no_store_running(state_directory: Path) -> None:
+    script = f"""
+from pathlib import Path
+from deploy.local.stores import PrivateStores
+stores = PrivateStores(Path({str(state_directory)!r}))
+stores.start()
+print("ready", flush=True)
+input()
+"""
+    starter = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert starter.stdin
+    assert starter.stdout
+    assert starter.stdout.readline() == "ready\n"
+    children = descendants(starter.pid)
+    assert len(children) > 4
+    starter.send_signal(signal.SIGKILL)
+    starter.wait()
+    starter.stdin.close()
+    starter.stdout.close()
+    until(lambda: not any(map(is_running, children)))
