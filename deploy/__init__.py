@@ -1,0 +1,1 @@
+"""Everything that installs and runs the product; only `deploy.local` is Python."""
