@@ -1,0 +1,1 @@
+"""The shared kernel: value types and rules without data that several services need."""
