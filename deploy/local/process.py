@@ -13,12 +13,13 @@ from pathlib import Path
 
 from deploy.local.account import Account
 from deploy.local.errors import LocalError
+from deploy.local.health import answers
 
 # A log that grew past this is moved aside once (`<name>.log.1`).
 LOG_LIMIT_BYTES = 20_000_000
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.02) -> bool:
+def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.05) -> bool:
     """Wait until the condition holds; return whether it did within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -32,13 +33,14 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: floa
 class Program:
     """What to run and how one tells that it works.
 
-    `prepare` runs before every start, in our own process. `ports` are for show. `death_signal` is what the
-    kernel sends when we die without a chance to stop it; children of the program must end by themselves then.
+    `health` is a URL, see health.py. `prepare` runs before every start, in our own process. `ports` are for
+    show. `death_signal` is what the kernel sends when we die without a chance to stop it; children of the
+    program must end by themselves then.
     """
 
     name: str
     argv: Sequence[str]
-    health: Callable[[], bool]
+    health: str
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] = lambda: None
     account: Account | None = None
@@ -83,7 +85,7 @@ class Process:
 
     def healthy(self) -> bool:
         """Ask the program whether it works, within a few seconds."""
-        return self.alive and self.program.health()
+        return self.alive and answers(self.program.health)
 
     def spawn(self) -> None:
         """Start the program and return at once; a program that runs is left alone."""
@@ -111,12 +113,12 @@ class Process:
 
     def wait_healthy(self) -> None:
         """Wait for health; raises LocalError with the log's end when the program dies or stays unhealthy."""
-        wait_until(lambda: not self.alive or self.program.health(), self.program.start_timeout_s)
+        wait_until(lambda: not self.alive or answers(self.program.health), self.program.start_timeout_s)
         if not self.alive:
             raise LocalError(
                 f"{self.name} 启动失败 / ended with {self.exit_code} while starting{self._log_tail()}"
             )
-        if not self.program.health():
+        if not answers(self.program.health):
             waited_s = self.program.start_timeout_s
             raise LocalError(f"{self.name} 未就绪 / not healthy after {waited_s:.0f} s{self._log_tail()}")
 

@@ -24,17 +24,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
-import grpc
 import psycopg
-from amqp.connection import Connection as AmqpConnection  # type: ignore[import-untyped]  # has no types
-from amqp.exceptions import AMQPError  # type: ignore[import-untyped]  # has no types
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from psycopg import sql
 
 from deploy.local.account import Account, ordinary_account, owned_directory, reachable_directory, runnable
 from deploy.local.errors import LocalError
+from deploy.local.health import answers
 from deploy.local.ports import Ports
 from deploy.local.process import Process, Program
 
@@ -47,52 +43,6 @@ RABBITMQ_PLUGINS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*"
 BARE_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 DATABASE_USER = "gonghai"
-# How long one health probe may take.
-PROBE_TIMEOUT_S = 3
-
-
-def postgresql_answers(url: str) -> bool:
-    """Tell whether a PostgreSQL server at this URL lets us in."""
-    try:
-        psycopg.connect(url, connect_timeout=PROBE_TIMEOUT_S).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
-def rabbitmq_answers(url: str) -> bool:
-    """Tell whether an AMQP broker at this URL lets us in."""
-    parts = urlsplit(url)
-    connection = AmqpConnection(
-        f"{parts.hostname}:{parts.port or 5672}",
-        userid=unquote(parts.username or "guest"),
-        password=unquote(parts.password or "guest"),
-        virtual_host=unquote(parts.path[1:]) or "/",
-        connect_timeout=PROBE_TIMEOUT_S,
-        read_timeout=PROBE_TIMEOUT_S,
-    )
-    try:
-        connection.connect()
-    except (AMQPError, OSError):
-        return False
-    connection.close()
-    return True
-
-
-def grpc_answers(address: str, service: str = "") -> bool:
-    """Tell whether the gRPC server there reports the service ('' for the whole server) as serving."""
-    with grpc.insecure_channel(address) as channel:
-        try:
-            request = health_pb2.HealthCheckRequest(service=service)
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=PROBE_TIMEOUT_S)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-
-def temporal_answers(address: str) -> bool:
-    """Tell whether a Temporal frontend serves at this address (host:port)."""
-    return grpc_answers(address, "temporal.api.workflowservice.v1.WorkflowService")
 
 
 class PrivateStores:
@@ -150,12 +100,12 @@ class PrivateStores:
             process.spawn()
         for process in self.processes.values():
             process.wait_healthy()
-        for variable, answers in (
-            ("DATABASE_URL", postgresql_answers),
-            ("AMQP_URL", rabbitmq_answers),
-            ("TEMPORAL_ADDRESS", temporal_answers),
+        for variable, url in (
+            ("DATABASE_URL", self.database_urls["main"]),
+            ("AMQP_URL", self.amqp_url),
+            ("TEMPORAL_ADDRESS", temporal_health(self.temporal_address)),
         ):
-            if variable in self._given and not answers(self._given[variable]):
+            if variable in self._given and not answers(url):
                 raise LocalError(
                     f"{variable} 所指的服务没有应答 / nothing answers at the address in {variable}"
                 )
@@ -211,7 +161,7 @@ class PrivateStores:
                     *(f"--{key}={value}" for key, value in settings.items()),
                 ],
                 env=BARE_ENVIRONMENT,
-                health=functools.partial(postgresql_answers, self._postgresql_url("postgres")),
+                health=self._postgresql_url("postgres"),
                 prepare=functools.partial(_initdb, binaries, home, password, self._account),
                 account=self._account,
                 cwd=home,
@@ -243,7 +193,7 @@ class PrivateStores:
                 name="epmd",
                 argv=["epmd"],
                 env=erlang,
-                health=functools.partial(_epmd_answers, erlang),
+                health=f"tcp://127.0.0.1:{epmd_port}",
                 account=self._account,
                 cwd=home,
                 ports={"tcp": epmd_port},
@@ -266,13 +216,13 @@ class PrivateStores:
                     "RABBITMQ_PLUGINS_DIR": str(home / "plugins"),
                     "RABBITMQ_DIST_PORT": str(self._ports.take("erlang")),
                     "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                        "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +S 2:2"
+                        "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +sbwt none +S 2:2"
                     ),
                     # Together: the script becomes the broker instead of a shell that waits for it.
                     "RABBITMQ_ALLOW_INPUT": "true",
                     "RABBITMQ_SERVER_START_ARGS": "-noinput",
                 },
-                health=functools.partial(rabbitmq_answers, url),
+                health=url,
                 prepare=functools.partial(_configure_rabbitmq, home, port, password, self._account),
                 account=self._account,
                 cwd=home,
@@ -306,7 +256,7 @@ class PrivateStores:
                     *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
                 ],
                 env=BARE_ENVIRONMENT | {"HOME": str(home)},
-                health=functools.partial(temporal_answers, address),
+                health=temporal_health(address),
                 account=self._account,
                 cwd=home,
                 ports={"grpc": port},
@@ -316,6 +266,11 @@ class PrivateStores:
 
     def _add(self, program: Program) -> None:
         self.processes[program.name] = Process(program, self._logs / f"{program.name}.log")
+
+
+def temporal_health(address: str) -> str:
+    """Return how to ask a Temporal frontend (host:port) whether it serves."""
+    return f"grpc://{address}/temporal.api.workflowservice.v1.WorkflowService"
 
 
 def kept_secret(file: Path) -> str:
@@ -370,11 +325,6 @@ def _initdb(binaries: Path, home: Path, password: str, account: Account | None) 
     if done.returncode:
         raise LocalError(f"数据库初始化失败 / initdb failed: {done.stderr.strip()}")
     draft.rename(home / "data")
-
-
-def _epmd_answers(environment: Mapping[str, str]) -> bool:
-    done = subprocess.run(["epmd", "-names"], env=environment, capture_output=True, check=False)
-    return done.returncode == 0
 
 
 def _configure_rabbitmq(home: Path, port: int, password: str, account: Account | None) -> None:

@@ -14,9 +14,10 @@ import psycopg
 import pytest
 
 from deploy.local.errors import LocalError
+from deploy.local.health import answers
 from deploy.local.ports import Ports
 from deploy.local.process import descendants, is_running
-from deploy.local.stores import PrivateStores, temporal_answers
+from deploy.local.stores import PrivateStores, temporal_health
 from tests.support.until import until
 
 
@@ -34,7 +35,7 @@ def test_each_database_is_there(stores: PrivateStores) -> None:
 
 
 def test_temporal_serves(stores: PrivateStores) -> None:
-    assert temporal_answers(stores.temporal_address)
+    assert answers(temporal_health(stores.temporal_address))
 
 
 def test_postgresql_killed_comes_back_with_its_data(stores: PrivateStores) -> None:
