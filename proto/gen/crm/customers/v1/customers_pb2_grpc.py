@@ -252,7 +252,7 @@ class CustomersServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SettleReservation(self, request, context):
-        """What became of a key reservation: written, or from now on never will be.
+        """What became of a key reservation: written, or from now on never will be. A conversion asks before it gives up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

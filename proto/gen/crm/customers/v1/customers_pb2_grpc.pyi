@@ -70,7 +70,7 @@ class CustomersServiceStub:
     The request id is the conversion's: a repeat gives the same answer.
     """
     SettleReservation: _grpc.UnaryUnaryMultiCallable[_customers_pb2.SettleReservationRequest, _customers_pb2.SettleReservationResponse]
-    """What became of a key reservation: written, or from now on never will be."""
+    """What became of a key reservation: written, or from now on never will be. A conversion asks before it gives up."""
 
 @_typing.type_check_only
 class CustomersServiceAsyncStub(CustomersServiceStub):
@@ -114,7 +114,7 @@ class CustomersServiceAsyncStub(CustomersServiceStub):
     The request id is the conversion's: a repeat gives the same answer.
     """
     SettleReservation: _aio.UnaryUnaryMultiCallable[_customers_pb2.SettleReservationRequest, _customers_pb2.SettleReservationResponse]  # type: ignore[assignment]
-    """What became of a key reservation: written, or from now on never will be."""
+    """What became of a key reservation: written, or from now on never will be. A conversion asks before it gives up."""
 
 class CustomersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Customers, their contacts and phones, public pools and who owns what."""
@@ -263,6 +263,6 @@ class CustomersServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _customers_pb2.SettleReservationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_customers_pb2.SettleReservationResponse, _abc.Awaitable[_customers_pb2.SettleReservationResponse]]:
-        """What became of a key reservation: written, or from now on never will be."""
+        """What became of a key reservation: written, or from now on never will be. A conversion asks before it gives up."""
 
 def add_CustomersServiceServicer_to_server(servicer: CustomersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
