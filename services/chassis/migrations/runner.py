@@ -39,7 +39,7 @@ def revise(service: str, metadata: MetaData, url: str, message: str) -> None:
     upgrade(service, metadata, url)
     engine = create_engine(sqlalchemy_url(url), poolclass=pool.NullPool)
     versions = SERVICES / service / "store" / "migrations"
-    number = len(list(versions.glob("[0-9]*.py"))) + 1
+    number = len(list(versions.glob(f"{service}_[0-9]*.py"))) + 1
     with engine.begin() as connection:
         alembic.command.revision(
             config(service, metadata, connection),
