@@ -93,17 +93,17 @@ class Publisher:
     def __init__(self, amqp_url: str, entries: Iterable[Mapping[str, str]]) -> None:
         self._url = amqp_url
         self._consumed = {(entry["exchange"], entry["routing_key"]) for entry in entries}
-        self._connection: Connection | None = None
+        self._link: Any = None
         self._producer: Producer | None = None
 
     def publish(self, event: Mapping[str, Any]) -> None:
         """Publish an envelope and wait for the broker's confirm; raises any of kombu's errors."""
         exchange = event_exchange(event["source"])
         if self._producer is None:
-            self._connection = Connection(
-                self._url, connect_timeout=5, heartbeat=0, transport_options={"confirm_publish": True}
-            )
-            self._producer = Producer(self._connection.channel(), auto_declare=False)
+            self._link = Connection(
+                self._url, connect_timeout=5, transport_options={"confirm_publish": True}
+            ).transport.establish_connection()
+            self._producer = Producer(self._link.channel(), auto_declare=False)
         self._producer.publish(
             dict(event),
             exchange=exchange,
@@ -113,14 +113,15 @@ class Publisher:
             message_id=event["id"],
             mandatory=(exchange.name, event["type"]) in self._consumed,
             # A broker that neither confirms nor closes must not hold the relay for ever.
-            timeout=10,
+            confirm_timeout=10,
         )
 
     def close(self) -> None:
         """Drop the connection; the next publish opens another."""
-        connection, self._connection, self._producer = self._connection, None, None
-        if connection is not None:
-            connection.release()
+        link, self._link, self._producer = self._link, None, None
+        if link is not None:
+            # Not close(): that says goodbye, and waits for an answer from a broker that may be gone.
+            link.collect()
 
 
 def is_event(body: object) -> bool:

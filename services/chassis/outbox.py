@@ -36,7 +36,7 @@ class Destination(Protocol):
         """Deliver one row and wait for the receiver's word; raises when it did not take it."""
 
     def reset(self) -> None:
-        """Drop connections after a failure."""
+        """Drop connections: after a failure, and at the end."""
 
 
 class Relay:
@@ -61,6 +61,13 @@ class Relay:
         self._thread.join(timeout=15)
 
     def _run(self) -> None:
+        try:
+            self._stay_connected()
+        finally:
+            for destination in self._destinations.values():
+                destination.reset()
+
+    def _stay_connected(self) -> None:
         url = self._store.urls[self._database]
         down = False
         while not self._stop.is_set():

@@ -1,0 +1,91 @@
+"""What every test may stand on: private stores with two tenants' databases, migrated once, and a fresh tenant."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import services
+from deploy.local.stores import PrivateStores
+from services.__main__ import load
+from services.chassis.amqp import declare, manifest
+from services.chassis.ids import new_id
+from services.chassis.service import SERVICES, migrate
+from services.chassis.settings import Settings
+from services.chassis.tenancy import Tenant
+from services.chassis.tokens import Signer, generate_key
+
+SERVICES_FOLDER = Path(services.__file__).parent
+
+# Every name that may sign tokens.
+ISSUERS = (
+    "identity",
+    "dedupe",
+    "customers",
+    "leads",
+    "orders",
+    "approvals",
+    "notify",
+    "telephony",
+    "gateway",
+)
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[PrivateStores]:
+    """PostgreSQL, RabbitMQ and Temporal of our own, empty."""
+    with PrivateStores(databases=("main", "south"), given=os.environ) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def issuer_keys() -> dict[str, tuple[str, str]]:
+    """A (private, public) key pair for every issuer."""
+    return {issuer: generate_key() for issuer in ISSUERS}
+
+
+@pytest.fixture(scope="session")
+def environment(stores: PrivateStores, issuer_keys: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    """The environment of a process that may speak as any issuer; addresses of services are for the test to add."""
+    return {
+        "DATABASE_URL": stores.database_urls["main"],
+        "DATABASE_URL_SOUTH": stores.database_urls["south"],
+        "AMQP_URL": stores.amqp_url,
+        "TEMPORAL_ADDRESS": stores.temporal_address,
+        "SIGNING_KEYS": json.dumps({issuer: private for issuer, (private, _) in issuer_keys.items()}),
+        "TRUSTED_KEYS": json.dumps({issuer: public for issuer, (_, public) in issuer_keys.items()}),
+    }
+
+
+@pytest.fixture(scope="session")
+def settings(environment: Mapping[str, str]) -> Settings:
+    """The settings of that environment, over migrated databases and declared queues."""
+    settings = Settings.read(environment)
+    written = load([name for name in SERVICES if (SERVICES_FOLDER / name / "__main__.py").exists()])
+    migrate(written, settings)
+    declare(
+        settings.amqp_url,
+        SERVICES,
+        manifest(handler for service in written if service.handlers for handler in service.handlers().all),
+    )
+    return settings
+
+
+@pytest.fixture
+def signer(issuer_keys: Mapping[str, tuple[str, str]]) -> Signer:
+    """Identity's signer, to make persons' tokens with."""
+    return Signer("identity", issuer_keys["identity"][0])
+
+
+@pytest.fixture(params=["main", "south"])
+def tenant(request: pytest.FixtureRequest) -> Tenant:
+    """A tenant nobody used before, in each of the databases in turn."""
+    return Tenant(new_id(), request.param)
+
+
+@pytest.fixture
+def main_tenant() -> Tenant:
+    """A tenant nobody used before, in the home database, for tests that need no second run."""
+    return Tenant(new_id(), "main")

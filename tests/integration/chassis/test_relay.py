@@ -1,0 +1,237 @@
+"""The relay and the broker: nothing is lost, order holds by aggregate, dead letters can be put back."""
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kombu import Connection, Queue
+from sqlalchemy import func, select, text
+
+from deploy.local.stores import PrivateStores
+from services.chassis.amqp import Publisher, declare, event_exchange
+from services.chassis.clock import utc_now
+from services.chassis.db import Store, service_metadata
+from services.chassis.dead_letters import count, peek, replay
+from services.chassis.ids import new_id
+from services.chassis.outbox import EventDestination, Relay
+from services.chassis.tenancy import Tenant
+from tests.support.until import until
+
+QUEUE = "evt-relaytest-thing_happened--relaytest.take_thing"
+ENTRY = {"exchange": "relaytest.events", "routing_key": "thing_happened", "queue": QUEUE}
+
+
+@pytest.fixture(scope="module")
+def own_stores() -> Iterator[PrivateStores]:
+    """Stores of this module alone: its broker is killed."""
+    with PrivateStores(databases=("main", "south")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def store(own_stores: PrivateStores) -> Iterator[Store]:
+    """A store of its own schema with a table of what was handled."""
+    metadata = service_metadata("relaytest")
+    store = Store(own_stores.database_urls, metadata, utc_now)
+    for database in own_stores.database_urls:
+        with store.engine(database).begin() as connection:
+            connection.execute(text("CREATE SCHEMA relaytest"))
+            metadata.create_all(connection)
+            connection.execute(
+                text("CREATE TABLE relaytest.taken (tenant_id uuid, aggregate uuid, version int)")
+            )
+    declare(own_stores.amqp_url, ["relaytest"], [ENTRY])
+    yield store
+    store.close()
+
+
+@contextmanager
+def relaying(store: Store, amqp_url: str, database: str) -> Iterator[Relay]:
+    """Run a relay of a database."""
+    relay = Relay(store, database, {"amqp": EventDestination(Publisher(amqp_url, [ENTRY]))})
+    relay.start()
+    try:
+        yield relay
+    finally:
+        relay.stop()
+
+
+def waiting(store: Store, database: str) -> int:
+    """Return how many outbox rows of a database wait."""
+    with store.across(database) as session:
+        return session.scalar(select(func.count()).select_from(store.tables["outbox"])) or 0
+
+
+def take_all(amqp_url: str, expected: int) -> list[dict[str, Any]]:
+    """Take this many messages off the queue, acknowledged."""
+    bodies: list[dict[str, Any]] = []
+    with Connection(amqp_url) as connection:
+        queue = Queue(QUEUE, event_exchange("relaytest"), "thing_happened").bind(connection.default_channel)
+
+        def more() -> bool:
+            while (message := queue.get(no_ack=True)) is not None:
+                bodies.append(message.payload)
+            return len(bodies) >= expected
+
+        until(more)
+    return bodies
+
+
+def test_two_relays_deliver_every_event_in_order_by_aggregate(
+    store: Store, own_stores: PrivateStores, tenant: Tenant
+) -> None:
+    aggregates = [new_id() for _ in range(5)]
+    with (
+        relaying(store, own_stores.amqp_url, tenant.database),
+        relaying(store, own_stores.amqp_url, tenant.database),
+    ):
+        for version in range(1, 21):
+            with store.transaction(tenant) as tx:
+                for aggregate in aggregates:
+                    tx.emit("thing_happened", aggregate, version, {"text": "张三"})
+        bodies = take_all(own_stores.amqp_url, 100)
+        until(lambda: waiting(store, tenant.database) == 0)
+    assert len({body["id"] for body in bodies}) == 100
+    for aggregate in aggregates:
+        assert [body["version"] for body in bodies if body["aggregate"] == aggregate] == list(range(1, 21))
+    assert bodies[0]["tenant"] == {"id": tenant.id, "database": tenant.database}
+    assert bodies[0]["data"] == {"text": "张三"}
+
+
+def test_no_event_is_lost_when_the_broker_is_killed_in_the_middle(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    aggregate = new_id()
+    with relaying(store, own_stores.amqp_url, "main"):
+        for version in range(1, 201):
+            with store.transaction(main_tenant) as tx:
+                tx.emit("thing_happened", aggregate, version, {})
+            if version == 100:
+                own_stores.processes["rabbitmq"].kill()
+        own_stores.processes["rabbitmq"].start()
+        until(lambda: waiting(store, "main") == 0, timeout_s=60)
+    versions = [body["version"] for body in take_all(own_stores.amqp_url, 200)]
+    # At least once: the one whose confirm was lost comes twice. In order, and none is missing.
+    assert [version for version, _ in itertools.groupby(versions)] == list(range(1, 201))
+
+
+HOST = textwrap.dedent(
+    """
+    from services.chassis.service import patch_for_nameko
+    patch_for_nameko()
+    import sys
+    from sqlalchemy import text
+    from services.chassis import logging
+    from services.chassis.clock import utc_now
+    from services.chassis.db import Store, service_metadata
+    from services.chassis.errors import InvalidInput, Unavailable
+    from services.chassis.events import Handlers
+    from services.chassis.nameko_host import run
+
+    handlers = Handlers("relaytest")
+
+    @handlers.on("relaytest", "thing_happened")
+    def take_thing(tx, event):
+        tx.session.execute(
+            text("INSERT INTO relaytest.taken VALUES (:tenant, :aggregate, :version)"),
+            {"tenant": event.tenant.id, "aggregate": event.aggregate, "version": event.version},
+        )
+        if event.data.get("fault") == "for_good":
+            raise InvalidInput("data", "BAD", "坏", "bad")
+        if event.data.get("fault") == "once":
+            if tx.session.scalar(text("SELECT count(*) FROM relaytest.tries")) == 0:
+                # Written outside this transaction, which is rolled back.
+                with store.across(tx.tenant.database) as session:
+                    session.execute(text("INSERT INTO relaytest.tries VALUES (1)"))
+                raise Unavailable("DOWN", "暂停", "down")
+
+    logging.configure("host", "INFO")
+    main, south, amqp_url = sys.argv[1:]
+    store = Store({"main": main, "south": south}, service_metadata("relaytest"), utc_now)
+    sys.exit(run([(store, handlers)], amqp_url))
+    """
+)
+
+
+@contextmanager
+def hosting(stores: PrivateStores, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the handlers in a process of their own, as a site does."""
+    script = folder / "host.py"
+    script.write_text(HOST)
+    with (folder / "host.log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                str(script),
+                stores.database_urls["main"],
+                stores.database_urls["south"],
+                stores.amqp_url,
+            ],
+            stdout=log,
+            stderr=log,
+            env=os.environ,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def taken(store: Store, tenant: Tenant) -> int:
+    """Return how many events of a tenant had their effect."""
+    with store.transaction(tenant) as tx:
+        return (
+            tx.session.scalar(
+                text("SELECT count(*) FROM relaytest.taken WHERE tenant_id = :id"), {"id": tenant.id}
+            )
+            or 0
+        )
+
+
+def test_a_handler_killed_in_the_middle_has_each_effect_once(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant, tmp_path: Path
+) -> None:
+    """kill -9 between commit and acknowledgement: the event comes again and finds its inbox row."""
+    with relaying(store, own_stores.amqp_url, "main"):
+        with store.transaction(main_tenant) as tx:
+            for version in range(300):
+                tx.emit("thing_happened", new_id(), version, {})
+        with hosting(own_stores, tmp_path) as process:
+            until(lambda: taken(store, main_tenant) >= 20, timeout_s=30)
+            process.kill()
+            process.wait()
+        with hosting(own_stores, tmp_path):
+            until(lambda: taken(store, main_tenant) >= 300, timeout_s=30)
+    assert taken(store, main_tenant) == 300
+
+
+def test_a_failing_event_is_tried_again_or_kept_as_a_dead_letter(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant, tmp_path: Path
+) -> None:
+    with store.across("main") as session:
+        session.execute(text("CREATE TABLE relaytest.tries (number int)"))
+    with (
+        relaying(store, own_stores.amqp_url, "main"),
+        hosting(own_stores, tmp_path),
+        Connection(own_stores.amqp_url, transport_options={"confirm_publish": True}) as connection,
+    ):
+        with store.transaction(main_tenant) as tx:
+            tx.emit("thing_happened", new_id(), 1, {"fault": "once"})
+        until(lambda: taken(store, main_tenant) == 1, timeout_s=20)
+        with store.transaction(main_tenant) as tx:
+            tx.emit("thing_happened", new_id(), 2, {"fault": "for_good"})
+        until(lambda: count(connection, QUEUE) == 1, timeout_s=20)
+        (letter,) = peek(connection, QUEUE)
+        assert "BAD" in str(letter["error"])
+        assert taken(store, main_tenant) == 1
+        assert replay(connection, QUEUE) == 1
+        # It fails again: nothing was mended. But it was tried from the first try on.
+        until(lambda: count(connection, QUEUE) == 1, timeout_s=20)

@@ -1,0 +1,120 @@
+"""One transaction: its rows, its events and its request, or none of them."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+from sqlalchemy import func, select, text
+
+from deploy.local.stores import PrivateStores
+from services.chassis.clock import utc_now
+from services.chassis.db import Store, service_metadata
+from services.chassis.errors import InvalidInput
+from services.chassis.ids import new_id
+from services.chassis.tenancy import Tenant
+
+
+@pytest.fixture(scope="module")
+def store(stores: PrivateStores) -> Iterator[Store]:
+    """A store of its own schema, in both databases."""
+    metadata = service_metadata("storetest")
+    store = Store(stores.database_urls, metadata, utc_now)
+    for database in stores.database_urls:
+        with store.engine(database).begin() as connection:
+            connection.execute(text("CREATE SCHEMA IF NOT EXISTS storetest"))
+            metadata.create_all(connection)
+    yield store
+    store.close()
+
+
+def outbox_rows(store: Store, tenant: Tenant) -> int:
+    """Return how many outbox rows a tenant has."""
+    outbox = store.tables["outbox"]
+    with store.transaction(tenant) as tx:
+        return tx.session.scalar(select(func.count()).where(outbox.c.tenant_id == tenant.id)) or 0
+
+
+def test_an_event_is_written_with_its_cause_or_not_at_all(store: Store, tenant: Tenant) -> None:
+    """The process dying before the commit leaves nothing to tell others."""
+
+    def die_before_the_commit() -> None:
+        with store.transaction(tenant) as tx:
+            tx.emit("thing_happened", new_id(), 1, {})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        die_before_the_commit()
+    assert outbox_rows(store, tenant) == 0
+    with store.transaction(tenant) as tx:
+        tx.emit("thing_happened", new_id(), 1, {})
+    assert outbox_rows(store, tenant) == 1
+
+
+def test_a_tenant_lives_in_its_own_database(store: Store, stores: PrivateStores) -> None:
+    south = Tenant(new_id(), "south")
+    with store.transaction(south) as tx:
+        tx.emit("thing_happened", new_id(), 1, {})
+    assert outbox_rows(store, south) == 1
+    assert outbox_rows(store, Tenant(south.id, "main")) == 0
+
+
+def test_an_event_is_taken_once(store: Store, tenant: Tenant) -> None:
+    event_id = new_id()
+    with store.transaction(tenant) as tx:
+        assert tx.first_time("handler", event_id)
+    with store.transaction(tenant) as tx:
+        assert not tx.first_time("handler", event_id)
+        assert tx.first_time("another_handler", event_id)
+
+
+def test_eight_twins_of_a_request_have_one_effect_and_one_answer(store: Store, main_tenant: Tenant) -> None:
+    request_id = new_id()
+    barrier = Barrier(8)
+
+    def twin(number: int) -> str:
+        barrier.wait()
+        with store.transaction(main_tenant) as tx:
+
+            def work() -> StringValue:
+                tx.emit("thing_happened", new_id(), 1, {})
+                return StringValue(value=f"answer {number}")
+
+            answer = tx.once("caller", "Method", request_id, b"request", work)
+        return StringValue.FromString(
+            answer if isinstance(answer, bytes) else answer.SerializeToString()
+        ).value
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = set(threads.map(twin, range(8)))
+    assert len(answers) == 1
+    assert outbox_rows(store, main_tenant) == 1
+
+
+def test_a_request_id_may_not_be_used_for_another_request(store: Store, tenant: Tenant) -> None:
+    request_id = new_id()
+    with store.transaction(tenant) as tx:
+        tx.once("caller", "Method", request_id, b"one", StringValue)
+    with pytest.raises(InvalidInput) as refusal, store.transaction(tenant) as tx:
+        tx.once("caller", "Method", request_id, b"another", StringValue)
+    assert refusal.value.reason == "REQUEST_ID_REUSED"
+
+
+def test_a_request_that_failed_may_be_repeated(store: Store, tenant: Tenant) -> None:
+    request_id = new_id()
+
+    def fail() -> StringValue:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), store.transaction(tenant) as tx:
+        tx.once("caller", "Method", request_id, b"one", fail)
+    with store.transaction(tenant) as tx:
+        answer = tx.once("caller", "Method", request_id, b"one", lambda: StringValue(value="second try"))
+    assert isinstance(answer, StringValue)
+
+
+def test_a_request_id_that_is_no_uuid_names_its_field(store: Store, tenant: Tenant) -> None:
+    with pytest.raises(InvalidInput) as refusal, store.transaction(tenant) as tx:
+        tx.once("caller", "Method", "7", b"one", StringValue)
+    assert refusal.value.field == "request_id"
