@@ -98,7 +98,7 @@ def check_access(method: str, caller: Caller) -> None:
         raise forbidden(access.right or method)
 
 
-class _Interceptor(grpc.ServerInterceptor[Any, Any]):
+class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its types only
     """Knows the caller, checks access, turns errors into statuses, measures."""
 
     def __init__(self, service: str, verifier: Verifier) -> None:
@@ -107,9 +107,9 @@ class _Interceptor(grpc.ServerInterceptor[Any, Any]):
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
+        continuation: "Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None]",
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         handler = continuation(handler_call_details)
         method = handler_call_details.method
         if handler is None or method.lstrip("/").startswith(OPEN_SERVICES):
