@@ -1,0 +1,144 @@
+"""The gateway's ASGI application: every route, and how errors are answered."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import cast
+
+import grpc
+from fastapi import FastAPI
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import Route as HttpRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from services.chassis.errors import AppError, Internal
+from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH
+from services.chassis.tokens import Signer
+from services.gateway import account, recordings, static, transcode
+from services.gateway.clients import Backends
+from services.gateway.errors import Refusal, from_app, from_rpc
+from services.gateway.frame import Frame
+from services.gateway.live import Live
+from services.gateway.routes import Route, routes
+from services.gateway.sessions import Sessions
+from services.gateway.settings import ISSUER, Settings
+
+# Smallest answer in bytes that is worth compressing, and how hard to try: 9 takes three times as long as 5.
+GZIP_MINIMUM_BYTES, GZIP_LEVEL = 1024, 5
+
+
+class SegmentConvertor(Convertor[str]):
+    """A path field: one segment, up to the colon of a custom verb."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        """Return the text as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return the text as it is."""
+        return value
+
+
+register_url_convertor("segment", SegmentConvertor())
+
+
+def build(settings: Settings) -> ASGIApp:
+    """Return the application; its channels and its subscription live as long as the server that runs it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        backends = Backends(settings.addresses)
+        signer = Signer(ISSUER, settings.signing_key)
+        sessions = Sessions(backends, signer)
+        live = Live(settings.amqp_url, backends, sessions)
+        app.router.routes += [*api(backends, sessions, signer, live), *static.pages(settings.web)]
+        following = asyncio.create_task(live.follow())
+        yield
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        await backends.close()
+
+    # FastAPI's own documents would describe handlers; ours come from the contracts.
+    app = FastAPI(title="Gonghai", lifespan=lifespan, openapi_url=None)
+    app.add_middleware(GZipMiddleware, minimum_size=GZIP_MINIMUM_BYTES, compresslevel=GZIP_LEVEL)
+    app.add_exception_handler(AppError, answer_app_error)
+    app.add_exception_handler(grpc.aio.AioRpcError, answer_rpc_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(Exception, answer_fault)
+    return Frame(app)
+
+
+def api(backends: Backends, sessions: Sessions, signer: Signer, live: Live) -> list[BaseRoute]:
+    """Return the API's routes, what is more special first."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "serving", "subscribed": live.subscribed.is_set()})
+
+    async def serve_live(websocket: WebSocket) -> None:
+        await live.serve(websocket)
+
+    recording = recordings.endpoint(backends, sessions)
+    return [
+        HttpRoute("/healthz", healthz),
+        HttpRoute("/api/v1/session", account.sign_in(backends, signer), methods=["POST"]),
+        HttpRoute("/api/v1/session", account.sign_out(backends, sessions, signer), methods=["DELETE"]),
+        HttpRoute("/api/v1/calls/{call_id:segment}/recording", recording),
+        WebSocketRoute("/api/v1/live", serve_live),
+        *(
+            HttpRoute(path_of(route), transcode.endpoint(route, backends, sessions), methods=[route.verb])
+            for route in routes()
+        ),
+    ]
+
+
+def path_of(route: Route) -> str:
+    """Return a route's path as Starlette writes it."""
+    path = route.template
+    for index, dotted in enumerate(route.path_fields):
+        path = path.replace(f"{{{dotted}}}", f"{{field{index}:segment}}")
+    return path
+
+
+def locale(request: Request) -> str:
+    """Return the language of a request."""
+    chosen: str = request.state.trace.locale
+    return chosen
+
+
+async def answer_app_error(request: Request, error: Exception) -> Response:
+    """Answer an error that was raised here."""
+    return from_app(cast(AppError, error), locale(request)).response()
+
+
+async def answer_rpc_error(request: Request, error: Exception) -> Response:
+    """Answer what a service refused, or that none was there."""
+    return from_rpc(cast(grpc.aio.AioRpcError, error), locale(request)).response()
+
+
+async def answer_http_error(request: Request, fault: Exception) -> Response:
+    """Answer a path or verb that nobody serves."""
+    error = cast(HTTPException, fault)
+    if not request.url.path.startswith("/api/"):
+        return PlainTextResponse(error.detail, error.status_code, error.headers)
+    english = locale(request).startswith("en")
+    reason, code, text = {
+        404: ("NO_SUCH_PATH", "NOT_FOUND", "No such path" if english else "没有这个地址"),
+        405: ("NO_SUCH_METHOD", "UNIMPLEMENTED", "Not with this method" if english else "该地址不支持此方法"),
+    }.get(error.status_code, ("HTTP_ERROR", "INTERNAL", error.detail))
+    response = Refusal(code, reason, text, status=error.status_code).response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def answer_fault(request: Request, _error: Exception) -> Response:
+    """Answer a fault of ours with a fixed text; the server logs its cause."""
+    return from_app(Internal("INTERNAL", INTERNAL_ZH, INTERNAL_EN), locale(request)).response()

@@ -1,0 +1,67 @@
+"""The services behind the gateway, by grpc.aio."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from crm.notify.v1.notify_pb2_grpc import NotifyServiceStub
+from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
+from google.protobuf.message import Message
+
+from services.chassis.grpc_client import CHANNEL_OPTIONS
+from services.gateway.routes import Route
+
+# Longest wait for a service's answer, in seconds.
+TIMEOUT_S = 10.0
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What goes along with every call that a request causes.
+
+    request_id: one for the whole way through the services. locale: "zh-CN" or "en".
+    """
+
+    request_id: str
+    locale: str
+
+    def metadata(self, token: str) -> Metadata:
+        """Return the gRPC metadata of a call in the name of whom the token names."""
+        return (
+            ("authorization", f"Bearer {token}"),
+            ("accept-language", self.locale),
+            ("x-request-id", self.request_id),
+        )
+
+
+class Backends:
+    """Channels to every service; to be made inside the event loop that uses them.
+
+    addresses: gRPC target by service.
+    """
+
+    def __init__(self, addresses: Mapping[str, str]) -> None:
+        self._channels = {
+            name: grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+            for name, target in addresses.items()
+        }
+        self.identity = IdentityServiceStub(self._channels["identity"])
+        self.notify = NotifyServiceStub(self._channels["notify"])
+        self.telephony = TelephonyServiceStub(self._channels["telephony"])
+
+    def method(self, route: Route) -> Callable[..., Any]:
+        """Return the callable of a route's RPC: request, timeout and metadata to an awaitable response."""
+        return self._channels[route.service].unary_unary(
+            route.rpc_path,
+            request_serializer=Message.SerializeToString,
+            response_deserializer=route.response.FromString,
+        )
+
+    async def close(self) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.close(None)

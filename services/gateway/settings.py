@@ -1,0 +1,55 @@
+"""Settings of the gateway, from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.chassis.settings import SettingsError, integer, required, string_map
+from services.gateway.routes import CONTRACTS
+
+# Who the gateway is towards identity.
+ISSUER = "gateway"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the gateway needs to know.
+
+    addresses: gRPC target of every service, from IDENTITY_ADDRESS and so on. amqp_url: RabbitMQ.
+    signing_key: the gateway's own Ed25519 key, base64, from SIGNING_KEYS. bind_address: default 127.0.0.1.
+    port: of HTTP, default 8080. metrics_port: Prometheus, 0 is off. log_level: default INFO.
+    tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
+    web: folder of the built desktop.
+    """
+
+    addresses: Mapping[str, str]
+    amqp_url: str
+    signing_key: str = field(repr=False)
+    bind_address: str = "127.0.0.1"
+    port: int = 8080
+    metrics_port: int = 0
+    log_level: str = "INFO"
+    tls_certificate: str = ""
+    tls_key: str = ""
+    web: Path = Path(__file__).parent / "web" / "dist"
+
+    @staticmethod
+    def read(environ: Mapping[str, str]) -> "Settings":
+        """Read the environment; raises SettingsError naming the variable that is wrong."""
+        keys = string_map(environ, "SIGNING_KEYS")
+        if ISSUER not in keys:
+            raise SettingsError(f"SIGNING_KEYS has no key for {ISSUER}")
+        certificate, key = environ.get("TLS_CERTIFICATE", ""), environ.get("TLS_KEY", "")
+        if bool(certificate) is not bool(key):
+            raise SettingsError("TLS_CERTIFICATE and TLS_KEY need each other")
+        return Settings(
+            addresses={name: required(environ, f"{name.upper()}_ADDRESS") for name in CONTRACTS},
+            amqp_url=required(environ, "AMQP_URL"),
+            signing_key=keys[ISSUER],
+            bind_address=environ.get("BIND_ADDRESS", "127.0.0.1"),
+            port=integer(environ, "PORT", 8080),
+            metrics_port=integer(environ, "METRICS_PORT", 0),
+            log_level=environ.get("LOG_LEVEL", "INFO"),
+            tls_certificate=certificate,
+            tls_key=key,
+        )
