@@ -35,13 +35,21 @@ class Ports:
         self._file = file
         self._ports: dict[str, int] = json.loads(file.read_text()) if file and file.exists() else {}
 
-    def take(self, name: str, *, datagram: bool = False, span: int = 1, prefer: int | None = None) -> int:
+    def take(
+        self,
+        name: str,
+        *,
+        host: str = "127.0.0.1",
+        datagram: bool = False,
+        span: int = 1,
+        prefer: int | None = None,
+    ) -> int:
         """Return the first of `span` free ports: the one used before, else `prefer`, else any."""
         for port in (self._ports.get(name), prefer, *random.sample(LISTEN_PORTS, 500)):
             if (
                 port is not None
                 and self._unclaimed(name, port, span)
-                and self._all_free(port, span, datagram)
+                and self._all_free(host, port, span, datagram)
             ):
                 return self._keep(name, port)
         raise LocalError(
@@ -62,9 +70,9 @@ class Ports:
         return others.isdisjoint(range(port, port + span))
 
     @staticmethod
-    def _all_free(port: int, span: int, datagram: bool) -> bool:
+    def _all_free(host: str, port: int, span: int, datagram: bool) -> bool:
         # Of a wide span (RTP) the two ends tell enough: both belong to whoever took the span.
-        return all(is_free(each, datagram=datagram) for each in {port, port + span - 1})
+        return all(is_free(each, host=host, datagram=datagram) for each in {port, port + span - 1})
 
     def _keep(self, name: str, port: int) -> int:
         self._ports[name] = port

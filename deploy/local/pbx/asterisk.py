@@ -1,0 +1,248 @@
+"""Run a private Asterisk with phones and a carrier, in one folder, on free loopback ports.
+
+    with PrivatePbx() as pbx:
+        pbx.ami_address, pbx.ami_user, pbx.ami_secret, pbx.recordings
+        pbx.call("13800138000")                # rings the sales queue
+        pbx.processes["asterisk"].kill()       # kill -9
+        pbx.processes["asterisk"].start()
+        pbx.set_ring("1001", 60)               # from now on 1001 lets it ring
+
+Its parties have loopback addresses of their own, so that Asterisk tells them apart by address; several such
+PBXs live side by side by their ports.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local.account import ordinary_account, owned_directory, reachable_directory
+from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program
+from deploy.local.pbx.unpack import unpack
+from deploy.local.ports import Ports
+from deploy.local.process import Process, Program
+from deploy.local.stores import BARE_ENVIRONMENT, kept_secret, write_private
+
+ROOT = Path(__file__).resolve().parents[3]
+SITE_CONFIGURATION = ROOT / "deploy/asterisk"
+LOCAL_CONFIGURATION = Path(__file__).parent / "conf"
+# Unpacked once for all stacks of this checkout.
+CACHE = ROOT / "var/cache"
+
+# Extension to the address of its phone: four agents of the sales queue (4000), and one of a second tenant
+# (4101).
+PHONES = {
+    "1001": "127.0.0.11",
+    "1002": "127.0.0.12",
+    "1003": "127.0.0.13",
+    "1004": "127.0.0.14",
+    "1101": "127.0.0.21",
+}
+SALES_AGENTS = ("1001", "1002", "1003", "1004")
+# The agents of the load queue (4005) share one phone.
+LOAD_AGENTS = tuple(str(extension) for extension in range(2000, 2100))
+LOAD_PHONE = "127.0.0.99"
+# How much longer each next sales agent lets it ring, so that one of them is always the first to answer.
+PATIENCE_S = 6.0
+# Below Asterisk's own folder; parents come before their children, so that each is made with the right owner.
+FOLDERS = (
+    *("etc", "lib", "lib/keys", "moh", "agi-bin", "cache", "run"),
+    *("log", "log/cdr-csv", "spool", "spool/monitor", "spool/tmp"),
+)
+# Asterisk reports an error for each of these that is missing, and is content with an empty one.
+EMPTY_CONFIGURATION = tuple(
+    f"{name}.conf"
+    for name in (
+        *("acl", "ccss", "cel", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),
+    )
+)
+# Ports that RTP may use: two for each of two channels a call.
+RTP_PORTS = 2000
+
+
+class PrivatePbx:
+    """Asterisk, phones and carrier as a context manager; nothing starts before `start` or `with`.
+
+    `directory` keeps recordings and call records between runs; without it they are temporary. `ring_s` is how
+    long 1001 rings before it answers; the load phone answers after one second. `name` begins every call's id.
+    """
+
+    ami_user = "gonghai"
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        ring_s: float = 8.0,
+        name: str = "pbx1",
+        ports: Ports | None = None,
+    ) -> None:
+        self._account = ordinary_account()
+        self._temporary = directory is None
+        directory = directory or Path(tempfile.mkdtemp(prefix="gonghai-pbx-"))
+        if self._temporary:
+            directory.chmod(0o755)
+        self.directory = reachable_directory(directory, self._account)
+        self.name = name
+        self._logs = self.directory / "log"
+        self._logs.mkdir(exist_ok=True)
+        self._run = owned_directory(self.directory / "asterisk", self._account)
+        self._phones = owned_directory(self.directory / "phones", self._account)
+        self._ports = ports or Ports(self.directory / "ports.json")
+        self.sip_port = self._ports.take("sip", datagram=True)
+        self.ami_secret = kept_secret(self.directory / "secrets" / "ami")
+        self.ami_address = f"127.0.0.1:{self._ports.take('ami')}"
+        self._phone_ports: dict[str, int] = {}
+        self.processes: dict[str, Process] = {}
+        self._unpacked = unpack(reachable_directory(CACHE, self._account))
+        self._plan(ring_s)
+
+    @property
+    def recordings(self) -> Path:
+        """The folder into which Asterisk records."""
+        return self._run / "spool/monitor"
+
+    @property
+    def version(self) -> str:
+        """What Asterisk says of itself, such as "Asterisk 22.10.1"."""
+        return self._unpacked.version
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and wait until Asterisk has booted and the phones listen."""
+        for process in self.processes.values():
+            process.spawn()
+        for process in self.processes.values():
+            process.wait_healthy()
+
+    def stop(self) -> None:
+        """Stop everything, the phones first, and remove a temporary directory."""
+        for process in reversed(self.processes.values()):
+            process.stop()
+        if self._temporary:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def set_ring(self, extension: str, ring_s: float) -> None:
+        """Let the phone of this extension ring so long from now on; its calls are cut off."""
+        process = self.processes[f"phone-{extension}"]
+        process.stop()
+        process.program = self._phone(f"phone-{extension}", PHONES[extension], ring_s)
+        process.start()
+
+    @property
+    def caller(self) -> Caller:
+        """The outside world: places calls through the carrier."""
+        return Caller(self.sip_port, self._phones)
+
+    def call(self, number: str, to: str = "4000", seconds: float = 20.0) -> Process:
+        """Let a mobile outside dial `to`, talk for so long once the PBX answered, and hang up; return at
+        once.
+
+        The process that returns is the call: `exit_code` 0 says that it went as it should, `kill` pulls the
+        cable.
+        """
+        process = self.caller.place([number], to, seconds)
+        process.spawn()
+        return process
+
+    def _plan(self, ring_s: float) -> None:
+        self._phone_ports = {
+            name: self._ports.take(name, host=host, datagram=True)
+            for name, host in {
+                "carrier": CARRIER_HOST,
+                **{f"phone-{extension}": host for extension, host in PHONES.items()},
+                "phone-load": LOAD_PHONE,
+            }.items()
+        }
+        self._add(self._asterisk())
+        self._add(self._phone("carrier", CARRIER_HOST, ring_s))
+        for number, (extension, host) in enumerate(PHONES.items()):
+            patience_s = PATIENCE_S * number if extension in SALES_AGENTS else 0
+            self._add(self._phone(f"phone-{extension}", host, ring_s + patience_s))
+        self._add(self._phone("phone-load", LOAD_PHONE, 1.0))
+
+    def _asterisk(self) -> Program:
+        rtp_start = self._ports.take("rtp", datagram=True, span=RTP_PORTS)
+        ami_port = int(self.ami_address.rpartition(":")[2])
+        values = {
+            "RUN": self._run,
+            "MODULES": self._unpacked.modules,
+            "DATA": self._unpacked.data,
+            "PBX_NAME": self.name,
+            "SIP_PORT": self.sip_port,
+            "AMI_PORT": ami_port,
+            "AMI_SECRET": self.ami_secret,
+            "RTP_START": rtp_start,
+            "RTP_END": rtp_start + RTP_PORTS - 1,
+            "CARRIER_HOST": CARRIER_HOST,
+            "CARRIER_PORT": self._phone_ports["carrier"],
+            "PHONES": self._endpoints(),
+            "SALES_MEMBERS": _members(SALES_AGENTS),
+            "LOAD_MEMBERS": _members(LOAD_AGENTS),
+        }
+        return Program(
+            name="asterisk",
+            argv=[*self._unpacked.command, "-C", str(self._run / "etc/asterisk.conf"), "-f"],
+            # Fewer malloc arenas: hundreds of threads would else each keep one.
+            env=BARE_ENVIRONMENT | {"HOME": str(self._run), "MALLOC_ARENA_MAX": "2"},
+            health=f"ami://{self.ami_user}:{self.ami_secret}@{self.ami_address}",
+            prepare=lambda: self._configure(values),
+            account=self._account,
+            cwd=self._run,
+            ports={"sip": self.sip_port, "ami": ami_port},
+        )
+
+    def _configure(self, values: Mapping[str, object]) -> None:
+        for folder in FOLDERS:
+            owned_directory(self._run / folder, self._account)
+        texts = dict.fromkeys(EMPTY_CONFIGURATION, "")
+        for source in (*SITE_CONFIGURATION.glob("*.conf"), *LOCAL_CONFIGURATION.glob("*.conf")):
+            texts[source.name] = source.read_text()
+        for name, text in texts.items():
+            filled = re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
+            write_private(self._run / "etc" / name, filled, self._account)
+
+    def _endpoints(self) -> str:
+        homes = {extension: (host, f"phone-{extension}") for extension, host in PHONES.items()}
+        homes |= dict.fromkeys(LOAD_AGENTS, (LOAD_PHONE, "phone-load"))
+        return "\n".join(
+            f"[{extension}](phone)\naors = {extension}\ncallerid = <{extension}>\n"
+            f"[{extension}]\ntype = aor\ncontact = sip:{extension}@{host}:{self._phone_ports[name]}\n"
+            for extension, (host, name) in homes.items()
+        )
+
+    def _phone(self, name: str, host: str, ring_s: float) -> Program:
+        return phone_program(
+            name=name,
+            host=host,
+            port=self._phone_ports[name],
+            media_port=self._ports.take(f"{name}.rtp", host=host, datagram=True, span=4),
+            sip_port=self.sip_port,
+            ring_s=ring_s,
+            directory=self._phones,
+            account=self._account,
+        )
+
+    def _add(self, program: Program) -> None:
+        self.processes[program.name] = Process(program, self._logs / f"{program.name}.log")
+
+
+def _members(extensions: tuple[str, ...]) -> str:
+    return "\n".join(f"member => PJSIP/{each},0,{each},PJSIP/{each}" for each in extensions)
