@@ -129,6 +129,10 @@ class Modem:
         self._reset()
         self._bring()
 
+    def stored(self) -> int:
+        """Count what all memories keep."""
+        return sum(len(memory) for memory in self._memories.values())
+
     def fill(self) -> None:
         """Fill the memory where messages arrive."""
         hex_pdu, octets = pdu.delivers("10086", "满", self._now(), 0)[0]

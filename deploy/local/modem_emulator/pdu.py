@@ -59,7 +59,7 @@ def read_submit(pdu: str, octets: int) -> Submitted:
         length, body = rest[0], rest[1:]
         header = body[: 1 + body[0]] if first & 0x40 else b""
         text = _text(coding, length, body, header)
-    except (ValueError, IndexError) as error:
+    except (ValueError, LookupError) as error:
         raise BadPduError(str(error)) from error
     group, parts, part = _place(header)
     return Submitted(

@@ -80,11 +80,14 @@ class Emulator:
 
     @contextlib.contextmanager
     def _listen(self, path: Path) -> Any:
-        path.unlink(missing_ok=True)
+        # Under its name only when it takes requests: whoever sees it can ask.
+        unready = path.with_name(path.name + ".new")
+        unready.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as server:
-            server.bind(str(path))
-            path.chmod(0o600)
+            server.bind(str(unready))
+            unready.chmod(0o600)
             server.listen()
+            unready.replace(path)
             self._selector.register(server, selectors.EVENT_READ, lambda _: self._obey(server))
             try:
                 yield

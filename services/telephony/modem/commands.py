@@ -64,13 +64,16 @@ CMS_FAILURES: Mapping[int, Failure] = (
 # +CME ERROR (TS 27.007 9.2): SIM busy; SIM missing, locked, broken or wrong.
 _CME_FAILURES = {14: Failure.RETRY} | dict.fromkeys((10, 11, 12, 13, 15, 17, 18), Failure.SIM)
 
+# 1 and 5 registered at home and abroad, 6 and 7 the same for SMS only (TS 27.007 7.2).
+_REGISTERED = {1, 5, 6, 7}
+
 ECHO_OFF = Command("ATE0")
 NUMERIC_ERRORS = Command("AT+CMEE=1")
 PDU_MODE = Command("AT+CMGF=0")
 SIM_STATE = Command("AT+CPIN?", re.compile(r"\+CPIN: ?[A-Z]"), timeout_s=10)
-# Unasked the line has one number, or a second field in quotes; answered it has two numbers.
-REGISTRATION = Command("AT+CREG?", re.compile(r"\+CREG: ?\d+, ?\d"))
-LTE_REGISTRATION = Command("AT+CEREG?", re.compile(r"\+CEREG: ?\d+, ?\d"))
+# Unasked the line has one number and then quotes; the answer has the mode before it (ofono-phonesim one more).
+REGISTRATION = Command("AT+CREG?", re.compile(r"\+CREG: ?\d(?:, ?(\d)\b)+"))
+LTE_REGISTRATION = Command("AT+CEREG?", re.compile(r"\+CEREG: ?\d(?:, ?(\d)\b)+"))
 SIGNAL = Command("AT+CSQ", re.compile(r"\+CSQ: ?\d"))
 SERVICE_CENTRE = Command("AT+CSCA?", re.compile(r'\+CSCA: ?"'))
 MEMORIES = Command("AT+CPMS=?", re.compile(r"\+CPMS: ?\("))
@@ -101,6 +104,12 @@ def delete(index: int) -> Command:
 def set_service_centre(value: str) -> Command:
     """Return the command that writes back a service centre's address as SERVICE_CENTRE read it."""
     return Command(f"AT+CSCA={value}", timeout_s=15)
+
+
+def is_registered(answer: str) -> bool:
+    """Read the answer to REGISTRATION or LTE_REGISTRATION."""
+    found = re.search(r"REG: ?\d(?:, ?(\d)\b)+", answer)
+    return found is not None and int(found[1]) in _REGISTERED
 
 
 def final_result(text: str) -> str | None:

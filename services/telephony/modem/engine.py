@@ -53,7 +53,8 @@ class Transport(Protocol):
 class Engine:
     """Hold one modem's conversation; all calls from one thread."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         # Everything that was not an answer, oldest first; the session takes it from here between commands.
         self.unsolicited: deque[Line] = deque()
         self._transport = transport
@@ -69,7 +70,7 @@ class Engine:
         self._get_ready()
         self._transport.write(command.line.encode() + b"\r")
         answer = []
-        deadline = time.monotonic() + command.timeout_s
+        deadline = self.clock() + command.timeout_s
         while (line := self._await(deadline)).text != "OK":
             if final_result(line.text):
                 raise CommandError(line.text)
@@ -106,9 +107,10 @@ class Engine:
         return self._finish(pdu, timeout_s)
 
     def listen(self, timeout_s: float) -> None:
-        """Wait until the modem says something unasked, or the time is up."""
-        deadline = time.monotonic() + timeout_s
-        while not self.unsolicited and (left_s := deadline - time.monotonic()) > 0:
+        """Wait until the modem says something more unasked, or the time is up."""
+        deadline = self.clock() + timeout_s
+        heard = len(self.unsolicited)
+        while len(self.unsolicited) == heard and (left_s := deadline - self.clock()) > 0:
             self._read_idle(left_s)
 
     def resync(self) -> None:
@@ -133,7 +135,7 @@ class Engine:
 
     def _finish(self, pdu: str, timeout_s: float) -> int | None:
         reference = None
-        deadline = time.monotonic() + timeout_s
+        deadline = self.clock() + timeout_s
         try:
             self._transport.write(_CTRL_Z)
             while (line := self._await(deadline)).text != "OK":
@@ -141,7 +143,7 @@ class Engine:
                     raise CommandError(line.text)
                 if submitted := SUBMITTED.match(line.text):
                     reference = int(submitted[1]) & 0xFF
-                    deadline = min(deadline, time.monotonic() + _LATE_OK_S)
+                    deadline = min(deadline, self.clock() + _LATE_OK_S)
                 elif line.text != pdu:
                     self.unsolicited.append(line)
         except (NoAnswerError, LinkLostError) as error:
@@ -150,7 +152,7 @@ class Engine:
         return reference
 
     def _await_prompt(self, command: str) -> None:
-        deadline = time.monotonic() + _PROMPT_TIMEOUT_S
+        deadline = self.clock() + _PROMPT_TIMEOUT_S
         while (line := self._await(deadline)) is not PROMPT:
             if final_result(line.text):
                 raise CommandError(line.text)
@@ -159,7 +161,7 @@ class Engine:
 
     def _await(self, deadline: float) -> Line:
         while not self._lines:
-            if (left_s := deadline - time.monotonic()) <= 0:
+            if (left_s := deadline - self.clock()) <= 0:
                 self._out_of_step = True
                 raise NoAnswerError("the modem did not answer in time")
             self._lines.extend(self._framer.feed(self._transport.read(left_s)))
@@ -167,7 +169,7 @@ class Engine:
 
     def _any_result(self) -> bool:
         """Tell whether any final result comes; ERROR will do, some modems refuse a bare AT."""
-        deadline = time.monotonic() + _ATTENTION_S
+        deadline = self.clock() + _ATTENTION_S
         try:
             while not final_result((line := self._await(deadline)).text):
                 self._keep(line)
@@ -185,8 +187,8 @@ class Engine:
 
         Final results are late answers to something given up: dropped.
         """
-        end = time.monotonic() + 10 * quiet_s
-        while self._read_idle(quiet_s) and time.monotonic() < end:
+        end = self.clock() + 10 * quiet_s
+        while self._read_idle(quiet_s) and self.clock() < end:
             pass
 
     def _read_idle(self, timeout_s: float) -> bool:

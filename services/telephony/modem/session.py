@@ -9,7 +9,6 @@ import hashlib
 import logging
 import re
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -42,8 +41,6 @@ log = logging.getLogger(__name__)
 _HOUR_S, _DAY_S = 3600, 86400
 # Between two looks at a SIM or a network that is not ready yet.
 _READINESS_POLL_S = 1.0
-# How long the store gets before an outcome that it refused is offered again: first, and at most.
-_STORE_RETRY_S, _STORE_RETRY_MAX_S = 1.0, 30.0
 # What a modem says when it has restarted by itself and forgotten its settings.
 _RESTARTED = re.compile(r"RDY$|SYSSTART|\+CPIN:|\+CFUN:")
 # A message was put into a memory: +CMTI for a message, +CDSI for a report (TS 27.005 3.4.1).
@@ -52,8 +49,6 @@ _PASSED_ON = re.compile(r"\+(?:CMT|CDS): ?(?:.*,)?(\d+)$")
 _LISTED = re.compile(r"\+CMGL: ?(\d+), ?([01]),.*?(\d+)$")
 # Where a modem may keep messages and reports; MT and BM are other views or not ours.
 _OUR_MEMORIES = ("SM", "ME", "SR")
-# 1 and 5 registered at home and abroad, 6 and 7 the same for SMS only (TS 27.007 7.2).
-_REGISTERED = {1, 5, 6, 7}
 _REGISTRATIONS = (commands.REGISTRATION, commands.LTE_REGISTRATION)
 # Paused sending is tried again at least this often.
 _MAX_PAUSE_S = 900.0
@@ -91,6 +86,9 @@ class Settings:
     # minutes.
     breaker_failures: int = 5
     breaker_pause_s: float = 60.0
+    # How long the store gets before an outcome that it refused is offered again: first, and at most.
+    store_retry_s: float = 1.0
+    store_retry_max_s: float = 30.0
     # The wait before the modem is opened again: first, at most, and after a SIM fault.
     reopen_s: float = 0.5
     reopen_max_s: float = 30.0
@@ -117,13 +115,14 @@ class Session:
         wake: threading.Event,
     ) -> None:
         self._engine = engine
+        self._clock = engine.clock
         self._queue = queue
         self._settings = settings
         self._enter = enter
         self._stop = stop
         self._wake = wake
-        self._allowance = _Allowance(settings)
-        self._breaker = _Breaker(settings)
+        self._allowance = _Allowance(settings, engine.clock)
+        self._breaker = _Breaker(settings, engine.clock)
         self._service_centre = ""
         self._acknowledges = False
         self._indications: Command | None = None
@@ -137,19 +136,19 @@ class Session:
         Raises LinkLostError, NoAnswerError, CommandError or SimStoppedError, or whatever the queue raises.
         """
         self._prepare()
-        next_check = time.monotonic() + self._settings.watchdog_s
-        next_sweep = time.monotonic() + self._settings.sweep_s
+        next_check = self._clock() + self._settings.watchdog_s
+        next_sweep = self._clock() + self._settings.sweep_s
         while not self._stop.is_set():
             self._wake.clear()
             if not self._send_next():
                 self._idle()
             self._hear()
-            if time.monotonic() >= next_check:
+            if self._clock() >= next_check:
                 self._check()
-                next_check = time.monotonic() + self._settings.watchdog_s
-            if time.monotonic() >= next_sweep:
+                next_check = self._clock() + self._settings.watchdog_s
+            if self._clock() >= next_sweep:
                 self._sweep()
-                next_sweep = time.monotonic() + self._settings.sweep_s
+                next_sweep = self._clock() + self._settings.sweep_s
 
     def _prepare(self) -> None:
         self._enter(LinkState.RESYNC, "")
@@ -172,7 +171,7 @@ class Session:
         self._enter(LinkState.READY, "")
 
     def _wait_for_sim(self) -> None:
-        deadline = time.monotonic() + self._settings.sim_timeout_s
+        deadline = self._clock() + self._settings.sim_timeout_s
         while True:
             try:
                 state = (
@@ -194,17 +193,18 @@ class Session:
             self._pause(deadline, f"the SIM is not ready: {state}")
 
     def _wait_for_network(self) -> None:
-        deadline = time.monotonic() + self._settings.network_timeout_s
+        deadline = self._clock() + self._settings.network_timeout_s
         while not self._registered():
             self._pause(deadline, "not registered in a network")
 
     def _registered(self) -> bool:
         answers = [answer for question in _REGISTRATIONS if (answer := self._ask(question))]
         # A modem that tells nothing is taken as registered: it will say so itself when it sends.
-        return not answers or any(int(re.findall(r"\d+", answer)[1]) in _REGISTERED for answer in answers)
+        return not answers or any(commands.is_registered(answer) for answer in answers)
 
     def _pause(self, deadline: float, why: str) -> None:
-        if time.monotonic() >= deadline or self._stop.wait(_READINESS_POLL_S):
+        self._engine.listen(_READINESS_POLL_S)
+        if self._clock() >= deadline or self._stop.is_set():
             raise LinkLostError(why)
 
     def _indicate(self) -> None:
@@ -268,28 +268,28 @@ class Session:
 
     def _settle(self, record: Callable[[], None]) -> None:
         """Offer an outcome to the store until it takes it; a stop gives up and leaves it to `recover`."""
-        delay_s = _STORE_RETRY_S
+        delay_s = self._settings.store_retry_s
         while True:
             try:
                 return record()
             except Exception:
-                if delay_s == _STORE_RETRY_S:
+                if delay_s == self._settings.store_retry_s:
                     log.exception(
                         "the store refused an outcome, offering it again",
                         extra={"modem": self._settings.name},
                     )
                 if self._stop.wait(delay_s):
                     raise
-                delay_s = min(2 * delay_s, _STORE_RETRY_MAX_S)
+                delay_s = min(2 * delay_s, self._settings.store_retry_max_s)
 
     # --- receiving
 
     def _idle(self) -> None:
         """Wait for the modem to speak, for `wake`, or for the time to ask the queue again."""
-        deadline = time.monotonic() + self._settings.poll_s
-        while time.monotonic() < deadline and not (self._wake.is_set() or self._stop.is_set()):
+        deadline = self._clock() + self._settings.poll_s
+        while self._clock() < deadline and not (self._wake.is_set() or self._stop.is_set()):
             # Short, as `wake` cannot interrupt a read.
-            self._engine.listen(0.05)
+            self._engine.listen(min(0.05, deadline - self._clock()))
             if self._engine.unsolicited:
                 return
 
@@ -371,7 +371,8 @@ class Session:
 class _Allowance:
     """Keep to what the SIM may send in an hour and in a day."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._limits = (
             (settings.hourly_limit, _HOUR_S, "as many messages in an hour as this SIM may send"),
             (settings.daily_limit, _DAY_S, "as many messages in a day as this SIM may send"),
@@ -380,15 +381,15 @@ class _Allowance:
         self._sent: deque[float] = deque(maxlen=max(settings.hourly_limit, settings.daily_limit))
 
     def start(self, ages_s: Iterable[float]) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self._sent.extend(sorted(now - age_s for age_s in ages_s))
 
     def note(self) -> None:
-        self._sent.append(time.monotonic())
+        self._sent.append(self._clock())
 
     def spent(self) -> str:
         """Say which limit is reached: the segment that many back is still within its window. Empty: none."""
-        now = time.monotonic()
+        now = self._clock()
         return next(
             (
                 words
@@ -402,7 +403,8 @@ class _Allowance:
 class _Breaker:
     """Pause sending after failures in a row, longer each time, until a message gets through."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._limit = settings.breaker_failures
         self._first_pause_s = settings.breaker_pause_s
         self.reset()
@@ -417,12 +419,12 @@ class _Breaker:
         self._failures += 1
         if self._failures >= self._limit:
             self._reason = f"too many failures in a row, the last: {reason}"
-            self._open_until = time.monotonic() + self._pause_s
+            self._open_until = self._clock() + self._pause_s
             self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
 
     def open(self) -> str:
         """Say why nothing is sent now; empty: sending is tried."""
-        return self._reason if time.monotonic() < self._open_until else ""
+        return self._reason if self._clock() < self._open_until else ""
 
 
 def _submit_of(segment: Outgoing) -> Submit:
