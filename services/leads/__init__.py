@@ -1,0 +1,1 @@
+"""Leads, their conversion to customer, contact and opportunity, and opportunities until they are won."""

@@ -1,0 +1,54 @@
+"""Run a process of leads: `python -m services.leads api | worker | migrate | check`."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData
+
+from services.chassis.service import Runtime, Service, main
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.chassis.temporal import WorkerBundle
+
+
+def metadata() -> MetaData:
+    """Return the tables."""
+    from services.leads.store.tables import Base
+
+    return Base.metadata
+
+
+def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    """Register the servicer."""
+    from crm.leads.v1 import leads_pb2_grpc
+
+    from services.leads.api import LeadsApi
+
+    leads_pb2_grpc.add_LeadsServiceServicer_to_server(LeadsApi(runtime), server)
+    return ["crm.leads.v1.LeadsService"]
+
+
+def worker(runtime: Runtime) -> "WorkerBundle":
+    """Return the workflow and its activities."""
+    from services.chassis.temporal import WorkerBundle
+    from services.leads.clients import Customers, Dedupe, Identity
+    from services.leads.workflows.activities import ConversionActivities
+    from services.leads.workflows.contracts import QUEUE, RPC_TIMEOUT_S
+    from services.leads.workflows.workflow import ConvertLead
+
+    activities = ConversionActivities(
+        runtime.store,
+        Identity(runtime, RPC_TIMEOUT_S),
+        Dedupe(runtime, RPC_TIMEOUT_S),
+        Customers(runtime, RPC_TIMEOUT_S),
+    )
+    return WorkerBundle(QUEUE, [ConvertLead], activities.all())
+
+
+SERVICE = Service(name="leads", metadata=metadata, api=api, worker=worker)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE))

@@ -1,0 +1,133 @@
+"""The six states of a lead, the states of an opportunity, and the only ways from one to another (F113 to F122)."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from services.chassis.errors import RuleViolation
+
+
+class LeadState(StrEnum):
+    """Where a lead is in its life."""
+
+    UNASSIGNED = "unassigned"
+    ASSIGNED = "assigned"
+    FOLLOWING = "following"
+    CONVERTED = "converted"
+    INVALID = "invalid"
+    VOIDED = "voided"
+
+
+class LeadAction(StrEnum):
+    """What moves a lead."""
+
+    ASSIGN = "assign"
+    RETURN = "return"
+    FOLLOW = "follow"
+    MARK_INVALID = "mark_invalid"
+    RESUME = "resume"
+    CONVERT = "convert"
+    VOID = "void"
+    RESTORE = "restore"
+
+
+class OpportunityState(StrEnum):
+    """Where an opportunity is in its life; a CONVERTING one belongs to a conversion and nobody sees it yet."""
+
+    CONVERTING = "converting"
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+class OpportunityAction(StrEnum):
+    """What moves an opportunity."""
+
+    WIN = "win"
+
+
+LEAD_TRANSITIONS: Mapping[LeadAction, Mapping[LeadState, LeadState]] = {
+    LeadAction.ASSIGN: {LeadState.UNASSIGNED: LeadState.ASSIGNED},
+    LeadAction.RETURN: {
+        LeadState.ASSIGNED: LeadState.UNASSIGNED,
+        LeadState.FOLLOWING: LeadState.UNASSIGNED,
+        LeadState.INVALID: LeadState.UNASSIGNED,
+    },
+    LeadAction.FOLLOW: {
+        LeadState.ASSIGNED: LeadState.FOLLOWING,
+        LeadState.FOLLOWING: LeadState.FOLLOWING,
+    },
+    LeadAction.MARK_INVALID: {LeadState.FOLLOWING: LeadState.INVALID},
+    LeadAction.RESUME: {LeadState.INVALID: LeadState.FOLLOWING},
+    LeadAction.CONVERT: {
+        LeadState.ASSIGNED: LeadState.CONVERTED,
+        LeadState.FOLLOWING: LeadState.CONVERTED,
+    },
+    LeadAction.VOID: {
+        LeadState.UNASSIGNED: LeadState.VOIDED,
+        LeadState.ASSIGNED: LeadState.VOIDED,
+        LeadState.FOLLOWING: LeadState.VOIDED,
+        LeadState.INVALID: LeadState.VOIDED,
+    },
+    # Back into the pool: whoever had it before it was junk may be gone.
+    LeadAction.RESTORE: {LeadState.VOIDED: LeadState.UNASSIGNED},
+}
+
+OPPORTUNITY_TRANSITIONS: Mapping[OpportunityAction, Mapping[OpportunityState, OpportunityState]] = {
+    OpportunityAction.WIN: {OpportunityState.OPEN: OpportunityState.WON},
+}
+
+LEAD_STATE_ZH: Mapping[LeadState, str] = {
+    LeadState.UNASSIGNED: "未分配",
+    LeadState.ASSIGNED: "待处理",
+    LeadState.FOLLOWING: "跟进中",
+    LeadState.CONVERTED: "已转换",
+    LeadState.INVALID: "无效",
+    LeadState.VOIDED: "已作废",
+}
+
+
+def next_lead_state(state: LeadState, action: LeadAction) -> LeadState:
+    """Return the state after an action; raises RuleViolation LEAD_STATE when this state does not allow it."""
+    after = LEAD_TRANSITIONS[action].get(state)
+    if after is None:
+        raise RuleViolation(
+            "LEAD_STATE",
+            f"线索{LEAD_STATE_ZH[state]}，不能执行该操作",
+            "The lead is {state}: {action} is not possible",
+            state=state,
+            action=action,
+        )
+    return after
+
+
+def next_opportunity_state(state: OpportunityState, action: OpportunityAction) -> OpportunityState:
+    """Return the state after an action; raises RuleViolation OPPORTUNITY_STATE when this state does not allow it."""
+    after = OPPORTUNITY_TRANSITIONS[action].get(state)
+    if after is None:
+        raise RuleViolation(
+            "OPPORTUNITY_STATE",
+            "商机已关闭，不能执行该操作",
+            "The opportunity is {state}: {action} is not possible",
+            state=state,
+            action=action,
+        )
+    return after
+
+
+def lead_actions(
+    state: LeadState, *, rights: frozenset[str], owned: bool, converting: bool
+) -> list[LeadAction]:
+    """Return what a person may do with a lead that the contract has a verb for, in the table's order.
+
+    rights: the person's. owned: whether the lead is this person's. converting: whether a conversion holds it.
+    """
+    needs = {
+        LeadAction.ASSIGN: ("leads.assign", True),
+        LeadAction.FOLLOW: ("leads.follow", owned),
+        LeadAction.CONVERT: ("leads.convert", owned),
+    }
+    return [
+        action
+        for action, (right, mine) in needs.items()
+        if right in rights and mine and not converting and state in LEAD_TRANSITIONS[action]
+    ]

@@ -1,0 +1,1 @@
+"""The leads schema: tables, queries, migrations."""

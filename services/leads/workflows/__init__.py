@@ -1,0 +1,1 @@
+"""The conversion as a workflow: contracts, the workflow itself, its activities."""

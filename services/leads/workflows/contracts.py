@@ -1,0 +1,73 @@
+"""What the conversion's workflow, its activities and its starter agree on: ids, queue, names, payloads.
+
+No name, number or text of a customer travels in a payload: activities read them from the store.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.chassis.tenancy import Tenant
+
+QUEUE = "leads"
+WORKFLOW = "ConvertLead"
+
+BEGIN = "leads.begin_conversion"
+PLAN = "leads.plan_conversion"
+RESERVE = "leads.reserve_keys"
+WRITE_CUSTOMER = "leads.write_customer"
+FINISH = "leads.finish_conversion"
+ABORT = "leads.abort_conversion"
+
+# Longest answer of another service that an activity waits for, in seconds; no activity asks more than two.
+RPC_TIMEOUT_S = 2.5
+# A worker that died is noticed after this; every activity may be repeated.
+ACTIVITY_TIMEOUT = timedelta(seconds=6)
+
+
+def conversion_workflow_id(lead_id: str, request_id: str) -> str:
+    """Return the id of the workflow that answers this request to convert this lead."""
+    return f"conversion-{lead_id}-{request_id}"
+
+
+@dataclass(frozen=True)
+class ConversionRef:
+    """Which conversion. actor_id: on whose behalf."""
+
+    tenant: Tenant
+    conversion_id: str
+    actor_id: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """A plan to make. number: from 1."""
+
+    conversion: ConversionRef
+    number: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An AppError on its way to the caller, taken apart."""
+
+    code: str
+    reason: str
+    zh: str
+    en: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """What became of a step: done, or refused for a reason of the business."""
+
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Abort:
+    """A conversion to give up, and why."""
+
+    conversion: ConversionRef
+    refusal: Refusal

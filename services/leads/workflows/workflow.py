@@ -1,0 +1,77 @@
+"""The conversion of a lead: whole or not at all, through any crash (F120 to F131).
+
+Every step may be repeated and writes in one store only. A refusal of the business ends in `abort`, which first asks
+customers whether the write happened after all: then the conversion goes forward instead of back.
+"""
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from datetime import timedelta
+
+    from services.leads.domain.conversion import ROUNDS
+    from services.leads.workflows.contracts import (
+        ABORT,
+        ACTIVITY_TIMEOUT,
+        BEGIN,
+        FINISH,
+        PLAN,
+        RESERVE,
+        WORKFLOW,
+        WRITE_CUSTOMER,
+        Abort,
+        ConversionRef,
+        Refusal,
+        Round,
+        StepAnswer,
+    )
+
+# Whatever is no refusal is tried again until it works: a part is down, or it is a fault of ours.
+RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=15))
+
+
+@workflow.defn(name=WORKFLOW)
+class ConvertLead:
+    """Begin, plan and reserve, write customer and contact, finish; or abort. Its answer is in the store."""
+
+    @workflow.run
+    async def run(self, conversion: ConversionRef) -> None:
+        """Carry the conversion to one of its two ends."""
+        refusal = await _step(BEGIN, conversion) or await _reserve(conversion)
+        refusal = refusal or await _step(WRITE_CUSTOMER, conversion)
+        if refusal:
+            aborted = await workflow.execute_activity(
+                ABORT,
+                Abort(conversion, refusal),
+                result_type=bool,
+                start_to_close_timeout=ACTIVITY_TIMEOUT,
+                retry_policy=RETRY,
+            )
+            if aborted:
+                return
+        await _step(FINISH, conversion)
+
+
+async def _reserve(conversion: ConversionRef) -> Refusal | None:
+    """Plan and reserve; look again when somebody else took a key in between."""
+    refusal: Refusal | None = None
+    for number in range(1, ROUNDS + 1):
+        refusal = await _step(PLAN, Round(conversion, number))
+        if refusal:
+            return refusal
+        refusal = await _step(RESERVE, conversion)
+        if refusal is None or refusal.code != "ALREADY_EXISTS":
+            return refusal
+    return refusal
+
+
+async def _step(activity: str, argument: ConversionRef | Round) -> Refusal | None:
+    answer: StepAnswer = await workflow.execute_activity(
+        activity,
+        argument,
+        result_type=StepAnswer,
+        start_to_close_timeout=ACTIVITY_TIMEOUT,
+        retry_policy=RETRY,
+    )
+    return answer.refusal
