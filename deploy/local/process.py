@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from deploy.local.health import answers
 
 # A log that grew past this is moved aside once (`<name>.log.1`).
 LOG_LIMIT_BYTES = 20_000_000
+# What a store gets of our environment: nothing that could point it to somebody else's data.
+BARE_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.05) -> bool:
@@ -63,6 +65,7 @@ class Process:
         self.program = program
         self.log_file = log_file
         self._child: subprocess.Popen[bytes] | None = None
+        self._stopping = False
         self._log_start_bytes = 0
 
     @property
@@ -91,6 +94,7 @@ class Process:
         """Start the program and return at once; a program that runs is left alone."""
         if self.alive:
             return
+        self._stopping = False
         self.program.prepare()
         program = self.program
         self.rotate_log()
@@ -128,8 +132,9 @@ class Process:
         self.wait_healthy()
 
     def signal_stop(self) -> None:
-        """Ask the program to end, and return at once."""
-        if self._child and self.alive:
+        """Ask the program to end, once, and return at once."""
+        if self._child and self.alive and not self._stopping:
+            self._stopping = True
             self._child.send_signal(self.program.stop_signal)
 
     def stop(self) -> None:
@@ -162,6 +167,35 @@ class Process:
             log.seek(self._log_start_bytes)
             tail = log.read().decode(errors="replace").splitlines()[-lines:]
         return "".join(f"\n    {line}" for line in tail) + f"\n    ({self.log_file})"
+
+
+# Told of each process that became healthy: its name and the seconds since its start.
+Report = Callable[[str, float], None]
+
+
+def say_nothing(name: str, seconds: float) -> None:
+    """Report to nobody."""
+
+
+def start_all(processes: Iterable[Process], report: Report = say_nothing) -> None:
+    """Start these processes all at once and wait for the health of each.
+
+    Raises LocalError when one dies or stays unhealthy; the others are left running.
+    """
+    begin = time.monotonic()
+    for process in processes:
+        process.spawn()
+    for process in processes:
+        process.wait_healthy()
+        report(process.name, time.monotonic() - begin)
+
+
+def stop_all(processes: Iterable[Process]) -> None:
+    """Ask these processes to end, all at once, wait for them, and kill what is left of them."""
+    for process in processes:
+        process.signal_stop()
+    for process in processes:
+        process.stop()
 
 
 def descendants(pid: int) -> list[int]:

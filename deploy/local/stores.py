@@ -13,93 +13,59 @@ from __future__ import annotations
 
 import functools
 import glob
-import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psycopg
 from psycopg import sql
 
-from deploy.local.account import Account, ordinary_account, owned_directory, reachable_directory, runnable
+from deploy.local.account import Account, runnable
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
-from deploy.local.ports import Ports
-from deploy.local.process import Process, Program
+from deploy.local.process import BARE_ENVIRONMENT, Program, Report, say_nothing
+from deploy.local.state import Group, State, write_private
 
 # Debian's own PostgreSQL, newest first: another build may stand before it in PATH.
 POSTGRESQL_BIN_DIRECTORIES = Path("/usr/lib/postgresql")
 # The script below Debian's wrapper, which insists on root or on the system's own rabbitmq user.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_PLUGINS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*"
-# What a store gets of our environment: nothing that could point it to somebody else's data.
-BARE_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 DATABASE_USER = "gonghai"
 
 
-class PrivateStores:
+class PrivateStores(Group):
     """The three stores of one stack, as a context manager; nothing starts before `start` or `with`.
 
-    `directory` holds their data between runs; without it they get a temporary one that goes with them, and
-    forgo waiting for the disk. `given` may hold DATABASE_URL (and DATABASE_URL_<NAME>), AMQP_URL or
-    TEMPORAL_ADDRESS: such a store is used as it is and none is started in its place. `ports` are shared with
-    the rest of a stack.
+    `where` is the folder that holds their data between runs; without it they get a temporary one that goes
+    with them, and forgo waiting for the disk. `given` may hold DATABASE_URL (and DATABASE_URL_<NAME>),
+    AMQP_URL or TEMPORAL_ADDRESS: such a store is used as it is and none is started in its place.
     """
 
     def __init__(
         self,
-        directory: Path | None = None,
+        where: Path | State | None = None,
         databases: Sequence[str] = ("main",),
         *,
         given: Mapping[str, str] | None = None,
-        ports: Ports | None = None,
     ) -> None:
+        super().__init__(where)
         self._given = given or {}
-        self._account = ordinary_account()
-        self._temporary = directory is None
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="gonghai-stores-"))
-        if self._temporary:
-            self.directory.chmod(0o755)
-        self.directory = reachable_directory(self.directory, self._account)
-        self._logs = self.directory / "log"
-        self._logs.mkdir(exist_ok=True)
-        self._ports = ports or Ports(self.directory / "ports.json")
         self._databases = tuple(databases)
-        self.processes: dict[str, Process] = {}
         self.database_urls = self._plan_postgresql()
         self.amqp_url = self._plan_rabbitmq()
         self.temporal_address = self._plan_temporal()
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
+    def start(self, report: Report = say_nothing) -> None:
         """Start what is not given, all at once, and wait until each answers.
 
         Raises LocalError when a program is missing, one does not start, or a given store does not answer.
         """
-        for process in self.processes.values():
-            process.spawn()
-        for process in self.processes.values():
-            process.wait_healthy()
+        super().start(report)
         for variable, url in (
             ("DATABASE_URL", self.database_urls["main"]),
             ("AMQP_URL", self.amqp_url),
@@ -112,13 +78,6 @@ class PrivateStores:
         if "DATABASE_URL" not in self._given:
             for name in self._databases:
                 self.create_database(name)
-
-    def stop(self) -> None:
-        """Stop what was started, the last first, and remove a temporary directory."""
-        for process in reversed(self.processes.values()):
-            process.stop()
-        if self._temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
 
     def create_database(self, name: str) -> str:
         """Create a database in the private PostgreSQL unless it is there, and return its URL."""
@@ -137,10 +96,10 @@ class PrivateStores:
                 if key.startswith(prefix)
             }
             return {"main": self._given["DATABASE_URL"], **more}
-        port = self._ports.take("postgresql")
-        password = kept_secret(self.directory / "secrets" / "postgresql")
+        port = self.state.ports.take("postgresql")
+        password = self.state.secret("postgresql")
         self._postgresql_url = functools.partial(_postgresql_url, password, port)
-        home = owned_directory(self.directory / "postgresql", self._account)
+        home = self.state.home("postgresql")
         binaries = _postgresql_binaries()
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -150,9 +109,9 @@ class PrivateStores:
             "max_connections": "400",
             "shared_buffers": "256MB",
             # Safe against kill -9, not against a power cut.
-            **({"fsync": "off"} if self._temporary else {}),
+            **({"fsync": "off"} if self.state.temporary else {}),
         }
-        self._add(
+        self.add(
             Program(
                 name="postgresql",
                 argv=[
@@ -162,8 +121,8 @@ class PrivateStores:
                 ],
                 env=BARE_ENVIRONMENT,
                 health=self._postgresql_url("postgres"),
-                prepare=functools.partial(_initdb, binaries, home, password, self._account),
-                account=self._account,
+                prepare=functools.partial(_initdb, binaries, home, password, self.state.account),
+                account=self.state.account,
                 cwd=home,
                 ports={"tcp": port},
                 # Fast shutdown: end the sessions, write a checkpoint. When we die: end at once, recover next
@@ -179,28 +138,28 @@ class PrivateStores:
             return self._given["AMQP_URL"]
         if not RABBITMQ_SERVER.exists():
             raise LocalError("缺少 RabbitMQ，请先安装 / RabbitMQ is missing: apt-get install rabbitmq-server")
-        home = owned_directory(self.directory / "rabbitmq", self._account)
-        port, epmd_port = self._ports.take("rabbitmq"), self._ports.take("epmd")
-        password = kept_secret(self.directory / "secrets" / "rabbitmq")
+        home = self.state.home("rabbitmq")
+        port, epmd_port = self.state.ports.take("rabbitmq"), self.state.ports.take("epmd")
+        password = self.state.secret("rabbitmq")
         erlang = BARE_ENVIRONMENT | {
             "HOME": str(home),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(epmd_port),
         }
         # Erlang's port mapper, which a node would else start by itself as a daemon that outlives everything.
-        self._add(
+        self.add(
             Program(
                 name="epmd",
                 argv=["epmd"],
                 env=erlang,
                 health=f"tcp://127.0.0.1:{epmd_port}",
-                account=self._account,
+                account=self.state.account,
                 cwd=home,
                 ports={"tcp": epmd_port},
             )
         )
         url = f"amqp://gonghai:{password}@127.0.0.1:{port}/"
-        self._add(
+        self.add(
             Program(
                 name="rabbitmq",
                 argv=[str(RABBITMQ_SERVER)],
@@ -214,7 +173,7 @@ class PrivateStores:
                     "RABBITMQ_LOG_BASE": str(home),
                     "RABBITMQ_PID_FILE": str(home / "pid"),
                     "RABBITMQ_PLUGINS_DIR": str(home / "plugins"),
-                    "RABBITMQ_DIST_PORT": str(self._ports.take("erlang")),
+                    "RABBITMQ_DIST_PORT": str(self.state.ports.take("erlang")),
                     "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
                         "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +sbwt none +S 2:2"
                     ),
@@ -223,8 +182,8 @@ class PrivateStores:
                     "RABBITMQ_SERVER_START_ARGS": "-noinput",
                 },
                 health=url,
-                prepare=functools.partial(_configure_rabbitmq, home, port, password, self._account),
-                account=self._account,
+                prepare=functools.partial(_configure_rabbitmq, home, port, password, self.state.account),
+                account=self.state.account,
                 cwd=home,
                 ports={"amqp": port},
             )
@@ -234,22 +193,22 @@ class PrivateStores:
     def _plan_temporal(self) -> str:
         if "TEMPORAL_ADDRESS" in self._given:
             return self._given["TEMPORAL_ADDRESS"]
-        home = owned_directory(self.directory / "temporal", self._account)
+        home = self.state.home("temporal")
         binary = Path(sys.executable).parent / "temporal"
         if not binary.exists():
             raise LocalError(
                 "缺少 Temporal，请先运行 make / Temporal is missing: install requirements-dev.lock"
             )
-        port = self._ports.take("temporal")
+        port = self.state.ports.take("temporal")
         address = f"127.0.0.1:{port}"
-        self._add(
+        self.add(
             Program(
                 name="temporal",
                 argv=[
-                    str(runnable(binary, self._account, home)),
+                    str(runnable(binary, self.state.account, home)),
                     *("server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port)),
-                    *("--http-port", str(self._ports.take("temporal-http"))),
-                    *("--metrics-port", str(self._ports.take("temporal-metrics"))),
+                    *("--http-port", str(self.state.ports.take("temporal-http"))),
+                    *("--metrics-port", str(self.state.ports.take("temporal-metrics"))),
                     *("--db-filename", str(home / "temporal.db"), "--log-level", "warn"),
                     *("--search-attribute", "CustomerId=Keyword"),
                     # Without these two: 12 trivial workflows a second instead of 30 to 58.
@@ -257,39 +216,17 @@ class PrivateStores:
                 ],
                 env=BARE_ENVIRONMENT | {"HOME": str(home)},
                 health=temporal_health(address),
-                account=self._account,
+                account=self.state.account,
                 cwd=home,
                 ports={"grpc": port},
             )
         )
         return address
 
-    def _add(self, program: Program) -> None:
-        self.processes[program.name] = Process(program, self._logs / f"{program.name}.log")
-
 
 def temporal_health(address: str) -> str:
     """Return how to ask a Temporal frontend (host:port) whether it serves."""
     return f"grpc://{address}/temporal.api.workflowservice.v1.WorkflowService"
-
-
-def kept_secret(file: Path) -> str:
-    """Return the secret in this file, made and kept there (readable by its owner only) the first time."""
-    if not file.exists():
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(file, secrets.token_urlsafe(24))
-    return file.read_text()
-
-
-def write_private(file: Path, text: str, account: Account | None = None) -> None:
-    """Write a file that only its owner (`account`, else us) could ever read, whole or not at all."""
-    draft = file.with_name(f".{file.name}.new")
-    draft.unlink(missing_ok=True)
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(text)
-    if account:
-        os.chown(draft, account.uid, account.gid)
-    draft.replace(file)
 
 
 def _postgresql_url(password: str, port: int, database: str) -> str:

@@ -14,19 +14,14 @@ PBXs live side by side by their ports.
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from deploy.local.account import ordinary_account, owned_directory, reachable_directory
+from deploy.local.account import owned_directory, reachable_directory
 from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program
 from deploy.local.pbx.unpack import unpack
-from deploy.local.ports import Ports
-from deploy.local.process import Process, Program
-from deploy.local.stores import BARE_ENVIRONMENT, kept_secret, write_private
+from deploy.local.process import BARE_ENVIRONMENT, Process, Program
+from deploy.local.state import Group, State, write_private
 
 ROOT = Path(__file__).resolve().parents[3]
 SITE_CONFIGURATION = ROOT / "deploy/asterisk"
@@ -65,41 +60,26 @@ EMPTY_CONFIGURATION = tuple(
 RTP_PORTS = 2000
 
 
-class PrivatePbx:
+class PrivatePbx(Group):
     """Asterisk, phones and carrier as a context manager; nothing starts before `start` or `with`.
 
-    `directory` keeps recordings and call records between runs; without it they are temporary. `ring_s` is how
-    long 1001 rings before it answers; the load phone answers after one second. `name` begins every call's id.
+    `where` is the folder that keeps recordings and call records between runs; without it they are temporary.
+    `ring_s` is how long 1001 rings before it answers; the load phone answers after one second. `name` begins
+    every call's id.
     """
 
     ami_user = "gonghai"
 
-    def __init__(
-        self,
-        directory: Path | None = None,
-        *,
-        ring_s: float = 8.0,
-        name: str = "pbx1",
-        ports: Ports | None = None,
-    ) -> None:
-        self._account = ordinary_account()
-        self._temporary = directory is None
-        directory = directory or Path(tempfile.mkdtemp(prefix="gonghai-pbx-"))
-        if self._temporary:
-            directory.chmod(0o755)
-        self.directory = reachable_directory(directory, self._account)
+    def __init__(self, where: Path | State | None = None, *, ring_s: float = 8.0, name: str = "pbx1") -> None:
+        super().__init__(where)
         self.name = name
-        self._logs = self.directory / "log"
-        self._logs.mkdir(exist_ok=True)
-        self._run = owned_directory(self.directory / "asterisk", self._account)
-        self._phones = owned_directory(self.directory / "phones", self._account)
-        self._ports = ports or Ports(self.directory / "ports.json")
-        self.sip_port = self._ports.take("sip", datagram=True)
-        self.ami_secret = kept_secret(self.directory / "secrets" / "ami")
-        self.ami_address = f"127.0.0.1:{self._ports.take('ami')}"
+        self._run = self.state.home("asterisk")
+        self._phones = self.state.home("phones")
+        self.sip_port = self.state.ports.take("sip", datagram=True)
+        self.ami_secret = self.state.secret("ami")
+        self.ami_address = f"127.0.0.1:{self.state.ports.take('ami')}"
         self._phone_ports: dict[str, int] = {}
-        self.processes: dict[str, Process] = {}
-        self._unpacked = unpack(reachable_directory(CACHE, self._account))
+        self._unpacked = unpack(reachable_directory(CACHE, self.state.account))
         self._plan(ring_s)
 
     @property
@@ -111,33 +91,6 @@ class PrivatePbx:
     def version(self) -> str:
         """What Asterisk says of itself, such as "Asterisk 22.10.1"."""
         return self._unpacked.version
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start everything and wait until Asterisk has booted and the phones listen."""
-        for process in self.processes.values():
-            process.spawn()
-        for process in self.processes.values():
-            process.wait_healthy()
-
-    def stop(self) -> None:
-        """Stop everything, the phones first, and remove a temporary directory."""
-        for process in reversed(self.processes.values()):
-            process.stop()
-        if self._temporary:
-            shutil.rmtree(self.directory, ignore_errors=True)
 
     def set_ring(self, extension: str, ring_s: float) -> None:
         """Let the phone of this extension ring so long from now on; its calls are cut off."""
@@ -164,22 +117,22 @@ class PrivatePbx:
 
     def _plan(self, ring_s: float) -> None:
         self._phone_ports = {
-            name: self._ports.take(name, host=host, datagram=True)
+            name: self.state.ports.take(name, host=host, datagram=True)
             for name, host in {
                 "carrier": CARRIER_HOST,
                 **{f"phone-{extension}": host for extension, host in PHONES.items()},
                 "phone-load": LOAD_PHONE,
             }.items()
         }
-        self._add(self._asterisk())
-        self._add(self._phone("carrier", CARRIER_HOST, ring_s))
+        self.add(self._asterisk())
+        self.add(self._phone("carrier", CARRIER_HOST, ring_s))
         for number, (extension, host) in enumerate(PHONES.items()):
             patience_s = PATIENCE_S * number if extension in SALES_AGENTS else 0
-            self._add(self._phone(f"phone-{extension}", host, ring_s + patience_s))
-        self._add(self._phone("phone-load", LOAD_PHONE, 1.0))
+            self.add(self._phone(f"phone-{extension}", host, ring_s + patience_s))
+        self.add(self._phone("phone-load", LOAD_PHONE, 1.0))
 
     def _asterisk(self) -> Program:
-        rtp_start = self._ports.take("rtp", datagram=True, span=RTP_PORTS)
+        rtp_start = self.state.ports.take("rtp", datagram=True, span=RTP_PORTS)
         ami_port = int(self.ami_address.rpartition(":")[2])
         values = {
             "RUN": self._run,
@@ -204,20 +157,20 @@ class PrivatePbx:
             env=BARE_ENVIRONMENT | {"HOME": str(self._run), "MALLOC_ARENA_MAX": "2"},
             health=f"ami://{self.ami_user}:{self.ami_secret}@{self.ami_address}",
             prepare=lambda: self._configure(values),
-            account=self._account,
+            account=self.state.account,
             cwd=self._run,
             ports={"sip": self.sip_port, "ami": ami_port},
         )
 
     def _configure(self, values: Mapping[str, object]) -> None:
         for folder in FOLDERS:
-            owned_directory(self._run / folder, self._account)
+            owned_directory(self._run / folder, self.state.account)
         texts = dict.fromkeys(EMPTY_CONFIGURATION, "")
         for source in (*SITE_CONFIGURATION.glob("*.conf"), *LOCAL_CONFIGURATION.glob("*.conf")):
             texts[source.name] = source.read_text()
         for name, text in texts.items():
             filled = re.sub(r"@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
-            write_private(self._run / "etc" / name, filled, self._account)
+            write_private(self._run / "etc" / name, filled, self.state.account)
 
     def _endpoints(self) -> str:
         homes = {extension: (host, f"phone-{extension}") for extension, host in PHONES.items()}
@@ -233,15 +186,12 @@ class PrivatePbx:
             name=name,
             host=host,
             port=self._phone_ports[name],
-            media_port=self._ports.take(f"{name}.rtp", host=host, datagram=True, span=4),
+            media_port=self.state.ports.take(f"{name}.rtp", host=host, datagram=True, span=4),
             sip_port=self.sip_port,
             ring_s=ring_s,
             directory=self._phones,
-            account=self._account,
+            account=self.state.account,
         )
-
-    def _add(self, program: Program) -> None:
-        self.processes[program.name] = Process(program, self._logs / f"{program.name}.log")
 
 
 def _members(extensions: tuple[str, ...]) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from deploy.local.account import Account
 from deploy.local.errors import LocalError
 from deploy.local.ports import Ports
-from deploy.local.process import Process, Program
-from deploy.local.stores import BARE_ENVIRONMENT, write_private
+from deploy.local.process import BARE_ENVIRONMENT, Process, Program
+from deploy.local.state import write_private
 
 SCENARIOS = Path(__file__).parent / "sipp"
 # Where calls from outside come from; the PBX knows its carrier by this address.

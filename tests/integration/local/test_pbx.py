@@ -45,7 +45,7 @@ def test_a_call_to_one_agent_is_answered_by_that_agent(pbx: PrivatePbx) -> None:
     call = pbx.call("13800138001", to="4101", seconds=1)
     until(lambda: not call.alive, timeout_s=20)
     assert call.exit_code == 0
-    records = pbx.directory / "asterisk/log/cdr-csv/Master.csv"
+    records = pbx.state.path / "asterisk/log/cdr-csv/Master.csv"
     until(lambda: [line for line in records.read_text().splitlines() if "13800138001" in line])
     (record,) = [line for line in records.read_text().splitlines() if "13800138001" in line]
     assert '"4101"' in record

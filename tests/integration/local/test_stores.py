@@ -15,7 +15,6 @@ import pytest
 
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
-from deploy.local.ports import Ports
 from deploy.local.process import descendants, is_running
 from deploy.local.stores import PrivateStores, temporal_health
 from tests.support.until import until
@@ -73,7 +72,7 @@ def test_a_given_store_that_does_not_answer_is_named(state_directory: Path) -> N
         "AMQP_URL": "amqp://127.0.0.1:1/",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
     }
-    stores = PrivateStores(state_directory, given=given, ports=Ports())
+    stores = PrivateStores(state_directory, given=given)
     assert not stores.processes
     with pytest.raises(LocalError, match="DATABASE_URL"):
         stores.start()
