@@ -13,7 +13,7 @@ BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, C
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -21,7 +21,8 @@ from typing import Any, Final
 # An AMI event: header to value; a header that is repeated (ChanVariable) has a list.
 Event = Mapping[str, str | list[str]]
 
-# ChannelState of a channel whose far end rings, and of one that is answered (AST_STATE_RINGING, AST_STATE_UP).
+# ChannelState of a channel whose far end rings, and of one that is answered (AST_STATE_RINGING,
+# AST_STATE_UP).
 RINGING_STATE: Final = "5"
 UP_STATE: Final = "6"
 
@@ -296,14 +297,14 @@ def to_json(call: Call) -> dict[str, Any]:
 
 
 def from_json(state: Mapping[str, Any]) -> Call:
-    """Return the call that `to_json` wrote.
+    """Return the call that `to_json` wrote, also in an earlier or a later version of this program.
 
     Raises KeyError, TypeError or ValueError when it is no such thing.
     """
     legs = tuple(
         Leg(
             **{
-                **leg,
+                **_known(Leg, leg),
                 "state": LegState(leg["state"]),
                 "reason": EndReason(leg["reason"]) if leg["reason"] else None,
                 **_times(leg, "dial_time", "ring_time", "answer_time", "end_time"),
@@ -313,7 +314,7 @@ def from_json(state: Mapping[str, Any]) -> Call:
     )
     return Call(
         **{
-            **state,
+            **_known(Call, state),
             "direction": Direction(state["direction"]),
             "recordings": tuple(state["recordings"]),
             "legs": legs,
@@ -540,6 +541,10 @@ def _endpoint(channel: str) -> str:
 
 def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _known(kind: type[Leg] | type[Call], state: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: state[each.name] for each in fields(kind) if each.name in state}
 
 
 def _times(state: Mapping[str, Any], *names: str) -> dict[str, datetime | None]:

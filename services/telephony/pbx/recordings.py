@@ -1,15 +1,18 @@
-"""Check the WAV files that MixMonitor leaves behind.
+"""Check and keep the WAV files that MixMonitor leaves behind.
 
 A file is worth keeping when Asterisk has closed it (its header and its size agree) and it holds sound. An
 abandoned call leaves a bare header of 44 bytes; while a call lasts, the header still says nothing. Format:
-RIFF/WAVE, PCM, as Asterisk's `wav` and `wav16` write it. Nothing here changes or removes a file.
+RIFF/WAVE, PCM, as Asterisk's `wav` and `wav16` write it. Asterisk's own file is neither changed nor removed.
 """
 
 import hashlib
 import io
+import os
+import shutil
 import wave
 from array import array
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 # Loudest sample (of 32767) up to which a recording counts as silent; line noise stays below it (about -44
@@ -84,3 +87,40 @@ def check(file: io.BufferedReader | io.BytesIO) -> Recording:
         sha256=hashlib.file_digest(file, "sha256").hexdigest(),
         peak=min(peak, 32767),
     )
+
+
+def locate(path: str, folder: Path) -> Path:
+    """Return where a recording that Asterisk wrote at `path` can be read below `folder`.
+
+    A PBX on another machine writes to a folder of another name: then only the file's own name counts.
+    """
+    written = PurePosixPath(path)
+    if written.is_relative_to(folder) and ".." not in written.parts:
+        return Path(written)
+    return folder / written.name
+
+
+def keep(source: Path, folder: Path, key: str) -> Recording:
+    """Check a finished recording and copy it to `folder`/`key`, durably; the same key again overwrites it.
+
+    Raises UnfinishedError (also while it is missing) and RefusedError as `check` does; OSError when it
+    cannot be written. The copy's bytes are the ones that were checked.
+    """
+    target = folder / key
+    try:
+        with source.open("rb") as file:
+            found = check(file)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_suffix(".partial")
+            file.seek(0)
+            with partial.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+    except FileNotFoundError as error:
+        raise UnfinishedError("no such file") from error
+    with partial.open("rb") as copied:
+        if hashlib.file_digest(copied, "sha256").hexdigest() != found.sha256:
+            raise UnfinishedError("it changed while it was copied")
+    partial.rename(target)
+    return found

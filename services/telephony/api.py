@@ -1,0 +1,397 @@
+"""gRPC: proto to use case and back."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import grpc
+from crm.telephony.v1 import telephony_pb2, telephony_pb2_grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chassis.db import Store, Transaction
+from services.chassis.errors import InvalidInput, NotFound, RuleViolation
+from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
+from services.chassis.ids import derive_id, parse_id
+from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.service import Runtime
+from services.kernel.phones import mask_number
+from services.telephony import clients
+from services.telephony.settings import read_recordings_folder
+from services.telephony.store.rows import Row
+from services.telephony.usecases import desk, recordings, sms, staff
+from services.telephony.usecases.desk import CallView, Viewer
+
+# Bytes of a recording in one message.
+CHUNK_BYTES: Final = 64 * 1024
+
+_DIRECTIONS: Final = {
+    "inbound": telephony_pb2.CALL_DIRECTION_INBOUND,
+    "outbound": telephony_pb2.CALL_DIRECTION_OUTBOUND,
+    "internal": telephony_pb2.CALL_DIRECTION_INTERNAL,
+}
+_CALL_STATES: Final = {
+    "ringing": telephony_pb2.CALL_STATE_RINGING,
+    "answered": telephony_pb2.CALL_STATE_ANSWERED,
+    "ended": telephony_pb2.CALL_STATE_ENDED,
+    "missed": telephony_pb2.CALL_STATE_MISSED,
+}
+_POP_STATES: Final = {
+    "ringing": telephony_pb2.POP_STATE_RINGING,
+    "talking": telephony_pb2.POP_STATE_TALKING,
+    "withdrawn": telephony_pb2.POP_STATE_WITHDRAWN,
+    "wrap_up": telephony_pb2.POP_STATE_WRAP_UP,
+    "closed": telephony_pb2.POP_STATE_CLOSED,
+}
+_SMS_STATES: Final = {
+    "queued": telephony_pb2.SMS_STATE_QUEUED,
+    "sending": telephony_pb2.SMS_STATE_SENDING,
+    "sent": telephony_pb2.SMS_STATE_SENT,
+    "delivered": telephony_pb2.SMS_STATE_DELIVERED,
+    "failed": telephony_pb2.SMS_STATE_FAILED,
+    "uncertain": telephony_pb2.SMS_STATE_UNCERTAIN,
+}
+
+
+class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
+    """The contract crm.telephony.v1."""
+
+    def __init__(
+        self,
+        store: Store,
+        customers: clients.Customers,
+        identity: clients.Identity,
+        recordings_folder: Path,
+    ) -> None:
+        super().__init__(store)
+        self._customers = customers
+        self._identity = identity
+        self._recordings = recordings_folder
+
+    def SignOn(
+        self, request: telephony_pb2.SignOnRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.SignOnResponse:
+        """Take an extension."""
+        caller = current_caller()
+        return self.write(
+            request,
+            telephony_pb2.SignOnResponse,
+            lambda tx: telephony_pb2.SignOnResponse(
+                extension=staff.sign_on(tx, caller.person_id, caller.name, request.extension)
+            ),
+        )
+
+    def SignOff(
+        self, request: telephony_pb2.SignOffRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.SignOffResponse:
+        """Leave it."""
+
+        def work(tx: Transaction) -> telephony_pb2.SignOffResponse:
+            staff.sign_off(tx, current_caller().person_id)
+            return telephony_pb2.SignOffResponse()
+
+        return self.write(request, telephony_pb2.SignOffResponse, work)
+
+    def GetAgent(
+        self, request: telephony_pb2.GetAgentRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.GetAgentResponse:
+        """Return the caller's extension."""
+        person_id = current_caller().person_id
+        return self.read(
+            lambda tx: telephony_pb2.GetAgentResponse(
+                extension=staff.seat(tx, person_id), own_extension=staff.own_extension(tx, person_id)
+            )
+        )
+
+    def ListPops(
+        self, request: telephony_pb2.ListPopsRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.ListPopsResponse:
+        """Return the caller's pops that are not closed."""
+        person_id = current_caller().person_id
+        return self.read(
+            lambda tx: telephony_pb2.ListPopsResponse(
+                pops=[pop_message(call, pop) for call, pop in desk.open_pops(tx, person_id)]
+            )
+        )
+
+    def ClosePop(
+        self, request: telephony_pb2.ClosePopRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.ClosePopResponse:
+        """Close an own pop."""
+        pop_id = parse_id(request.pop_id, "pop_id")
+        person_id = current_caller().person_id
+        return self.write(
+            request,
+            telephony_pb2.ClosePopResponse,
+            lambda tx: telephony_pb2.ClosePopResponse(
+                pop=pop_message(*desk.close_pop(tx, person_id, pop_id))
+            ),
+        )
+
+    def SaveCallNote(
+        self, request: telephony_pb2.SaveCallNoteRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.SaveCallNoteResponse:
+        """Keep a note with a call."""
+        call_id = parse_id(request.call_id, "call_id")
+        return self.write(
+            request,
+            telephony_pb2.SaveCallNoteResponse,
+            lambda tx: telephony_pb2.SaveCallNoteResponse(
+                call=call_message(desk.save_note(tx, _viewer(), call_id, request.note))
+            ),
+        )
+
+    def LinkCall(
+        self, request: telephony_pb2.LinkCallRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.LinkCallResponse:
+        """Say which customer a call belongs to."""
+        call_id = parse_id(request.call_id, "call_id")
+        customer_id = parse_id(request.customer_id, "customer_id")
+        # Asked in the person's own name: nobody links to a customer that is out of sight.
+        name = self._customers.customer_name(customer_id, current_token())
+        return self.write(
+            request,
+            telephony_pb2.LinkCallResponse,
+            lambda tx: telephony_pb2.LinkCallResponse(
+                call=call_message(desk.link_call(tx, _viewer(), call_id, customer_id, name))
+            ),
+        )
+
+    def ListCalls(
+        self, request: telephony_pb2.ListCallsRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.ListCallsResponse:
+        """Return calls that the caller may see, newest first."""
+        size = page_size(request.page_size)
+        before = decode_cursor(request.page_token)
+        customer_id = parse_id(request.customer_id, "customer_id") if request.customer_id else ""
+        states = [name for name, number in _CALL_STATES.items() if number == request.state]
+
+        def work(tx: Transaction) -> telephony_pb2.ListCallsResponse:
+            found = desk.list_calls(
+                tx, _viewer(), customer_id=customer_id, states=states, before=before, limit=size + 1
+            )
+            page, more = cut_page(found, size)
+            return telephony_pb2.ListCallsResponse(
+                calls=[call_message(view) for view in page],
+                next_page_token=encode_cursor(page[-1].call["start_time"], page[-1].call["id"])
+                if more
+                else "",
+            )
+
+        return self.read(work)
+
+    def GetCall(
+        self, request: telephony_pb2.GetCallRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.GetCallResponse:
+        """Return one call with its legs."""
+        call_id = parse_id(request.call_id, "call_id")
+        return self.read(
+            lambda tx: telephony_pb2.GetCallResponse(call=call_message(desk.get_call(tx, _viewer(), call_id)))
+        )
+
+    def GetRecording(
+        self, request: telephony_pb2.GetRecordingRequest, context: grpc.ServicerContext
+    ) -> Iterator[telephony_pb2.GetRecordingResponse]:
+        """Stream a recording from an offset on; the first part says how long the whole is.
+
+        Raises NotFound CALL_NOT_FOUND, RECORDING_NOT_FOUND; InvalidInput OFFSET_OUT_OF_RANGE.
+        """
+        call_id = parse_id(request.call_id, "call_id")
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            kept = recordings.play_recording(tx, _viewer(), call_id)
+        total, offset = kept["size_bytes"], request.offset_bytes
+        if not 0 <= offset < total or request.length_bytes < 0:
+            raise InvalidInput(
+                "offset_bytes",
+                "OFFSET_OUT_OF_RANGE",
+                "录音只有 {total} 字节",
+                "The recording has {total} bytes",
+                total=total,
+            )
+        left = min(request.length_bytes or total, total - offset)
+        try:
+            file = (self._recordings / kept["key"]).open("rb")
+        except FileNotFoundError:
+            raise NotFound(
+                "RECORDING_NOT_FOUND", "录音文件已不存在", "The recording's file is gone", id=call_id
+            ) from None
+        with file:
+            file.seek(offset)
+            yield from _chunks(file, total, left)
+
+    def SendSms(
+        self, request: telephony_pb2.SendSmsRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.SendSmsResponse:
+        """Queue an SMS to a member of staff.
+
+        Raises RuleViolation NO_MOBILE; InvalidInput TEXT_LENGTH, TEXT_INVALID.
+        """
+        sms_id = parse_id(request.request_id, "request_id")
+        person_id = parse_id(request.person_id, "person_id")
+        with self.store.transaction(current_tenant()) as tx:
+            known = sms.find_sms(tx, sms_id)
+        # What is queued already stays so, whatever becomes of the person's mobile.
+        number = known["number"] if known else self._identity.mobile(current_tenant(), person_id)
+        if not number:
+            raise RuleViolation(
+                "NO_MOBILE", "该员工没有登记手机号", "This person has no mobile", id=person_id
+            )
+        return self.write(
+            request,
+            telephony_pb2.SendSmsResponse,
+            lambda tx: telephony_pb2.SendSmsResponse(
+                sms=sms_message(sms.queue_sms(tx, sms_id, person_id, number, request.text))
+            ),
+        )
+
+    def ListSms(
+        self, request: telephony_pb2.ListSmsRequest, context: grpc.ServicerContext
+    ) -> telephony_pb2.ListSmsResponse:
+        """Return the tenant's SMS, newest first."""
+        size = page_size(request.page_size)
+        before = decode_cursor(request.page_token)
+
+        def work(tx: Transaction) -> telephony_pb2.ListSmsResponse:
+            page, more = cut_page(sms.list_sms(tx, before, size + 1), size)
+            return telephony_pb2.ListSmsResponse(
+                sms=[sms_message(row) for row in page],
+                next_page_token=encode_cursor(page[-1]["create_time"], page[-1]["id"]) if more else "",
+            )
+
+        return self.read(work)
+
+
+def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
+    """Put the servicer on a server; returns its full gRPC names."""
+    api = TelephonyApi(
+        runtime.store,
+        clients.customers(runtime),
+        clients.identity(runtime),
+        read_recordings_folder(runtime.environ),
+    )
+    telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
+    return [telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name]
+
+
+def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
+    """Return a pop's row as the contract has it; `usecases.calls.pop_json` says the same in events."""
+    return telephony_pb2.Pop(
+        pop_id=pop["id"],
+        call_id=pop["call_id"],
+        person_id=pop["person_id"],
+        extension=pop["extension"],
+        state=_POP_STATES[pop["state"]],
+        version=pop["version"],
+        number=pop["number"],
+        did=call["did"],
+        queue=call["queue"],
+        callers=[
+            telephony_pb2.Caller(
+                customer_id=caller["customerId"],
+                customer_name=caller["customerName"],
+                contact_id=caller["contactId"],
+                contact_name=caller["contactName"],
+                owner_id=caller["ownerId"],
+                reasons=caller["reasons"],
+            )
+            for caller in pop["callers"]
+        ],
+        answered_by_id=pop["answered_by_id"] or "",
+        answered_by_name=pop["answered_by_name"],
+        ring_time=_time(pop["ring_time"]),
+        answer_time=_time(pop["answer_time"]),
+        end_time=_time(pop["end_time"]),
+        receive_time=_time(pop["ring_time"]),
+    )
+
+
+def call_message(view: CallView) -> telephony_pb2.Call:
+    """Return a call as the caller may see it."""
+    call = view.call
+    return telephony_pb2.Call(
+        call_id=call["id"],
+        direction=_DIRECTIONS[call["direction"]],
+        state=_CALL_STATES[call["state"]],
+        number=_number(call),
+        did=call["did"],
+        queue=call["queue"],
+        customer_id=call["customer_id"] or "",
+        customer_name=call["customer_name"],
+        answered_by_id=call["answered_by_id"] or "",
+        start_time=_time(call["start_time"]),
+        answer_time=_time(call["answer_time"]),
+        end_time=_time(call["end_time"]),
+        legs=[
+            telephony_pb2.Leg(
+                leg_id=derive_id("leg", leg["call_id"], leg["uniqueid"]),
+                extension=leg["extension"],
+                person_id=leg["person_id"] or "",
+                ring_time=_time(leg["ring_time"]),
+                answer_time=_time(leg["answer_time"]),
+                end_time=_time(leg["end_time"]),
+                result=leg["result"],
+            )
+            for leg in view.legs
+        ],
+        recording=_recording(view.recording),
+        note=call["note"],
+    )
+
+
+def sms_message(row: Row) -> telephony_pb2.Sms:
+    """Return a message; the number is masked for everybody."""
+    return telephony_pb2.Sms(
+        sms_id=row["id"],
+        number=mask_number(row["number"]),
+        text=row["text"],
+        state=_SMS_STATES[row["state"]],
+        segment_count=row["segment_count"],
+        modem=row["modem"],
+        detail=row["detail"],
+        create_time=_time(row["create_time"]),
+        send_time=_time(row["send_time"]),
+        deliver_time=_time(row["deliver_time"]),
+    )
+
+
+def _viewer() -> Viewer:
+    caller = current_caller()
+    return Viewer(caller.person_id, caller.scope, caller.department_path)
+
+
+def _number(call: Row) -> str:
+    """Return a call's number; of a customer's it is masked but for the owner and who may see all."""
+    person_id, rights = current_caller().person_id, current_caller().rights
+    owners = {caller["ownerId"] for caller in call["callers"] or []}
+    known = call["customer_id"] or owners
+    if not known or person_id in owners or "numbers.view_all" in rights:
+        number: str = call["number"]
+        return number
+    return mask_number(call["number"])
+
+
+def _recording(row: Row | None) -> telephony_pb2.Recording | None:
+    if row is None:
+        return None
+    duration = Duration()
+    duration.FromMilliseconds(round(row["duration_s"] * 1000))
+    return telephony_pb2.Recording(
+        recording_id=row["id"], duration=duration, size_bytes=row["size_bytes"], sha256=row["sha256"]
+    )
+
+
+def _chunks(file: BinaryIO, total: int, left: int) -> Iterator[telephony_pb2.GetRecordingResponse]:
+    first = True
+    while left and (chunk := file.read(min(CHUNK_BYTES, left))):
+        left -= len(chunk)
+        yield telephony_pb2.GetRecordingResponse(total_bytes=total if first else 0, chunk=chunk)
+        first = False
+
+
+def _time(time: datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

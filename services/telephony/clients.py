@@ -1,0 +1,73 @@
+"""The other services that telephony asks: customers who is calling, identity for a colleague's mobile."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from crm.customers.v1 import customers_pb2, customers_pb2_grpc
+from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+
+from services.chassis.grpc_client import Client
+from services.chassis.service import Runtime
+from services.chassis.tenancy import Tenant
+from services.telephony.usecases.calls import Caller
+
+
+class Directory(Protocol):
+    """Tell who has a number."""
+
+    def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
+        """Return who may be calling, best first; raises AppError."""
+
+
+class Customers:
+    """Ask the customers service."""
+
+    def __init__(self, client: Client[customers_pb2_grpc.CustomersServiceStub]) -> None:
+        self._client = client
+
+    def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
+        """Return who may be calling, best first; raises AppError."""
+        answer = self._client.call(
+            self._client.stub.MatchPhone,
+            customers_pb2.MatchPhoneRequest(number=number),
+            tenant=tenant,
+            timeout_s=timeout_s,
+        )
+        return [
+            Caller(
+                customer_id=found.customer_id,
+                customer_name=found.customer_name,
+                contact_id=found.contact_id,
+                contact_name=found.contact_name,
+                owner_id=found.owner_id,
+                reasons=tuple(found.reasons),
+            )
+            for found in answer.candidates
+        ]
+
+    def customer_name(self, customer_id: str, token: str) -> str:
+        """Return a customer's name as the person of the token may see it; raises AppError."""
+        request = customers_pb2.GetCustomerRequest(customer_id=customer_id)
+        return self._client.forward(self._client.stub.GetCustomer, request, token).customer.name
+
+
+class Identity:
+    """Ask the identity service."""
+
+    def __init__(self, client: Client[identity_pb2_grpc.IdentityServiceStub]) -> None:
+        self._client = client
+
+    def mobile(self, tenant: Tenant, person_id: str) -> str:
+        """Return a person's mobile in E.164, "" for none; raises AppError."""
+        request = identity_pb2.ResolveMobileRequest(person_id=person_id)
+        return self._client.call(self._client.stub.ResolveMobile, request, tenant=tenant).mobile
+
+
+def customers(runtime: Runtime) -> Customers:
+    """Return the client of the customers service."""
+    return Customers(runtime.client("customers", customers_pb2_grpc.CustomersServiceStub))
+
+
+def identity(runtime: Runtime) -> Identity:
+    """Return the client of the identity service."""
+    return Identity(runtime.client("identity", identity_pb2_grpc.IdentityServiceStub))

@@ -1,0 +1,1 @@
+"""The processes that own a piece of the outside world: a PBX, the modems."""

@@ -1,0 +1,420 @@
+"""The PBX edge: from AMI events to calls, pops and recordings in the store.
+
+One coroutine applies events to the call graph, one writes: whole calls, all that changed since the last
+transaction, so a slow database makes bigger transactions and not a longer queue. A call waits for the
+answer who is calling, a quarter of a second at most; then its pop goes out without it.
+
+Guarantees: one active edge for each PBX (lease); after each login and each gap the graph is brought in line
+with what lives; a live call is stored with every change, so a restart in mid-call goes on. Lost when the
+process dies: AMI events not yet applied; the resync finds what they led to.
+"""
+
+import asyncio
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import select
+
+from services.chassis import metrics as chassis_metrics
+from services.chassis.db import Store
+from services.chassis.errors import AppError
+from services.chassis.logging import get_logger
+from services.chassis.service import Runtime, start_relays, stop_event
+from services.chassis.settings import HOME_DATABASE
+from services.chassis.tenancy import Tenant
+from services.kernel.phones import match_number
+from services.telephony import clients, metrics
+from services.telephony.clients import Directory
+from services.telephony.edges.lease import Lease
+from services.telephony.edges.lines import REFRESH_S, Lines
+from services.telephony.pbx.ami import AmiDownError, AmiError, AmiLink, AmiOutcomeUnknownError, Gap, LinkState
+from services.telephony.pbx.callgraph import (
+    Call,
+    Change,
+    Direction,
+    Event,
+    Graph,
+    apply,
+    from_json,
+    restore,
+    resync,
+)
+from services.telephony.pbx.recordings import RefusedError, UnfinishedError, keep, locate
+from services.telephony.settings import PbxSettings, read_pbx, read_recordings_folder
+from services.telephony.store import tables
+from services.telephony.store.rows import Row
+from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, record_calls
+from services.telephony.usecases.recordings import (
+    BARE_ATTEMPTS,
+    MOST_ATTEMPTS,
+    due_recordings,
+    keep_recording,
+    postpone_recording,
+)
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+# How long a pop waits for the answer who is calling, in seconds.
+LOOKUP_WAIT_S: Final = 0.25
+# How long the question itself may take; a late answer still reaches the pop.
+LOOKUP_TIMEOUT_S: Final = 2.0
+# Questions at the same time.
+LOOKUP_THREADS: Final = 32
+# Pause after a write that failed, in seconds.
+WRITE_RETRY_S: Final = 0.5
+# How often the lease is checked and recordings are looked for, in seconds.
+LEASE_CHECK_S: Final = 1.0
+RECORDINGS_POLL_S: Final = 1.0
+# A database that says nothing for this long, in seconds, has the lease no more.
+LEASE_TIMEOUT_S: Final = 5.0
+
+
+@dataclass
+class _Lookup:
+    """How far the question stands who is calling; callers is None while unanswered."""
+
+    # The call need not wait any longer.
+    released: bool = False
+    running: bool = False
+    callers: Sequence[Caller] | None = None
+
+
+class PbxEdge:
+    """Follow one PBX, from within one event loop: `run` until it is cancelled, then `drain` and `close`.
+
+    directory: tells who has a number. kept: the folder where recordings are kept.
+    """
+
+    def __init__(self, settings: PbxSettings, store: Store, directory: Directory, kept: Path) -> None:
+        self._settings = settings
+        self._store = store
+        self._directory = directory
+        self._kept = kept
+        self._lines = Lines(store, settings.name)
+        self._link = AmiLink(settings.ami, self._on_link_state)
+        self._graph = Graph(settings.trunks)
+        # Calls that changed since they were written, by linked id, and when the first such change arrived.
+        self._changed: dict[str, Call] = {}
+        self._arrived: dict[str, float] = {}
+        self._tenants: dict[str, Tenant] = {}
+        self._lookups: dict[str, _Lookup] = {}
+        self._wake = asyncio.Event()
+        self._lines_missed = asyncio.Event()
+        self._writer = ThreadPoolExecutor(1, "call-writer")
+        self._askers = ThreadPoolExecutor(LOOKUP_THREADS, "caller-lookup")
+        self._files = ThreadPoolExecutor(1, "recordings")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Restore the live calls, then follow the PBX until cancelled."""
+        await self._in(self._files, self._lines.refresh)
+        await self._in(self._writer, self._restore)
+        async with asyncio.TaskGroup() as group:
+            for work in (self._link.run, self._consume, self._write, self._refresh_lines):
+                group.create_task(work())
+            if self._settings.recordings is not None:
+                group.create_task(self._keep_recordings(self._settings.recordings))
+
+    async def drain(self) -> None:
+        """Write what has changed, without waiting for who is calling: a call that is over comes never again."""
+        for lookup in self._lookups.values():
+            lookup.released = True
+        for tenant, updates in self._ready().items():
+            await self._write_calls(tenant, updates)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        for pool in (self._writer, self._askers, self._files):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    # --- from events to the graph
+
+    async def _consume(self) -> None:
+        async for batch in self._link.batches():
+            for item in batch:
+                if isinstance(item, Gap):
+                    await self._resync(item)
+                    continue
+                now = datetime.fromtimestamp(item.time_s, UTC)
+                self._graph, changes = apply(self._graph, item.event, now)
+                self._note(changes, item.time_s)
+            metrics.AMI_EVENTS.labels(self._settings.name).inc(len(batch))
+            metrics.AMI_OVERFLOWS.labels(self._settings.name).set(self._link.overflows)
+            metrics.LIVE_CALLS.labels(self._settings.name).set(len(self._graph.calls))
+
+    async def _resync(self, gap: Gap) -> None:
+        while True:
+            try:
+                live = await self._link.listing("CoreShowChannels")
+                queues = await self._link.listing("QueueStatus")
+                break
+            except AmiDownError:
+                # The next login brings the next gap.
+                return
+            except AmiOutcomeUnknownError as error:
+                log.warning("the PBX did not list its channels", error=str(error))
+            except AmiError as error:
+                # Without the right to look, ghosts could not be told from calls.
+                log.error("the PBX refuses to list its channels or queues", error=str(error))
+                return
+        now = time.time()
+        waiting: list[Event] = [
+            {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
+        ]
+        self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC))
+        for event in waiting:
+            self._graph, more = apply(self._graph, event, datetime.fromtimestamp(now, UTC))
+            changes += more
+        self._note(changes, now)
+        log.info("resynchronised", reason=gap.reason, channels=len(live), changes=len(changes))
+
+    def _note(self, changes: Sequence[Change], time_s: float) -> None:
+        for change in changes:
+            linked_id = change.call.linked_id
+            # The latest state counts; a call that is over is in no graph any more.
+            self._changed[linked_id] = self._graph.calls.get(linked_id, change.call)
+            self._arrived.setdefault(linked_id, time_s)
+        if changes:
+            self._wake.set()
+
+    def _on_link_state(self, state: LinkState, _detail: str) -> None:
+        metrics.AMI_UP.labels(self._settings.name).set(state is LinkState.READY)
+        metrics.AMI_REFUSED.labels(self._settings.name).set(state is LinkState.REFUSED)
+
+    # --- from the graph to the store
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for tenant, updates in self._ready().items():
+                await self._write_calls(tenant, updates)
+
+    def _ready(self) -> Mapping[Tenant, list[CallUpdate]]:
+        """Take the changed calls whose tenant is known and that wait for no answer."""
+        ready: dict[Tenant, list[CallUpdate]] = defaultdict(list)
+        for linked_id, call in list(self._changed.items()):
+            tenant = self._tenant_of(call)
+            if tenant is None:
+                continue
+            lookup = self._lookup(call, tenant)
+            if not lookup.released:
+                continue
+            del self._changed[linked_id]
+            ready[tenant].append(CallUpdate(call, lookup.callers))
+        return ready
+
+    async def _write_calls(self, tenant: Tenant, updates: list[CallUpdate]) -> None:
+        linked_ids = [update.call.linked_id for update in updates]
+        arrived = [self._arrived.pop(linked_id, time.time()) for linked_id in linked_ids]
+        try:
+            await self._in(self._writer, lambda: self._record(tenant, updates))
+        except Exception as error:
+            metrics.WRITE_FAILURES.inc()
+            log.error("calls could not be written; trying again", calls=len(updates), error=str(error))
+            for update, first in zip(updates, arrived, strict=True):
+                self._changed.setdefault(update.call.linked_id, update.call)
+                self._arrived.setdefault(update.call.linked_id, first)
+            asyncio.get_running_loop().call_later(WRITE_RETRY_S, self._wake.set)
+            return
+        for first in arrived:
+            metrics.WRITE_SECONDS.observe(max(0.0, time.time() - first))
+        for update in updates:
+            if update.call.end_time is not None:
+                self._forget(update.call.linked_id)
+
+    def _record(self, tenant: Tenant, updates: Sequence[CallUpdate]) -> None:
+        with self._store.transaction(tenant) as tx:
+            record_calls(tx, self._settings.name, updates)
+
+    def _tenant_of(self, call: Call) -> Tenant | None:
+        known = self._tenants.get(call.linked_id)
+        if known is not None:
+            return known
+        tenant = self._lines.tenant_of(call)
+        if tenant is not None:
+            self._tenants[call.linked_id] = tenant
+        elif call.end_time is not None:
+            metrics.UNASSIGNED.labels(self._settings.name).inc()
+            log.warning("a call on lines of no tenant", did=call.dialled_number, linked_id=call.linked_id)
+            del self._changed[call.linked_id]
+            self._arrived.pop(call.linked_id, None)
+        else:
+            self._lines_missed.set()
+        return tenant
+
+    def _forget(self, linked_id: str) -> None:
+        """Drop what is kept beside a call that is over, unless an answer is still on its way."""
+        lookup = self._lookups.get(linked_id)
+        if linked_id in self._graph.calls or linked_id in self._changed or (lookup and lookup.running):
+            return
+        self._lookups.pop(linked_id, None)
+        self._tenants.pop(linked_id, None)
+
+    def _restore(self) -> None:
+        call = tables.call
+        query = select(call.c.tenant_id, call.c.graph, call.c.callers.is_not(None).label("looked_up")).where(
+            call.c.pbx == self._settings.name, call.c.graph.is_not(None)
+        )
+        calls: list[Call] = []
+        for database in self._store.urls:
+            with self._store.across(database) as session:
+                for row in session.execute(query):
+                    found = from_json(row.graph)
+                    calls.append(found)
+                    self._tenants[found.linked_id] = Tenant(row.tenant_id, database)
+                    if row.looked_up:
+                        self._lookups[found.linked_id] = _Lookup(released=True)
+        self._graph = restore(self._settings.trunks, calls)
+        if calls:
+            log.info("live calls restored", calls=len(calls))
+
+    # --- who is calling
+
+    def _lookup(self, call: Call, tenant: Tenant) -> _Lookup:
+        """Return how far the question stands for a call, and ask it when there is something to ask."""
+        known = self._lookups.get(call.linked_id)
+        if known is not None:
+            return known
+        if call.direction is Direction.INTERNAL:
+            # It may still turn out to go outside.
+            return _Lookup(released=True)
+        if not match_number(call.outside_number):
+            lookup = _Lookup(released=True, callers=())
+        else:
+            lookup = _Lookup(running=True)
+            self._start(self._ask(call, tenant, lookup))
+            asyncio.get_running_loop().call_later(LOOKUP_WAIT_S, self._release, lookup)
+        self._lookups[call.linked_id] = lookup
+        return lookup
+
+    def _release(self, lookup: _Lookup) -> None:
+        if not lookup.released:
+            lookup.released = True
+            self._wake.set()
+
+    async def _ask(self, call: Call, tenant: Tenant, lookup: _Lookup) -> None:
+        try:
+            lookup.callers = await self._in(
+                self._askers,
+                lambda: self._directory.callers(tenant, call.outside_number, LOOKUP_TIMEOUT_S),
+            )
+            outcome = "found" if lookup.callers else "nobody"
+        except AppError as error:
+            outcome = "failed"
+            log.warning("nobody could say who is calling", error=str(error))
+        metrics.LOOKUPS.labels(outcome).inc()
+        late, lookup.running = lookup.released, False
+        self._release(lookup)
+        callers = lookup.callers
+        if late and callers is not None and call.linked_id not in self._changed:
+            try:
+                await self._in(self._writer, lambda: self._attach(tenant, call.linked_id, callers))
+            except Exception as error:
+                log.error("a late answer who is calling was lost", error=str(error))
+        self._forget(call.linked_id)
+
+    def _attach(self, tenant: Tenant, linked_id: str, callers: Sequence[Caller]) -> None:
+        with self._store.transaction(tenant) as tx:
+            attach_callers(tx, self._settings.name, linked_id, callers)
+
+    # --- beside the calls
+
+    async def _refresh_lines(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._lines_missed.wait(), REFRESH_S)
+            await self._in(self._files, self._lines.refresh)
+            self._wake.set()
+            # A number that is nobody's must not have them read all the time.
+            await asyncio.sleep(1)
+            self._lines_missed.clear()
+
+    async def _keep_recordings(self, folder: Path) -> None:
+        while True:
+            await asyncio.sleep(RECORDINGS_POLL_S)
+            try:
+                await self._in(self._files, lambda: self._keep_due(folder))
+            except Exception as error:
+                log.error("recordings could not be looked for", error=str(error))
+
+    def _keep_due(self, folder: Path) -> None:
+        for database in self._store.urls:
+            with self._store.across(database) as session:
+                due = due_recordings(session, self._settings.name, self._store.clock())
+            for row in due:
+                self._keep(Tenant(row["tenant_id"], database), row, locate(row["path"], folder))
+
+    def _keep(self, tenant: Tenant, row: Row, source: Path) -> None:
+        key = f"{tenant.id}/{row['create_time']:%Y/%m/%d}/{row['id']}.wav"
+        attempts, most = row["attempts"] + 1, MOST_ATTEMPTS
+        try:
+            found = keep(source, self._kept, key)
+        except (UnfinishedError, RefusedError, OSError) as error:
+            if isinstance(error, RefusedError):
+                most = BARE_ATTEMPTS
+            with self._store.transaction(tenant) as tx:
+                postpone_recording(tx, row["id"], attempts, str(error), most)
+            if attempts >= most:
+                metrics.RECORDINGS.labels("refused").inc()
+                log.warning("recording is given up", recording_id=row["id"], why=str(error))
+            return
+        with self._store.transaction(tenant) as tx:
+            keep_recording(tx, row["id"], key, found)
+        metrics.RECORDINGS.labels("kept").inc()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def run(runtime: Runtime) -> int:
+    """Own the PBX whenever the lease is ours, until SIGTERM."""
+    settings = read_pbx(runtime.environ)
+    kept = read_recordings_folder(runtime.environ)
+    directory = clients.customers(runtime)
+    stop = stop_event()
+    stop_relays = start_relays(runtime)
+    chassis_metrics.serve("telephony.pbx", runtime.settings.bind_address, runtime.settings.metrics_port)
+    lease = Lease(runtime.settings.database_urls[HOME_DATABASE], f"telephony.pbx.{settings.name}")
+    while lease.acquire(stop):
+        metrics.EDGE_ACTIVE.labels("pbx").set(1)
+        asyncio.run(_follow(lambda: PbxEdge(settings, runtime.store, directory, kept), lease, stop))
+        metrics.EDGE_ACTIVE.labels("pbx").set(0)
+        lease.release()
+    stop_relays()
+    runtime.store.close()
+    return 0
+
+
+async def _follow(make: Callable[[], PbxEdge], lease: Lease, stop: threading.Event) -> None:
+    """Run an edge until the lease is lost or `stop` is set; raises what the edge raises."""
+    edge = make()
+    work = asyncio.create_task(edge.run())
+    held = True
+    while held and not stop.is_set() and not work.done():
+        await asyncio.wait([work], timeout=LEASE_CHECK_S)
+        try:
+            held = await asyncio.wait_for(asyncio.to_thread(lease.held), LEASE_TIMEOUT_S)
+        except TimeoutError:
+            held = False
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+    if held:
+        await edge.drain()
+    edge.close()

@@ -1,0 +1,21 @@
+"""Telephony's metrics; no number, person or tenant is ever a label."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+AMI_UP = Gauge("crm_telephony_ami_up", "1 while the link to the PBX is up.", ["pbx"])
+AMI_REFUSED = Gauge("crm_telephony_ami_refused", "1 while the PBX refuses the login.", ["pbx"])
+AMI_EVENTS = Counter("crm_telephony_ami_events", "AMI events taken in.", ["pbx"])
+AMI_OVERFLOWS = Gauge("crm_telephony_ami_dropped_events", "AMI events dropped, a resync followed.", ["pbx"])
+EDGE_ACTIVE = Gauge("crm_telephony_edge_active", "1 while this process holds the lease.", ["edge"])
+LIVE_CALLS = Gauge("crm_telephony_live_calls", "Calls that are going on.", ["pbx"])
+UNASSIGNED = Counter("crm_telephony_unassigned_calls", "Calls whose numbers belong to no tenant.", ["pbx"])
+WRITE_SECONDS = Histogram(
+    "crm_telephony_call_write_seconds",
+    "From the arrival of an AMI event to the commit of what it changed.",
+    buckets=(0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
+)
+WRITE_FAILURES = Counter("crm_telephony_call_write_failures", "Writes of calls that failed and are repeated.")
+LOOKUPS = Counter("crm_telephony_caller_lookups", "Questions who is calling, by outcome.", ["outcome"])
+RECORDINGS = Counter("crm_telephony_recordings", "Recordings, by what became of them.", ["outcome"])
+MODEM_READY = Gauge("crm_telephony_modem_ready", "1 while the modem sends and receives.", ["modem"])
+SMS_SEGMENTS = Counter("crm_telephony_sms_segments", "SMS segments, by outcome.", ["outcome"])

@@ -1,0 +1,79 @@
+"""What telephony's processes read from their environment besides the common settings."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from services.chassis.settings import SettingsError, required
+from services.telephony.pbx.ami import AmiSettings
+
+# The name of the PBX where none is given.
+DEFAULT_PBX: Final = "pbx"
+
+
+@dataclass(frozen=True)
+class PbxSettings:
+    """What the PBX edge needs.
+
+    name: PBX_NAME, default "pbx"; calls are stored under it, so it never changes. ami: AMI_ADDRESS
+    (host:port), AMI_USER, AMI_SECRET. trunks: PBX_TRUNKS, endpoint names that lead outside,
+    comma-separated, default "trunk". recordings: PBX_RECORDINGS, the folder where Asterisk's recordings can
+    be read; None: they are not fetched.
+    """
+
+    name: str
+    ami: AmiSettings
+    trunks: frozenset[str]
+    recordings: Path | None
+
+
+@dataclass(frozen=True)
+class ModemPort:
+    """Hold where a modem is: its name in the table, and a device or socket:// address."""
+
+    name: str
+    port: str
+
+
+def read_pbx(environ: Mapping[str, str]) -> PbxSettings:
+    """Read the PBX edge's settings; raises SettingsError naming the variable that is wrong."""
+    host, colon, port = required(environ, "AMI_ADDRESS").rpartition(":")
+    if not colon or not port.isdigit():
+        raise SettingsError("AMI_ADDRESS is not host:port")
+    folder = environ.get("PBX_RECORDINGS", "")
+    trunks = environ.get("PBX_TRUNKS", "trunk").split(",")
+    return PbxSettings(
+        name=environ.get("PBX_NAME") or DEFAULT_PBX,
+        ami=AmiSettings(
+            host=host,
+            port=int(port),
+            user=required(environ, "AMI_USER"),
+            secret=required(environ, "AMI_SECRET"),
+        ),
+        trunks=frozenset(name.strip() for name in trunks if name.strip()),
+        recordings=Path(folder) if folder else None,
+    )
+
+
+def read_recordings_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder where recordings are kept: RECORDINGS_URL, a path or a file:// URL.
+
+    Raises SettingsError when it is missing or names anything else.
+    """
+    url = required(environ, "RECORDINGS_URL")
+    parts = urlsplit(url)
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+        raise SettingsError(f"RECORDINGS_URL is neither a folder nor a file:// URL: {url!r}")
+    return Path(unquote(parts.path) if parts.scheme else url)
+
+
+def read_modems(environ: Mapping[str, str]) -> list[ModemPort]:
+    """Return MODEMS, a JSON list of {"name", "port"}; raises SettingsError when it is not that."""
+    try:
+        listed = json.loads(required(environ, "MODEMS"))
+        return [ModemPort(name=str(entry["name"]), port=str(entry["port"])) for entry in listed]
+    except (ValueError, TypeError, KeyError):
+        raise SettingsError('MODEMS is not a JSON list of {"name", "port"}') from None

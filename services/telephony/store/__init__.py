@@ -1,0 +1,1 @@
+"""Telephony's tables."""

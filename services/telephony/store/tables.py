@@ -1,0 +1,310 @@
+"""Telephony's tables: staff and lines, calls and pops, recordings, SMS and modems.
+
+`line`, `modem` and the leases say which tenant a number, a SIM or a process works for; every other row
+belongs to one tenant's call or message. A live call carries its graph as JSON, so a restart in mid-call
+goes on from there.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from services.chassis.db import service_metadata
+
+metadata = service_metadata("telephony")
+
+
+def _time(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _id(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Uuid(as_uuid=False), nullable=nullable)
+
+
+def _text(name: str, default: str | None = "") -> Column[str]:
+    return Column(name, Text, nullable=False, server_default=default)
+
+
+# Members of staff as identity told of them last.
+person = Table(
+    "person",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    _text("name"),
+    _text("department_path"),
+    _text("extension"),
+    Column("version", BigInteger, nullable=False),
+)
+
+# A number that belongs to one tenant: an extension, or a DID. pbx "" stands for whichever PBX has it.
+line = Table(
+    "line",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    _text("pbx"),
+    Column("kind", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    # Whose extension it is; nobody's for a shared desk or a DID.
+    _id("person_id", nullable=True),
+    UniqueConstraint("pbx", "kind", "number"),
+    Index(None, "tenant_id", "kind"),
+)
+
+# Who sits at which extension; a row without sign_off_time is now.
+agent_session = Table(
+    "agent_session",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    _id("person_id"),
+    _text("person_name"),
+    Column("extension", Text, nullable=False),
+    _time("sign_on_time", nullable=False),
+    _time("sign_off_time"),
+    Index(
+        "uq_agent_session_extension",
+        "tenant_id",
+        "extension",
+        unique=True,
+        postgresql_where=text("sign_off_time IS NULL"),
+    ),
+    Index(
+        "uq_agent_session_person",
+        "tenant_id",
+        "person_id",
+        unique=True,
+        postgresql_where=text("sign_off_time IS NULL"),
+    ),
+)
+
+call = Table(
+    "call",
+    metadata,
+    # Derived from the PBX and the linked id, so that a repeated write finds its row.
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("pbx", Text, nullable=False),
+    Column("linked_id", Text, nullable=False),
+    Column("direction", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # The party outside: E.164 where it is one, else as the PBX gave it, empty for a hidden or internal one.
+    _text("number"),
+    _text("did"),
+    _text("queue"),
+    _id("customer_id", nullable=True),
+    _text("customer_name"),
+    # Who may be calling, best first, as pops show them; null: not looked up yet.
+    Column("callers", JSONB(none_as_null=True), nullable=True),
+    # Who began an outbound or internal call.
+    _id("origin_person_id", nullable=True),
+    _id("answered_by_id", nullable=True),
+    _text("answered_by_name"),
+    _time("start_time", nullable=False),
+    _time("answer_time"),
+    _time("end_time"),
+    # It ended while the PBX could not be seen: its times are those of the resync.
+    Column("lost", Boolean, nullable=False, server_default=text("false")),
+    _text("note"),
+    Column("version", BigInteger, nullable=False),
+    # The live call as the graph knows it; null once it is over.
+    Column("graph", JSONB(none_as_null=True), nullable=True),
+    Index(None, "tenant_id", "start_time", "id"),
+    Index(None, "tenant_id", "customer_id", "start_time"),
+    Index("ix_call_live", "pbx", postgresql_where=text("graph IS NOT NULL")),
+)
+
+leg = Table(
+    "leg",
+    metadata,
+    Column("call_id", Uuid(as_uuid=False), ForeignKey(call.c.id, ondelete="CASCADE"), primary_key=True),
+    # Asterisk's unique id of its channel.
+    Column("uniqueid", Text, primary_key=True),
+    _id("tenant_id"),
+    _text("extension"),
+    _text("number"),
+    # Who was signed on at the extension when it rang.
+    _id("person_id", nullable=True),
+    Column("position", Integer, nullable=False),
+    _time("ring_time"),
+    _time("answer_time"),
+    _time("end_time"),
+    _text("result"),
+    Index(None, "tenant_id", "person_id", "call_id"),
+)
+
+pop = Table(
+    "pop",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("call_id", Uuid(as_uuid=False), ForeignKey(call.c.id, ondelete="CASCADE"), nullable=False),
+    _id("person_id"),
+    Column("extension", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # As this person may see it.
+    _text("number"),
+    Column("callers", JSONB, nullable=False),
+    _id("answered_by_id", nullable=True),
+    _text("answered_by_name"),
+    _time("ring_time", nullable=False),
+    _time("answer_time"),
+    _time("end_time"),
+    UniqueConstraint("call_id", "extension", "person_id"),
+    Index(
+        "ix_pop_open",
+        "tenant_id",
+        "person_id",
+        "ring_time",
+        postgresql_where=text("state IN ('ringing', 'talking', 'wrap_up')"),
+    ),
+)
+
+recording = Table(
+    "recording",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("call_id", Uuid(as_uuid=False), ForeignKey(call.c.id, ondelete="CASCADE"), nullable=False),
+    Column("pbx", Text, nullable=False),
+    # Where Asterisk wrote it.
+    Column("path", Text, nullable=False),
+    # pending, kept, refused.
+    Column("state", Text, nullable=False),
+    # Where it is kept, below the recordings folder.
+    _text("key"),
+    Column("duration_s", Float, nullable=False, server_default="0"),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    _text("sha256"),
+    Column("silent", Boolean, nullable=False, server_default=text("false")),
+    # Why it was refused, or is not finished yet.
+    _text("detail"),
+    _time("create_time", nullable=False),
+    _time("next_try_time", nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("call_id", "path"),
+    Index("ix_recording_pending", "pbx", "next_try_time", postgresql_where=text("state = 'pending'")),
+)
+
+# Who listened to what, and when.
+recording_play = Table(
+    "recording_play",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column(
+        "recording_id", Uuid(as_uuid=False), ForeignKey(recording.c.id, ondelete="CASCADE"), nullable=False
+    ),
+    _id("person_id"),
+    _time("time", nullable=False),
+    Index(None, "tenant_id", "recording_id", "time"),
+)
+
+sms = Table(
+    "sms",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    # Whom it is for.
+    _id("person_id"),
+    Column("number", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("segment_count", Integer, nullable=False),
+    # Number that joins the parts on the handset, 0 to 255.
+    Column("concat_reference", Integer, nullable=False),
+    # The modem that began it; all parts leave by one SIM.
+    _text("modem"),
+    _text("detail"),
+    _time("create_time", nullable=False),
+    _time("expire_time", nullable=False),
+    _time("send_time"),
+    _time("deliver_time"),
+    Column("version", BigInteger, nullable=False),
+    Index(None, "tenant_id", "create_time", "id"),
+)
+
+sms_segment = Table(
+    "sms_segment",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("sms_id", Uuid(as_uuid=False), ForeignKey(sms.c.id, ondelete="CASCADE"), nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _text("modem"),
+    # TP-MR, 0 to 255, as the network gave it.
+    Column("reference", Integer, nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _time("next_attempt_time", nullable=False),
+    _time("intent_time"),
+    _time("send_time"),
+    _time("deliver_time"),
+    _text("detail"),
+    UniqueConstraint("sms_id", "part"),
+    Index("ix_sms_segment_due", "tenant_id", "next_attempt_time", postgresql_where=text("state = 'queued'")),
+    Index("ix_sms_segment_modem", "modem", "send_time"),
+)
+
+# Delivery reports, each kept once; segment_id is null where none matched.
+sms_report = Table(
+    "sms_report",
+    metadata,
+    Column("modem", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    _id("tenant_id"),
+    Column("reference", Integer, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("fate", Text, nullable=False),
+    _time("sent_time"),
+    _time("done_time"),
+    _time("receive_time", nullable=False),
+    _id("segment_id", nullable=True),
+)
+
+# Received segments, each kept once.
+sms_incoming = Table(
+    "sms_incoming",
+    metadata,
+    Column("modem", Text, primary_key=True),
+    Column("fingerprint", Text, primary_key=True),
+    _id("tenant_id"),
+    Column("number", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("parts", Integer, nullable=False),
+    Column("reference", Integer, nullable=False),
+    _time("sent_time"),
+    _time("receive_time", nullable=False),
+)
+
+# A modem and its SIM belong to one tenant.
+modem = Table(
+    "modem",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _id("tenant_id"),
+    _text("state", "down"),
+    _text("detail"),
+    _time("state_time"),
+)

@@ -1,0 +1,1 @@
+"""What telephony does: one function a use case, one transaction each."""

@@ -1,0 +1,381 @@
+"""Keep what the PBX tells: calls, their legs, the pops of who rings, and the events that carry them out.
+
+The edge hands over whole calls, not steps: writing one again, or leaving states in between out, changes
+nothing but versions. What a person added meanwhile (a note, a link, a closed pop) stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction
+from services.chassis.ids import derive_id
+from services.kernel.phones import mask_number, match_number
+from services.telephony.domain.pops import OPEN_STATES, Card, PopState, cards
+from services.telephony.pbx.callgraph import Call, Direction, Leg, to_json
+from services.telephony.store import tables
+from services.telephony.store.rows import Row, every, one
+
+# Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
+RECORDING_DELAY: Final = timedelta(seconds=0.3)
+
+# What a contract calls a pop's state.
+POP_STATE_NAMES: Final = {state: f"POP_STATE_{state.value.upper()}" for state in PopState}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Hold one who may be calling; ids are UUIDs, owner_id is empty in a pool."""
+
+    customer_id: str
+    customer_name: str
+    contact_id: str = ""
+    contact_name: str = ""
+    owner_id: str = ""
+    reasons: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the contract's JSON has it."""
+        return {
+            "customerId": self.customer_id,
+            "customerName": self.customer_name,
+            "contactId": self.contact_id,
+            "contactName": self.contact_name,
+            "ownerId": self.owner_id,
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class CallUpdate:
+    """Hold a call as the graph knows it now; callers is None while nobody looked the number up."""
+
+    call: Call
+    callers: Sequence[Caller] | None = None
+
+
+@dataclass(frozen=True)
+class _Agent:
+    person_id: str
+    name: str
+
+
+@dataclass
+class _Work:
+    """What one transaction needs to know of the agents."""
+
+    tx: Transaction
+    pbx: str
+    agents: Mapping[str, _Agent] = field(default_factory=dict)
+
+
+def call_id_of(pbx: str, linked_id: str) -> str:
+    """Return the id of a call by its PBX and linked id."""
+    return derive_id("call", pbx, linked_id)
+
+
+def record_calls(tx: Transaction, pbx: str, updates: Sequence[CallUpdate]) -> None:
+    """Write calls as they are now, and publish `pop_changed` and `call_ended` for what that changes.
+
+    All calls belong to tx.tenant. A call that is over stays as it was written at its end.
+    """
+    extensions = {leg.extension for update in updates for leg in update.call.legs}
+    extensions |= {update.call.origin_extension for update in updates}
+    work = _Work(tx, pbx, _agents_at(tx, extensions - {""}))
+    # One order for all writers of several calls.
+    for item in sorted(updates, key=lambda item: item.call.linked_id):
+        _record(work, item)
+
+
+def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[Caller]) -> None:
+    """Add who may be calling, where the answer came after the call had been written without it."""
+    call = tables.call
+    row = one(tx.session, select(call).where(call.c.id == call_id_of(pbx, linked_id)).with_for_update())
+    if row is None or row["callers"] is not None:
+        return
+    link = _link(callers) if row["customer_id"] is None else {}
+    values = {"callers": [caller.to_json() for caller in callers], "version": row["version"] + 1, **link}
+    tx.session.execute(update(call).where(call.c.id == row["id"]).values(values))
+    after = {**row, **values}
+    pop = tables.pop
+    for shown in every(
+        tx.session, select(pop).where(pop.c.call_id == row["id"]).order_by(pop.c.id).with_for_update()
+    ):
+        if shown["state"] in OPEN_STATES:
+            write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after)}, shown)
+    if link and after["end_time"] is not None:
+        tx.emit("call_linked", after["id"], after["version"], call_facts(after))
+
+
+def attached_calls(tx: Transaction, pbx: str, linked_ids: Iterable[str]) -> set[str]:
+    """Return which of these calls have been looked up already."""
+    ids = {call_id_of(pbx, linked_id): linked_id for linked_id in linked_ids}
+    call = tables.call
+    found = tx.session.scalars(select(call.c.id).where(call.c.id.in_(ids), call.c.callers.is_not(None)))
+    return {ids[call_id] for call_id in found}
+
+
+def call_facts(row: Row) -> dict[str, Any]:
+    """Return what other services learn of a call that is over; talkS, in seconds, is 0 when nobody answered."""
+    talk_s = (row["end_time"] - row["answer_time"]).total_seconds() if row["answer_time"] else 0.0
+    return {
+        "callId": row["id"],
+        "direction": row["direction"],
+        "state": row["state"],
+        "customerId": row["customer_id"] or "",
+        "personId": row["answered_by_id"] or row["origin_person_id"] or "",
+        "startTime": row["start_time"].isoformat(),
+        "endTime": row["end_time"].isoformat(),
+        "talkS": round(talk_s, 3),
+    }
+
+
+def pop_json(call: Row, pop: Row) -> dict[str, Any]:
+    """Return a pop as the JSON of crm.telephony.v1.Pop; the edge's time of arrival is its ring time."""
+    shown = {
+        "popId": pop["id"],
+        "callId": pop["call_id"],
+        "personId": pop["person_id"],
+        "extension": pop["extension"],
+        "state": POP_STATE_NAMES[PopState(pop["state"])],
+        "version": str(pop["version"]),
+        "number": pop["number"],
+        "did": call["did"],
+        "queue": call["queue"],
+        "callers": pop["callers"],
+        "answeredById": pop["answered_by_id"] or "",
+        "answeredByName": pop["answered_by_name"],
+        "ringTime": _json_time(pop["ring_time"]),
+        "answerTime": _json_time(pop["answer_time"]),
+        "endTime": _json_time(pop["end_time"]),
+        "receiveTime": _json_time(pop["ring_time"]),
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def _record(work: _Work, item: CallUpdate) -> None:
+    row = _write_call(work, item)
+    if row is None:
+        return
+    call = item.call
+    if call.legs:
+        _write_legs(work, row["id"], call.legs)
+    if call.direction is Direction.INBOUND:
+        _write_pops(work, row, call)
+    if call.end_time is not None:
+        _expect_recordings(work, row["id"], call)
+        work.tx.emit("call_ended", row["id"], row["version"], call_facts(row))
+
+
+def _write_call(work: _Work, item: CallUpdate) -> Row | None:
+    """Write the call's row and return it; None when it was over before."""
+    call = item.call
+    answering = call.leg(call.answered_by)
+    agent = work.agents.get(answering.extension) if answering else None
+    origin = work.agents.get(call.origin_extension)
+    outside = call.outside_number
+    values: dict[str, Any] = {
+        "id": call_id_of(work.pbx, call.linked_id),
+        "tenant_id": work.tx.tenant.id,
+        "pbx": work.pbx,
+        "linked_id": call.linked_id,
+        "direction": call.direction.value,
+        "state": _state(call),
+        "number": match_number(outside) or outside,
+        "did": call.dialled_number if call.direction is Direction.INBOUND else "",
+        "queue": call.queue,
+        "origin_person_id": origin.person_id if origin else None,
+        "answered_by_id": agent.person_id if agent else None,
+        "answered_by_name": agent.name if agent else "",
+        "start_time": call.start_time,
+        "answer_time": call.answer_time,
+        "end_time": call.end_time,
+        "lost": call.lost,
+        "graph": to_json(call) if call.end_time is None else None,
+        "version": 1,
+    }
+    if item.callers is not None:
+        values["callers"] = [caller.to_json() for caller in item.callers]
+        values |= _link(item.callers)
+    table = tables.call
+    added = insert(table).values(values)
+    # Who answered and who began is decided once: a later sign-off must not rewrite it.
+    kept = ("origin_person_id", "answered_by_id", "customer_id", "callers")
+    changed: dict[str, Any] = {
+        name: func.coalesce(table.c[name], added.excluded[name]) if name in kept else added.excluded[name]
+        for name in values
+        if name not in ("id", "tenant_id", "pbx", "linked_id", "start_time", "version")
+    }
+    for name in ("answered_by_name", "customer_name"):
+        if name in changed:
+            changed[name] = func.coalesce(func.nullif(table.c[name], ""), added.excluded[name])
+    written = added.on_conflict_do_update(
+        index_elements=["id"],
+        set_={**changed, "version": table.c.version + 1},
+        where=table.c.end_time.is_(None),
+    )
+    return one(work.tx.session, written.returning(*(column for column in table.c if column.name != "graph")))
+
+
+def _state(call: Call) -> str:
+    if call.end_time is None:
+        return "ringing" if call.answer_time is None else "answered"
+    return "missed" if call.answer_time is None else "ended"
+
+
+def _link(callers: Sequence[Caller]) -> dict[str, Any]:
+    """Return the link to the only customer found; of several a person picks one."""
+    customers = {caller.customer_id: caller.customer_name for caller in callers}
+    if len(customers) != 1:
+        return {}
+    ((customer_id, name),) = customers.items()
+    return {"customer_id": customer_id, "customer_name": name}
+
+
+def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
+    table = tables.leg
+    rows = [
+        {
+            "call_id": call_id,
+            "uniqueid": leg.uniqueid,
+            "tenant_id": work.tx.tenant.id,
+            "extension": leg.extension,
+            "number": leg.number,
+            "person_id": work.agents[leg.extension].person_id if leg.extension in work.agents else None,
+            "position": position,
+            "ring_time": leg.ring_time,
+            "answer_time": leg.answer_time,
+            "end_time": leg.end_time,
+            "result": leg.dial_status or (leg.reason.value.upper() if leg.reason else ""),
+        }
+        for position, leg in enumerate(legs)
+    ]
+    added = insert(table).values(rows)
+    changing = ("ring_time", "answer_time", "end_time", "result", "number")
+    work.tx.session.execute(
+        added.on_conflict_do_update(
+            index_elements=["call_id", "uniqueid"],
+            set_={
+                **{name: added.excluded[name] for name in changing},
+                "person_id": func.coalesce(table.c.person_id, added.excluded.person_id),
+            },
+        )
+    )
+
+
+def _write_pops(work: _Work, call: Row, graph: Call) -> None:
+    wanted = cards(graph)
+    if not wanted:
+        return
+    table = tables.pop
+    query = select(table).where(table.c.call_id == call["id"]).order_by(table.c.id).with_for_update()
+    known = {(row["extension"], row["person_id"]): row for row in every(work.tx.session, query)}
+    for card in wanted:
+        holders = [person for extension, person in known if extension == card.extension]
+        agent = work.agents.get(card.extension)
+        # Who is signed on when it begins to ring gets the card; who had one before keeps that in step.
+        if agent and card.state in (PopState.RINGING, PopState.TALKING) and agent.person_id not in holders:
+            holders.append(agent.person_id)
+        for person_id in holders:
+            _keep_in_step(work, call, card, person_id, known.get((card.extension, person_id)))
+
+
+def _keep_in_step(work: _Work, call: Row, card: Card, person_id: str, before: Row | None) -> None:
+    if before is None:
+        if card.state not in (PopState.RINGING, PopState.TALKING):
+            return
+    elif card.ring_time <= before["ring_time"]:
+        # A closed pop stays closed; a withdrawn one may still learn who answered.
+        told = before["answered_by_id"] == call["answered_by_id"]
+        if before["state"] == PopState.CLOSED or (before["state"] == PopState.WITHDRAWN and told):
+            return
+    after = {
+        "id": derive_id("pop", call["id"], card.extension, person_id),
+        "tenant_id": work.tx.tenant.id,
+        "call_id": call["id"],
+        "person_id": person_id,
+        "extension": card.extension,
+        "state": card.state.value,
+        "answered_by_id": call["answered_by_id"],
+        "answered_by_name": call["answered_by_name"],
+        "ring_time": card.ring_time,
+        "answer_time": card.answer_time,
+        "end_time": card.end_time,
+        **as_seen_by(person_id, call),
+    }
+    write_pop(work.tx, call, after, before)
+
+
+def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row:
+    """Write a pop with the next version and publish it, unless it is what it was; returns it as stored."""
+    compared = ("state", "number", "callers", "answered_by_id", "ring_time", "answer_time", "end_time")
+    if before is not None and all(before[name] == after[name] for name in compared):
+        return before
+    table = tables.pop
+    after = {**after, "version": (before["version"] if before else 0) + 1}
+    added = insert(table).values(after)
+    changed = {name: added.excluded[name] for name in after if name not in ("id", "tenant_id", "call_id")}
+    tx.session.execute(added.on_conflict_do_update(index_elements=["id"], set_=changed))
+    tx.emit("pop_changed", after["id"], after["version"], pop_json(call, after))
+    return after
+
+
+def as_seen_by(person_id: str, call: Row) -> dict[str, Any]:
+    """Return the callers, this person's own customers first, and the number: masked when it is only others'."""
+    callers = sorted(call["callers"] or [], key=lambda caller: caller["ownerId"] != person_id)
+    callers = [
+        {**caller, "reasons": ["own_customer", *caller["reasons"]]}
+        if caller["ownerId"] == person_id and "own_customer" not in caller["reasons"]
+        else caller
+        for caller in callers
+    ]
+    own = not callers or callers[0]["ownerId"] == person_id
+    return {"callers": callers, "number": call["number"] if own else mask_number(call["number"])}
+
+
+def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:
+    if not call.recordings or call.end_time is None:
+        return
+    work.tx.session.execute(
+        insert(tables.recording)
+        .values(
+            [
+                {
+                    "id": derive_id("recording", call_id, path),
+                    "tenant_id": work.tx.tenant.id,
+                    "call_id": call_id,
+                    "pbx": work.pbx,
+                    "path": path,
+                    "state": "pending",
+                    "create_time": work.tx.now,
+                    "next_try_time": work.tx.now + RECORDING_DELAY,
+                }
+                for path in call.recordings
+            ]
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def _agents_at(tx: Transaction, extensions: Iterable[str]) -> dict[str, _Agent]:
+    session = tables.agent_session
+    wanted = list(extensions)
+    if not wanted:
+        return {}
+    rows = tx.session.execute(
+        select(session.c.extension, session.c.person_id, session.c.person_name).where(
+            session.c.tenant_id == tx.tenant.id,
+            session.c.extension.in_(wanted),
+            session.c.sign_off_time.is_(None),
+        )
+    )
+    return {row.extension: _Agent(row.person_id, row.person_name) for row in rows}
+
+
+def _json_time(time: datetime | None) -> str | None:
+    """Return a time as protobuf's JSON writes it."""
+    return None if time is None else time.isoformat().replace("+00:00", "Z")

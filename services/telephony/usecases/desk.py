@@ -1,0 +1,204 @@
+"""What an agent and a supervisor do with calls: look at them, close pops, keep notes, say whose call it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_, update
+
+from services.chassis.db import Transaction
+from services.chassis.errors import InvalidInput, NotFound, RuleViolation, not_found
+from services.telephony.domain.pops import OPEN_STATES, PopState
+from services.telephony.store import tables
+from services.telephony.store.rows import Row, every, one
+from services.telephony.usecases.calls import call_facts, write_pop
+
+# Pops on a screen at most; older ones were left open.
+MOST_POPS = 20
+LONGEST_NOTE = 4000
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Hold who looks, and how far that person sees: scope self, department or all."""
+
+    person_id: str
+    scope: str
+    department_path: str
+
+
+@dataclass(frozen=True)
+class CallView:
+    """Hold a call's row with its legs by time and its recording, if one was kept."""
+
+    call: Row
+    legs: Sequence[Row] = ()
+    recording: Row | None = None
+
+
+def open_pops(tx: Transaction, person_id: str) -> list[tuple[Row, Row]]:
+    """Return a person's pops that are on the screen, each with its call, newest first."""
+    pop, call = tables.pop, tables.call
+    query = (
+        select(pop)
+        .where(
+            pop.c.tenant_id == tx.tenant.id,
+            pop.c.person_id == person_id,
+            pop.c.state.in_(sorted(OPEN_STATES)),
+        )
+        .order_by(pop.c.ring_time.desc(), pop.c.id)
+        .limit(MOST_POPS)
+    )
+    pops = every(tx.session, query)
+    calls = every(tx.session, select(call).where(call.c.id.in_([row["call_id"] for row in pops])))
+    by_id = {row["id"]: row for row in calls}
+    return [(by_id[row["call_id"]], row) for row in pops]
+
+
+def close_pop(tx: Transaction, person_id: str, pop_id: str) -> tuple[Row, Row]:
+    """Close a person's own pop and return it with its call; a closed one stays closed.
+
+    Raises NotFound POP_NOT_FOUND for another's, RuleViolation POP_CALL_LIVE while it rings or talks there.
+    """
+    pop, call = tables.pop, tables.call
+    query = select(pop).where(
+        pop.c.tenant_id == tx.tenant.id, pop.c.id == pop_id, pop.c.person_id == person_id
+    )
+    before = one(tx.session, query.with_for_update())
+    about = one(tx.session, select(call).where(call.c.id == before["call_id"])) if before else None
+    if before is None or about is None:
+        raise not_found("pop", "来电弹屏", pop_id)
+    if before["state"] == PopState.CLOSED:
+        return about, before
+    if before["state"] in (PopState.RINGING, PopState.TALKING):
+        raise RuleViolation("POP_CALL_LIVE", "通话尚未结束，不能关闭", "The call is not over yet")
+    after = {**before, "state": PopState.CLOSED.value}
+    return about, write_pop(tx, about, after, before)
+
+
+def save_note(tx: Transaction, viewer: Viewer, call_id: str, note: str) -> CallView:
+    """Keep a note with a call, in place of the one before.
+
+    Raises InvalidInput NOTE_TOO_LONG beyond 4000 characters, NotFound CALL_NOT_FOUND.
+    """
+    if len(note) > LONGEST_NOTE:
+        raise InvalidInput(
+            "note",
+            "NOTE_TOO_LONG",
+            "备注最多 {longest} 字",
+            "A note has at most {longest} characters",
+            longest=LONGEST_NOTE,
+        )
+    _locked(tx, viewer, call_id)
+    call = tables.call
+    tx.session.execute(update(call).where(call.c.id == call_id).values(note=note, version=call.c.version + 1))
+    return get_call(tx, viewer, call_id)
+
+
+def link_call(
+    tx: Transaction, viewer: Viewer, call_id: str, customer_id: str, customer_name: str
+) -> CallView:
+    """Say which customer a call belongs to; `call_linked` tells it when the call is over.
+
+    Raises NotFound CALL_NOT_FOUND.
+    """
+    before = _locked(tx, viewer, call_id)
+    if before["customer_id"] != customer_id:
+        call = tables.call
+        values = {
+            "customer_id": customer_id,
+            "customer_name": customer_name,
+            "version": before["version"] + 1,
+        }
+        tx.session.execute(update(call).where(call.c.id == call_id).values(values))
+        if before["end_time"] is not None:
+            after = {**before, **values}
+            tx.emit("call_linked", call_id, after["version"], call_facts(after))
+    return get_call(tx, viewer, call_id)
+
+
+def get_call(tx: Transaction, viewer: Viewer, call_id: str) -> CallView:
+    """Return a call that the viewer may see, with legs and recording; raises NotFound CALL_NOT_FOUND."""
+    call, leg = tables.call, tables.leg
+    found = one(
+        tx.session,
+        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, visible(tx, viewer)),
+    )
+    if found is None:
+        raise _no_call(call_id)
+    legs = every(tx.session, select(leg).where(leg.c.call_id == call_id).order_by(leg.c.position))
+    return CallView(found, legs, kept_recording(tx, call_id))
+
+
+def kept_recording(tx: Transaction, call_id: str) -> Row | None:
+    """Return a call's longest recording that is kept, or None."""
+    recording = tables.recording
+    query = (
+        select(recording)
+        .where(recording.c.call_id == call_id, recording.c.state == "kept")
+        .order_by(recording.c.duration_s.desc())
+    )
+    return one(tx.session, query.limit(1))
+
+
+def list_calls(
+    tx: Transaction,
+    viewer: Viewer,
+    *,
+    customer_id: str,
+    states: Sequence[str],
+    before: tuple[datetime, str] | None,
+    limit: int,
+) -> list[CallView]:
+    """Return calls that the viewer may see, newest first; states and customer_id narrow when not empty.
+
+    before: start time and id of the last call of the page before.
+    """
+    call, recording = tables.call, tables.recording
+    query = select(call).where(call.c.tenant_id == tx.tenant.id, visible(tx, viewer))
+    if customer_id:
+        query = query.where(call.c.customer_id == customer_id)
+    if states:
+        query = query.where(call.c.state.in_(states))
+    if before:
+        query = query.where(tuple_(call.c.start_time, call.c.id) < before)
+    rows = every(tx.session, query.order_by(call.c.start_time.desc(), call.c.id.desc()).limit(limit))
+    kept = every(
+        tx.session,
+        select(recording)
+        .where(recording.c.call_id.in_([row["id"] for row in rows]), recording.c.state == "kept")
+        .order_by(recording.c.duration_s),
+    )
+    by_call = {row["call_id"]: row for row in kept}
+    return [CallView(row, recording=by_call.get(row["id"])) for row in rows]
+
+
+def visible(tx: Transaction, viewer: Viewer) -> ColumnElement[bool]:
+    """Return the condition under which a viewer sees a call: took part in it, or somebody in scope did."""
+    call, leg, person = tables.call, tables.leg, tables.person
+    if viewer.scope == "all":
+        return call.c.tenant_id == tx.tenant.id
+    if viewer.scope == "department" and viewer.department_path:
+        staff = select(person.c.id).where(
+            person.c.tenant_id == tx.tenant.id,
+            person.c.department_path.startswith(viewer.department_path, autoescape=True),
+        )
+        among = or_(leg.c.person_id.in_(staff), leg.c.person_id == viewer.person_id)
+        began = or_(call.c.origin_person_id.in_(staff), call.c.origin_person_id == viewer.person_id)
+    else:
+        among = leg.c.person_id == viewer.person_id
+        began = call.c.origin_person_id == viewer.person_id
+    return or_(began, exists().where(and_(leg.c.call_id == call.c.id, among)))
+
+
+def _locked(tx: Transaction, viewer: Viewer, call_id: str) -> Row:
+    call = tables.call
+    query = select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, visible(tx, viewer))
+    found = one(tx.session, query.with_for_update())
+    if found is None:
+        raise _no_call(call_id)
+    return found
+
+
+def _no_call(call_id: str) -> NotFound:
+    return not_found("call", "通话", call_id)
