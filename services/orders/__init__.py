@@ -1,0 +1,1 @@
+"""Orders: generated from won opportunities, handled by their owners, approved by amount."""

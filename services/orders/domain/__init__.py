@@ -1,0 +1,1 @@
+"""The rules of orders: pure, synchronous, without I/O or clock."""

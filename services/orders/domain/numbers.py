@@ -1,0 +1,16 @@
+"""Order numbers for people: SO, the day, and a counter of that day."""
+
+from datetime import date, datetime, timedelta, timezone
+
+# Days begin and end as the clocks in China do; there is no summer time.
+BUSINESS_ZONE = timezone(timedelta(hours=8), "CST")
+
+
+def business_day(time: datetime) -> date:
+    """Return the day in China of an aware time."""
+    return time.astimezone(BUSINESS_ZONE).date()
+
+
+def order_number(day: date, count: int) -> str:
+    """Return the number of a day's order, count from 1: SO20261122-0001; five digits from the 10000th on."""
+    return f"SO{day:%Y%m%d}-{count:04d}"

@@ -1,0 +1,43 @@
+"""What orders takes from other services."""
+
+from services.chassis.db import Event, Transaction
+from services.chassis.events import Handlers
+from services.orders.domain.states import OrderAction
+from services.orders.usecases.orders import WonOpportunity, decide_order, generate_order
+
+handlers = Handlers("orders")
+
+# What approvals calls an order.
+SUBJECT_TYPE = "order"
+
+
+@handlers.on("leads", "opportunity_won")
+def on_opportunity_won(tx: Transaction, event: Event) -> None:
+    """Generate the order."""
+    data = event.data
+    generate_order(
+        tx,
+        WonOpportunity(
+            opportunity_id=data["opportunityId"],
+            name=data["name"],
+            customer_id=data["customerId"],
+            customer_name=data.get("customerName", ""),
+            owner_id=data["ownerId"],
+            owner_department_path=data["ownerDepartmentPath"],
+            amount=data["amount"],
+        ),
+    )
+
+
+@handlers.on("approvals", "approval_passed")
+def on_approval_passed(tx: Transaction, event: Event) -> None:
+    """Approve the order."""
+    if event.data["subjectType"] == SUBJECT_TYPE:
+        decide_order(tx, event.data["subjectId"], OrderAction.APPROVE, event.data["comment"])
+
+
+@handlers.on("approvals", "approval_rejected")
+def on_approval_rejected(tx: Transaction, event: Event) -> None:
+    """Reject the order: its owner may submit it again."""
+    if event.data["subjectType"] == SUBJECT_TYPE:
+        decide_order(tx, event.data["subjectId"], OrderAction.REJECT, event.data["comment"])
