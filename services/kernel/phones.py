@@ -52,6 +52,11 @@ class PhoneNumber:
     extension: str
     kind: PhoneKind
 
+    @property
+    def key(self) -> str:
+        """What makes it one line of its own: the number, and the extension as RFC 3966 writes it (";ext=801")."""
+        return f"{self.e164};ext={self.extension}" if self.extension else self.e164
+
 
 def parse_phone(text: str, field: str) -> PhoneNumber:
     """Return the number that a person typed.

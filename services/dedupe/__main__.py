@@ -1,0 +1,65 @@
+"""python -m services.dedupe api | events | worker | migrate | check."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData
+
+from services.chassis.service import Runtime, Service, main
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.chassis.events import Handlers
+    from services.chassis.temporal import WorkerBundle
+    from services.dedupe.clients import Customers
+
+
+def metadata() -> MetaData:
+    """Return dedupe's tables."""
+    from services.dedupe.store.tables import Base
+
+    return Base.metadata
+
+
+def _customers(runtime: Runtime) -> "Customers":
+    from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
+
+    from services.dedupe.clients import Customers
+
+    return Customers(runtime.client("customers", CustomersServiceStub))
+
+
+def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    """Serve DedupeService."""
+    from crm.dedupe.v1.dedupe_pb2_grpc import add_DedupeServiceServicer_to_server
+
+    from services.dedupe.api import DedupeApi
+
+    add_DedupeServiceServicer_to_server(DedupeApi(runtime.store, _customers(runtime)), server)
+    return ["crm.dedupe.v1.DedupeService"]
+
+
+def handlers() -> "Handlers":
+    """Return what dedupe takes from others."""
+    from services.dedupe.events import handlers
+
+    return handlers
+
+
+def worker(runtime: Runtime) -> "WorkerBundle":
+    """Return dedupe's workflow and activity."""
+    from services.chassis.temporal import WorkerBundle
+    from services.dedupe.workflows.activities import Activities
+    from services.dedupe.workflows.contracts import QUEUE
+    from services.dedupe.workflows.workflow import SettleReservations
+
+    activities = Activities(runtime.store, _customers(runtime))
+    return WorkerBundle(QUEUE, [SettleReservations], [activities.settle_due])
+
+
+SERVICE = Service(name="dedupe", metadata=metadata, api=api, handlers=handlers, worker=worker)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE))

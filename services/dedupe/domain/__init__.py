@@ -1,0 +1,1 @@
+"""Dedupe's rules: what a key is and how a name becomes one."""

@@ -1,0 +1,1 @@
+"""Dedupe's tables and queries."""

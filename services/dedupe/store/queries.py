@@ -1,0 +1,161 @@
+"""Dedupe's queries that are more than one line."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import exists, func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction
+from services.chassis.ids import derive_id
+from services.dedupe.domain.keys import PRESET_RULES, Key, RuleField, SubjectKind
+from services.dedupe.domain.reservations import ReservationState
+from services.dedupe.store.tables import HeldKey, Reservation, Rule
+
+
+@dataclass(frozen=True)
+class Held:
+    """A key that somebody holds. holder_name: masked."""
+
+    key: Key
+    subject_id: str
+    reservation_id: str
+    holder_name: str
+    since: datetime
+
+
+def rules(tx: Transaction) -> Sequence[Rule]:
+    """Return the tenant's rules by kind and field; the first look lays down the presets."""
+    own = select(Rule).where(Rule.tenant_id == tx.tenant.id).order_by(Rule.kind, Rule.field)
+    found = tx.session.scalars(own).all()
+    if found:
+        return found
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "kind": kind,
+            "field": field,
+            "rule_id": derive_id(tx.tenant.id, kind, field),
+            "active": True,
+            "version": 1,
+        }
+        for kind, field in PRESET_RULES
+    ]
+    tx.session.execute(insert(Rule).values(rows).on_conflict_do_nothing())
+    return tx.session.scalars(own).all()
+
+
+def active_rules(tx: Transaction) -> set[tuple[str, str]]:
+    """Return kind and field of the rules that hold."""
+    return {(rule.kind, rule.field) for rule in rules(tx) if rule.active}
+
+
+def take_keys(tx: Transaction, reservation_id: str, wanted: Mapping[Key, str]) -> list[Held]:
+    """Take the keys that are free and return who holds the others.
+
+    wanted: the subject's id by key. Waits for a simultaneous taker or giver of the same key to commit. Rows are
+    inserted in the order of the keys, the same for everybody, so two writers never wait for each other.
+    """
+    missing = sorted(wanted)
+    held: list[Held] = []
+    while missing:
+        rows = [
+            {
+                "tenant_id": tx.tenant.id,
+                "kind": key.kind,
+                "field": key.field,
+                "digest": key.digest,
+                "subject_id": wanted[key],
+                "reservation_id": reservation_id,
+            }
+            for key in missing
+        ]
+        taken = tx.session.execute(
+            insert(HeldKey)
+            .values(rows)
+            .on_conflict_do_nothing()
+            .returning(HeldKey.kind, HeldKey.field, HeldKey.digest)
+        )
+        got = {_key(row.kind, row.field, row.digest) for row in taken}
+        held += holders(tx, [key for key in missing if key not in got])
+        # What was neither free nor is held now was given back between the two statements: try again.
+        known = got | {item.key for item in held}
+        missing = [key for key in missing if key not in known]
+    return held
+
+
+def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
+    """Return who holds these keys, in the order of the keys."""
+    if not keys:
+        return []
+    triple = tuple_(HeldKey.kind, HeldKey.field, HeldKey.digest)
+    rows = tx.session.execute(
+        select(
+            HeldKey.kind,
+            HeldKey.field,
+            HeldKey.digest,
+            HeldKey.subject_id,
+            HeldKey.reservation_id,
+            Reservation.holder_name,
+            Reservation.create_time,
+        )
+        .join(
+            Reservation,
+            (Reservation.tenant_id == HeldKey.tenant_id)
+            & (Reservation.reservation_id == HeldKey.reservation_id),
+        )
+        .where(
+            HeldKey.tenant_id == tx.tenant.id, triple.in_([(key.kind, key.field, key.digest) for key in keys])
+        )
+    )
+    found = [
+        Held(
+            _key(row.kind, row.field, row.digest),
+            row.subject_id,
+            row.reservation_id,
+            row.holder_name,
+            row.create_time,
+        )
+        for row in rows
+    ]
+    return sorted(found, key=lambda item: item.key)
+
+
+def _key(kind: str, field: str, digest: bytes) -> Key:
+    return Key(SubjectKind(kind), RuleField(field), digest)
+
+
+def settling_will_wake(tx: Transaction) -> bool:
+    """Tell whether any settle time lies ahead: settling sleeps no longer than until the last of them."""
+    ahead = exists().where(Reservation.tenant_id == tx.tenant.id, Reservation.settle_time > tx.now)
+    return bool(tx.session.scalar(select(ahead)))
+
+
+def due_reservations(tx: Transaction, limit: int) -> Sequence[str]:
+    """Return ids of unconfirmed reservations whose settle time has come, the oldest first."""
+    return tx.session.scalars(
+        select(Reservation.reservation_id)
+        .where(
+            Reservation.tenant_id == tx.tenant.id,
+            Reservation.state == ReservationState.RESERVED,
+            Reservation.settle_time <= tx.now,
+        )
+        .order_by(Reservation.settle_time)
+        .limit(limit)
+    ).all()
+
+
+def next_settle_time(tx: Transaction) -> datetime | None:
+    """Return when settling must look again, None when no settle time lies ahead.
+
+    That is the first one of an unconfirmed reservation, else the last one of all: `settling_will_wake` counts on
+    it, so that not every reservation has to wake the workflow.
+    """
+    first, last = tx.session.execute(
+        select(
+            func.min(Reservation.settle_time).filter(Reservation.state == ReservationState.RESERVED),
+            func.max(Reservation.settle_time),
+        ).where(Reservation.tenant_id == tx.tenant.id, Reservation.settle_time > tx.now)
+    ).one()
+    return first or last

@@ -1,0 +1,163 @@
+"""Take keys for a writer, and what becomes of them: confirmed by the writer's events, or given back.
+
+A reservation that was cancelled never comes back, so a writer who was told so cannot write after all.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction, WorkflowStart
+from services.chassis.errors import AlreadyExists, InvalidInput, RuleViolation, not_found
+from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, keys_of
+from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
+from services.dedupe.metrics import RESERVATIONS
+from services.dedupe.store import queries
+from services.dedupe.store.queries import Held
+from services.dedupe.store.tables import HeldKey, Reservation
+from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
+from services.kernel.china_time import display_time
+from services.kernel.masking import mask_name
+
+# What a rule protects, as a message names it.
+LABELS = {
+    (SubjectKind.CUSTOMER, RuleField.NAME): ("客户名称", "customer name"),
+    (SubjectKind.CUSTOMER, RuleField.PHONE): ("客户电话", "customer number"),
+    (SubjectKind.CONTACT, RuleField.PHONE): ("联系人电话", "contact number"),
+}
+
+
+def reserve_keys(
+    tx: Transaction, reservation_id: str, subjects: Sequence[Subject], holder_id: str, holder_name: str
+) -> datetime:
+    """Take every key of the subjects or none; return when the writer will be asked what became of it.
+
+    The same reservation again gives the same answer. Raises AlreadyExists KEY_HELD with `holder` (masked), `kind`,
+    `field` and `since` when another subject holds a key of a rule that is on, RuleViolation RESERVATION_CANCELLED,
+    and InvalidInput RESERVATION_REUSED when the id came before with other subjects.
+    """
+    digest = hashlib.sha256(repr(sorted(map(repr, subjects))).encode()).digest()
+    # Asked before our own row is there.
+    will_wake = queries.settling_will_wake(tx)
+    settle_time = tx.now + SETTLE_AFTER
+    added = tx.session.scalar(
+        insert(Reservation)
+        .values(
+            tenant_id=tx.tenant.id,
+            reservation_id=reservation_id,
+            state=ReservationState.RESERVED,
+            request_digest=digest,
+            holder_id=holder_id or None,
+            holder_name=mask_name(holder_name),
+            settle_time=settle_time,
+            create_time=tx.now,
+        )
+        .on_conflict_do_nothing()
+        .returning(Reservation.reservation_id)
+    )
+    if added is None:
+        return _repeated(tx, reservation_id, digest)
+    # Two subjects of one reservation may share a key: it is theirs together.
+    wanted = {key: subject.id for subject in reversed(subjects) for key in keys_of(subject)}
+    active = queries.active_rules(tx)
+    for held in queries.take_keys(tx, reservation_id, wanted):
+        if (held.key.kind, held.key.field) in active and held.subject_id != wanted[held.key]:
+            RESERVATIONS.labels("refused").inc()
+            raise _key_held(held)
+    if not will_wake:
+        tx.start_workflow(
+            WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
+        )
+    RESERVATIONS.labels("reserved").inc()
+    return settle_time
+
+
+def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> datetime:
+    stored = _get(tx, reservation_id)
+    if stored.state == ReservationState.CANCELLED:
+        raise _cancelled(reservation_id)
+    if stored.request_digest != digest:
+        raise InvalidInput(
+            "reservation_id",
+            "RESERVATION_REUSED",
+            "该预留编号已用于其他记录",
+            "This reservation id was used for other records",
+        )
+    return stored.settle_time
+
+
+def _key_held(held: Held) -> AlreadyExists:
+    zh, en = LABELS[held.key.kind, held.key.field]
+    return AlreadyExists(
+        "KEY_HELD",
+        f"{zh}已被 {{holder}} 占用（{{since}} 起）",
+        f"This {en} is held by {{holder}} since {{since}}",
+        holder=held.holder_name,
+        kind=held.key.kind.value,
+        field=held.key.field.value,
+        since=display_time(held.since),
+    )
+
+
+def _cancelled(reservation_id: str) -> RuleViolation:
+    return RuleViolation(
+        "RESERVATION_CANCELLED",
+        "该请求已作废，请重新提交",
+        "This request was given up; submit it anew",
+        reservation_id=reservation_id,
+    )
+
+
+def confirm(tx: Transaction, reservation_id: str) -> None:
+    """Note that the writer wrote; again is no error.
+
+    Raises NotFound RESERVATION_NOT_FOUND and RuleViolation RESERVATION_CANCELLED.
+    """
+    reservation = _get(tx, reservation_id)
+    if reservation.state == ReservationState.CANCELLED:
+        raise _cancelled(reservation_id)
+    reservation.state = ReservationState.CONFIRMED
+
+
+def cancel(tx: Transaction, reservation_id: str) -> None:
+    """Give back the keys for good; only by the writer's word. One that never came is cancelled in advance."""
+    # The row first: whoever reserves under this id meanwhile waits here or finds it cancelled.
+    tx.session.execute(
+        insert(Reservation)
+        .values(
+            tenant_id=tx.tenant.id,
+            reservation_id=reservation_id,
+            state=ReservationState.CANCELLED,
+            request_digest=b"",
+            holder_name="",
+            settle_time=tx.now,
+            create_time=tx.now,
+        )
+        .on_conflict_do_update(
+            index_elements=[Reservation.tenant_id, Reservation.reservation_id],
+            set_={"state": ReservationState.CANCELLED},
+        )
+    )
+    tx.session.execute(
+        delete(HeldKey).where(HeldKey.tenant_id == tx.tenant.id, HeldKey.reservation_id == reservation_id)
+    )
+
+
+def postpone(tx: Transaction, reservation_id: str) -> None:
+    """Ask the writer again later about a reservation that it could not answer for now."""
+    reservation = _get(tx, reservation_id)
+    reservation.settle_time = tx.now + SETTLE_AFTER
+
+
+def _get(tx: Transaction, reservation_id: str) -> Reservation:
+    reservation = tx.session.scalar(
+        select(Reservation)
+        .where(Reservation.tenant_id == tx.tenant.id, Reservation.reservation_id == reservation_id)
+        .with_for_update()
+    )
+    if reservation is None:
+        raise not_found("reservation", "预留", reservation_id)
+    return reservation

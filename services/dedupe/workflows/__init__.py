@@ -1,0 +1,1 @@
+"""The workflow that settles reservations nobody confirmed."""

@@ -1,0 +1,47 @@
+"""The activity that settles due reservations."""
+
+from temporalio import activity
+
+from services.chassis.db import Store
+from services.chassis.errors import AppError
+from services.chassis.logging import get_logger
+from services.dedupe.metrics import SETTLED
+from services.dedupe.store.queries import due_reservations, next_settle_time
+from services.dedupe.usecases.reservations import postpone
+from services.dedupe.usecases.settling import Writer, settle
+from services.dedupe.workflows.contracts import SETTLE_DUE, Settled, SettleDue
+
+log = get_logger(__name__)
+
+# Reservations settled in one run.
+BATCH = 100
+
+
+class Activities:
+    """Dedupe's activities over its store and the writer's client."""
+
+    def __init__(self, store: Store, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+
+    @activity.defn(name=SETTLE_DUE)
+    def settle_due(self, due: SettleDue) -> Settled:
+        """Settle what is due; one that its writer cannot answer for waits without holding up the others."""
+        with self._store.transaction(due.tenant, now=due.now) as tx:
+            ids = due_reservations(tx, BATCH)
+        for reservation_id in ids:
+            try:
+                settle(self._store, self._writer, due.tenant, reservation_id)
+            except AppError as error:
+                log.warning(
+                    "reservation could not be settled and waits",
+                    reservation_id=reservation_id,
+                    error=str(error),
+                )
+                SETTLED.labels("postponed").inc()
+                with self._store.transaction(due.tenant, now=due.now) as tx:
+                    postpone(tx, reservation_id)
+        if len(ids) == BATCH:
+            return Settled(due.now)
+        with self._store.transaction(due.tenant, now=due.now) as tx:
+            return Settled(next_settle_time(tx))
