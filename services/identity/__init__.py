@@ -1,0 +1,1 @@
+"""Tenants, departments, people, roles and sessions: who somebody is and what the person may do."""

@@ -1,0 +1,56 @@
+"""Identity's processes: python -m services.identity api | migrate | check | create-tenant | create-department."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData
+
+from services.chassis.service import Runtime, Service, main
+
+if TYPE_CHECKING:
+    import grpc
+
+
+def metadata() -> MetaData:
+    """Return identity's tables."""
+    from services.identity.store.tables import Base
+
+    return Base.metadata
+
+
+def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    """Register the servicer."""
+    from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+
+    from services.identity.api import IdentityApi
+
+    identity_pb2_grpc.add_IdentityServiceServicer_to_server(
+        IdentityApi(runtime.store, runtime.signer), server
+    )
+    return [identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name]
+
+
+def create_tenant(runtime: Runtime, words: Sequence[str]) -> int:
+    """Create a tenant and its first administrator."""
+    from services.identity import commands
+
+    return commands.create_tenant(runtime, words)
+
+
+def create_department(runtime: Runtime, words: Sequence[str]) -> int:
+    """Add a department to a tenant."""
+    from services.identity import commands
+
+    return commands.create_department(runtime, words)
+
+
+SERVICE = Service(
+    name="identity",
+    metadata=metadata,
+    api=api,
+    commands={"create-tenant": create_tenant, "create-department": create_department},
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE))

@@ -1,0 +1,1 @@
+"""Identity's rules: what names, passwords and roles may be."""

@@ -1,0 +1,111 @@
+"""Open, recognise and end sessions and keys."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from sqlalchemy import delete
+
+from services.chassis.db import Transaction
+from services.chassis.errors import InvalidInput
+from services.chassis.ids import new_id
+from services.chassis.tokens import Caller
+from services.identity.domain.people import SESSION, lock_after_failure, parse_name, session_ended
+from services.identity.domain.rights import Grant, Scope, check_may_grant
+from services.identity.store import queries
+from services.identity.store.queries import Member
+from services.identity.store.tables import Session
+from services.identity.usecases import audit
+from services.identity.usecases.credentials import secret_hash
+
+
+def open_session(tx: Transaction, person_id: str, secret: str, *, password_right: bool) -> Member | None:
+    """Open a session for whoever gave a person's right password; None when it was wrong or the account may not.
+
+    Counts failures and locks the account: commit in both cases.
+    """
+    person = queries.lock_person(tx, person_id)
+    if person.locked_until and tx.now < person.locked_until:
+        return None
+    if not password_right:
+        person.failures, person.locked_until = lock_after_failure(person.failures, tx.now)
+        if person.locked_until:
+            audit.record(tx, "account_locked", person.id)
+        return None
+    if not person.active:
+        return None
+    person.failures, person.locked_until = 0, None
+    tx.session.execute(delete(Session).where(Session.person_id == person.id, Session.expire_time <= tx.now))
+    tx.session.add(
+        Session(
+            id=new_id(),
+            tenant_id=tx.tenant.id,
+            secret_hash=secret_hash(secret),
+            kind="session",
+            person_id=person.id,
+            name="",
+            rights=[],
+            create_time=tx.now,
+            expire_time=session_expire_time(tx.now),
+        )
+    )
+    return queries.member(tx, person.id)
+
+
+def session_expire_time(now: datetime) -> datetime:
+    """Return when a session that is opened now ends at the latest."""
+    return now + SESSION
+
+
+def recognise(tx: Transaction, session: Session) -> Caller:
+    """Return who is behind a session or key; raises Unauthenticated SESSION_ENDED.
+
+    A key is a caller of its own, with an id that owns nothing: it has its rights as long as its maker is active and
+    has them too.
+    """
+    member = queries.member(tx, session.person_id)
+    person = member.person
+    if not person.active or (session.expire_time and session.expire_time <= tx.now):
+        raise session_ended()
+    if session.kind == "api_key":
+        return Caller(
+            tenant=tx.tenant,
+            person_id=session.id,
+            name=session.name,
+            rights=member.grant.rights & frozenset(session.rights),
+            scope=Scope.SELF,
+            department_path=member.department.path,
+            epoch=person.epoch,
+        )
+    return Caller(
+        tenant=tx.tenant,
+        person_id=person.id,
+        name=person.name,
+        rights=member.grant.rights,
+        scope=member.grant.scope,
+        department_path=member.department.path,
+        epoch=person.epoch,
+    )
+
+
+def create_api_key(tx: Transaction, maker: Caller, name: str, rights: Collection[str], secret: str) -> None:
+    """Make a key for an outside system.
+
+    Raises InvalidInput for the name or RIGHTS_MISSING, Forbidden RIGHTS_BEYOND_OWN.
+    """
+    if not rights:
+        raise InvalidInput("rights", "RIGHTS_MISSING", "请至少选择一项权限", "Name at least one right")
+    asked = Grant(frozenset(rights), Scope.SELF)
+    check_may_grant(Grant(maker.rights, Scope(maker.scope)), asked)
+    key = Session(
+        id=new_id(),
+        tenant_id=tx.tenant.id,
+        secret_hash=secret_hash(secret),
+        kind="api_key",
+        person_id=maker.person_id,
+        name=parse_name(name, "name"),
+        rights=sorted(asked.rights),
+        create_time=tx.now,
+        expire_time=None,
+    )
+    tx.session.add(key)
+    audit.record(tx, "api_key_created", key.id)

@@ -1,0 +1,194 @@
+"""Sign-in, sessions and keys, over a real channel in both databases."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from crm.identity.v1 import identity_pb2 as pb
+from google.protobuf.field_mask_pb2 import FieldMask
+from sqlalchemy import func, select, update
+
+from services.chassis.errors import AppError, Forbidden, Unauthenticated
+from services.chassis.ids import new_id
+from services.chassis.tokens import Verifier
+from services.identity.store.tables import Audit, Person, Session
+from tests.support.callers import Caller
+from tests.support.staff import ADMIN_PASSWORD, PASSWORD, Company
+
+
+def refusal(company: Company, tenant: str, login: str, password: str) -> AppError:
+    return company.gateway.refused(
+        company.stub.SignIn, pb.SignInRequest(tenant=tenant, login=login, password=password)
+    )
+
+
+def test_a_session_becomes_a_token_that_says_who_where_and_what(company: Company) -> None:
+    """F243: the token carries tenant, database, rights, scope and department."""
+    person_id = company.add("li", "sales_rep", department="华东")
+    signed_in = company.sign_in(" LI ")
+    assert signed_in.session_token.startswith(f"{company.tenant.database}.")
+    exchanged = company.exchange(signed_in.session_token)
+    caller = Verifier(company.runtime.settings.trusted_keys).verify(exchanged.access_token)
+    assert (caller.tenant, caller.person_id, caller.scope) == (company.tenant, person_id, "self")
+    assert caller.department_path.endswith(f"{company.department('华东')}/")
+    assert "customers.claim" in caller.rights
+    assert "people.manage" not in caller.rights
+
+
+def test_only_a_hash_of_the_secret_is_stored(company: Company) -> None:
+    secret = company.sign_in("admin", ADMIN_PASSWORD).session_token
+    with company.runtime.store.transaction(company.tenant) as tx:
+        for row in tx.session.scalars(select(Session).where(Session.tenant_id == company.tenant.id)):
+            assert secret.encode() not in row.secret_hash
+        assert tx.session.scalar(select(func.count()).where(Session.tenant_id == company.tenant.id))
+
+
+def test_every_wrong_part_of_a_sign_in_gets_the_same_answer(company: Company) -> None:
+    """An outsider learns neither which tenants nor which logins exist."""
+    company.add("li", "sales_rep")
+    answers = {
+        str(refusal(company, *given))
+        for given in (
+            ("no-such-tenant", "li", PASSWORD),
+            (company.slug, "nobody", PASSWORD),
+            (company.slug, "li", "wrong password"),
+            (company.slug, "li", ""),
+            (company.slug, "li", "x" * 100_000),
+            ("", "", ""),
+        )
+    }
+    assert len(answers) == 1
+    assert "INVALID_CREDENTIALS" in answers.pop()
+
+
+def test_an_unknown_login_takes_as_long_as_a_wrong_password(company: Company) -> None:
+    company.add("li", "sales_rep")
+
+    def fastest_s(*given: str) -> float:
+        def once() -> float:
+            started = time.perf_counter()
+            refusal(company, *given)
+            return time.perf_counter() - started
+
+        return min(once() for _ in range(5))
+
+    known = fastest_s(company.slug, "li", "wrong password")
+    assert fastest_s(company.slug, "nobody", "wrong password") > known / 2
+    assert fastest_s("no-such-tenant", "li", "wrong password") > known / 2
+
+
+def test_ten_failures_lock_an_account_for_a_while(company: Company) -> None:
+    person_id = company.add("li", "sales_rep")
+    for _ in range(10):
+        refusal(company, company.slug, "li", "wrong password")
+    locked = refusal(company, company.slug, "li", PASSWORD)
+    assert locked.reason == "INVALID_CREDENTIALS"
+    with company.runtime.store.transaction(company.tenant) as tx:
+        actions = tx.session.scalars(select(Audit.action).where(Audit.subject_id == person_id)).all()
+        assert "account_locked" in actions
+        tx.session.execute(
+            update(Person)
+            .where(Person.id == person_id)
+            .values(locked_until=Person.locked_until - timedelta(minutes=15))
+        )
+    assert company.sign_in("li").person.person_id == person_id
+
+
+def test_a_success_forgets_the_failures_before_it(company: Company) -> None:
+    company.add("li", "sales_rep")
+    for _ in range(2):
+        for _ in range(9):
+            refusal(company, company.slug, "li", "wrong password")
+        company.sign_in("li")
+
+
+def test_a_session_ends_by_sign_out_and_by_its_time(company: Company) -> None:
+    secret = company.sign_in("admin", ADMIN_PASSWORD).session_token
+    other = company.sign_in("admin", ADMIN_PASSWORD)
+    company.gateway(company.stub.SignOut, pb.SignOutRequest(session_token=secret))
+    company.gateway(company.stub.SignOut, pb.SignOutRequest(session_token=secret))
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(secret)
+    company.exchange(other.session_token)
+    with company.runtime.store.transaction(company.tenant) as tx:
+        tx.session.execute(
+            update(Session)
+            .where(Session.tenant_id == company.tenant.id)
+            .values(expire_time=Session.expire_time - timedelta(hours=12))
+        )
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(other.session_token)
+
+
+@pytest.mark.parametrize("secret", ["", "x", "main.", "nowhere.abc", "main.abc", "南.abc"])
+def test_what_is_no_session_gets_nothing(company: Company, secret: str) -> None:
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(secret)
+
+
+def test_a_disabled_account_cannot_sign_in_and_its_sessions_and_keys_end(company: Company) -> None:
+    """F247."""
+    person_id = company.add("wang", "admin")
+    wang = company.caller("wang")
+    key = wang(
+        company.stub.CreateApiKey,
+        pb.CreateApiKeyRequest(request_id=new_id(), name="官网", rights=["leads.capture"]),
+    ).secret
+    company.exchange(key)
+    company.admin(
+        company.stub.UpdatePerson,
+        pb.UpdatePersonRequest(
+            request_id=new_id(),
+            person=pb.Person(person_id=person_id, active=False, version=1),
+            update_mask=FieldMask(paths=["active"]),
+        ),
+    )
+    assert refusal(company, company.slug, "wang", PASSWORD).reason == "INVALID_CREDENTIALS"
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        wang(company.stub.GetMe, pb.GetMeRequest())
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(key)
+
+
+def test_a_key_has_its_own_rights_only_and_its_secret_is_shown_once(company: Company) -> None:
+    """F136: an outside system captures leads with a key of its own, and can do nothing else."""
+    admin = company.admin
+    request = pb.CreateApiKeyRequest(request_id=new_id(), name="官网表单", rights=["leads.capture"])
+    secret = admin(company.stub.CreateApiKey, request).secret
+    assert admin(company.stub.CreateApiKey, request).secret == ""
+    exchanged = company.exchange(secret)
+    caller = Verifier(company.runtime.settings.trusted_keys).verify(exchanged.access_token)
+    assert caller.rights == {"leads.capture"}
+    assert (caller.name, caller.scope) == ("官网表单", "self")
+    key = Caller(lambda: exchanged.access_token)
+    assert isinstance(key.refused(company.stub.ListPeople, pb.ListPeopleRequest()), Forbidden)
+    assert key.refused(company.stub.GetMe, pb.GetMeRequest()).reason == "PERSON_NOT_FOUND"
+    with company.runtime.store.transaction(company.tenant) as tx:
+        answers = tx.session.scalars(select(company.runtime.store.tables["request"].c.response)).all()
+        assert not any(secret.encode() in (answer or b"") for answer in answers)
+
+
+def test_a_key_never_has_more_than_its_maker(company: Company) -> None:
+    admin = company.admin
+    none = pb.CreateApiKeyRequest(request_id=new_id(), name="空", rights=[])
+    assert admin.refused(company.stub.CreateApiKey, none).reason == "RIGHTS_MISSING"
+    invented = pb.CreateApiKeyRequest(request_id=new_id(), name="多", rights=["tenants.delete"])
+    assert admin.refused(company.stub.CreateApiKey, invented).reason == "RIGHTS_BEYOND_OWN"
+    person_id = company.add("wang", "admin")
+    secret = company.caller("wang")(
+        company.stub.CreateApiKey,
+        pb.CreateApiKeyRequest(request_id=new_id(), name="官网", rights=["leads.capture"]),
+    ).secret
+    demoted = pb.Person(person_id=person_id, roles=["sales_rep"], version=1)
+    admin(
+        company.stub.UpdatePerson,
+        pb.UpdatePersonRequest(request_id=new_id(), person=demoted, update_mask=FieldMask(paths=["roles"])),
+    )
+    verifier = Verifier(company.runtime.settings.trusted_keys)
+    assert verifier.verify(company.exchange(secret).access_token).rights == frozenset()
+
+
+def test_only_the_gateway_opens_sessions(company: Company) -> None:
+    request = pb.SignInRequest(tenant=company.slug, login="admin", password=ADMIN_PASSWORD)
+    assert isinstance(company.service("orders").refused(company.stub.SignIn, request), Forbidden)
+    assert isinstance(company.admin.refused(company.stub.SignIn, request), Forbidden)
