@@ -109,6 +109,7 @@ class TemporalLink:
         """Stop the loop."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        self._loop.close()
 
 
 def _unavailable() -> Unavailable:

@@ -1,0 +1,79 @@
+"""People at work: each has a session on a gateway and speaks the public HTTP API, as the desktop does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from services.chassis.ids import new_id
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Refused(Exception):
+    """The API said no."""
+
+    status: int
+    error: Json = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """The stable reason."""
+        return str(self.error.get("reason", ""))
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that were refused."""
+        return [item["field"] for item in self.error.get("fields", [])]
+
+
+class Desk:
+    """One signed-in person, or an outside system with an API key."""
+
+    def __init__(self, url: str, token: str = "", person_id: str = "") -> None:
+        self.url = url
+        self.person_id = person_id
+        headers = {"X-Requested-With": "gonghai", "Accept-Language": "zh-CN"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=20)
+
+    @staticmethod
+    def sign_in(url: str, tenant: str, login: str, password: str) -> "Desk":
+        """Open a session with a cookie."""
+        desk = Desk(url)
+        answer = desk.call("POST", "/api/v1/session", tenant=tenant, login=login, password=password)
+        desk.person_id = answer["person"]["personId"]
+        return desk
+
+    def get(self, path: str, **query: str | int) -> Json:
+        """GET a path below /api/v1."""
+        return self._answer(self.http.get(f"/api/v1/{path}", params=query))
+
+    def post(self, path: str, **body: Any) -> Json:
+        """POST a mutation with a request id of its own."""
+        return self.call("POST", f"/api/v1/{path}", **({"requestId": new_id()} | body))
+
+    def patch(self, path: str, **body: Any) -> Json:
+        """PATCH with a request id of its own."""
+        return self.call("PATCH", f"/api/v1/{path}", **({"requestId": new_id()} | body))
+
+    def call(self, method: str, path: str, **body: Any) -> Json:
+        """Send a JSON body."""
+        return self._answer(self.http.request(method, path, json=body))
+
+    def close(self) -> None:
+        """Close the connection; the session stays."""
+        self.http.close()
+
+    @staticmethod
+    def _answer(response: httpx.Response) -> Json:
+        if response.is_success:
+            return response.json() if response.content else {}
+        try:
+            error: Mapping[str, Any] = response.json()["error"]
+        except (ValueError, KeyError):
+            error = {"message": response.text}
+        raise Refused(response.status_code, dict(error))

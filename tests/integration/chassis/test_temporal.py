@@ -1,0 +1,116 @@
+"""The link to Temporal: starts and signals from the outbox, and answers for a synchronous caller."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.local.stores import PrivateStores
+from services.chassis.errors import AppError, RuleViolation, Unavailable
+from services.chassis.ids import new_id
+from services.chassis.temporal import TemporalLink, WorkerBundle, run_workers
+from tests.integration.chassis.asking import QUEUE, AskWorkflow, CountWorkflow, Question, answer_question
+from tests.support.until import until
+
+
+@pytest.fixture(scope="module")
+def link(stores: PrivateStores) -> Iterator[TemporalLink]:
+    """A link, and a worker in a thread."""
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    bundle = WorkerBundle(QUEUE, [AskWorkflow, CountWorkflow], [answer_question])
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(
+            run_workers(stores.temporal_address, "default", [bundle], stop)
+        )
+    )
+    thread.start()
+    link = TemporalLink(stores.temporal_address, "default")
+    yield link
+    link.close()
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+def ask(link: TemporalLink, text: str, workflow_id: str) -> str:
+    """Run the workflow and wait."""
+    return link.execute(
+        "AskWorkflow", Question(text), workflow_id=workflow_id, queue=QUEUE, result=str, timeout_s=20
+    )
+
+
+def test_a_synchronous_caller_gets_the_answer_and_a_repeat_the_same(link: TemporalLink) -> None:
+    workflow_id = new_id()
+    assert ask(link, "one", workflow_id) == "answer to one"
+    assert ask(link, "one", workflow_id) == "answer to one"
+
+
+def test_a_refusal_comes_back_as_it_was_raised(link: TemporalLink) -> None:
+    with pytest.raises(AppError) as refused:
+        ask(link, "refused", new_id())
+    assert isinstance(refused.value, RuleViolation)
+    assert (refused.value.reason, refused.value.zh) == ("NOT_TODAY", "今天不行：{周日}")
+    assert refused.value.metadata == {"day": "{周日}"}
+
+
+def test_a_start_with_signal_wakes_the_one_that_runs(link: TemporalLink) -> None:
+    """Delivered twice by the relay, it is one workflow with two wake-ups."""
+    workflow_id = new_id()
+    start = {
+        "workflow": "CountWorkflow",
+        "id": workflow_id,
+        "queue": QUEUE,
+        "payload": {"text": ""},
+        "signal": "wake",
+    }
+    link.deliver("workflow_start", start)
+    link.deliver("workflow_start", start)
+
+    async def result(client: object) -> int:
+        handle = client.get_workflow_handle(workflow_id, result_type=int)  # type: ignore[attr-defined]
+        count: int = await handle.result()
+        return count
+
+    assert link.run(result) == 2
+
+
+def test_a_start_delivered_again_after_the_end_runs_nothing(link: TemporalLink) -> None:
+    workflow_id = new_id()
+    start = {
+        "workflow": "AskWorkflow",
+        "id": workflow_id,
+        "queue": QUEUE,
+        "payload": {"text": "x"},
+        "signal": "",
+    }
+    link.deliver("workflow_start", start)
+    assert ask(link, "x", workflow_id) == "answer to x"
+    link.deliver("workflow_start", start)
+
+
+def test_a_signal_for_one_that_has_ended_is_no_error(link: TemporalLink) -> None:
+    workflow_id = new_id()
+    ask(link, "x", workflow_id)
+    link.deliver("workflow_signal", {"id": workflow_id, "signal": "wake", "payload": None})
+
+
+def test_a_server_that_is_away_is_unavailable_and_found_again(
+    link: TemporalLink, stores: PrivateStores
+) -> None:
+    server = stores.processes.get("temporal")
+    if server is None:
+        pytest.fail("this test kills its own server: run it without TEMPORAL_ADDRESS")
+    server.kill()
+    with pytest.raises(Unavailable):
+        link.execute("AskWorkflow", Question("x"), workflow_id=new_id(), queue=QUEUE, result=str, timeout_s=1)
+    server.start()
+
+    def answered() -> bool:
+        try:
+            return ask(link, "back", new_id()) == "answer to back"
+        except Unavailable:
+            return False
+
+    until(answered, timeout_s=30)
