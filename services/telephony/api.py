@@ -62,7 +62,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         store: Store,
         customers: clients.Customers,
         identity: clients.Identity,
-        recordings_folder: Path,
+        recordings_folder: Path | None,
     ) -> None:
         super().__init__(store)
         self._customers = customers
@@ -211,6 +211,8 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
             )
         left = min(request.length_bytes or total, total - offset)
         try:
+            if self._recordings is None:
+                raise FileNotFoundError
             file = (self._recordings / kept["key"]).open("rb")
         except FileNotFoundError:
             raise NotFound(

@@ -58,16 +58,17 @@ def read_pbx(environ: Mapping[str, str]) -> PbxSettings:
     )
 
 
-def read_recordings_folder(environ: Mapping[str, str]) -> Path:
-    """Return the folder where recordings are kept: RECORDINGS_URL, a path or a file:// URL.
+def read_recordings_folder(environ: Mapping[str, str]) -> Path | None:
+    """Return the folder where recordings are kept: RECORDINGS_URL, a path or a file:// URL; None: they are not.
 
-    Raises SettingsError when it is missing or names anything else.
+    Raises SettingsError when it names anything else.
     """
-    url = required(environ, "RECORDINGS_URL")
+    url = environ.get("RECORDINGS_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
         raise SettingsError(f"RECORDINGS_URL is neither a folder nor a file:// URL: {url!r}")
-    return Path(unquote(parts.path) if parts.scheme else url)
+    path = unquote(parts.path) if parts.scheme else url
+    return Path(path) if path else None
 
 
 def read_modems(environ: Mapping[str, str]) -> list[ModemPort]:

@@ -45,7 +45,7 @@ class Lines:
             self._known[database] = {(row.kind, row.number): Tenant(row.tenant_id, database) for row in rows}
 
     def tenant_of(self, call: Call) -> Tenant | None:
-        """Return whose call it is: by the DID, else by the extensions that began it or ring; None for nobody's."""
+        """Return whose call it is: by its DID, else by the extensions that began it or ring."""
         keys = [(DID, call.dialled_number)] if call.direction is Direction.INBOUND else []
         keys.append((EXTENSION, call.origin_extension))
         keys += [(EXTENSION, leg.extension) for leg in call.legs]

@@ -142,7 +142,7 @@ class ModemKeeper:
             log.error("modem thread did not end in time", modem=self._port.name)
 
     def _await_tenant(self, lease: Lease) -> Tenant | None:
-        """Wait until the modem belongs to a tenant; None when the lease is lost or the process ends before."""
+        """Wait until the modem belongs to a tenant; None when the lease is lost or it is time to stop."""
         told = False
         while lease.held() and not self._stop.is_set():
             tenant = tenant_of_modem(self._store, self._port.name)

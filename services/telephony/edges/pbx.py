@@ -92,10 +92,11 @@ class _Lookup:
 class PbxEdge:
     """Follow one PBX, from within one event loop: `run` until it is cancelled, then `drain` and `close`.
 
-    directory: tells who has a number. kept: the folder where recordings are kept.
+    directory: tells who has a number. kept: the folder where recordings are kept,
+    None: they are not.
     """
 
-    def __init__(self, settings: PbxSettings, store: Store, directory: Directory, kept: Path) -> None:
+    def __init__(self, settings: PbxSettings, store: Store, directory: Directory, kept: Path | None) -> None:
         self._settings = settings
         self._store = store
         self._directory = directory
@@ -122,11 +123,11 @@ class PbxEdge:
         async with asyncio.TaskGroup() as group:
             for work in (self._link.run, self._consume, self._write, self._refresh_lines):
                 group.create_task(work())
-            if self._settings.recordings is not None:
-                group.create_task(self._keep_recordings(self._settings.recordings))
+            if self._settings.recordings is not None and self._kept is not None:
+                group.create_task(self._keep_recordings(self._settings.recordings, self._kept))
 
     async def drain(self) -> None:
-        """Write what has changed, without waiting for who is calling: a call that is over comes never again."""
+        """Write what has changed without waiting for who is calling: a call that is over never comes again."""
         for lookup in self._lookups.values():
             lookup.released = True
         for tenant, updates in self._ready().items():
@@ -340,26 +341,26 @@ class PbxEdge:
             await asyncio.sleep(1)
             self._lines_missed.clear()
 
-    async def _keep_recordings(self, folder: Path) -> None:
+    async def _keep_recordings(self, folder: Path, kept: Path) -> None:
         while True:
             await asyncio.sleep(RECORDINGS_POLL_S)
             try:
-                await self._in(self._files, lambda: self._keep_due(folder))
+                await self._in(self._files, lambda: self._keep_due(folder, kept))
             except Exception as error:
                 log.error("recordings could not be looked for", error=str(error))
 
-    def _keep_due(self, folder: Path) -> None:
+    def _keep_due(self, folder: Path, kept: Path) -> None:
         for database in self._store.urls:
             with self._store.across(database) as session:
                 due = due_recordings(session, self._settings.name, self._store.clock())
             for row in due:
-                self._keep(Tenant(row["tenant_id"], database), row, locate(row["path"], folder))
+                self._keep(Tenant(row["tenant_id"], database), row, locate(row["path"], folder), kept)
 
-    def _keep(self, tenant: Tenant, row: Row, source: Path) -> None:
+    def _keep(self, tenant: Tenant, row: Row, source: Path, kept: Path) -> None:
         key = f"{tenant.id}/{row['create_time']:%Y/%m/%d}/{row['id']}.wav"
         attempts, most = row["attempts"] + 1, MOST_ATTEMPTS
         try:
-            found = keep(source, self._kept, key)
+            found = keep(source, kept, key)
         except (UnfinishedError, RefusedError, OSError) as error:
             if isinstance(error, RefusedError):
                 most = BARE_ATTEMPTS

@@ -120,7 +120,7 @@ def attached_calls(tx: Transaction, pbx: str, linked_ids: Iterable[str]) -> set[
 
 
 def call_facts(row: Row) -> dict[str, Any]:
-    """Return what other services learn of a call that is over; talkS, in seconds, is 0 when nobody answered."""
+    """Return what others learn of a call that is over; talkS, in seconds, is 0 when nobody answered."""
     talk_s = (row["end_time"] - row["answer_time"]).total_seconds() if row["answer_time"] else 0.0
     return {
         "callId": row["id"],
@@ -325,7 +325,7 @@ def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row
 
 
 def as_seen_by(person_id: str, call: Row) -> dict[str, Any]:
-    """Return the callers, this person's own customers first, and the number: masked when it is only others'."""
+    """Return the callers, the person's own customers first, and the number, masked when only others'."""
     callers = sorted(call["callers"] or [], key=lambda caller: caller["ownerId"] != person_id)
     callers = [
         {**caller, "reasons": ["own_customer", *caller["reasons"]]}

@@ -1,4 +1,4 @@
-"""What an agent and a supervisor do with calls: look at them, close pops, keep notes, say whose call it was."""
+"""What people do with calls: look at them, close pops, keep notes, say whose call it was."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -364,7 +364,7 @@ def _others_begun(tx: Transaction, row: Row) -> bool:
 
 
 def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
-    """Find the segment of a report: by reference, number and nearest time; an uncertain one by number and time."""
+    """Find a report's segment by reference, number and nearest time; an uncertain one by number and time."""
     sms, segment = tables.sms, tables.sms_segment
     query = (
         select(segment, sms.c.number)

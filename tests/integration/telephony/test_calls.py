@@ -1,0 +1,288 @@
+"""From the call graph to rows and events: what is stored of a call, and who sees a pop."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.chassis.ids import new_id
+from services.telephony.pbx.callgraph import Call, Event, Graph, apply
+from services.telephony.usecases import staff
+from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, call_id_of, record_calls
+from services.telephony.usecases.desk import close_pop
+from tests.integration.telephony.conftest import Shop
+from tests.unit.telephony.pbx.transcripts import START, TRUNKS, dial, events, hangup, new_channel
+
+RIVERA = Caller("0a000000-0000-4000-8000-000000000001", "上海云海", "", "张三", "", ("exact_number",))
+OTHER = Caller("0a000000-0000-4000-8000-000000000002", "北京山河", "", "李四", "", ("exact_number",))
+
+
+class Line:
+    """Apply events and store the calls they change, as the edge does."""
+
+    def __init__(self, shop: Shop, callers: Sequence[Caller] | None = ()) -> None:
+        self.shop = shop
+        self.callers = callers
+        self.graph = Graph(TRUNKS)
+        self.now = START
+
+    def feed(self, all_events: Sequence[Event]) -> None:
+        for event in all_events:
+            self.now += timedelta(seconds=1)
+            self.graph, changes = apply(self.graph, event, self.now)
+            if changes:
+                linked_id = changes[-1].call.linked_id
+                self.store(self.graph.calls.get(linked_id, changes[-1].call))
+
+    def store(self, call: Call) -> None:
+        with self.shop.store.transaction(self.shop.tenant) as tx:
+            record_calls(tx, self.shop.pbx, [CallUpdate(call, self.callers)])
+
+
+def until_event(name: str, event_type: str, **fields: str) -> list[Event]:
+    """Return a transcript up to and with the first such event."""
+    all_events = events(name)
+    for number, event in enumerate(all_events):
+        if event["Event"] == event_type and all(event.get(key) == value for key, value in fields.items()):
+            return all_events[: number + 1]
+    raise AssertionError(f"{name} has no {event_type}")
+
+
+def test_a_queue_call_is_one_row_with_its_leg_and_its_customer(shop: Shop) -> None:
+    """F219, F221: one call is one row; one match links by itself (O5)."""
+    agent = shop.agent("王小明", "1001")
+    Line(shop, [RIVERA]).feed(events("queue-call"))
+    call = shop.row("call")
+    assert (call["direction"], call["state"], call["queue"], call["did"]) == (
+        "inbound",
+        "ended",
+        "sales",
+        "4000",
+    )
+    assert call["number"] == "+8613800138000"
+    assert (call["customer_id"], call["customer_name"]) == (RIVERA.customer_id, "上海云海")
+    assert (call["answered_by_id"], call["answered_by_name"]) == (agent, "王小明")
+    assert call["graph"] is None
+    leg = shop.row("leg")
+    assert (leg["extension"], leg["person_id"], leg["result"]) == ("1001", agent, "ANSWER")
+    assert shop.row("recording")["path"] == "/var/spool/asterisk/monitor/pbx1-1795291960.3.wav"
+    (told,) = shop.events("call_ended")
+    assert told.aggregate == call["id"]
+    assert told.data["customerId"] == RIVERA.customer_id
+    assert told.data["personId"] == agent
+    assert told.data["talkS"] == (call["end_time"] - call["answer_time"]).total_seconds()
+
+
+def test_the_pop_rings_talks_and_stays_for_notes_with_growing_versions(shop: Shop) -> None:
+    """F218, F223."""
+    agent = shop.agent("王小明", "1001")
+    Line(shop, [RIVERA]).feed(events("queue-call"))
+    told = shop.events("pop_changed")
+    assert [event.data["state"] for event in told] == [
+        "POP_STATE_RINGING",
+        "POP_STATE_TALKING",
+        "POP_STATE_WRAP_UP",
+    ]
+    assert [event.version for event in told] == [1, 2, 3]
+    assert {event.aggregate for event in told} == {shop.row("pop")["id"]}
+    assert told[0].data["personId"] == agent
+    assert [caller["customerName"] for caller in told[0].data["callers"]] == ["上海云海"]
+    assert told[1].data["answeredByName"] == "王小明"
+    assert told[0].data["receiveTime"] == told[0].data["ringTime"]
+
+
+def test_when_one_answers_the_others_pops_are_withdrawn_and_say_who(shop: Shop) -> None:
+    """Ring-all: everybody kept a pop (yaai #83)."""
+    one, other = shop.agent("王小明", "1001"), shop.agent("李雷", "1003")
+    line = Line(shop)
+    line.feed(until_event("ring-all", "Newstate", ChannelStateDesc="Up"))
+    pops = {pop["person_id"]: pop for pop in shop.rows("pop")}
+    assert pops[one]["state"] == "talking"
+    assert (pops[other]["state"], pops[other]["answered_by_id"], pops[other]["answered_by_name"]) == (
+        "withdrawn",
+        one,
+        "王小明",
+    )
+    line.feed(events("ring-all"))
+    pops = {pop["person_id"]: pop for pop in shop.rows("pop")}
+    assert (pops[one]["state"], pops[other]["state"]) == ("wrap_up", "withdrawn")
+
+
+def test_an_abandoned_call_is_missed_and_its_pop_withdrawn(shop: Shop) -> None:
+    shop.agent("王小明", "1001")
+    Line(shop).feed(events("abandoned"))
+    assert shop.row("call")["state"] == "missed"
+    assert shop.row("pop")["state"] == "withdrawn"
+    assert shop.events("call_ended")[0].data["talkS"] == 0
+
+
+def test_nobody_signed_on_means_no_pop_but_the_call_is_kept(shop: Shop) -> None:
+    """An unknown extension stays unassigned, never an administrator's (yaai #162)."""
+    Line(shop).feed(events("queue-call"))
+    assert shop.rows("pop") == []
+    assert shop.row("leg")["person_id"] is None
+    assert shop.row("call")["answered_by_id"] is None
+
+
+def test_an_outbound_call_pops_nothing_and_knows_who_dialled(shop: Shop) -> None:
+    agent = shop.agent("王小明", "1001")
+    Line(shop, [RIVERA]).feed(events("originate"))
+    call = shop.row("call")
+    assert (call["direction"], call["number"], call["origin_person_id"]) == (
+        "outbound",
+        "+8613900139000",
+        agent,
+    )
+    assert call["customer_id"] == RIVERA.customer_id
+    assert shop.rows("pop") == []
+
+
+def test_of_several_matches_none_is_linked(shop: Shop) -> None:
+    """O5: never pick silently."""
+    shop.agent("王小明", "1001")
+    Line(shop, [RIVERA, OTHER]).feed(events("queue-call"))
+    assert shop.row("call")["customer_id"] is None
+    assert len(shop.events("pop_changed")[0].data["callers"]) == 2
+
+
+def test_the_number_is_masked_for_who_does_not_own_the_customer(shop: Shop) -> None:
+    """Own customers come first, with the number; others' are masked; an unknown caller's number is needed."""
+    owner, other = shop.agent("王小明", "1001"), shop.agent("李雷", "1003")
+    mine = Caller(OTHER.customer_id, OTHER.customer_name, owner_id=owner)
+    Line(shop, [RIVERA, mine]).feed(until_event("ring-all", "Newstate", ChannelStateDesc="Up"))
+    pops = {pop["person_id"]: pop for pop in shop.rows("pop")}
+    assert pops[owner]["number"] == "+8613800138000"
+    assert [caller["customerName"] for caller in pops[owner]["callers"]] == ["北京山河", "上海云海"]
+    assert pops[owner]["callers"][0]["reasons"][0] == "own_customer"
+    assert pops[other]["number"] == "+86138****8000"
+    assert [caller["customerName"] for caller in pops[other]["callers"]] == ["上海云海", "北京山河"]
+
+
+def test_an_anonymous_caller_is_kept_and_pops(shop: Shop) -> None:
+    """Anonymous callers were dropped (asterlink)."""
+    shop.agent("王小明", "1001")
+    hidden = [
+        {**event, "CallerIDNum": "anonymous"} if event.get("CallerIDNum") == "13800138000" else event
+        for event in events("queue-call")
+    ]
+    Line(shop).feed(hidden)
+    assert shop.row("call")["number"] == "anonymous"
+    assert shop.events("pop_changed")[0].data["number"] == "anonymous"
+
+
+def test_a_late_answer_who_is_calling_reaches_the_open_pop_and_links_the_call(shop: Shop) -> None:
+    shop.agent("王小明", "1001")
+    line = Line(shop, None)
+    line.feed(until_event("queue-call", "DialEnd"))
+    linked_id = next(iter(line.graph.calls))
+    with shop.store.transaction(shop.tenant) as tx:
+        attach_callers(tx, shop.pbx, linked_id, [RIVERA])
+    told = shop.events("pop_changed")[-1]
+    assert told.data["state"] == "POP_STATE_TALKING"
+    assert told.data["callers"][0]["customerId"] == RIVERA.customer_id
+    line.feed(events("queue-call"))
+    assert shop.row("call")["customer_id"] == RIVERA.customer_id
+    assert shop.events("call_ended")[0].data["customerId"] == RIVERA.customer_id
+    assert shop.events("call_linked") == []
+
+
+def test_an_answer_after_the_call_links_it_and_says_so(shop: Shop) -> None:
+    Line(shop, None).feed(events("queue-call"))
+    for _ in range(2):
+        with shop.store.transaction(shop.tenant) as tx:
+            attach_callers(tx, shop.pbx, "pbx1-1795291960.3", [RIVERA])
+    (told,) = shop.events("call_linked")
+    assert told.data["customerId"] == RIVERA.customer_id
+
+
+def test_writing_a_finished_call_again_changes_nothing(shop: Shop) -> None:
+    shop.agent("王小明", "1001")
+    line = Line(shop)
+    line.feed(events("queue-call"))
+    before = [shop.rows(table) for table in ("call", "leg", "pop", "recording", "outbox")]
+    line.graph = Graph(TRUNKS)
+    line.feed(events("queue-call"))
+    assert [shop.rows(table) for table in ("call", "leg", "pop", "recording", "outbox")] == before
+
+
+def test_a_closed_pop_stays_closed_until_it_rings_again(shop: Shop) -> None:
+    agent = shop.agent("王小明", "1001")
+    channel = "PJSIP/1001-00000001"
+    line = Line(shop)
+    first = [
+        new_channel("1.0", "1.0", "PJSIP/trunk-00000001", CallerIDNum="13800138000", Exten="4000"),
+        new_channel("1.1", "1.0", channel),
+        dial("DialBegin", "1.0", "1.1", channel),
+        dial("DialState", "1.0", "1.1", channel, DialStatus="RINGING"),
+        dial("DialEnd", "1.0", "1.1", channel, DialStatus="ANSWER"),
+        hangup("1.1"),
+    ]
+    line.feed(first)
+    with shop.store.transaction(shop.tenant) as tx:
+        close_pop(tx, agent, shop.row("pop")["id"])
+    line.feed([new_channel("1.2", "1.0", "PJSIP/1003-00000002")])
+    line.store(line.graph.calls["1.0"])
+    assert shop.row("pop")["state"] == "closed"
+    again = "PJSIP/1001-00000003"
+    line.feed(
+        [
+            new_channel("1.3", "1.0", again),
+            dial("DialBegin", "1.0", "1.3", again),
+            dial("DialState", "1.0", "1.3", again, DialStatus="RINGING"),
+        ]
+    )
+    assert shop.row("pop")["state"] == "ringing"
+    assert shop.events("pop_changed")[-1].version == shop.row("pop")["version"]
+
+
+def test_who_signs_off_in_mid_call_keeps_the_pop_and_the_credit(shop: Shop) -> None:
+    agent = shop.agent("王小明", "1001")
+    line = Line(shop)
+    line.feed(until_event("queue-call", "DialEnd"))
+    with shop.store.transaction(shop.tenant) as tx:
+        staff.sign_off(tx, agent)
+        staff.sign_on(tx, new_id(), "李雷", "1001")
+    line.feed(events("queue-call"))
+    assert shop.row("pop")["person_id"] == agent
+    assert shop.row("call")["answered_by_id"] == agent
+    assert shop.row("leg")["person_id"] == agent
+
+
+def test_a_live_call_is_stored_with_its_graph(shop: Shop) -> None:
+    """State only in memory: a restart lost live calls (asterlink)."""
+    line = Line(shop)
+    line.feed(until_event("queue-call", "DialEnd"))
+    row = shop.row("call")
+    assert row["id"] == call_id_of(shop.pbx, row["linked_id"])
+    assert row["graph"]["legs"][0]["extension"] == "1001"
+
+
+@pytest.fixture
+def store_shop(main_shop: Shop) -> Shop:
+    """A shop whose extensions have agents; every example has its own PBX in it."""
+    for extension in ("1001", "1003"):
+        main_shop.agent(f"agent {extension}", extension)
+    return main_shop
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from(["queue-call", "ring-all", "abandoned", "local-queue"]), st.randoms(use_true_random=False)
+)
+def test_after_any_order_of_events_no_pop_is_left_ringing(
+    store_shop: Shop, name: str, random: Random
+) -> None:
+    """No ghost pop."""
+    shop = Shop(store_shop.store, store_shop.tenant, f"pbx-{new_id()[-12:]}")
+    first = [event for event in events(name) if event["Event"] == "Newchannel"]
+    rest = [event for event in events(name) if event["Event"] != "Newchannel"]
+    random.shuffle(rest)
+    Line(shop).feed([*first, *rest])
+    calls = {row["id"]: row for row in shop.rows("call") if row["pbx"] == shop.pbx}
+    assert len(calls) == 1
+    for pop in shop.rows("pop"):
+        if pop["call_id"] in calls:
+            assert pop["state"] in ("withdrawn", "wrap_up")

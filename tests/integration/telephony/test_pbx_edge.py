@@ -1,0 +1,405 @@
+"""The PBX edge between a scripted PBX and a real database."""
+
+import asyncio
+import io
+import math
+import threading
+import wave
+from array import array
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from services.chassis.db import Store
+from services.chassis.errors import Unavailable
+from services.chassis.ids import new_id
+from services.chassis.settings import Settings
+from services.chassis.tenancy import Tenant
+from services.telephony.edges.lease import Lease
+from services.telephony.edges.pbx import PbxEdge
+from services.telephony.pbx.ami import AmiSettings
+from services.telephony.settings import PbxSettings
+from services.telephony.store import tables
+from services.telephony.usecases.calls import Caller
+from tests.integration.telephony.conftest import Shop
+from tests.integration.telephony.pbx.ami_server import AmiServer, ami_server, block
+from tests.unit.telephony.pbx.transcripts import TRUNKS, raw
+
+RIVERA = Caller("0a000000-0000-4000-8000-000000000001", "上海云海", reasons=("exact_number",))
+
+
+@dataclass
+class Customers:
+    """Say who is calling; `gate` holds the answer back, `down` refuses."""
+
+    found: Sequence[Caller] = (RIVERA,)
+    gate: threading.Event | None = None
+    down: bool = False
+    asked: list[tuple[Tenant, str]] = field(default_factory=list)
+
+    def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
+        self.asked.append((tenant, number))
+        if self.gate is not None:
+            self.gate.wait(timeout_s)
+        if self.down:
+            raise Unavailable("SERVICE_UNAVAILABLE", "服务暂不可用", "The service is unavailable")
+        return self.found
+
+
+def blocks(name: str) -> list[bytes]:
+    """Return a transcript's events as they were sent, without the answer to the login."""
+    return [part + b"\r\n\r\n" for part in raw(name).split(b"\r\n\r\n") if b"Event: " in part]
+
+
+def cut_at(name: str, *words: bytes) -> tuple[bytes, bytes]:
+    """Return a transcript in two: up to and with the first event that has all these words, and the rest."""
+    parts = blocks(name)
+    number = next(place for place, part in enumerate(parts) if all(word in part for word in words))
+    return b"".join(parts[: number + 1]), b"".join(parts[number + 1 :])
+
+
+RINGING = (b"Event: Newstate", b"ChannelStateDesc: Ringing")
+ANSWERED = (b"Event: DialEnd", b"DialStatus: ANSWER")
+
+
+def lists_nothing(server: AmiServer) -> None:
+    """Let the PBX have no live channels and no queues."""
+    lists(server, [])
+
+
+def lists(server: AmiServer, channels: Sequence[bytes]) -> None:
+    """Let the PBX answer CoreShowChannels with these events."""
+
+    def answer(event: str, rows: Sequence[bytes]) -> Callable[[dict[str, str]], bytes]:
+        def text(action: dict[str, str]) -> bytes:
+            who = f"ActionID: {action['ActionID']}"
+            own = [row.replace(b"ActionID: live", who.encode()) for row in rows]
+            return b"".join(
+                [
+                    block("Response: Success", who, "EventList: start", "Message: will follow"),
+                    *own,
+                    block(f"Event: {event}Complete", who, "EventList: Complete"),
+                ]
+            )
+
+        return text
+
+    server.answers["CoreShowChannels"] = answer("CoreShowChannels", channels)
+    server.answers["QueueStatus"] = answer("QueueStatus", [])
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds, at most ten seconds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def settings_of(shop: Shop, server: AmiServer, recordings: Path | None = None) -> PbxSettings:
+    ami = AmiSettings("127.0.0.1", server.port, "crm", "right", backoff_first_s=0.01, backoff_cap_s=0.05)
+    return PbxSettings(shop.pbx, ami, TRUNKS, recordings)
+
+
+@asynccontextmanager
+async def following(
+    shop: Shop,
+    server: AmiServer,
+    customers: Customers,
+    recordings: Path | None = None,
+    kept: Path | None = None,
+) -> AsyncIterator[PbxEdge]:
+    """Run an edge; at the end it is killed, not drained."""
+    edge = PbxEdge(settings_of(shop, server, recordings), shop.store, customers, kept)
+    work = asyncio.create_task(edge.run())
+    resyncs = len([action for action in server.actions if action["Action"] == "QueueStatus"])
+    try:
+        await soon(lambda: server.names().count("QueueStatus") > resyncs or work.done())
+        yield edge
+    finally:
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+        edge.close()
+
+
+def states(shop: Shop) -> list[str]:
+    return [event.data["state"].removeprefix("POP_STATE_") for event in shop.events("pop_changed")]
+
+
+async def test_a_call_pops_with_the_customer_and_ends(shop: Shop) -> None:
+    """F218: no pop from a queue, pop 2-10 s late, are what others' users report."""
+    shop.line("did", "4000")
+    shop.agent("王小明", "1001")
+    customers = Customers()
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(shop, server, customers):
+            ringing, rest = cut_at("queue-call", *RINGING)
+            server.send(ringing)
+            await soon(lambda: states(shop) == ["RINGING"])
+            told = shop.events("pop_changed")[0].data
+            assert told["callers"][0]["customerName"] == "上海云海"
+            server.send(rest)
+            await soon(lambda: shop.events("call_ended"))
+    assert states(shop)[-1] == "WRAP_UP"
+    assert customers.asked == [(shop.tenant, "13800138000")]
+
+
+async def test_a_pop_goes_out_although_customers_is_down(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers(down=True)):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+    told = main_shop.events("pop_changed")[0].data
+    assert told["callers"] == []
+    assert told["number"] == "+8613800138000"
+
+
+async def test_a_pop_does_not_wait_for_a_slow_answer_but_gets_it(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    customers = Customers(gate=threading.Event())
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            assert main_shop.events("pop_changed")[0].data["callers"] == []
+            assert customers.gate
+            customers.gate.set()
+            await soon(lambda: len(states(main_shop)) == 2)
+    assert main_shop.events("pop_changed")[1].data["callers"][0]["customerName"] == "上海云海"
+
+
+async def test_a_call_that_ends_before_the_answer_is_linked_when_it_comes(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    customers = Customers(gate=threading.Event())
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers):
+            server.send(b"".join(blocks("abandoned")))
+            await soon(lambda: main_shop.events("call_ended"))
+            assert customers.gate
+            customers.gate.set()
+            await soon(lambda: main_shop.events("call_linked"))
+    assert main_shop.row("call")["customer_id"] == RIVERA.customer_id
+
+
+async def test_a_restart_in_mid_call_goes_on(shop: Shop) -> None:
+    """A killed edge's successor knows the call, and asks nobody twice who is calling."""
+    shop.line("did", "4000")
+    shop.agent("王小明", "1001")
+    customers = Customers()
+    ringing, _ = cut_at("queue-call", *RINGING)
+    before, after = cut_at("queue-call", *ANSWERED)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(shop, server, customers):
+            server.send(ringing)
+            await soon(lambda: states(shop) == ["RINGING"])
+            server.send(before.removeprefix(ringing))
+            await soon(lambda: states(shop) == ["RINGING", "TALKING"])
+        lists(
+            server,
+            [
+                live(b"pbx1-1795291960.3", b"PJSIP/trunk-00000002"),
+                live(b"pbx1-1795291960.4", b"PJSIP/1001-00000003"),
+            ],
+        )
+        async with following(shop, server, customers):
+            server.send(after)
+            await soon(lambda: shop.events("call_ended"))
+    assert states(shop) == ["RINGING", "TALKING", "WRAP_UP"]
+    assert shop.row("call")["state"] == "ended"
+    assert not shop.row("call")["lost"]
+    assert len(customers.asked) == 1
+
+
+def live(uniqueid: bytes, channel: bytes) -> bytes:
+    return (
+        b"Event: CoreShowChannel\r\nActionID: live\r\nChannel: %s\r\nChannelState: 6\r\nUniqueid: %s\r\n"
+        b"Linkedid: pbx1-1795291960.3\r\nBridgeId: b\r\n\r\n" % (channel, uniqueid)
+    )
+
+
+async def test_a_call_that_ended_while_the_link_was_down_leaves_no_ghost(main_shop: Shop) -> None:
+    """AMI drops and leaves ghost pops: resync after the reconnect."""
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            server.drop()
+            await soon(lambda: states(main_shop) == ["RINGING", "WITHDRAWN"])
+            await soon(lambda: main_shop.events("call_ended"))
+    call = main_shop.row("call")
+    assert (call["state"], call["lost"]) == ("missed", True)
+
+
+async def test_a_call_that_came_while_the_link_was_down_pops_after_it(main_shop: Shop) -> None:
+    main_shop.line("did", "4011")
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists(
+            server,
+            [
+                part + b"\r\n\r\n"
+                for part in raw("live-channels").split(b"\r\n\r\n")
+                if b"CoreShowChannel\r\n" in part
+            ],
+        )
+        async with following(main_shop, server, Customers()):
+            await soon(lambda: states(main_shop) == ["RINGING"])
+
+
+async def test_an_unknown_did_falls_to_the_tenant_whose_extension_rings(main_shop: Shop) -> None:
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()):
+            server.send(b"".join(blocks("queue-call")))
+            await soon(lambda: main_shop.events("call_ended"))
+    assert main_shop.row("call")["did"] == "4000"
+
+
+async def test_a_call_on_lines_of_nobody_is_counted_and_let_go(main_shop: Shop) -> None:
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()) as edge:
+            server.send(b"".join(blocks("queue-call")))
+            labels = {"pbx": main_shop.pbx}
+            counted = "crm_telephony_unassigned_calls_total"
+            await soon(lambda: REGISTRY.get_sample_value(counted, labels) == 1)
+            assert not edge._changed
+    assert main_shop.rows("call") == []
+
+
+async def test_a_line_registered_meanwhile_is_found(main_shop: Shop) -> None:
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()):
+            main_shop.agent("王小明", "1001")
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+
+
+async def test_two_tenants_share_a_pbx_and_see_only_their_own_calls(store: Store) -> None:
+    """A DID and an extension belong to one tenant; the databases differ."""
+    pbx = f"pbx-{new_id()[-12:]}"
+    north, south = Shop(store, Tenant(new_id(), "main"), pbx), Shop(store, Tenant(new_id(), "south"), pbx)
+    north.line("did", "4000")
+    south.line("did", "4010")
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(north, server, Customers()):
+            server.send(b"".join(blocks("queue-call") + blocks("ring-all")))
+            await soon(lambda: north.events("call_ended") and south.events("call_ended"))
+    assert north.row("call")["did"] == "4000"
+    assert south.row("call")["did"] == "4010"
+
+
+async def test_a_database_that_fails_for_a_while_loses_no_call(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+
+    class Failing(Store):
+        """A store whose database is away at first."""
+
+        failures = 2
+
+        def transaction(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            if self.failures:
+                self.failures -= 1
+                raise ConnectionError("the database is away")
+            return super().transaction(*args, **kwargs)  # type: ignore[arg-type]
+
+    failing = Failing(main_shop.store.urls, tables.metadata, main_shop.store.clock)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(replace(main_shop, store=failing), server, Customers()):
+            server.send(b"".join(blocks("queue-call")))
+            await soon(lambda: main_shop.events("call_ended"))
+    failing.close()
+    assert failing.failures == 0
+
+
+def tone() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(array("h", (round(9000 * math.sin(at / 3)) for at in range(8000))).tobytes())
+    return file.getvalue()
+
+
+async def test_a_finished_recording_is_kept_with_its_call(shop: Shop, tmp_path: Path) -> None:
+    """F219."""
+    shop.line("did", "4000")
+    spool, kept = tmp_path / "monitor", tmp_path / "kept"
+    spool.mkdir()
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(shop, server, Customers(), spool, kept):
+            server.send(b"".join(blocks("queue-call")))
+            await soon(lambda: shop.rows("recording"))
+            # Asterisk closes it a moment later.
+            await soon(lambda: shop.row("recording")["attempts"] > 0)
+            (spool / "pbx1-1795291960.3.wav").write_bytes(tone())
+            await soon(lambda: shop.row("recording")["state"] == "kept")
+    row = shop.row("recording")
+    assert row["duration_s"] == 1.0
+    assert not row["silent"]
+    assert (kept / row["key"]).read_bytes() == tone()
+    assert row["call_id"] == shop.row("call")["id"]
+
+
+async def test_a_bare_header_is_refused_in_the_end(main_shop: Shop, tmp_path: Path) -> None:
+    """An abandoned call leaves a WAV of 44 bytes."""
+    main_shop.line("did", "4000")
+    (tmp_path / "pbx1-1795291933.0.wav").write_bytes(tone()[:4] + b"\x24\0\0\0" + tone()[8:40] + bytes(4))
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers(), tmp_path, tmp_path / "kept"):
+            server.send(b"".join(blocks("abandoned")))
+            await soon(
+                lambda: main_shop.rows("recording") and main_shop.row("recording")["state"] == "refused"
+            )
+    assert main_shop.row("recording")["detail"] == "no sound: a bare header"
+
+
+async def test_what_is_under_way_at_the_end_is_written(main_shop: Shop) -> None:
+    """A stop while a call waits for an answer loses no call."""
+    main_shop.line("did", "4000")
+    gate = threading.Event()
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers(gate=gate)) as edge:
+            server.send(b"".join(blocks("abandoned")))
+            await soon(lambda: edge._changed)
+            await edge.drain()
+            gate.set()
+    assert main_shop.row("call")["state"] == "missed"
+
+
+def test_one_process_at_a_time_holds_a_lease(settings: Settings) -> None:
+    """One active edge for each PBX; the next in line takes over."""
+    name, url, stop = f"test.{new_id()}", settings.database_urls["main"], threading.Event()
+    first, second = Lease(url, name), Lease(url, name)
+    assert first.acquire(stop)
+    waiting = threading.Thread(target=second.acquire, args=(stop,))
+    waiting.start()
+    assert not second.held()
+    first.release()
+    waiting.join(timeout=10)
+    assert second.held()
+    stop.set()
+    assert not first.acquire(stop)
+    second.release()
