@@ -120,11 +120,11 @@ class Process:
         wait_until(lambda: not self.alive or answers(self.program.health), self.program.start_timeout_s)
         if not self.alive:
             raise LocalError(
-                f"{self.name} 启动失败 / ended with {self.exit_code} while starting{self._log_tail()}"
+                f"{self.name} 启动失败 / ended with {self.exit_code} while starting{self.log_tail()}"
             )
         if not answers(self.program.health):
             waited_s = self.program.start_timeout_s
-            raise LocalError(f"{self.name} 未就绪 / not healthy after {waited_s:.0f} s{self._log_tail()}")
+            raise LocalError(f"{self.name} 未就绪 / not healthy after {waited_s:.0f} s{self.log_tail()}")
 
     def start(self) -> None:
         """Start the program and wait for its health."""
@@ -145,15 +145,16 @@ class Process:
 
     def kill(self) -> None:
         """Kill the program with all its descendants (SIGKILL) and wait until they are gone."""
-        if not self._child:
+        child = self._child
+        if not child:
             return
-        doomed = [self._child.pid, *descendants(self._child.pid)] if self.alive else []
+        doomed = [child.pid, *descendants(child.pid)] if child.poll() is None else []
         for pid in doomed:
             _kill(os.kill, pid)
         # Also when the leader is gone already: its group may not be.
-        _kill(os.killpg, self._child.pid)
-        self._child.wait()
-        wait_until(lambda: not any(map(is_running, doomed)), 5.0)
+        _kill(os.killpg, child.pid)
+        child.wait()
+        wait_until(lambda: all(map(has_ended, doomed)), 5.0)
 
     def rotate_log(self) -> None:
         """Move a grown log aside; the program goes on writing into the emptied file."""
@@ -162,7 +163,8 @@ class Process:
             os.truncate(self.log_file, 0)
             self._log_start_bytes = 0
 
-    def _log_tail(self, lines: int = 15) -> str:
+    def log_tail(self, lines: int = 15) -> str:
+        """Return the last lines of this run's log, indented, and where to read the rest."""
         with self.log_file.open("rb") as log:
             log.seek(self._log_start_bytes)
             tail = log.read().decode(errors="replace").splitlines()[-lines:]
@@ -210,13 +212,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether a process exists and is more than a corpse that nobody has waited for."""
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or only a corpse that nobody has waited for."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def _kill(how: Callable[[int, int], None], pid: int) -> None:

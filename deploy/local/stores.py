@@ -186,6 +186,8 @@ class PrivateStores(Group):
                 account=self.state.account,
                 cwd=home,
                 ports={"amqp": port},
+                # In the middle of its own start it does not listen; what it confirmed is on the disk anyway.
+                stop_timeout_s=8.0,
             )
         )
         return url

@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
-from deploy.local.process import descendants, is_running
+from deploy.local.process import descendants, has_ended
 from deploy.local.stores import PrivateStores, temporal_health
 from tests.support.until import until
 
@@ -111,4 +111,4 @@ input()
     starter.wait()
     starter.stdin.close()
     starter.stdout.close()
-    until(lambda: not any(map(is_running, children)))
+    until(lambda: all(map(has_ended, children)))
