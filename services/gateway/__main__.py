@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from logging import CRITICAL, getLogger
 
 import uvicorn
 
@@ -53,6 +54,8 @@ def main() -> int:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
     logging.configure(PROCESS, settings.log_level)
+    # It logs every attempt to connect; we log once that the link is down, and once that it is back.
+    getLogger("aiormq").setLevel(CRITICAL)
     metrics.serve(PROCESS, settings.bind_address, settings.metrics_port)
     server(settings).run()
     return 0

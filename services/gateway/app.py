@@ -57,9 +57,11 @@ def build(settings: Settings) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         backends = Backends(settings.addresses)
         signer = Signer(ISSUER, settings.signing_key)
-        sessions = Sessions(backends, signer)
+        sessions = Sessions(backends, signer, settings.session_cache_s)
         live = Live(settings.amqp_url, backends, sessions)
-        app.router.routes += [*api(backends, sessions, signer, live), *static.pages(settings.web)]
+        app.router.routes += [*api(backends, sessions, signer, live), *static.pages()]
+        # Whatever is no route; a mount would also take the API's paths with a wrong verb.
+        app.router.default = static.Desktop(settings.web)
         following = asyncio.create_task(live.follow())
         yield
         following.cancel()

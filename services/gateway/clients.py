@@ -8,7 +8,6 @@ import grpc
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from crm.notify.v1.notify_pb2_grpc import NotifyServiceStub
 from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
-from google.protobuf.message import Message
 
 from services.chassis.grpc_client import CHANNEL_OPTIONS
 from services.gateway.routes import Route
@@ -57,7 +56,7 @@ class Backends:
         """Return the callable of a route's RPC: request, timeout and metadata to an awaitable response."""
         return self._channels[route.service].unary_unary(
             route.rpc_path,
-            request_serializer=Message.SerializeToString,
+            request_serializer=route.request.SerializeToString,
             response_deserializer=route.response.FromString,
         )
 

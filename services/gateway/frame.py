@@ -97,7 +97,7 @@ class Frame:
 
 
 def template_of(scope: Scope) -> str:
-    """Return the matched route's template; files and what matched nothing share a name each."""
+    """Return the matched route's template; files and unknown paths of the API share a name each."""
     route: Any = scope.get("route")
-    path = getattr(route, "path", "")
-    return path or ("files" if scope.get("endpoint") else "none")
+    template: str = getattr(route, "path", "")
+    return template or ("none" if scope["path"].startswith("/api/") else "files")

@@ -46,8 +46,8 @@ HEARTBEAT_S = 10
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 # Frames that wait for a slow reader before its socket is closed.
 BACKLOG_FRAMES = 256
-# Seconds between looks whether a session still holds; with the cache of exchanges an ended one is closed in 28 s.
-SESSION_CHECK_S = 8.0
+# Looks whether a session still holds, in one life of a cached exchange.
+SESSION_CHECKS = 2.5
 # Longest wait, in seconds, for a close frame to go out to a reader that does not read.
 CLOSE_TIMEOUT_S = 5.0
 # Close codes (RFC 6455, and IANA's registry): 1013 "try again later"; 4401 is ours, after HTTP's 401.
@@ -150,7 +150,7 @@ class Page:
 
     async def _watch_session(self) -> None:
         while True:
-            await asyncio.sleep(SESSION_CHECK_S)
+            await asyncio.sleep(self._sessions.cache_s / SESSION_CHECKS)
             try:
                 await self._sessions.of(self._secret, self._trace)
             except grpc.aio.AioRpcError as error:

@@ -95,8 +95,8 @@ def stream_of(status: int, length: int, chunk: bytes, rest: Stream, headers: dic
     async def chunks() -> AsyncIterator[bytes]:
         try:
             yield chunk
-            async for response in rest:
-                yield response.chunk
+            while isinstance(following := await rest.read(), telephony_pb2.GetRecordingResponse):
+                yield following.chunk
         finally:
             # A player that leaves in the middle ends the call as well.
             rest.cancel()

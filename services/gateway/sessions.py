@@ -1,7 +1,7 @@
 """Who a request is from: the session's secret it carries, exchanged for a short-lived access token.
 
 The secret comes in the cookie (browser) or as `Authorization: Bearer` (mobile clients, API keys). An exchange is
-reused for at most CACHE_S seconds, so an account that was disabled ends that soon here, whatever its token says.
+reused for some seconds only, so an account that was disabled ends that soon here, whatever its token says.
 """
 
 import asyncio
@@ -22,8 +22,6 @@ from services.gateway.errors import signed_out
 
 # The browser's cookie.
 COOKIE = "gonghai_session"
-# Longest life of a cached exchange, in seconds.
-CACHE_S = 20.0
 # A token is not used in its last seconds: it must still hold when the service checks it.
 EXPIRY_MARGIN_S = 10.0
 # What a script of our own pages sends; a foreign page cannot without asking us first (CORS).
@@ -70,9 +68,13 @@ def refuse_foreign_page(connection: HTTPConnection, *, silence_is_fine: bool = F
 
 
 class Sessions:
-    """Exchanges sessions' secrets, once at a time for each."""
+    """Exchanges sessions' secrets, once at a time for each.
 
-    def __init__(self, backends: Backends, signer: Signer) -> None:
+    cache_s: longest time, in seconds, that an exchange is reused.
+    """
+
+    def __init__(self, backends: Backends, signer: Signer, cache_s: float) -> None:
+        self.cache_s = cache_s
         self._identity = backends.identity
         self._signer = signer
         # By the secret's hash: fresh until (monotonic seconds), and the exchange, done or under way.
@@ -125,7 +127,7 @@ class Sessions:
         )
         left_s = answer.expire_time.ToNanoseconds() / 1e9 - time.time() - EXPIRY_MARGIN_S
         session = Session(answer.tenant_id, answer.person_id, answer.access_token)
-        return session, time.monotonic() + min(CACHE_S, left_s)
+        return session, time.monotonic() + min(self.cache_s, left_s)
 
     def _settle(self, key: bytes, task: asyncio.Task[tuple[Session, float]]) -> None:
         """Keep a good answer for its time and forget a refusal at once."""
@@ -139,5 +141,5 @@ class Sessions:
     def _drop_old(self, now: float) -> None:
         """Forget what is stale, now and then, so that the cache is no larger than its users are many."""
         if now > self._next_drop:
-            self._next_drop = now + CACHE_S
+            self._next_drop = now + self.cache_s
             self._exchanges = {key: entry for key, entry in self._exchanges.items() if entry[0] > now}

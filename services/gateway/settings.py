@@ -19,7 +19,9 @@ class Settings:
     signing_key: the gateway's own Ed25519 key, base64, from SIGNING_KEYS. bind_address: default 127.0.0.1.
     port: of HTTP, default 8080. metrics_port: Prometheus, 0 is off. log_level: default INFO.
     tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
-    web: folder of the built desktop.
+    session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again: an
+    account that was disabled ends that much later, and its live socket at most 1.4 times that. web: folder of the
+    built desktop.
     """
 
     addresses: Mapping[str, str]
@@ -31,6 +33,7 @@ class Settings:
     log_level: str = "INFO"
     tls_certificate: str = ""
     tls_key: str = ""
+    session_cache_s: float = 20.0
     web: Path = Path(__file__).parent / "web" / "dist"
 
     @staticmethod
@@ -50,6 +53,7 @@ class Settings:
             port=integer(environ, "PORT", 8080),
             metrics_port=integer(environ, "METRICS_PORT", 0),
             log_level=environ.get("LOG_LEVEL", "INFO"),
+            session_cache_s=integer(environ, "SESSION_CACHE_S", 20),
             tls_certificate=certificate,
             tls_key=key,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from swagger_ui_bundle import swagger_ui_path
@@ -47,10 +47,12 @@ class Desktop(StaticFiles):
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file, or index.html; under api/ and assets/ a missing file is missing."""
+        if path.startswith("api/"):
+            raise HTTPException(404)
         try:
             response = await super().get_response(path, scope)
         except HTTPException as error:
-            if error.status_code != 404 or path.startswith(("api/", "assets/")):
+            if error.status_code != 404 or path.startswith("assets/"):
                 raise
             if not self._index.is_file():
                 return PlainTextResponse(NOT_BUILT, 503)
@@ -82,12 +84,11 @@ async def docs_file(request: Request) -> Response:
     return FileResponse(swagger_ui_path / name)
 
 
-def pages(folder: Path) -> list[BaseRoute]:
-    """Return the routes of everything that is a file; to be matched after the API's."""
+def pages() -> list[BaseRoute]:
+    """Return the routes of the contract and its page."""
     return [
         Route("/api/openapi.json", openapi),
         Route("/api/docs", docs),
         Route("/api/docs/start.js", docs_start),
         Route("/api/docs/{name}", docs_file),
-        Mount("/", Desktop(folder)),
     ]
