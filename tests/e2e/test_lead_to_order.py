@@ -9,13 +9,6 @@ from tests.e2e.test_registration import decide
 from tests.support.until import until
 
 
-@pytest.fixture
-def website(company: Company) -> Desk:
-    """An outside source with an API key that may capture leads and nothing else."""
-    secret = company.admin.post("apiKeys", name="官网", rights=["leads.capture"])["secret"]
-    return Desk(company.url, token=secret)
-
-
 def capture(website: Desk, company_name: str, mobile: str, key: str | None = None) -> Json:
     """Capture a lead."""
     lead: Json = website.post(

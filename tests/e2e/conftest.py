@@ -1,0 +1,160 @@
+"""The running system, as `make demo` starts it, with two gateways and two replicas of each api."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from deploy.local.stack import Stack
+from deploy.local.table import ROOT
+from services.chassis.ids import new_id
+from services.kernel.phones import match_number
+from tests.e2e.company import PASSWORD, Company
+from tests.e2e.desk import Desk
+from tests.support.until import until
+
+# How long a phone rings before it is answered, in seconds: long enough to look at the ringing page twice.
+RING_S = 4.0
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Every process of the product over real parts."""
+    with Stack(api_replicas=2, gateway_replicas=2, ring_s=RING_S, say=print) as stack:
+        yield stack
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Whoever runs the machine: the commands that are not on the network."""
+
+    stack: Stack
+
+    def run(self, module: str, *words: str, **environment: str) -> str:
+        """Run a command of the product in the stack's environment; fails with what it said."""
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            env={**os.environ, **self.stack.plan.environment, **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def found(self, name: str, database: str = "main") -> Company:
+        """Create a tenant with its administrator."""
+        slug = f"t{new_id().replace('-', '')[-10:]}"
+        self.run(
+            "services.identity",
+            *("create-tenant", "--slug", slug, "--name", name, "--database", database),
+            *("--admin", "admin", "--admin-name", "管理员"),
+            ADMIN_PASSWORD=PASSWORD,
+        )
+        url = self.stack.plan.addresses[0]
+        company = Company(url, slug, Desk.sign_in(url, slug, "admin", PASSWORD))
+        settings = company.admin.get("customers:settings")["settings"]
+        company.admin.patch("customers:settings", settings={**settings, "registrationRequired": False})
+        return company
+
+    def tenant_id(self, slug: str) -> str:
+        """Return a tenant's id from identity's directory."""
+        with psycopg.connect(self.stack.stores.database_urls["main"]) as connection:
+            row = connection.execute(
+                "SELECT id::text FROM identity.tenant WHERE slug = %s", [slug]
+            ).fetchone()
+        assert row
+        return str(row[0])
+
+
+@pytest.fixture(scope="session")
+def operator(stack: Stack) -> Operator:
+    """The machine's operator."""
+    return Operator(stack)
+
+
+@pytest.fixture
+def company(operator: Operator) -> Iterator[Company]:
+    """A tenant nobody used before."""
+    company = operator.found("云海贸易")
+    yield company
+    company.close()
+
+
+@pytest.fixture(scope="session")
+def shop(operator: Operator) -> Iterator[Company]:
+    """The tenant that has the PBX's lines and the modem: numbers and SIMs belong to one tenant."""
+    shop = operator.found("门店")
+    tenant_id = operator.tenant_id(shop.slug)
+    operator.run("services.telephony", "line", "main", tenant_id, "did", "4000")
+    operator.run("services.telephony", "sim", "main", tenant_id, "modem0")
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def website(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """An outside source with an API key of the test's tenant that may capture leads and nothing else."""
+    owner: Company = request.getfixturevalue("shop" if "shop" in request.fixturenames else "company")
+    secret = owner.admin.post("apiKeys", name="官网", rights=["leads.capture"])["secret"]
+    desk = Desk(owner.url, token=secret)
+    yield desk
+    desk.close()
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """What reached the air through the modem emulator."""
+
+    file: Path
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return every message, oldest first."""
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        return [json.loads(line) for line in lines if line.strip()]
+
+    def to(self, mobile: str) -> list[dict[str, Any]]:
+        """Return the messages to a mobile."""
+        return [
+            message for message in self.all() if match_number(str(message["number"])) == match_number(mobile)
+        ]
+
+
+@pytest.fixture
+def inbox(stack: Stack) -> Inbox:
+    """The modem emulator's inbox."""
+    return Inbox(stack.inbox)
+
+
+Unique = Callable[[str], str]
+
+
+@pytest.fixture
+def unique() -> Unique:
+    """Return a maker of logins that nobody has yet."""
+    return lambda stem: f"{stem}{new_id().replace('-', '')[-8:]}"
+
+
+def reaches(url: str) -> bool:
+    """Tell whether a gateway answers."""
+    try:
+        return httpx.get(f"{url}/healthz", timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_up(stack: Stack) -> None:
+    """Begin each story on a whole system, whatever the one before has killed."""
+    for name in stack.processes:
+        stack.wait_healthy(name)
+    until(lambda: all(reaches(url) for url in stack.plan.addresses), timeout_s=30)
