@@ -139,7 +139,7 @@ def recover(tx: Transaction, modem: str) -> None:
     )
     for row in every(tx.session, query):
         if row["state"] == SegmentState.CLAIMED:
-            _move(tx, row, state=SegmentState.QUEUED)
+            _give_back(tx, row)
         else:
             _move(tx, row, state=SegmentState.UNCERTAIN, detail="the process ended while it was sent")
 
@@ -216,12 +216,7 @@ def note_failed(tx: Transaction, segment_id: str, modem: str, failure: Failure, 
     attempts = row["attempts"] + (row["state"] == SegmentState.CLAIMED)
     message = _message(tx, row)
     if failure is Failure.SIM:
-        # Another modem may take it: this one's SIM is out of order.
-        begun = _others_begun(tx, row)
-        if not begun:
-            sms = tables.sms
-            tx.session.execute(update(sms).where(sms.c.id == row["sms_id"]).values(modem=""))
-        _move(tx, row, state=SegmentState.QUEUED, modem="", attempts=attempts - 1, detail=error)
+        _give_back(tx, row, attempts=attempts - 1, detail=error)
         return
     next_time = retry_time(attempts, tx.now)
     used_up = failure is Failure.LIMITED and attempts >= LIMITED_ATTEMPTS
@@ -337,34 +332,36 @@ def _message(tx: Transaction, segment: Row) -> Row:
 
 def _claimed(tx: Transaction, segment_id: str, modem: str, *states: SegmentState) -> Row:
     segment = tables.sms_segment
-    row = one(
-        tx.session,
-        select(segment).where(
-            segment.c.tenant_id == tx.tenant.id,
-            segment.c.id == segment_id,
-            segment.c.modem == modem,
-            segment.c.state.in_(states),
-        ),
-    )
-    if row is None:
-        # Another process has taken the modem over: what this one does must not count.
+    query = select(segment).where(segment.c.tenant_id == tx.tenant.id, segment.c.id == segment_id)
+    row = one(tx.session, query)
+    if row is not None:
+        # Read again under the lock: of two processes that believe to have the segment, one is right.
+        _message(tx, row)
+        row = one(tx.session, query)
+    if row is None or row["modem"] != modem or row["state"] not in states:
         raise RuntimeError(f"segment {segment_id} is not with modem {modem} any more")
-    _message(tx, row)
     return row
 
 
-def _others_begun(tx: Transaction, row: Row) -> bool:
-    segment = tables.sms_segment
-    query = select(segment.c.id).where(
+def _give_back(tx: Transaction, row: Row, **values: Any) -> None:
+    """Put a segment back for any modem, or for this one when the rest of its message left by it."""
+    sms, segment = tables.sms, tables.sms_segment
+    _message(tx, row)
+    others = select(segment.c.id).where(
         segment.c.sms_id == row["sms_id"],
         segment.c.id != row["id"],
         segment.c.state != SegmentState.QUEUED,
     )
-    return tx.session.execute(query.limit(1)).first() is not None
+    if tx.session.execute(others.limit(1)).first() is None:
+        tx.session.execute(update(sms).where(sms.c.id == row["sms_id"]).values(modem=""))
+    _move(tx, row, state=SegmentState.QUEUED, modem="", **values)
 
 
 def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
-    """Find a report's segment by reference, number and nearest time; an uncertain one by number and time."""
+    """Find a report's segment by reference, number and nearest time; an uncertain one by number and time.
+
+    Both belong to one modem, whose thread is the only one to change them now.
+    """
     sms, segment = tables.sms, tables.sms_segment
     query = (
         select(segment, sms.c.number)
@@ -393,14 +390,11 @@ def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
         and report.sent_time is not None
         and distance_s(row) <= REPORT_WINDOW.total_seconds()
     ]
-    found = min(known or near, key=distance_s, default=None)
-    if found is not None:
-        _message(tx, found)
-    return found
+    return min(known or near, key=distance_s, default=None)
 
 
 def _move(tx: Transaction, row: Row, *, state: SegmentState, **values: Any) -> None:
-    """Write a segment, and its message's state where that follows; the message is locked before."""
+    """Write a segment, and its message's state where that follows, under the message's lock."""
     segment = tables.sms_segment
     tx.session.execute(update(segment).where(segment.c.id == row["id"]).values(state=state.value, **values))
     message = _message(tx, row)

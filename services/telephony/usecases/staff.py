@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import AlreadyExists, NotFound, RuleViolation
+from services.chassis.errors import AlreadyExists, Conflict, NotFound, RuleViolation
 from services.chassis.ids import derive_id, new_id
 from services.telephony.store import tables
 from services.telephony.store.rows import one
@@ -19,7 +19,7 @@ DID = "did"
 def save_person(tx: Transaction, person_id: str, version: int, data: Mapping[str, Any]) -> None:
     """Take over what identity says of a person, and register the extension as a line of the tenant.
 
-    An older version is ignored. Raises AlreadyExists LINE_TAKEN when the extension is another tenant's.
+    An older version is ignored. Raises Conflict LINE_TAKEN while the extension is another tenant's.
     """
     person = tables.person
     active = bool(data["active"])
@@ -57,7 +57,7 @@ def save_person(tx: Transaction, person_id: str, version: int, data: Mapping[str
 def add_line(tx: Transaction, kind: str, number: str, *, pbx: str = "", person_id: str | None = None) -> None:
     """Register a number (kind extension or did) as the tenant's; pbx "" means whichever PBX has it.
 
-    Raises AlreadyExists LINE_TAKEN when it is another tenant's.
+    Raises Conflict LINE_TAKEN while it is another tenant's: what frees it may be on its way.
     """
     line = tables.line
     added = insert(line).values(
@@ -74,7 +74,7 @@ def add_line(tx: Transaction, kind: str, number: str, *, pbx: str = "", person_i
         where=line.c.tenant_id == tx.tenant.id,
     )
     if tx.session.execute(written.returning(line.c.id)).first() is None:
-        raise AlreadyExists(
+        raise Conflict(
             "LINE_TAKEN",
             "号码 {number} 已属于其他租户",
             "The number {number} belongs to another tenant",

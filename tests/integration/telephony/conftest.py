@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Event, Store
@@ -38,6 +38,11 @@ class Shop:
         with self.store.transaction(self.tenant) as tx:
             staff.add_line(tx, kind, number, pbx=self.pbx)
 
+    def close(self) -> None:
+        """Give the numbers back to the other tests."""
+        with self.store.across(self.tenant.database) as session:
+            session.execute(delete(tables.line).where(tables.line.c.tenant_id == self.tenant.id))
+
     def agent(self, name: str, extension: str) -> str:
         """Seat a new person at an extension and return the id."""
         person_id = new_id()
@@ -66,12 +71,16 @@ class Shop:
 
 
 @pytest.fixture
-def shop(store: Store, tenant: Tenant) -> Shop:
+def shop(store: Store, tenant: Tenant) -> Iterator[Shop]:
     """A shop in each of the databases in turn."""
-    return Shop(store, tenant, f"pbx-{new_id()[-12:]}")
+    shop = Shop(store, tenant, f"pbx-{new_id()[-12:]}")
+    yield shop
+    shop.close()
 
 
 @pytest.fixture
-def main_shop(store: Store, main_tenant: Tenant) -> Shop:
+def main_shop(store: Store, main_tenant: Tenant) -> Iterator[Shop]:
     """A shop in the home database."""
-    return Shop(store, main_tenant, f"pbx-{new_id()[-12:]}")
+    shop = Shop(store, main_tenant, f"pbx-{new_id()[-12:]}")
+    yield shop
+    shop.close()

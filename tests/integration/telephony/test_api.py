@@ -1,0 +1,439 @@
+"""Telephony over gRPC: agents at their extensions, pops and calls by who may see them, recordings, SMS."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from crm.customers.v1 import customers_pb2, customers_pb2_grpc
+from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from crm.telephony.v1 import telephony_pb2 as pb
+from crm.telephony.v1 import telephony_pb2_grpc
+from google.protobuf import json_format
+from sqlalchemy import update
+
+from services.chassis.clock import utc_now
+from services.chassis.db import Event
+from services.chassis.errors import AppError, Conflict, Forbidden, NotFound, RuleViolation, not_found
+from services.chassis.grpc_server import Api, Server
+from services.chassis.ids import new_id
+from services.chassis.service import Runtime
+from services.chassis.settings import Settings
+from services.chassis.tokens import Caller as TokenCaller
+from services.chassis.tokens import Signer, Verifier
+from services.telephony.__main__ import SERVICE
+from services.telephony.events import handlers
+from services.telephony.pbx.recordings import Recording
+from services.telephony.store import tables
+from services.telephony.usecases.calls import Caller
+from services.telephony.usecases.recordings import keep_recording
+from tests.integration.telephony.conftest import Shop
+from tests.integration.telephony.test_calls import Line, until_event
+from tests.support.callers import Caller as Client
+from tests.support.callers import service_caller
+from tests.unit.telephony.pbx.transcripts import events
+
+CUSTOMER_ID = "0a000000-0000-4000-8000-000000000001"
+AGENT_RIGHTS = frozenset({"calls.agent", "calls.view", "customers.view", "recordings.play"})
+
+
+class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
+    """A customers service that knows one customer, and refuses another."""
+
+    def GetCustomer(
+        self, request: customers_pb2.GetCustomerRequest, context: grpc.ServicerContext
+    ) -> customers_pb2.GetCustomerResponse:
+        if request.customer_id != CUSTOMER_ID:
+            raise not_found("customer", "客户", request.customer_id)
+        customer = customers_pb2.Customer(customer_id=CUSTOMER_ID, name="上海云海")
+        return customers_pb2.GetCustomerResponse(customer=customer)
+
+
+class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer, Api):
+    """An identity service that knows everybody's mobile but one person's."""
+
+    without_mobile = ""
+
+    def ResolveMobile(
+        self, request: identity_pb2.ResolveMobileRequest, context: grpc.ServicerContext
+    ) -> identity_pb2.ResolveMobileResponse:
+        mobile = "" if request.person_id == self.without_mobile else "+8613900001111"
+        return identity_pb2.ResolveMobileResponse(mobile=mobile)
+
+
+@dataclass
+class Office:
+    """A served telephony API and the people who call it."""
+
+    shop: Shop
+    stub: telephony_pb2_grpc.TelephonyServiceStub
+    identity: ScriptedIdentity
+    signer: Signer
+    keys: Mapping[str, tuple[str, str]]
+    kept: Path
+    people: dict[str, str] = field(default_factory=dict)
+
+    def person(
+        self,
+        name: str,
+        rights: frozenset[str] = AGENT_RIGHTS,
+        scope: str = "self",
+        department: str = "1/2/",
+    ) -> Client:
+        """Return a signed-in person; the same name is the same person."""
+        person_id = self.people.setdefault(name, new_id())
+        caller = TokenCaller(
+            tenant=self.shop.tenant,
+            person_id=person_id,
+            name=name,
+            rights=rights,
+            scope=scope,
+            department_path=department,
+        )
+        return Client(lambda: self.signer.person_token(caller, utc_now())[0])
+
+    def hire(
+        self, name: str, extension: str, department: str = "1/2/", version: int = 1, **data: Any
+    ) -> None:
+        """Let identity tell of a person."""
+        person_id = self.people.setdefault(name, new_id())
+        saved = {
+            "personId": person_id,
+            "name": name,
+            "extension": extension,
+            "active": True,
+            "departmentPath": department,
+        }
+        event = Event(
+            id=new_id(),
+            type="person_saved",
+            source="identity",
+            tenant=self.shop.tenant,
+            actor_id="",
+            aggregate=person_id,
+            version=version,
+            time=utc_now(),
+            data={**saved, **data},
+        )
+        with self.shop.store.transaction(self.shop.tenant) as tx:
+            handlers.all[0].function(tx, event)
+
+    def sign_on(self, name: str, extension: str = "") -> str:
+        """Sign a person on and return the extension."""
+        request = pb.SignOnRequest(request_id=new_id(), extension=extension)
+        answer: pb.SignOnResponse = self.person(name)(self.stub.SignOn, request)
+        return answer.extension
+
+    def pops(self, name: str) -> list[pb.Pop]:
+        """Return a person's snapshot."""
+        return list(self.person(name)(self.stub.ListPops, pb.ListPopsRequest()).pops)
+
+
+@pytest.fixture
+def office(
+    settings: Settings,
+    main_shop: Shop,
+    signer: Signer,
+    issuer_keys: Mapping[str, tuple[str, str]],
+    tmp_path: Path,
+) -> Iterator[Office]:
+    """Telephony's API between a scripted customers and a scripted identity."""
+    scripted = Server("scripted", Verifier(settings.trusted_keys))
+    # The stubs call the unscripted methods abstract; at run time they answer UNIMPLEMENTED.
+    identity = ScriptedIdentity(main_shop.store)  # type: ignore[abstract]
+    customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]
+    identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, scripted.grpc)
+    customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
+    others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"
+    addresses = {"customers": others, "identity": others}
+    given = Settings(**{**vars(settings), "addresses": addresses})
+    runtime = Runtime("telephony", given, tables.metadata, {"RECORDINGS_URL": tmp_path.as_uri()})
+    server = Server("telephony", Verifier(settings.trusted_keys))
+    assert SERVICE.api
+    port = server.start("127.0.0.1", 0, *SERVICE.api(runtime, server.grpc))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = telephony_pb2_grpc.TelephonyServiceStub(channel)
+        yield Office(main_shop, stub, identity, signer, issuer_keys, tmp_path)
+    server.stop(0)
+    scripted.stop(0)
+    runtime.store.close()
+
+
+def test_a_person_signs_on_at_the_own_extension(office: Office) -> None:
+    office.hire("王小明", "1001")
+    assert office.sign_on("王小明") == "1001"
+    agent = office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest())
+    assert (agent.extension, agent.own_extension) == ("1001", "1001")
+    office.person("王小明")(office.stub.SignOff, pb.SignOffRequest(request_id=new_id()))
+    agent = office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest())
+    assert (agent.extension, agent.own_extension) == ("", "1001")
+
+
+def test_at_a_shared_desk_the_last_one_to_sign_on_sits(office: Office) -> None:
+    """Hot-desking: one agent at a time; a forgotten sign-on blocks no desk."""
+    office.hire("王小明", "1001")
+    office.hire("李雷", "1003")
+    office.sign_on("王小明")
+    assert office.sign_on("李雷", "1001") == "1001"
+    assert office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest()).extension == ""
+    assert office.sign_on("李雷", "1003") == "1003"
+    assert len([row for row in office.shop.rows("agent_session") if row["sign_off_time"] is None]) == 1
+
+
+def test_nobody_is_unseated_while_talking(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    Line(office.shop).feed(until_event("queue-call", "DialEnd"))
+    error = office.person("李雷").refused(
+        office.stub.SignOn, pb.SignOnRequest(request_id=new_id(), extension="1001")
+    )
+    assert (type(error), error.reason) == (RuleViolation, "EXTENSION_BUSY")
+
+
+@pytest.mark.parametrize(
+    ("extension", "reason"), [("", "EXTENSION_MISSING"), ("9999", "EXTENSION_NOT_FOUND")]
+)
+def test_a_seat_that_is_none_is_refused(office: Office, extension: str, reason: str) -> None:
+    error = office.person("王小明").refused(
+        office.stub.SignOn, pb.SignOnRequest(request_id=new_id(), extension=extension)
+    )
+    assert error.reason == reason
+
+
+def test_a_moved_or_dismissed_person_leaves_the_extension(office: Office) -> None:
+    """The person's extension is a line of the tenant, as identity said last; older news is ignored."""
+    office.hire("王小明", "1001", version=3)
+    office.hire("王小明", "1009", version=2)
+    assert [row["number"] for row in office.shop.rows("line")] == ["1001"]
+    office.hire("王小明", "1002", version=4)
+    assert [row["number"] for row in office.shop.rows("line")] == ["1002"]
+    office.sign_on("王小明")
+    office.hire("王小明", "1002", version=5, active=False)
+    assert office.shop.rows("line") == []
+    assert office.shop.row("agent_session")["sign_off_time"] is not None
+
+
+def test_an_extension_of_another_tenant_is_refused(office: Office) -> None:
+    """An extension belongs to one tenant: the event is tried again until it is free."""
+    office.hire("王小明", "1001")
+    other = Office(
+        Shop(office.shop.store, type(office.shop.tenant)(new_id(), "main"), ""),
+        office.stub,
+        office.identity,
+        office.signer,
+        office.keys,
+        office.kept,
+    )
+    with pytest.raises(Conflict):
+        other.hire("贾某", "1001")
+    assert other.shop.rows("line") == []
+
+
+def test_the_snapshot_is_what_the_stream_said_last(office: Office) -> None:
+    """A page takes a snapshot, then the stream: both tell the same pop."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    line = Line(office.shop, [Caller(CUSTOMER_ID, "上海云海", "", "张三", "", ("exact_number",))])
+    line.feed(until_event("queue-call", "Newstate", ChannelStateDesc="Ringing"))
+    for state in (pb.POP_STATE_RINGING, pb.POP_STATE_TALKING, pb.POP_STATE_WRAP_UP):
+        (pop,) = office.pops("王小明")
+        assert pop.state == state
+        told = json_format.ParseDict(dict(office.shop.events("pop_changed")[-1].data), pb.Pop())
+        assert told == pop
+        if state == pb.POP_STATE_RINGING:
+            line.feed(until_event("queue-call", "DialEnd"))
+        elif state == pb.POP_STATE_TALKING:
+            line.feed(events("queue-call"))
+
+
+def test_a_pop_is_closed_by_its_agent_after_the_call(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    line = Line(office.shop)
+    line.feed(until_event("queue-call", "DialEnd"))
+    (pop,) = office.pops("王小明")
+    request = pb.ClosePopRequest(request_id=new_id(), pop_id=pop.pop_id)
+    error = office.person("王小明").refused(office.stub.ClosePop, request)
+    assert error.reason == "POP_CALL_LIVE"
+    line.feed(events("queue-call"))
+    other = pb.ClosePopRequest(request_id=new_id(), pop_id=pop.pop_id)
+    assert isinstance(office.person("李雷").refused(office.stub.ClosePop, other), NotFound)
+    for _ in range(2):
+        closed = office.person("王小明")(office.stub.ClosePop, request).pop
+        assert closed.state == pb.POP_STATE_CLOSED
+    assert office.pops("王小明") == []
+    assert office.shop.events("pop_changed")[-1].data["state"] == "POP_STATE_CLOSED"
+
+
+def test_calls_are_seen_by_who_took_part_and_by_who_is_over_them(office: Office) -> None:
+    """F221, F238: self, department, all; a call that nobody took is for who sees all."""
+    office.hire("王小明", "1001", "1/2/")
+    office.hire("李雷", "1003", "1/3/")
+    office.sign_on("王小明")
+    line = Line(office.shop)
+    line.feed(events("queue-call"))
+    office.person("王小明")(office.stub.SignOff, pb.SignOffRequest(request_id=new_id()))
+    line.feed(events("abandoned"))
+
+    def seen(name: str, scope: str, department: str) -> int:
+        client = office.person(name, scope=scope, department=department)
+        return len(client(office.stub.ListCalls, pb.ListCallsRequest()).calls)
+
+    assert seen("王小明", "self", "1/2/") == 1
+    assert seen("李雷", "self", "1/3/") == 0
+    assert seen("李雷", "department", "1/3/") == 0
+    assert seen("韩梅梅", "department", "1/2/") == 1
+    assert seen("韩梅梅", "department", "1/") == 1
+    assert seen("韩梅梅", "all", "9/") == 2
+    call_id = next(row["id"] for row in office.shop.rows("call") if row["state"] == "ended")
+    error = office.person("李雷").refused(office.stub.GetCall, pb.GetCallRequest(call_id=call_id))
+    assert error.reason == "CALL_NOT_FOUND"
+    whole = office.person("王小明")(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call
+    assert [(leg.extension, leg.result) for leg in whole.legs] == [("1001", "ANSWER")]
+
+
+def test_calls_are_listed_page_by_page_and_by_state(office: Office) -> None:
+    line = Line(office.shop)
+    for name in ("queue-call", "abandoned", "busy"):
+        line.feed(events(name))
+    boss = office.person("总监", scope="all")
+    first = boss(office.stub.ListCalls, pb.ListCallsRequest(page_size=2))
+    second = boss(office.stub.ListCalls, pb.ListCallsRequest(page_size=2, page_token=first.next_page_token))
+    assert [len(first.calls), len(second.calls), second.next_page_token] == [2, 1, ""]
+    missed = boss(office.stub.ListCalls, pb.ListCallsRequest(state=pb.CALL_STATE_MISSED)).calls
+    assert len(missed) == 2
+
+
+def test_a_number_of_anothers_customer_is_masked(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    Line(office.shop, [Caller(CUSTOMER_ID, "上海云海", owner_id=new_id())]).feed(events("queue-call"))
+    call = office.person("王小明")(office.stub.ListCalls, pb.ListCallsRequest()).calls[0]
+    assert call.number == "+86138****8000"
+    entitled = office.person("主管", AGENT_RIGHTS | {"numbers.view_all"}, "all")
+    assert entitled(office.stub.ListCalls, pb.ListCallsRequest()).calls[0].number == "+8613800138000"
+
+
+def test_a_note_and_a_link_stay_with_the_call(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    Line(office.shop).feed(events("queue-call"))
+    call_id = office.shop.row("call")["id"]
+    agent = office.person("王小明")
+    noted = agent(
+        office.stub.SaveCallNote, pb.SaveCallNoteRequest(request_id=new_id(), call_id=call_id, note="询价")
+    ).call
+    assert noted.note == "询价"
+    linked = agent(
+        office.stub.LinkCall,
+        pb.LinkCallRequest(request_id=new_id(), call_id=call_id, customer_id=CUSTOMER_ID),
+    ).call
+    assert (linked.customer_id, linked.customer_name, linked.note) == (CUSTOMER_ID, "上海云海", "询价")
+    assert office.shop.events("call_linked")[0].data["customerId"] == CUSTOMER_ID
+    listed = agent(office.stub.ListCalls, pb.ListCallsRequest(customer_id=CUSTOMER_ID)).calls
+    assert [call.call_id for call in listed] == [call_id]
+    unknown = pb.LinkCallRequest(request_id=new_id(), call_id=call_id, customer_id=new_id())
+    assert agent.refused(office.stub.LinkCall, unknown).reason == "CUSTOMER_NOT_FOUND"
+    long = pb.SaveCallNoteRequest(request_id=new_id(), call_id=call_id, note="长" * 4001)
+    assert agent.refused(office.stub.SaveCallNote, long).reason == "NOTE_TOO_LONG"
+
+
+def kept(office: Office, content: bytes) -> str:
+    """Keep a recording of the shop's only call and return the call's id."""
+    row = office.shop.row("recording")
+    (office.kept / "a.wav").write_bytes(content)
+    found = Recording(2.5, len(content), hashlib.sha256(content).hexdigest(), 9000)
+    with office.shop.store.transaction(office.shop.tenant) as tx:
+        keep_recording(tx, row["id"], "a.wav", found)
+    call_id: str = row["call_id"]
+    return call_id
+
+
+def stream(
+    office: Office, client: Client, call_id: str, offset: int = 0, length: int = 0
+) -> tuple[int, bytes]:
+    request = pb.GetRecordingRequest(call_id=call_id, offset_bytes=offset, length_bytes=length)
+    parts = list(client(lambda *args, **more: list(office.stub.GetRecording(*args, **more)), request))
+    return parts[0].total_bytes, b"".join(part.chunk for part in parts)
+
+
+def test_a_recording_is_played_in_pieces_and_the_play_is_noted(office: Office) -> None:
+    """F222: streamed by range, audited."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    Line(office.shop).feed(events("queue-call"))
+    content = bytes(range(256)) * 700
+    call_id = kept(office, content)
+    agent = office.person("王小明")
+    assert stream(office, agent, call_id) == (len(content), content)
+    assert stream(office, agent, call_id, 100_000, 50) == (len(content), content[100_000:100_050])
+    assert stream(office, agent, call_id, len(content) - 1, 999) == (len(content), content[-1:])
+    call = agent(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call
+    assert (call.recording.size_bytes, call.recording.duration.ToMilliseconds()) == (len(content), 2500)
+    assert office.shop.row("recording_play")["person_id"] == office.people["王小明"]
+    with office.shop.store.transaction(office.shop.tenant) as tx:
+        tx.session.execute(
+            update(tables.recording_play)
+            .where(tables.recording_play.c.tenant_id == office.shop.tenant.id)
+            .values(time=utc_now() - timedelta(minutes=11))
+        )
+    stream(office, agent, call_id)
+    assert len(office.shop.rows("recording_play")) == 2
+
+
+@pytest.mark.parametrize(("offset", "length"), [(-1, 0), (10, 0), (0, -1)])
+def test_a_range_outside_the_recording_is_refused(office: Office, offset: int, length: int) -> None:
+    Line(office.shop).feed(events("queue-call"))
+    call_id = kept(office, b"0123456789")
+    with pytest.raises(AppError) as refused:
+        stream(office, office.person("总监", scope="all"), call_id, offset, length)
+    assert refused.value.reason == "OFFSET_OUT_OF_RANGE"
+
+
+def test_a_recording_is_for_who_may_play_it_and_sees_the_call(office: Office) -> None:
+    Line(office.shop).feed(events("queue-call"))
+    call_id = kept(office, b"0123456789")
+    with pytest.raises(Forbidden):
+        stream(office, office.person("总监", frozenset({"calls.view"}), "all"), call_id)
+    with pytest.raises(NotFound):
+        stream(office, office.person("王小明"), call_id)
+    (office.kept / "a.wav").unlink()
+    with pytest.raises(NotFound):
+        stream(office, office.person("总监", scope="all"), call_id)
+
+
+def test_an_sms_is_queued_once_for_a_request(office: Office) -> None:
+    """F188: the same request id never makes a second one."""
+    notify = service_caller("notify", office.keys, office.shop.tenant)
+    request = pb.SendSmsRequest(request_id=new_id(), person_id=new_id(), text="订单即将超时")
+    for _ in range(2):
+        sent = notify(office.stub.SendSms, request).sms
+        office.identity.without_mobile = request.person_id
+    assert (sent.sms_id, sent.state, sent.number) == (
+        request.request_id,
+        pb.SMS_STATE_QUEUED,
+        "+86139****1111",
+    )
+    boss = office.person("主管", frozenset({"sms.view"}))
+    assert [row.sms_id for row in boss(office.stub.ListSms, pb.ListSmsRequest()).sms] == [request.request_id]
+
+
+def test_an_sms_to_somebody_without_a_mobile_is_refused(office: Office) -> None:
+    """O16: the reminder goes another way, and must learn that."""
+    office.identity.without_mobile = new_id()
+    notify = service_caller("notify", office.keys, office.shop.tenant)
+    request = pb.SendSmsRequest(request_id=new_id(), person_id=office.identity.without_mobile, text="x")
+    error = notify.refused(office.stub.SendSms, request)
+    assert (type(error), error.reason) == (RuleViolation, "NO_MOBILE")
+    assert office.shop.rows("sms") == []
+
+
+def test_an_sms_is_sent_by_notify_only(office: Office) -> None:
+    request = pb.SendSmsRequest(request_id=new_id(), person_id=new_id(), text="x")
+    assert isinstance(office.person("王小明").refused(office.stub.SendSms, request), Forbidden)
+    orders = service_caller("orders", office.keys, office.shop.tenant)
+    assert isinstance(orders.refused(office.stub.SendSms, request), Forbidden)
