@@ -19,15 +19,13 @@ from pathlib import Path
 
 from deploy.local.account import owned_directory, reachable_directory
 from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program
-from deploy.local.pbx.unpack import unpack
+from deploy.local.pbx.unpack import CACHE, unpack
 from deploy.local.process import BARE_ENVIRONMENT, Process, Program
 from deploy.local.state import Group, State, write_private
 
 ROOT = Path(__file__).resolve().parents[3]
 SITE_CONFIGURATION = ROOT / "deploy/asterisk"
 LOCAL_CONFIGURATION = Path(__file__).parent / "conf"
-# Unpacked once for all stacks of this checkout.
-CACHE = ROOT / "var/cache"
 
 # Extension to the address of its phone: four agents of the sales queue (4000), and one of a second tenant
 # (4101).

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from deploy.local.errors import LocalError
 
+# Unpacked once for all stacks of this checkout.
+CACHE = Path(__file__).resolve().parents[3] / "var/cache"
 # Debian 22.x LTS at the time of writing; any Asterisk from 20 to 22 will do.
 SUITE = "sid"
 PACKAGES = (

@@ -1,0 +1,106 @@
+# The one door. `make help` lists what is behind it.
+
+PYTHON := .venv/bin/python
+BOOTSTRAP := python3 -m deploy.local.bootstrap
+export STATE_DIRECTORY
+# STACK=name chooses where both `demo` and `up` run.
+LOCAL := $(PYTHON) -m deploy.local $(if $(STACK),--stack $(STACK))
+# The folder of whichever Node the web build uses comes first.
+NPM := PATH="$$(python3 -m deploy.local.bootstrap node):$$PATH" npm --prefix services/gateway/web
+PYTEST := $(PYTHON) -m pytest -p tests.support.no_skips
+# PYTEST_ARGS="-k call -x" goes to pytest.
+PYTEST_ARGS ?=
+
+TO ?= 4000
+SECONDS ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs call sms-inbox create-tenant bench-pop test test-unit test-integration test-e2e \
+        lint fmt proto web clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## everything on loopback with sample data, a PBX and a modem to play with (PORT=8080); Ctrl-C stops it
+	@$(BOOTSTRAP) demo
+	@$(LOCAL) demo
+
+up: ## the same without samples and simulators, for real work; data stays in var/up (PORT=8080 BIND_ADDRESS=0.0.0.0)
+	@$(BOOTSTRAP) up
+	@$(LOCAL) up
+
+# The doors to a running stack need no more than Python.
+down status logs call sms-inbox create-tenant clean: $(PYTHON)
+$(PYTHON):
+	@$(BOOTSTRAP) venv
+
+down: ## stop what runs; the data stays
+	@$(LOCAL) down
+
+status: ## each process with its port and health
+	@$(LOCAL) status
+
+logs: ## follow the logs
+	@$(LOCAL) logs
+
+call: ## a call from outside: FROM=13800138000 [TO=4000] [SECONDS=20]
+	@test -n "$(FROM)" || { echo "make call FROM=13800138000 [TO=4000] [SECONDS=20]"; exit 2; }
+	@$(LOCAL) call "$(FROM)" --to "$(TO)" --seconds "$(SECONDS)"
+
+sms-inbox: ## what went out through the modem emulator
+	@$(LOCAL) sms-inbox
+
+create-tenant: ## the first tenant and administrator: SLUG=acme NAME=某某公司 ADMIN=admin ADMIN_NAME=管理员
+	@test -n "$(SLUG)" -a -n "$(NAME)" -a -n "$(ADMIN)" -a -n "$(ADMIN_NAME)" || \
+	    { echo "make create-tenant SLUG=acme NAME=某某公司 ADMIN=admin ADMIN_NAME=管理员"; exit 2; }
+	@$(LOCAL) run services.identity create-tenant --slug "$(SLUG)" --name "$(NAME)" \
+	    --admin "$(ADMIN)" --admin-name "$(ADMIN_NAME)"
+
+bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
+	@$(BOOTSTRAP) demo
+	@$(PYTHON) -m tests.bench.pop
+
+test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
+	@$(BOOTSTRAP) test
+	@$(NPM) test
+	@$(PYTEST) tests $(PYTEST_ARGS)
+
+test-unit: ## the tests that need nothing but Python
+	@$(BOOTSTRAP) venv
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+test-integration: ## the tests against real stores, PBX and modem emulator
+	@$(BOOTSTRAP) test
+	@$(PYTEST) tests/integration $(PYTEST_ARGS)
+
+test-e2e: ## the stories against everything, in a browser too
+	@$(BOOTSTRAP) test
+	@$(PYTEST) tests/e2e $(PYTEST_ARGS)
+
+lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
+	@$(BOOTSTRAP) web
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/buf lint proto
+	@test ! -e proto/baseline.binpb || .venv/bin/buf breaking proto --against proto/baseline.binpb
+	@$(PYTHON) proto/generate.py --check
+	@$(NPM) run lint
+	@$(NPM) run api:check
+
+fmt: ## format Python and the web
+	@$(BOOTSTRAP) web
+	@.venv/bin/ruff check --fix --exit-zero --quiet .
+	@.venv/bin/ruff format .
+	@$(NPM) run format
+
+proto: ## generate code from the contracts
+	@$(BOOTSTRAP) venv
+	@$(PYTHON) proto/generate.py
+
+web: ## build the agent desktop
+	@$(BOOTSTRAP) web
+
+clean: ## remove the data of stacks that do not run
+	@$(LOCAL) clean

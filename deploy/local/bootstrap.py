@@ -1,0 +1,262 @@
+"""Install what the one-machine stack needs: python3 -m deploy.local.bootstrap up | demo | test | venv | web |
+node.
+
+`node` prints the folder of the Node that the web build uses.
+
+Runs on Debian's bare python3, before anything is installed: only the standard library here and in what it
+imports. Each step looks first whether there is anything to do. Nothing that is installed starts a service of
+the machine's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.account import ordinary_account, reachable_directory
+from deploy.local.errors import LocalError
+from deploy.local.pbx.unpack import CACHE, unpack
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+LOCK = ROOT / "requirements-dev.lock"
+# Node for the web build, for machines whose own is missing or too old.
+NODE_LOCK = ROOT / "deploy/local/node.lock"
+WEB = ROOT / "services/gateway/web"
+# The only Python that the lock is made for.
+PYTHON = (3, 11)
+# What the web build's tools ask for.
+OLDEST_NODE = 22
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Debian package: a file (glob) or program that shows it is there, and the variable that makes it needless."""
+
+    name: str
+    shown_by: str
+    instead: str = ""
+
+    def needed(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether it has to be installed."""
+        if self.instead and environment.get(self.instead):
+            return False
+        if self.shown_by.startswith("/"):
+            return not any(Path("/").glob(self.shown_by[1:]))
+        return shutil.which(self.shown_by, path=os.environ.get("PATH", "") + ":/usr/sbin") is None
+
+
+STORE_PACKAGES = (
+    Package("postgresql", "/usr/lib/postgresql/*/bin/initdb", instead="DATABASE_URL"),
+    Package("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", instead="AMQP_URL"),
+)
+DEMO_PACKAGES = (*STORE_PACKAGES, Package("sip-tester", "sipp"))
+TEST_PACKAGES = (
+    *DEMO_PACKAGES,
+    Package("chromium", "chromium"),
+    Package("fonts-wqy-microhei", "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"),
+    Package("smstools", "smsd"),
+)
+PACKAGES = {
+    "up": STORE_PACKAGES,
+    "demo": DEMO_PACKAGES,
+    "test": TEST_PACKAGES,
+    "venv": (),
+    "web": (),
+    "node": (),
+}
+
+# $@: packages. Debian starts a service as it is installed, unless policy-rc.d forbids it, and makes
+# PostgreSQL's first cluster, unless createcluster.conf forbids that; both are put back. Services that came
+# with it stay off at boot.
+INSTALL = r"""
+set -e
+policy=/usr/sbin/policy-rc.d
+cluster=/etc/postgresql-common/createcluster.d/gonghai.conf
+units=/lib/systemd/system
+restore() {
+    rm -f $policy $cluster
+    if [ -e $policy.gonghai ]; then mv $policy.gonghai $policy; fi
+}
+trap restore EXIT
+if [ -e $policy ]; then mv $policy $policy.gonghai; fi
+printf '#!/bin/sh\nexit 101\n' > $policy
+chmod 755 $policy
+mkdir -p ${cluster%/*}
+echo 'create_main_cluster = false' > $cluster
+new=
+for unit in postgresql.service rabbitmq-server.service epmd.socket epmd.service smstools.service; do
+    if ! [ -e $units/$unit ]; then new="$new $unit"; fi
+done
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "$@"
+for unit in $new; do
+    if [ -e $units/$unit ] && command -v systemctl > /dev/null; then
+        systemctl disable $unit > /dev/null 2>&1 || true
+    fi
+done
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Install what the target needs; return the exit status."""
+    if len(argv) != 1 or argv[0] not in PACKAGES:
+        print(__doc__.splitlines()[0], file=sys.stderr)
+        return 2
+    target = argv[0]
+    try:
+        install_packages(PACKAGES[target])
+        install_python()
+        if target == "node":
+            print(node_directory())
+        elif target != "venv":
+            build_web()
+        if target in ("demo", "test"):
+            with step("Asterisk"):
+                unpack(reachable_directory(CACHE, ordinary_account()))
+    except LocalError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+class step:  # noqa: N801 - reads as a word of the language
+    """Say how long the block took, if it took long enough to be worth a line."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._begin = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        seconds = time.monotonic() - self._begin
+        if kind is None and seconds >= 0.5:
+            print(f"  ✓ {self._name:<16}{seconds:6.1f} s", flush=True)
+
+
+def install_packages(packages: Iterable[Package]) -> None:
+    """Install the Debian packages that are missing; raises LocalError with the command when we may not."""
+    missing = [package.name for package in packages if package.needed(os.environ)]
+    if not missing:
+        return
+    command = ["sh", "-c", INSTALL, "sh", *missing]
+    if os.geteuid() != 0:
+        if not shutil.which("sudo"):
+            raise LocalError(
+                "缺少软件包，请以 root 运行 / these packages are missing; run this as root:\n"
+                f"  apt-get install --no-install-recommends {' '.join(missing)}"
+            )
+        command = ["sudo", *command]
+    print(f"  安装 / installing {' '.join(missing)} …", flush=True)
+    with step("apt"):
+        run(command)
+
+
+def install_python() -> None:
+    """Make .venv with exactly what the lock lists."""
+    python = VENV / "bin/python"
+    marker = VENV / "installed.sha256"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if python.exists() and marker.exists() and marker.read_text() == wanted:
+        return
+    with step("Python"):
+        if not python.exists():
+            run([find_python(), "-m", "venv", str(VENV)])
+        run([str(python), *PIP, "--require-hashes", "-r", str(LOCK)])
+        marker.write_text(wanted)
+
+
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+
+
+def find_python() -> str:
+    """Return a Python of the right version that can make virtual environments."""
+    version = ".".join(map(str, PYTHON))
+    found = sys.executable if sys.version_info[:2] == PYTHON else shutil.which(f"python{version}")
+    if not found:
+        raise LocalError(
+            f"需要 Python {version} / Python {version} is needed: apt-get install python{version}-venv"
+        )
+    if subprocess.run([found, "-c", "import ensurepip, venv"], check=False, capture_output=True).returncode:
+        raise LocalError(
+            "缺少 venv，请以 root 运行 / venv is missing; run this as root: apt-get install python3-venv"
+        )
+    return found
+
+
+def build_web() -> None:
+    """Build the agent desktop, unless what is built came from these very files."""
+    if not (WEB / "package.json").exists():
+        raise LocalError(f"{WEB} 不存在 / does not exist")
+    marker = WEB / "node_modules/.gonghai.json"
+    done: dict[str, str] = json.loads(marker.read_text()) if marker.exists() else {}
+    lock = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
+    sources = digest(WEB)
+    if (WEB / "dist/index.html").exists() and done == {"lock": lock, "sources": sources}:
+        return
+    environment = {**os.environ, "PATH": f"{node_directory()}:{os.environ['PATH']}"}
+    if done.get("lock") != lock:
+        with step("npm"):
+            run(
+                ["npm", "ci", "--ignore-scripts", "--no-fund", "--no-audit"], cwd=WEB, environment=environment
+            )
+            marker.write_text(json.dumps({"lock": lock}))
+    with step("web"):
+        run(["npm", "run", "build"], cwd=WEB, environment=environment)
+        marker.write_text(json.dumps({"lock": lock, "sources": sources}))
+
+
+def digest(folder: Path) -> str:
+    """Return a hash over the names and contents of a folder's files, without what is installed or built
+    there."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and parts[0] not in ("node_modules", "dist"):
+            total.update(f"{'/'.join(parts)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def node_directory() -> Path:
+    """Return the folder of a Node that is new enough: the machine's, else one in .venv."""
+    for found in (shutil.which("node"), VENV / "bin/node"):
+        if found and Path(found).exists():
+            said = subprocess.run([found, "--version"], check=False, capture_output=True, text=True).stdout
+            version = re.match(r"v(\d+)", said)
+            if version and int(version[1]) >= OLDEST_NODE:
+                return Path(found).parent
+    with step("Node"):
+        run([str(VENV / "bin/python"), *PIP, "--require-hashes", "-r", str(NODE_LOCK)])
+    return VENV / "bin"
+
+
+def run(command: Sequence[str], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:
+    """Run a command and show what it says only when it fails; raises LocalError then."""
+    # A password prompt of sudo goes to the terminal by itself.
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        said = "\n".join(done.stdout.splitlines()[-40:])
+        raise LocalError(f"{said}\n失败 / failed ({done.returncode}): {' '.join(command[:4])}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
