@@ -1,0 +1,1 @@
+"""Approvals in steps: one decision for each step, bound to what was seen."""

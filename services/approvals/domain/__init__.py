@@ -1,0 +1,1 @@
+"""Approvals' rules: which step is asked, who may decide it, what comes of it."""

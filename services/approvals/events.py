@@ -1,0 +1,48 @@
+"""What approvals takes from other services: submissions."""
+
+from services.approvals.domain.flows import SubjectType
+from services.approvals.usecases.approvals import Submission, submit
+from services.chassis.db import Event, Transaction
+from services.chassis.events import Handlers
+from services.chassis.ids import derive_id
+from services.kernel.money import parse_amount
+
+handlers = Handlers("approvals")
+
+
+@handlers.on("customers", "registration_submitted")
+def on_registration_submitted(tx: Transaction, event: Event) -> None:
+    """Begin the approval of a registration; its approver was chosen by the submitter."""
+    data = event.data
+    submit(
+        tx,
+        Submission(
+            approval_id=derive_id("approval", event.id),
+            subject_type=SubjectType.REGISTRATION,
+            subject_id=data["customerId"],
+            title=f"客户报备：{data['name']}",
+            submitter_id=data["submitterId"],
+            chosen_approver_id=data["approverId"],
+            amount=None,
+            shown=[(field["name"], field["value"]) for field in data["shown"]],
+        ),
+    )
+
+
+@handlers.on("orders", "order_submitted")
+def on_order_submitted(tx: Transaction, event: Event) -> None:
+    """Begin the approval of an order; its approvers follow from its amount."""
+    data = event.data
+    submit(
+        tx,
+        Submission(
+            approval_id=derive_id("approval", event.id),
+            subject_type=SubjectType.ORDER,
+            subject_id=data["orderId"],
+            title=f"订单 {data['number']}：{data['title']}",
+            submitter_id=data["submitterId"],
+            chosen_approver_id="",
+            amount=parse_amount(data["amount"], "amount"),
+            shown=[(field["name"], field["value"]) for field in data["shown"]],
+        ),
+    )

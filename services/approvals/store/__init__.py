@@ -1,0 +1,1 @@
+"""Approvals' tables and queries."""

@@ -1,0 +1,122 @@
+"""Approvals' tables."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    Numeric,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from services.chassis.db import service_metadata
+
+
+class Base(DeclarativeBase):
+    """Base of approvals' tables."""
+
+    metadata = service_metadata("approvals")
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: DateTime(timezone=True),
+        str: Text(),
+    }
+
+
+class Flow(Base):
+    """The steps for one type of subject. steps: [{"name", "role", "amount_from"}] in order."""
+
+    __tablename__ = "flow"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    subject_type: Mapped[str] = mapped_column(primary_key=True)
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class Approval(Base):
+    """One submission of a subject. chosen_approver_id: for steps without a role. reminders: sent so far."""
+
+    __tablename__ = "approval"
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    subject_type: Mapped[str]
+    subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    title: Mapped[str]
+    submitter_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    chosen_approver_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    amount: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    # [[name, value]] in order, and its hash.
+    shown: Mapped[list[list[str]]] = mapped_column(JSONB)
+    shown_hash: Mapped[str]
+    state: Mapped[str]
+    open_step: Mapped[int] = mapped_column(Integer)
+    reminders: Mapped[int] = mapped_column(Integer)
+    flow_version: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[int] = mapped_column(BigInteger)
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        Index(
+            "uq_approval_subject_undecided",
+            "tenant_id",
+            "subject_type",
+            "subject_id",
+            unique=True,
+            postgresql_where=text("state IN ('preparing', 'open')"),
+        ),
+        Index("ix_approval_submitter", "tenant_id", "submitter_id", "create_time"),
+    )
+
+
+class Step(Base):
+    """A step of an approval, copied from its flow."""
+
+    __tablename__ = "step"
+    approval_id: Mapped[str] = mapped_column(
+        Uuid(as_uuid=False), ForeignKey("approvals.approval.id"), primary_key=True
+    )
+    step_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    name: Mapped[str]
+    role: Mapped[str]
+    amount_from: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    approver_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    state: Mapped[str]
+    # When a decision, of a person or of the system, ended it.
+    decide_time: Mapped[datetime | None]
+    __table_args__ = (
+        Index(
+            "ix_step_open_approvers",
+            "approver_ids",
+            postgresql_using="gin",
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+
+class Decision(Base):
+    """Who decided a step, on what; append-only, one for each step by its key."""
+
+    __tablename__ = "decision"
+    approval_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    step_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    decider_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    passed: Mapped[bool]
+    shown_hash: Mapped[str]
+    comment: Mapped[str]
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["approval_id", "step_index"], ["approvals.step.approval_id", "approvals.step.step_index"]
+        ),
+        Index(None, "tenant_id", "decider_id"),
+    )

@@ -1,0 +1,1 @@
+"""The workflow that waits for an approval's decisions."""

@@ -1,0 +1,68 @@
+"""The life of an approval: find its approvers, then wait, and remind of what waits too long.
+
+It decides nothing: a decision is a row in approvals' store, and this workflow only hears of it.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from services.approvals.workflows.contracts import (
+        ACTIVITY_TIMEOUT_S,
+        ADVANCED,
+        FINISHED,
+        PREPARE,
+        REMIND,
+        WORKFLOW,
+        ApprovalStart,
+        Reminder,
+    )
+
+# What fails is tried again until it works: a part is down, or nobody can decide yet.
+RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+
+
+@workflow.defn(name=WORKFLOW)
+class ApprovalWorkflow:
+    """Prepare, then wait for the end; each time limit that passes without a step is one reminder."""
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._finished = False
+
+    @workflow.run
+    async def run(self, start: ApprovalStart) -> None:
+        """Run until the approval is decided."""
+        open_step = await self._do(PREPARE, start)
+        limit = timedelta(seconds=start.step_time_limit_s)
+        reminders = 0
+        while open_step >= 0 and not self._finished:
+            seen = self._steps
+            try:
+                await workflow.wait_condition(lambda: self._finished or self._steps > seen, timeout=limit)  # noqa: B023 - awaited within its round
+            except TimeoutError:
+                reminders += 1
+                open_step = await self._do(REMIND, Reminder(start.tenant, start.approval_id, reminders))
+
+    @workflow.signal(name=ADVANCED)
+    def advanced(self) -> None:
+        """A step was decided and the next is open: its time begins."""
+        self._steps += 1
+
+    @workflow.signal(name=FINISHED)
+    def finished(self) -> None:
+        """The approval is decided."""
+        self._finished = True
+
+    async def _do(self, activity: str, argument: ApprovalStart | Reminder) -> int:
+        """Run an activity; return the index of the step that is open after it, -1 if none is."""
+        open_step: int = await workflow.execute_activity(
+            activity,
+            argument,
+            result_type=int,
+            start_to_close_timeout=timedelta(seconds=ACTIVITY_TIMEOUT_S),
+            retry_policy=RETRY,
+        )
+        return open_step
