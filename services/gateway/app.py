@@ -31,6 +31,8 @@ from services.gateway.settings import ISSUER, Settings
 
 # Smallest answer in bytes that is worth compressing, and how hard to try: 9 takes three times as long as 5.
 GZIP_MINIMUM_BYTES, GZIP_LEVEL = 1024, 5
+# Seconds until a task that did not take its cancellation gets it again.
+CANCEL_AGAIN_S = 0.2
 
 
 class SegmentConvertor(Convertor[str]):
@@ -64,9 +66,10 @@ def build(settings: Settings) -> ASGIApp:
         app.router.default = static.Desktop(settings.web)
         following = asyncio.create_task(live.follow())
         yield
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        while not following.done():
+            # Again and again: the AMQP client swallows a cancellation that meets it while it connects.
+            following.cancel()
+            await asyncio.wait({following}, timeout=CANCEL_AGAIN_S)
         await backends.close()
 
     # FastAPI's own documents would describe handlers; ours come from the contracts.
