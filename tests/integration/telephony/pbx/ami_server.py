@@ -1,8 +1,9 @@
 """Play an Asterisk's AMI on a TCP port, word for word as a test wants it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 Answer = Callable[[dict[str, str]], bytes]
@@ -19,7 +20,7 @@ class AmiServer:
     """Accept one secret and answer actions; `answers` has the action's own answer by its name.
 
     `actions` are the actions received, in order, over all connections. `silent` makes a half-open peer of
-    it: bytes are taken, nothing is said. `refuse` closes every new connection.
+    it: bytes are taken, nothing is said.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class AmiServer:
         self.answers: dict[str, Answer] = {}
         self.silent = False
         self.connections = 0
+        self.loop: asyncio.AbstractEventLoop | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -52,6 +54,11 @@ class AmiServer:
         """Write to every connection."""
         for writer in self._writers:
             writer.write(data)
+
+    def send_soon(self, data: bytes) -> None:
+        """Write to every connection, from another thread than the server's."""
+        assert self.loop, "the server runs in a thread"
+        self.loop.call_soon_threadsafe(self.send, data)
 
     def names(self) -> list[str]:
         """Return the names of the actions received, without the Pings."""
@@ -99,3 +106,21 @@ async def ami_server() -> AsyncIterator[AmiServer]:
         yield server
     finally:
         await server.stop()
+
+
+@contextmanager
+def threaded_ami_server() -> Iterator[AmiServer]:
+    """Run a server in a thread of its own, for tests that are no coroutines; send by `send_soon`."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="ami-server")
+    thread.start()
+    server = AmiServer()
+    server.loop = loop
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    try:
+        yield server
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
