@@ -1,0 +1,203 @@
+"""How fast a pop is: from the AMI event's arrival at the edge to the pop's arrival on a WebSocket client.
+
+    make bench-pop        600 calls at 20 a second through the real PBX, 100,000 customers, 100 agents
+
+Each call goes into a queue of 100 agents, each with a live socket of their own; the mobiles are of customers in a pool.
+Both clocks are this machine's. The last line is one JSON object: calls placed, pops that arrived, pops lost, and
+percentiles in milliseconds.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import psycopg
+import websockets
+
+from deploy.local.pbx.asterisk import LOAD_AGENTS
+from deploy.local.stack import Stack
+from deploy.local.table import ROOT
+from services.chassis.ids import new_id
+from tests.e2e.company import PASSWORD
+from tests.e2e.desk import Desk, Refused
+from tests.support.until import until
+
+# The queue whose agents are LOAD_AGENTS.
+LOAD_DID = "4005"
+# First of the customers' mobiles; the others follow it.
+FIRST_MOBILE = 13900000000
+# Longest wait for the last pop, in seconds.
+PATIENCE_S = 10.0
+
+SEED = """
+WITH ids AS (
+    SELECT gen_random_uuid() AS customer_id, gen_random_uuid() AS phone_id, number
+    FROM generate_series(0, %(customers)s - 1) AS number
+), made AS (
+    INSERT INTO customers.customer (tenant_id, customer_id, name, state, level, region, address, business_type,
+        owner_department_path, pool_id, rule_version, create_time, version)
+    SELECT %(tenant)s, customer_id, '压测客户' || number, 'active', 'B', '上海', '', '', '', %(pool)s, 1,
+        now() - number * interval '1 minute', 1
+    FROM ids
+)
+INSERT INTO customers.phone (tenant_id, phone_id, customer_id, e164, extension, position)
+SELECT %(tenant)s, phone_id, customer_id, '+86' || (%(first)s + number), '', 0 FROM ids
+"""
+
+
+@dataclass
+class Arrivals:
+    """When each call's first ringing pop reached a socket, in seconds after the edge knew of it."""
+
+    by_call: dict[str, float] = field(default_factory=dict)
+
+    def take(self, message: dict[str, object], now_s: float) -> None:
+        """Note a message of the live socket."""
+        pop = message.get("pop")
+        if not isinstance(pop, dict) or pop.get("state") != "POP_STATE_RINGING":
+            return
+        received_s = datetime.fromisoformat(pop["receiveTime"]).timestamp()
+        self.by_call.setdefault(pop["callId"], now_s - received_s)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+def prepare(stack: Stack, customers: int) -> list[Desk]:
+    """Make a tenant with an agent at every extension of the load queue, and its customers; return the agents."""
+    slug = f"bench{new_id()[-8:]}"
+    environment = {**os.environ, **stack.plan.environment, "ADMIN_PASSWORD": PASSWORD}
+
+    def run(*words: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", *words], env=environment, cwd=ROOT, check=True, capture_output=True
+        )
+
+    run(
+        *("services.identity", "create-tenant", "--slug", slug, "--name", "压测", "--database", "main"),
+        *("--admin", "admin", "--admin-name", "管理员"),
+    )
+    admin = Desk.sign_in(stack.address, slug, "admin", PASSWORD)
+    pool_id = admin.post("pools", pool={"name": "压测池", "rule": {"idleDays": 90, "warnDays": 1}})["pool"][
+        "poolId"
+    ]
+    with psycopg.connect(stack.stores.database_urls["main"]) as database:
+        row = database.execute("SELECT id::text FROM identity.tenant WHERE slug = %s", [slug]).fetchone()
+        if row is None:
+            raise LookupError(slug)
+        database.execute(
+            SEED, {"tenant": row[0], "pool": pool_id, "customers": customers, "first": FIRST_MOBILE}
+        )
+        database.commit()
+        database.autocommit = True
+        database.execute("ANALYZE customers.customer, customers.phone")
+    run("services.telephony", "line", "main", row[0], "did", LOAD_DID)
+    department_id = admin.get("departments")["departments"][0]["departmentId"]
+
+    def seat(extension: str) -> Desk:
+        person = {
+            "login": f"agent{extension}",
+            "name": f"坐席{extension}",
+            "extension": extension,
+            "departmentId": department_id,
+            "roles": ["service_agent"],
+            "active": True,
+        }
+        admin.post("people", person=person, password=PASSWORD)
+        desk = Desk.sign_in(stack.address, slug, f"agent{extension}", PASSWORD)
+
+        def signed_on() -> bool:
+            try:
+                return bool(desk.post("agent:signOn")["extension"] == extension)
+            except Refused:
+                return False
+
+        until(signed_on, timeout_s=30)
+        return desk
+
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(seat, LOAD_AGENTS))
+
+
+async def watch(stack: Stack, desks: Sequence[Desk], calls: int, rate_per_s: int) -> Arrivals:
+    """Hold every agent's socket open while the calls are placed; return what arrived."""
+    arrivals = Arrivals()
+    url = stack.address.replace("http", "ws", 1) + "/api/v1/live"
+    connected = asyncio.Semaphore(0)
+
+    async def listen(desk: Desk) -> None:
+        cookies = "; ".join(f"{name}={value}" for name, value in desk.http.cookies.items())
+        headers = {"Cookie": cookies}
+        async with websockets.connect(url, additional_headers=headers, origin=stack.address) as socket:  # type: ignore[arg-type]  # any string will do
+            await socket.recv()
+            connected.release()
+            async for text in socket:
+                arrivals.take(json.loads(text), time.time())
+
+    sockets = [asyncio.create_task(listen(desk)) for desk in desks]
+    for _ in desks:
+        await asyncio.wait_for(connected.acquire(), 30)
+    if stack.pbx is None:
+        raise LookupError("no PBX")
+    numbers = [str(FIRST_MOBILE + 97 * number) for number in range(calls)]
+    load = stack.pbx.caller.place(numbers, LOAD_DID, 1.0, calls=calls, rate_per_s=rate_per_s, media=False)
+    load.spawn()
+    try:
+        async with asyncio.timeout(calls / rate_per_s + 60):
+            while load.alive:
+                await asyncio.sleep(0.2)
+        deadline = time.monotonic() + PATIENCE_S
+        while len(arrivals.by_call) < calls and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+    finally:
+        load.kill()
+        for task in sockets:
+            task.cancel()
+        await asyncio.gather(*sockets, return_exceptions=True)
+    return arrivals
+
+
+def main() -> int:
+    """Run the bench and print its figures; exit status 1 when a pop was lost."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.pop", description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, default=600)
+    parser.add_argument("--rate", type=int, default=20, help="calls a second")
+    parser.add_argument("--customers", type=int, default=100_000)
+    asked = parser.parse_args()
+    with Stack(say=lambda line: print(line, flush=True)) as stack:
+        print(f"{asked.customers} customers and {len(LOAD_AGENTS)} agents ...", flush=True)
+        desks = prepare(stack, asked.customers)
+        print(f"{asked.calls} calls at {asked.rate} a second ...", flush=True)
+        arrivals = asyncio.run(watch(stack, desks, asked.calls, asked.rate))
+        for desk in desks:
+            desk.close()
+    delays_ms = [delay_s * 1000 for delay_s in arrivals.by_call.values()] or [math.inf]
+    lost = asked.calls - len(arrivals.by_call)
+    print(
+        json.dumps(
+            {
+                "calls": asked.calls,
+                "pops": len(arrivals.by_call),
+                "lost": lost,
+                "p50_ms": round(percentile(delays_ms, 0.5), 1),
+                "p99_ms": round(percentile(delays_ms, 0.99), 1),
+            }
+        )
+    )
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
