@@ -269,10 +269,13 @@ class Modem:
         if name == "+CNMI?":
             self._answer("+CNMI: " + ",".join(map(str, self._indications)))
             return
-        wanted = re.fullmatch(r"\+CNMI=([0-3])(?:,([0-3]))?(?:,([02]))?(?:,([0-2]))?(?:,([01]))?", name)
+        wanted = re.fullmatch(r"\+CNMI=([0-3])(?:,([0-3]?))?(?:,([02]?))?(?:,([0-2]?))?(?:,([01]?))?", name)
         if wanted is None:
             raise _RefusedError(_NOT_SUPPORTED)
-        self._indications = [int(value or 0) for value in wanted.groups()]
+        # What is left out stays as it is (V.250 5.4.2.2).
+        for place, value in enumerate(wanted.groups()):
+            if value:
+                self._indications[place] = int(value)
 
     def _command_memories(self, name: str) -> None:
         def counts(memory: str) -> str:
