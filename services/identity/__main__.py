@@ -45,11 +45,22 @@ def create_department(runtime: Runtime, words: Sequence[str]) -> int:
     return commands.create_department(runtime, words)
 
 
+def list_tenants(runtime: Runtime, words: Sequence[str]) -> int:
+    """Print every tenant."""
+    from services.identity import commands
+
+    return commands.list_tenants(runtime, words)
+
+
 SERVICE = Service(
     name="identity",
     metadata=metadata,
     api=api,
-    commands={"create-tenant": create_tenant, "create-department": create_department},
+    commands={
+        "create-tenant": create_tenant,
+        "create-department": create_department,
+        "list-tenants": list_tenants,
+    },
 )
 
 if __name__ == "__main__":

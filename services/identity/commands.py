@@ -73,6 +73,14 @@ def create_department(runtime: Runtime, words: Sequence[str]) -> int:
     return _report(work, f"部门 {given.name} 已创建 / department {given.name} created")
 
 
+def list_tenants(runtime: Runtime, words: Sequence[str]) -> int:
+    """Print each tenant's short name, database and id, as other services' commands want them; return 0."""
+    with runtime.store.across(HOME_DATABASE) as home:
+        for tenant in queries.all_tenants(home):
+            print(f"{tenant.slug}\t{tenant.database}\t{tenant.id}\t{tenant.name}")  # noqa: T201 - its answer
+    return 0
+
+
 def _tenant(store: Store, slug: str) -> Tenant:
     with store.across(HOME_DATABASE) as home:
         found = queries.tenant_by_slug(home, slug)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from deploy.local.stack import Stack
@@ -67,13 +66,9 @@ class Operator:
         return company
 
     def tenant_id(self, slug: str) -> str:
-        """Return a tenant's id from identity's directory."""
-        with psycopg.connect(self.stack.stores.database_urls["main"]) as connection:
-            row = connection.execute(
-                "SELECT id::text FROM identity.tenant WHERE slug = %s", [slug]
-            ).fetchone()
-        assert row
-        return str(row[0])
+        """Return a tenant's id as the directory lists it."""
+        rows = [line.split("\t") for line in self.run("services.identity", "list-tenants").splitlines()]
+        return next(row[2] for row in rows if row[0] == slug)
 
 
 @pytest.fixture(scope="session")

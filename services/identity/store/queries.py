@@ -1,7 +1,7 @@
 """What identity asks its tables."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,6 +42,11 @@ def unique(refusals: Mapping[str, AlreadyExists]) -> Iterator[None]:
 def tenant_by_slug(home: DatabaseSession, slug: str) -> Tenant | None:
     """Return a tenant of the directory."""
     return home.scalars(select(Tenant).where(Tenant.slug == slug)).one_or_none()
+
+
+def all_tenants(home: DatabaseSession) -> Sequence[Tenant]:
+    """Return every tenant of the directory, by slug."""
+    return home.scalars(select(Tenant).order_by(Tenant.slug)).all()
 
 
 def tenant_name(home: DatabaseSession, tenant_id: str) -> str:
