@@ -1,0 +1,1 @@
+"""Customers, their contacts and phones, public pools, and who owns what."""

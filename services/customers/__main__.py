@@ -1,0 +1,60 @@
+"""The processes of customers: python -m services.customers api | events | worker | migrate | check."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData
+
+from services.chassis.service import Runtime, Service, main
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.chassis.events import Handlers
+    from services.chassis.temporal import WorkerBundle
+
+
+def metadata() -> MetaData:
+    """Return the tables of customers."""
+    from services.customers.store.tables import Base
+
+    return Base.metadata
+
+
+def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    """Register the servicer."""
+    from crm.customers.v1.customers_pb2_grpc import add_CustomersServiceServicer_to_server
+    from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
+    from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
+
+    from services.customers.api import CustomersApi
+    from services.customers.clients import Dedupe, Identity
+
+    dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
+    identity = Identity(runtime.client("identity", IdentityServiceStub))
+    add_CustomersServiceServicer_to_server(CustomersApi(runtime.store, dedupe, identity), server)
+    return ["crm.customers.v1.CustomersService"]
+
+
+def handlers() -> "Handlers":
+    """Return what customers takes from others."""
+    from services.customers.events import handlers
+
+    return handlers
+
+
+def worker(runtime: Runtime) -> "WorkerBundle":
+    """Return the workflow and the activity of customers."""
+    from services.chassis.temporal import WorkerBundle
+    from services.customers.workflows.activities import Activities
+    from services.customers.workflows.contracts import QUEUE
+    from services.customers.workflows.workflow import SweepPool
+
+    return WorkerBundle(QUEUE, [SweepPool], [Activities(runtime.store).sweep])
+
+
+SERVICE = Service(name="customers", metadata=metadata, api=api, handlers=handlers, worker=worker)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE))

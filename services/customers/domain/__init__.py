@@ -1,0 +1,1 @@
+"""The rules of customers: pure, synchronous, without I/O or clock."""

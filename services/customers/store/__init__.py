@@ -1,0 +1,1 @@
+"""The tables of customers, their queries, and the ownership ledger."""

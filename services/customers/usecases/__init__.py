@@ -1,0 +1,1 @@
+"""The use cases of customers: one function, one transaction."""

@@ -1,0 +1,130 @@
+"""Create a customer: for its submitter, into a pool, or as a registration that waits for its approver."""
+
+from services.chassis.db import Transaction
+from services.chassis.ids import derive_id
+from services.chassis.tokens import Caller
+from services.customers.domain.customers import (
+    Cause,
+    ContactDraft,
+    CustomerDraft,
+    CustomerState,
+    Owner,
+    needs_approval,
+)
+from services.customers.store.ledger import Change, change_one, check_room
+from services.customers.store.rules import get_pool, tenant_settings
+from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.reservations import write_under
+from services.kernel.phones import PhoneNumber, mask_number
+
+
+def check_create(tx: Transaction, caller: Caller, draft: CustomerDraft) -> bool:
+    """Raise whatever refuses a new customer before its keys are asked for; return whether it must be approved.
+
+    Raises InvalidInput APPROVER_MISSING or APPROVER_IS_SUBMITTER, NotFound POOL_NOT_FOUND, RuleViolation
+    OWNER_CAP_REACHED.
+    """
+    approval = needs_approval(tenant_settings(tx).registration_required, draft, caller.person_id)
+    if draft.pool_id:
+        get_pool(tx, draft.pool_id)
+    else:
+        check_room(tx, caller.person_id)
+    return approval
+
+
+def create_customer(tx: Transaction, caller: Caller, draft: CustomerDraft, reservation_id: str) -> Customer:
+    """Store a customer whose keys are reserved; raises as `check_create`, and RESERVATION_CANCELLED."""
+    approval = check_create(tx, caller, draft)
+    write_under(tx, reservation_id)
+    customer = add_customer(tx, draft, reservation_id, caller.person_id)
+    if approval:
+        customer.state = CustomerState.PENDING
+        customer.approver_id = draft.approver_id
+        customer.owner_department_path = caller.department_path
+        tx.emit("registration_submitted", customer.customer_id, customer.version, _submitted(customer, draft))
+        return customer
+    owner = None if draft.pool_id else Owner(caller.person_id, caller.department_path)
+    change = Change(Cause.CREATE, owner, pool_id=draft.pool_id)
+    return change_one(tx, customer.customer_id, change, lambda _: None)
+
+
+def add_customer(tx: Transaction, draft: CustomerDraft, reservation_id: str, submitter_id: str) -> Customer:
+    """Add the rows of a customer that nobody owns yet."""
+    customer = Customer(
+        tenant_id=tx.tenant.id,
+        customer_id=draft.id,
+        name=draft.name,
+        state=CustomerState.ACTIVE,
+        level=draft.level,
+        region=draft.region,
+        address=draft.address,
+        business_type=draft.business_type,
+        submitter_id=submitter_id or None,
+        reservation_id=reservation_id or None,
+        owner_department_path="",
+        rule_version=0,
+        create_time=tx.now,
+        version=1,
+    )
+    tx.session.add(customer)
+    tx.session.flush()
+    _add_phones(tx, draft.id, None, draft.phones)
+    for position, contact in enumerate(draft.contacts):
+        add_contact(tx, draft.id, contact, position)
+    return customer
+
+
+def add_contact(tx: Transaction, customer_id: str, draft: ContactDraft, position: int) -> None:
+    """Add the rows of a contact."""
+    tx.session.add(
+        Contact(
+            tenant_id=tx.tenant.id,
+            contact_id=draft.id,
+            customer_id=customer_id,
+            name=draft.name,
+            title=draft.title,
+            position=position,
+            create_time=tx.now,
+        )
+    )
+    tx.session.flush()
+    _add_phones(tx, customer_id, draft.id, draft.phones)
+
+
+def _add_phones(
+    tx: Transaction, customer_id: str, contact_id: str | None, drafts: tuple[PhoneNumber, ...]
+) -> None:
+    tx.session.add_all(
+        Phone(
+            tenant_id=tx.tenant.id,
+            phone_id=derive_id(contact_id or customer_id, "phone", str(position)),
+            customer_id=customer_id,
+            contact_id=contact_id,
+            e164=draft.e164,
+            extension=draft.extension,
+            position=position,
+        )
+        for position, draft in enumerate(drafts)
+    )
+
+
+def _submitted(customer: Customer, draft: CustomerDraft) -> dict[str, object]:
+    phones = [*draft.phones, *(phone for contact in draft.contacts for phone in contact.phones)]
+    shown = {
+        "name": draft.name,
+        "level": draft.level,
+        "region": draft.region,
+        "address": draft.address,
+        "business_type": draft.business_type,
+        "contacts": "、".join(contact.name for contact in draft.contacts),
+        # Events carry no number in full (F59).
+        "phones": "、".join(mask_number(phone.e164) for phone in phones),
+    }
+    return {
+        "customerId": customer.customer_id,
+        "name": customer.name,
+        "approverId": customer.approver_id,
+        "submitterId": customer.submitter_id,
+        "shown": [{"name": name, "value": value} for name, value in shown.items() if value],
+        "reservationId": customer.reservation_id or "",
+    }

@@ -1,0 +1,122 @@
+"""A tenant's settings and its pools."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction
+from services.chassis.errors import AlreadyExists, Conflict, InvalidInput
+from services.chassis.ids import new_id
+from services.customers.store.rules import get_pool, sweep_start, tenant_settings
+from services.customers.store.tables import Pool, Settings
+from services.customers.workflows.contracts import Sweep
+from services.kernel.ownership import ReclaimRule
+
+
+@dataclass(frozen=True)
+class PoolDraft:
+    """A pool as somebody wants it. daily_claims: of a person, 0 for no limit."""
+
+    name: str
+    rule: ReclaimRule
+    department_ids: tuple[str, ...]
+    daily_claims: int
+
+
+@dataclass(frozen=True)
+class SettingsDraft:
+    """Settings as somebody wants them. rule: None leaves it. default_pool_id: "" leaves it."""
+
+    registration_required: bool
+    owner_cap: int
+    rule: ReclaimRule | None
+    default_pool_id: str
+
+
+def update_settings(tx: Transaction, draft: SettingsDraft) -> Settings:
+    """Change the settings; raises NotFound POOL_NOT_FOUND, InvalidInput OWNER_CAP_OUT_OF_RANGE."""
+    if draft.owner_cap < 0:
+        raise InvalidInput(
+            "settings.owner_cap", "OWNER_CAP_OUT_OF_RANGE", "保有量上限不能小于 0", "owner_cap is 0 or more"
+        )
+    tenant_settings(tx)
+    settings = tx.session.scalars(
+        select(Settings)
+        .where(Settings.tenant_id == tx.tenant.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    before = (settings.idle_days, settings.warn_days, settings.default_pool_id)
+    settings.registration_required = draft.registration_required
+    settings.owner_cap = draft.owner_cap
+    if draft.rule:
+        settings.idle_days, settings.warn_days = draft.rule.idle_days, draft.rule.warn_days
+    if draft.default_pool_id:
+        settings.default_pool_id = get_pool(tx, draft.default_pool_id).pool_id
+    if before != (settings.idle_days, settings.warn_days, settings.default_pool_id):
+        settings.rule_version += 1
+        tx.start_workflow(sweep_start(Sweep(tx.tenant, "")))
+    return settings
+
+
+def create_pool(tx: Transaction, draft: PoolDraft) -> Pool:
+    """Make a pool and start its sweeping (F26); raises AlreadyExists POOL_NAME_TAKEN."""
+    tenant_settings(tx)
+    pool_id = tx.session.scalar(
+        insert(Pool)
+        .values(
+            tenant_id=tx.tenant.id,
+            pool_id=new_id(),
+            name=draft.name,
+            idle_days=draft.rule.idle_days,
+            warn_days=draft.rule.warn_days,
+            department_ids=list(draft.department_ids),
+            daily_claims=draft.daily_claims,
+            rule_version=1,
+            version=1,
+        )
+        .on_conflict_do_nothing()
+        .returning(Pool.pool_id)
+    )
+    if pool_id is None:
+        raise _name_taken(draft.name)
+    tx.start_workflow(sweep_start(Sweep(tx.tenant, pool_id)))
+    return get_pool(tx, pool_id)
+
+
+def update_pool(tx: Transaction, pool_id: str, version: int, draft: PoolDraft) -> Pool:
+    """Change a pool that was read at `version`; its rule holds from the next sweep, which is now (F19).
+
+    Raises NotFound POOL_NOT_FOUND, Conflict POOL_CHANGED, AlreadyExists POOL_NAME_TAKEN.
+    """
+    get_pool(tx, pool_id)
+    own = tx.session.scalars(
+        select(Pool)
+        .where(Pool.tenant_id == tx.tenant.id)
+        .order_by(Pool.pool_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    pool = next(item for item in own if item.pool_id == pool_id)
+    if pool.version != version:
+        raise Conflict(
+            "POOL_CHANGED", "公海已被他人修改，请刷新后重试", "The pool was changed meanwhile; read it anew"
+        )
+    if any(item.name == draft.name for item in own if item is not pool):
+        raise _name_taken(draft.name)
+    if (pool.idle_days, pool.warn_days) != (draft.rule.idle_days, draft.rule.warn_days):
+        pool.idle_days, pool.warn_days = draft.rule.idle_days, draft.rule.warn_days
+        pool.rule_version += 1
+        tx.start_workflow(sweep_start(Sweep(tx.tenant, pool_id)))
+    pool.name = draft.name
+    pool.department_ids = list(draft.department_ids)
+    pool.daily_claims = draft.daily_claims
+    pool.version += 1
+    return pool
+
+
+def _name_taken(name: str) -> AlreadyExists:
+    return AlreadyExists(
+        "POOL_NAME_TAKEN", "已有名为“{name}”的公海", "There is a pool named {name} already", name=name
+    )

@@ -1,0 +1,122 @@
+"""The steps of a pool's sweep, each a batch in its own transaction: apply the rule, warn, take back.
+
+A sweep is over customers that somebody owns and that belong to one pool, or (pool_id "") to none. Rows that somebody
+works on at the moment are skipped and come with the next sweep.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute
+
+from services.chassis.db import Transaction
+from services.customers.domain.customers import Cause, CustomerState
+from services.customers.metrics import WARNED
+from services.customers.store.ledger import Change, change_owner
+from services.customers.store.rules import Rules
+from services.customers.store.tables import Customer
+from services.kernel.ownership import SHORTEST_WARNING, reclaim_after_warning
+
+# Customers in one transaction.
+BATCH = 500
+
+
+def apply_rule(tx: Transaction, pool_id: str) -> int:
+    """Set anew when customers are due whose times came from an older rule (F19); return how many."""
+    rules = Rules(tx)
+    rows = _take(
+        tx, pool_id, Customer.rule_version, Customer.rule_version < rules.of(pool_id or None).version
+    )
+    for customer in rows:
+        rules.set_due(customer)
+    return len(rows)
+
+
+def warn(tx: Transaction, pool_id: str) -> int:
+    """Warn the owners of customers that will fall back; return how many.
+
+    A warning that comes late moves the reclaim, so that a day always lies between them.
+    """
+    rows = _take(tx, pool_id, Customer.warn_due_at, Customer.warn_due_at <= tx.now, _unlocked(tx))
+    for customer in rows:
+        customer.warned_time = tx.now
+        customer.warn_due_at = None
+        customer.reclaim_due_at = reclaim_after_warning(customer.reclaim_due_at or tx.now, tx.now)
+        customer.version += 1
+    tx.session.flush()
+    for customer in rows:
+        tx.emit(
+            "reclaim_warned",
+            customer.customer_id,
+            customer.version,
+            {
+                "customerId": customer.customer_id,
+                "name": customer.name,
+                "ownerId": customer.owner_id,
+                "reclaimDueTime": customer.reclaim_due_at.isoformat() if customer.reclaim_due_at else "",
+            },
+        )
+    WARNED.inc(len(rows))
+    return len(rows)
+
+
+def reclaim(tx: Transaction, pool_id: str) -> int:
+    """Take back what was neglected although its owner was warned at least a day before (F16, F17); return how many."""
+    rows = _take(
+        tx,
+        pool_id,
+        Customer.reclaim_due_at,
+        Customer.reclaim_due_at <= tx.now,
+        Customer.warned_time <= tx.now - SHORTEST_WARNING,
+        _unlocked(tx),
+    )
+    applied = Rules(tx).of(pool_id or None)
+    change = Change(
+        Cause.RECLAIM, None, pool_id=applied.pool_id, reason=f"超过{applied.rule.idle_days}天未跟进"
+    )
+    change_owner(tx, [customer.customer_id for customer in rows], change, lambda _: None)
+    return len(rows)
+
+
+def next_due(tx: Transaction, pool_id: str) -> datetime | None:
+    """Return when the next customer is to be warned or taken back, or a lock ends; None when nothing is known."""
+    times = [
+        tx.session.scalar(select(func.min(column)).where(*_swept(tx, pool_id), column > tx.now))
+        for column in (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
+    ]
+    return min((time for time in times if time), default=None)
+
+
+def _swept(tx: Transaction, pool_id: str) -> list[ColumnElement[bool]]:
+    return [
+        Customer.tenant_id == tx.tenant.id,
+        Customer.pool_id == pool_id if pool_id else Customer.pool_id.is_(None),
+    ]
+
+
+def _unlocked(tx: Transaction) -> ColumnElement[bool]:
+    return or_(Customer.lock_expire_time.is_(None), Customer.lock_expire_time <= tx.now)
+
+
+def _take(
+    tx: Transaction, pool_id: str, order: InstrumentedAttribute[Any], *due: ColumnElement[bool]
+) -> Sequence[Customer]:
+    """Lock a batch of what is due. Every exemption stands in the predicate under which a row is locked (F14).
+
+    Taken in the order of an index on `order`, so that a large backlog is not sorted for each batch. Nobody is waited
+    for, so the order of the locks is of no account.
+    """
+    return tx.session.scalars(
+        select(Customer)
+        .where(
+            *_swept(tx, pool_id),
+            Customer.owner_id.is_not(None),
+            Customer.state == CustomerState.ACTIVE,
+            *due,
+        )
+        .order_by(order)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    ).all()

@@ -1,0 +1,214 @@
+"""Customers as somebody sees them: only the visible ones, with numbers in full or masked, and what may be done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, and_, or_, select, tuple_
+
+from services.chassis.db import Transaction
+from services.chassis.errors import not_found
+from services.chassis.tokens import Caller
+from services.customers.domain.actions import Facts, allowed_actions, sees_numbers
+from services.customers.domain.customers import CustomerState, is_member, pool_forbidden
+from services.customers.store.rules import get_pool, pools
+from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
+from services.kernel.phones import match_number
+from services.kernel.visibility import visible
+
+# Rows of the ledger that one answer holds.
+MOST_CHANGES = 200
+
+
+class View(StrEnum):
+    """Which customers a list shows."""
+
+    MINE = "mine"
+    POOL = "pool"
+    ALL = "all"
+    REGISTRATIONS = "registrations"
+
+
+@dataclass(frozen=True)
+class SeenCustomer:
+    """A customer with what the caller may know and do. contacts, phones: in the order of the form."""
+
+    customer: Customer
+    phones: Sequence[Phone]
+    contacts: Sequence[Contact]
+    numbers_shown: bool
+    actions: Sequence[str]
+
+
+def get_customer(tx: Transaction, caller: Caller, customer_id: str) -> SeenCustomer:
+    """Return a customer; raises NotFound CUSTOMER_NOT_FOUND, Forbidden POOL_FORBIDDEN (F13)."""
+    return show(tx, caller, seen_customer(tx, caller, customer_id))
+
+
+def list_customers(
+    tx: Transaction,
+    caller: Caller,
+    view: View,
+    *,
+    pool_id: str,
+    query: str,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[SeenCustomer]:
+    """Return up to `limit` customers of a view, newest first, without contacts.
+
+    query: part of the name, or a whole number. after: create time and id of the last row before. Raises NotFound
+    POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see.
+    """
+    if pool_id and get_pool(tx, pool_id).pool_id not in _seen_pool_ids(tx, caller):
+        raise pool_forbidden()
+    conditions = [Customer.tenant_id == tx.tenant.id, _in_view(tx, caller, view)]
+    if pool_id:
+        conditions.append(Customer.pool_id == pool_id)
+    if query:
+        conditions.append(_matches(tx, query))
+    if after:
+        conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
+    rows = tx.session.scalars(
+        select(Customer)
+        .where(*conditions)
+        .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
+        .limit(limit)
+    ).all()
+    return _show(tx, caller, rows, with_contacts=False)
+
+
+def show(tx: Transaction, caller: Caller, customer: Customer) -> SeenCustomer:
+    """Return a customer that the caller may see, with contacts."""
+    (seen,) = _show(tx, caller, [customer], with_contacts=True)
+    return seen
+
+
+def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
+    """Return the row of a customer that the caller may see; raises as `get_customer`."""
+    row = and_(Customer.tenant_id == tx.tenant.id, Customer.customer_id == customer_id)
+    found = tx.session.scalar(
+        select(Customer).where(
+            row, or_(_in_view(tx, caller, View.ALL), _in_view(tx, caller, View.REGISTRATIONS))
+        )
+    )
+    if found:
+        return found
+    if tx.session.scalar(select(Customer.customer_id).where(row, _pooled())):
+        raise pool_forbidden()
+    raise not_found("customer", "客户", customer_id)
+
+
+def list_follow_ups(
+    tx: Transaction, caller: Caller, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[FollowUp]:
+    """Return up to `limit` follow-ups of a customer, newest first; raises as `get_customer`."""
+    seen_customer(tx, caller, customer_id)
+    conditions = [FollowUp.tenant_id == tx.tenant.id, FollowUp.customer_id == customer_id]
+    if after:
+        conditions.append(tuple_(FollowUp.create_time, FollowUp.follow_up_id) < after)
+    return tx.session.scalars(
+        select(FollowUp)
+        .where(*conditions)
+        .order_by(FollowUp.create_time.desc(), FollowUp.follow_up_id.desc())
+        .limit(limit)
+    ).all()
+
+
+def list_ownership_changes(tx: Transaction, caller: Caller, customer_id: str) -> Sequence[OwnershipChange]:
+    """Return the ledger of a customer, newest first (F43); raises as `get_customer`."""
+    seen_customer(tx, caller, customer_id)
+    return tx.session.scalars(
+        select(OwnershipChange)
+        .where(OwnershipChange.tenant_id == tx.tenant.id, OwnershipChange.customer_id == customer_id)
+        .order_by(OwnershipChange.sequence.desc())
+        .limit(MOST_CHANGES)
+    ).all()
+
+
+def seen_pools(tx: Transaction, caller: Caller) -> list[Pool]:
+    """Return the pools that somebody is a member of, all for whoever manages them or sees everything."""
+    every = caller.scope == "all" or "pools.manage" in caller.rights
+    return [pool for pool in pools(tx) if every or is_member(pool.department_ids, caller.department_path)]
+
+
+def facts_of(tx: Transaction, caller: Caller, customer: Customer) -> Facts:
+    """Return what decides what the caller may do with a customer."""
+    pool = get_pool(tx, customer.pool_id) if customer.pool_id else None
+    below = caller.scope == "department" and bool(caller.department_path)
+    return Facts(
+        state=customer.state,
+        owned=customer.owner_id is not None,
+        own=customer.owner_id == caller.person_id,
+        in_scope=caller.scope == "all"
+        or (below and customer.owner_department_path.startswith(caller.department_path)),
+        locked=customer.lock_expire_time is not None and customer.lock_expire_time > tx.now,
+        member=pool is not None and is_member(pool.department_ids, caller.department_path),
+        rights=caller.rights,
+    )
+
+
+def _seen_pool_ids(tx: Transaction, caller: Caller) -> list[str]:
+    return [pool.pool_id for pool in seen_pools(tx, caller)]
+
+
+def _pooled() -> ColumnElement[bool]:
+    return and_(Customer.state == CustomerState.ACTIVE, Customer.owner_id.is_(None))
+
+
+def _in_view(tx: Transaction, caller: Caller, view: View) -> ColumnElement[bool]:
+    owned = and_(Customer.state == CustomerState.ACTIVE, Customer.owner_id.is_not(None))
+    pooled = and_(_pooled(), Customer.pool_id.in_(_seen_pool_ids(tx, caller)))
+    match view:
+        case View.MINE:
+            return Customer.owner_id == caller.person_id
+        case View.POOL:
+            return pooled
+        case View.ALL:
+            scope = visible(caller, Customer.owner_id, Customer.owner_department_path)
+            return or_(and_(owned, scope), pooled)
+        case View.REGISTRATIONS:
+            scope = visible(caller, Customer.submitter_id, Customer.owner_department_path)
+            return and_(
+                Customer.state != CustomerState.ACTIVE, or_(scope, Customer.approver_id == caller.person_id)
+            )
+
+
+def _matches(tx: Transaction, query: str) -> ColumnElement[bool]:
+    by_name = Customer.name.icontains(query, autoescape=True)
+    number = match_number(query)
+    if not number:
+        return by_name
+    holders = select(Phone.customer_id).where(Phone.tenant_id == tx.tenant.id, Phone.e164 == number)
+    return or_(by_name, Customer.customer_id.in_(holders))
+
+
+def _show(
+    tx: Transaction, caller: Caller, customers: Sequence[Customer], *, with_contacts: bool
+) -> list[SeenCustomer]:
+    ids = [customer.customer_id for customer in customers]
+    own_phones = select(Phone).where(Phone.tenant_id == tx.tenant.id, Phone.customer_id.in_(ids))
+    if not with_contacts:
+        own_phones = own_phones.where(Phone.contact_id.is_(None))
+    phones = tx.session.scalars(own_phones.order_by(Phone.position)).all()
+    contacts: Sequence[Contact] = []
+    if with_contacts:
+        contacts = tx.session.scalars(
+            select(Contact)
+            .where(Contact.tenant_id == tx.tenant.id, Contact.customer_id.in_(ids))
+            .order_by(Contact.position, Contact.create_time)
+        ).all()
+    sees_all = "numbers.view_all" in caller.rights
+    return [
+        SeenCustomer(
+            customer,
+            [phone for phone in phones if phone.customer_id == customer.customer_id],
+            [contact for contact in contacts if contact.customer_id == customer.customer_id],
+            sees_numbers(
+                customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
+            ),
+            allowed_actions(facts_of(tx, caller, customer)),
+        )
+        for customer in customers
+    ]

@@ -1,0 +1,43 @@
+"""Ids, queue and payloads of the workflow that sweeps a pool."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.chassis.tenancy import Tenant
+
+QUEUE = "customers"
+# Workflow type, its signal and its activity.
+SWEEP_POOL = "SweepPool"
+SWEEP_NOW = "sweep_now"
+SWEEP_BATCH = "sweep_pool_batch"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Whose customers are swept: those of a pool, or with pool_id "" those that belong to none."""
+
+    tenant: Tenant
+    pool_id: str
+
+
+@dataclass(frozen=True)
+class SweepAt:
+    """A sweep at a time of the workflow's clock."""
+
+    sweep: Sweep
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a batch did. more: it stopped at its limit. next_time: when something is due next, None: nothing yet."""
+
+    warned: int
+    reclaimed: int
+    more: bool
+    next_time: datetime | None
+
+
+def sweep_workflow_id(sweep: Sweep) -> str:
+    """Return the id of a pool's workflow, of which one runs."""
+    return f"pool-{sweep.pool_id}" if sweep.pool_id else f"no-pool-{sweep.tenant.id}"

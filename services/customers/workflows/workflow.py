@@ -1,0 +1,57 @@
+"""One workflow for each pool, and one for a tenant's customers without a pool: warns, then takes back."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+with workflow.unsafe.imports_passed_through():
+    from services.customers.workflows.contracts import (
+        SWEEP_BATCH,
+        SWEEP_NOW,
+        SWEEP_POOL,
+        Sweep,
+        SweepAt,
+        Swept,
+    )
+
+# Longest sleep: new customers may be due before the ones that were known.
+LONGEST_SLEEP = timedelta(hours=1)
+# Activities before the workflow continues as new, to keep its history short.
+ROUNDS = 200
+
+
+@workflow.defn(name=SWEEP_POOL)
+class SweepPool:
+    """Sweeps, sleeps until something is due or a signal comes, for ever. Carries no customer, only drives batches."""
+
+    def __init__(self) -> None:
+        self._now = False
+
+    @workflow.signal(name=SWEEP_NOW)
+    def sweep_now(self, _: None = None) -> None:
+        """Sweep at once: a rule changed, or a lock ended."""
+        self._now = True
+
+    @workflow.run
+    async def run(self, sweep: Sweep) -> None:
+        """Sweep this pool's customers."""
+        for _ in range(ROUNDS):
+            self._now = False
+            swept: Swept = await workflow.execute_activity(
+                SWEEP_BATCH,
+                SweepAt(sweep, workflow.now()),
+                result_type=Swept,
+                start_to_close_timeout=timedelta(minutes=5),
+                retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+            )
+            if swept.more:
+                continue
+            sleep = LONGEST_SLEEP
+            if swept.next_time:
+                sleep = min(sleep, max(swept.next_time - workflow.now(), timedelta()))
+            try:
+                await workflow.wait_condition(lambda: self._now, timeout=sleep)
+            except TimeoutError:
+                continue
+        workflow.continue_as_new(sweep)
