@@ -37,6 +37,8 @@ def server(settings: Settings) -> uvicorn.Server:
             ws_ping_interval=PING_S,
             ws_ping_timeout=PING_S,
             ws_max_size=FRAME_LIMIT_BYTES,
+            # Frames are small and must be quick.
+            ws_per_message_deflate=False,
             ssl_certfile=settings.tls_certificate or None,
             ssl_keyfile=settings.tls_key or None,
         )
