@@ -31,7 +31,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -207,13 +206,12 @@ class Transaction:
     def _post(self, lane: str, kind: str, aggregate: str, body: Mapping[str, Any]) -> None:
         self.session.flush()
         outbox = self.tables["outbox"]
+        # Notified at commit, once for all rows of the transaction; in one round trip with the row.
         self.session.execute(
-            insert(outbox).values(
-                tenant_id=self.tenant.id, lane=lane, shard=shard_of(aggregate), kind=kind, body=body
-            )
+            insert(outbox)
+            .values(tenant_id=self.tenant.id, lane=lane, shard=shard_of(aggregate), kind=kind, body=body)
+            .returning(func.pg_notify(f"{self.service}_outbox", ""))
         )
-        # Delivered at commit, and only once for all rows of the transaction.
-        self.session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": f"{self.service}_outbox"})
 
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
