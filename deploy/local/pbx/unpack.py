@@ -12,6 +12,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def unpack(directory: Path) -> Unpacked:
         if not unpacked.root.exists():
             draft = Unpacked(directory / "asterisk.new")
             shutil.rmtree(draft.root, ignore_errors=True)
-            _download_and_unpack(draft.root)
+            unpack_packages(draft.root, PACKAGES)
             (draft.root / "VERSION").write_text(
                 subprocess.run([*draft.command, "-V"], check=True, capture_output=True, text=True).stdout
             )
@@ -85,7 +86,11 @@ def unpack(directory: Path) -> Unpacked:
     return unpacked
 
 
-def _download_and_unpack(root: Path) -> None:
+def unpack_packages(root: Path, packages: Sequence[str]) -> None:
+    """Download Debian packages of the suite with all that they need, and unpack them into a new folder.
+
+    Raises LocalError when this is no Debian or the download fails.
+    """
     apt = root / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
         (apt / folder).mkdir(parents=True)
@@ -107,7 +112,7 @@ def _download_and_unpack(root: Path) -> None:
     }
     get = ["apt-get", "-qq", *(f"--option={key}={value}" for key, value in options.items())]
     _run([*get, "update"])
-    _run([*get, "install", "--yes", "--no-install-recommends", "--download-only", *PACKAGES])
+    _run([*get, "install", "--yes", "--no-install-recommends", "--download-only", *packages])
     # A merged /usr, as Debian has it: packages put files in both.
     for name in ("bin", "sbin", "lib", "lib64"):
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
@@ -129,13 +134,11 @@ def _mirror() -> str:
                 address = next((word for word in words[1:] if "://" in word), None)
                 if address:
                     return address
-    raise LocalError("只支持 Debian / no Debian package source on this machine: Asterisk cannot be fetched")
+    raise LocalError("只支持 Debian / no Debian package source on this machine to fetch from")
 
 
 def _run(command: list[str]) -> None:
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
-        raise LocalError(
-            f"下载 Asterisk 失败 / fetching Asterisk failed: {(done.stderr or done.stdout).strip()}"
-        )
+        raise LocalError(f"下载软件包失败 / fetching packages failed: {(done.stderr or done.stdout).strip()}")
