@@ -1,0 +1,58 @@
+"""Run a process of notify: `python -m services.notify api | events | worker | migrate | check`."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import MetaData
+
+from services.chassis.service import Runtime, Service, main
+
+if TYPE_CHECKING:
+    import grpc
+
+    from services.chassis.events import Handlers
+    from services.chassis.temporal import WorkerBundle
+
+
+def metadata() -> MetaData:
+    """Return the tables."""
+    from services.notify.store.tables import Base
+
+    return Base.metadata
+
+
+def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    """Register the servicer."""
+    from crm.notify.v1 import notify_pb2_grpc
+
+    from services.notify.api import NotifyApi
+    from services.notify.clients import Orders
+
+    notify_pb2_grpc.add_NotifyServiceServicer_to_server(NotifyApi(runtime.store, Orders(runtime)), server)
+    return ["crm.notify.v1.NotifyService"]
+
+
+def handlers() -> "Handlers":
+    """Return what it takes from other services."""
+    from services.notify.events import handlers
+
+    return handlers
+
+
+def worker(runtime: Runtime) -> "WorkerBundle":
+    """Return the workflow and its activity."""
+    from services.chassis.temporal import WorkerBundle
+    from services.notify.clients import Identity, Orders, Telephony
+    from services.notify.workflows.activities import ReminderActivities
+    from services.notify.workflows.contracts import QUEUE
+    from services.notify.workflows.workflow import RemindersWorkflow
+
+    activities = ReminderActivities(runtime.store, Orders(runtime), Telephony(runtime), Identity(runtime))
+    return WorkerBundle(QUEUE, [RemindersWorkflow], activities.all())
+
+
+SERVICE = Service(name="notify", metadata=metadata, api=api, handlers=handlers, worker=worker)
+
+if __name__ == "__main__":
+    sys.exit(main(SERVICE))

@@ -1,0 +1,68 @@
+"""The services that notify calls: orders, telephony for SMS, identity for managers."""
+
+from crm.identity.v1 import identity_pb2
+from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from crm.orders.v1 import orders_pb2
+from crm.orders.v1.orders_pb2_grpc import OrdersServiceStub
+from crm.telephony.v1 import telephony_pb2
+from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
+
+from services.chassis.grpc_client import Client
+from services.chassis.service import Runtime
+from services.chassis.tenancy import Tenant
+from services.notify.workflows.contracts import RPC_TIMEOUT_S
+
+
+class Orders:
+    """Orders and whether they were handled."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._client: Client[OrdersServiceStub] = runtime.client("orders", OrdersServiceStub)
+
+    def is_handled(self, tenant: Tenant, order_id: str) -> bool:
+        """Return whether an order's owner has accepted, submitted or closed it (O15); raises NotFound."""
+        answer = self._client.call(
+            self._client.stub.GetOrder,
+            orders_pb2.GetOrderRequest(order_id=order_id),
+            tenant=tenant,
+            timeout_s=RPC_TIMEOUT_S,
+        )
+        return answer.order.state != orders_pb2.ORDER_STATE_GENERATED
+
+    def check_visible(self, order_id: str, token: str) -> None:
+        """Raise the refusal that whoever has this token gets for an order."""
+        request = orders_pb2.GetOrderRequest(order_id=order_id)
+        self._client.forward(self._client.stub.GetOrder, request, token)
+
+
+class Telephony:
+    """The SMS edge."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._client: Client[TelephonyServiceStub] = runtime.client("telephony", TelephonyServiceStub)
+
+    def send_sms(self, tenant: Tenant, sms_id: str, person_id: str, text: str) -> None:
+        """Hand an SMS over, once for each id; raises RuleViolation NO_MOBILE."""
+        self._client.call(
+            self._client.stub.SendSms,
+            telephony_pb2.SendSmsRequest(request_id=sms_id, person_id=person_id, text=text),
+            tenant=tenant,
+            timeout_s=RPC_TIMEOUT_S,
+        )
+
+
+class Identity:
+    """People and their roles."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._client: Client[IdentityServiceStub] = runtime.client("identity", IdentityServiceStub)
+
+    def role_holders(self, tenant: Tenant, person_id: str, role: str) -> list[str]:
+        """Return the active holders of a role over a person, never the person itself; raises NotFound."""
+        answer = self._client.call(
+            self._client.stub.FindRoleHolders,
+            identity_pb2.FindRoleHoldersRequest(person_id=person_id, role=role),
+            tenant=tenant,
+            timeout_s=RPC_TIMEOUT_S,
+        )
+        return list(answer.person_ids)

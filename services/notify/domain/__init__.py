@@ -1,0 +1,1 @@
+"""Notify's rules: what messages say, and what becomes of a reminder."""

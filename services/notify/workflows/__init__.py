@@ -1,0 +1,1 @@
+"""The workflow that sweeps a tenant's reminders."""
