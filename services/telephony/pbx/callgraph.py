@@ -13,7 +13,7 @@ BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, C
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -293,7 +293,9 @@ def resync(graph: Graph, live: Iterable[Event], now: datetime) -> tuple[Graph, t
 
 def to_json(call: Call) -> dict[str, Any]:
     """Return a live call as plain JSON values; times are ISO 8601."""
-    return asdict(call, dict_factory=lambda items: {name: _plain(value) for name, value in items})
+    state = {name: _plain(getattr(call, name)) for name in _CALL_FIELDS}
+    state["legs"] = [{name: _plain(getattr(leg, name)) for name in _LEG_FIELDS} for leg in call.legs]
+    return state
 
 
 def from_json(state: Mapping[str, Any]) -> Call:
@@ -304,7 +306,7 @@ def from_json(state: Mapping[str, Any]) -> Call:
     legs = tuple(
         Leg(
             **{
-                **_known(Leg, leg),
+                **_known(_LEG_FIELDS, leg),
                 "state": LegState(leg["state"]),
                 "reason": EndReason(leg["reason"]) if leg["reason"] else None,
                 **_times(leg, "dial_time", "ring_time", "answer_time", "end_time"),
@@ -314,7 +316,7 @@ def from_json(state: Mapping[str, Any]) -> Call:
     )
     return Call(
         **{
-            **_known(Call, state),
+            **_known(_CALL_FIELDS, state),
             "direction": Direction(state["direction"]),
             "recordings": tuple(state["recordings"]),
             "legs": legs,
@@ -330,6 +332,9 @@ def restore(trunks: frozenset[str], calls: Iterable[Call]) -> Graph:
         graph = _put(graph, call)
     return graph
 
+
+_CALL_FIELDS: Final = tuple(each.name for each in fields(Call))
+_LEG_FIELDS: Final = tuple(each.name for each in fields(Leg))
 
 _NOTHING: Final[tuple[Change, ...]] = ()
 
@@ -540,11 +545,15 @@ def _endpoint(channel: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
-def _known(kind: type[Leg] | type[Call], state: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: state[each.name] for each in fields(kind) if each.name in state}
+def _known(names: Iterable[str], state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: state[name] for name in names if name in state}
 
 
 def _times(state: Mapping[str, Any], *names: str) -> dict[str, datetime | None]:

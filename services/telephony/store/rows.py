@@ -9,13 +9,15 @@ from sqlalchemy.sql.selectable import TypedReturnsRows
 Row = Mapping[str, Any]
 
 
-def one(session: Session, statement: TypedReturnsRows[Any]) -> Row | None:
+def one(session: Session, statement: TypedReturnsRows[Any], **parameters: Any) -> Row | None:
     """Return a statement's first row, or None."""
-    found = session.execute(statement).mappings().first()
-    return None if found is None else {str(name): value for name, value in found.items()}
+    result = session.execute(statement, parameters)
+    names, found = result.keys(), result.first()
+    return None if found is None else dict(zip(names, found, strict=True))
 
 
-def every(session: Session, statement: TypedReturnsRows[Any]) -> list[Row]:
+def every(session: Session, statement: TypedReturnsRows[Any], **parameters: Any) -> list[Row]:
     """Return a statement's rows."""
-    found = session.execute(statement).mappings()
-    return [{str(name): value for name, value in row.items()} for row in found]
+    result = session.execute(statement, parameters)
+    names = list(result.keys())
+    return [dict(zip(names, row, strict=True)) for row in result]

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
@@ -18,6 +17,15 @@ from services.kernel.phones import mask_number, match_number
 from services.telephony.domain.pops import OPEN_STATES, Card, PopState, cards
 from services.telephony.pbx.callgraph import Call, Direction, Leg, to_json
 from services.telephony.store import tables
+from services.telephony.store.calls import (
+    AGENTS_AT,
+    ATTACH_CALLERS,
+    LOCK_CALL,
+    LOCK_POPS,
+    UPSERT_CALL,
+    UPSERT_LEG,
+    UPSERT_POP,
+)
 from services.telephony.store.rows import Row, every, one
 
 # Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
@@ -93,30 +101,20 @@ def record_calls(tx: Transaction, pbx: str, updates: Sequence[CallUpdate]) -> No
 
 def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[Caller]) -> None:
     """Add who may be calling, where the answer came after the call had been written without it."""
-    call = tables.call
-    row = one(tx.session, select(call).where(call.c.id == call_id_of(pbx, linked_id)).with_for_update())
+    row = one(tx.session, LOCK_CALL, call_id=call_id_of(pbx, linked_id))
     if row is None or row["callers"] is not None:
         return
-    link = _link(callers) if row["customer_id"] is None else {}
-    values = {"callers": [caller.to_json() for caller in callers], "version": row["version"] + 1, **link}
-    tx.session.execute(update(call).where(call.c.id == row["id"]).values(values))
-    after = {**row, **values}
-    pop = tables.pop
-    for shown in every(
-        tx.session, select(pop).where(pop.c.call_id == row["id"]).order_by(pop.c.id).with_for_update()
-    ):
+    link = _link(callers) if row["customer_id"] is None else None
+    customer_id, name = link or (row["customer_id"], row["customer_name"])
+    found = [caller.to_json() for caller in callers]
+    after = one(tx.session, ATTACH_CALLERS, call_id=row["id"], found=found, customer=customer_id, name=name)
+    if after is None:
+        return
+    for shown in every(tx.session, LOCK_POPS, call_id=row["id"]):
         if shown["state"] in OPEN_STATES:
             write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after)}, shown)
     if link and after["end_time"] is not None:
         tx.emit("call_linked", after["id"], after["version"], call_facts(after))
-
-
-def attached_calls(tx: Transaction, pbx: str, linked_ids: Iterable[str]) -> set[str]:
-    """Return which of these calls have been looked up already."""
-    ids = {call_id_of(pbx, linked_id): linked_id for linked_id in linked_ids}
-    call = tables.call
-    found = tx.session.scalars(select(call.c.id).where(call.c.id.in_(ids), call.c.callers.is_not(None)))
-    return {ids[call_id] for call_id in found}
 
 
 def call_facts(row: Row) -> dict[str, Any]:
@@ -197,28 +195,16 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
         "lost": call.lost,
         "graph": to_json(call) if call.end_time is None else None,
         "version": 1,
+        "callers": None,
+        "customer_id": None,
+        "customer_name": "",
     }
     if item.callers is not None:
         values["callers"] = [caller.to_json() for caller in item.callers]
-        values |= _link(item.callers)
-    table = tables.call
-    added = insert(table).values(values)
-    # Who answered and who began is decided once: a later sign-off must not rewrite it.
-    kept = ("origin_person_id", "answered_by_id", "customer_id", "callers")
-    changed: dict[str, Any] = {
-        name: func.coalesce(table.c[name], added.excluded[name]) if name in kept else added.excluded[name]
-        for name in values
-        if name not in ("id", "tenant_id", "pbx", "linked_id", "start_time", "version")
-    }
-    for name in ("answered_by_name", "customer_name"):
-        if name in changed:
-            changed[name] = func.coalesce(func.nullif(table.c[name], ""), added.excluded[name])
-    written = added.on_conflict_do_update(
-        index_elements=["id"],
-        set_={**changed, "version": table.c.version + 1},
-        where=table.c.end_time.is_(None),
-    )
-    return one(work.tx.session, written.returning(*(column for column in table.c if column.name != "graph")))
+        link = _link(item.callers)
+        if link:
+            values["customer_id"], values["customer_name"] = link
+    return one(work.tx.session, UPSERT_CALL, **values)
 
 
 def _state(call: Call) -> str:
@@ -227,17 +213,13 @@ def _state(call: Call) -> str:
     return "missed" if call.answer_time is None else "ended"
 
 
-def _link(callers: Sequence[Caller]) -> dict[str, Any]:
-    """Return the link to the only customer found; of several a person picks one."""
+def _link(callers: Sequence[Caller]) -> tuple[str, str] | None:
+    """Return id and name of the only customer found; of several a person picks one."""
     customers = {caller.customer_id: caller.customer_name for caller in callers}
-    if len(customers) != 1:
-        return {}
-    ((customer_id, name),) = customers.items()
-    return {"customer_id": customer_id, "customer_name": name}
+    return next(iter(customers.items())) if len(customers) == 1 else None
 
 
 def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
-    table = tables.leg
     rows = [
         {
             "call_id": call_id,
@@ -254,26 +236,15 @@ def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
         }
         for position, leg in enumerate(legs)
     ]
-    added = insert(table).values(rows)
-    changing = ("ring_time", "answer_time", "end_time", "result", "number")
-    work.tx.session.execute(
-        added.on_conflict_do_update(
-            index_elements=["call_id", "uniqueid"],
-            set_={
-                **{name: added.excluded[name] for name in changing},
-                "person_id": func.coalesce(table.c.person_id, added.excluded.person_id),
-            },
-        )
-    )
+    work.tx.session.execute(UPSERT_LEG, rows)
 
 
 def _write_pops(work: _Work, call: Row, graph: Call) -> None:
     wanted = cards(graph)
     if not wanted:
         return
-    table = tables.pop
-    query = select(table).where(table.c.call_id == call["id"]).order_by(table.c.id).with_for_update()
-    known = {(row["extension"], row["person_id"]): row for row in every(work.tx.session, query)}
+    rows = every(work.tx.session, LOCK_POPS, call_id=call["id"])
+    known = {(row["extension"], row["person_id"]): row for row in rows}
     for card in wanted:
         holders = [person for extension, person in known if extension == card.extension]
         agent = work.agents.get(card.extension)
@@ -315,11 +286,8 @@ def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row
     compared = ("state", "number", "callers", "answered_by_id", "ring_time", "answer_time", "end_time")
     if before is not None and all(before[name] == after[name] for name in compared):
         return before
-    table = tables.pop
     after = {**after, "version": (before["version"] if before else 0) + 1}
-    added = insert(table).values(after)
-    changed = {name: added.excluded[name] for name in after if name not in ("id", "tenant_id", "call_id")}
-    tx.session.execute(added.on_conflict_do_update(index_elements=["id"], set_=changed))
+    tx.session.execute(UPSERT_POP, after)
     tx.emit("pop_changed", after["id"], after["version"], pop_json(call, after))
     return after
 
@@ -362,18 +330,11 @@ def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:
 
 
 def _agents_at(tx: Transaction, extensions: Iterable[str]) -> dict[str, _Agent]:
-    session = tables.agent_session
     wanted = list(extensions)
     if not wanted:
         return {}
-    rows = tx.session.execute(
-        select(session.c.extension, session.c.person_id, session.c.person_name).where(
-            session.c.tenant_id == tx.tenant.id,
-            session.c.extension.in_(wanted),
-            session.c.sign_off_time.is_(None),
-        )
-    )
-    return {row.extension: _Agent(row.person_id, row.person_name) for row in rows}
+    found = tx.session.execute(AGENTS_AT, {"tenant_id": tx.tenant.id, "extensions": wanted})
+    return {row.extension: _Agent(row.person_id, row.person_name) for row in found}
 
 
 def _json_time(time: datetime | None) -> str | None:

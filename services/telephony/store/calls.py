@@ -1,0 +1,89 @@
+"""The statements that every event of a call runs: built once, because building one costs more than running it."""
+
+from typing import Final
+
+from sqlalchemy import Column, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+
+from services.telephony.store import tables
+
+_call, _leg, _pop, _session = tables.call, tables.leg, tables.pop, tables.agent_session
+
+CALL_COLUMNS: Final = [column for column in _call.c if column.name != "graph"]
+
+
+def _upsert_call() -> Insert:
+    added = insert(_call)
+    new = added.excluded
+    # What was decided once stays: who began, who answered, whose call it is. A later sign-off must not rewrite it.
+    kept = {
+        name: func.coalesce(_call.c[name], new[name])
+        for name in ("origin_person_id", "answered_by_id", "customer_id", "callers")
+    }
+    named = {
+        name: func.coalesce(func.nullif(_call.c[name], ""), new[name])
+        for name in ("answered_by_name", "customer_name")
+    }
+    told = ("direction", "state", "number", "did", "queue", "answer_time", "end_time", "lost", "graph")
+    return added.on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: new[name] for name in told} | kept | named | {"version": _call.c.version + 1},
+        where=_call.c.end_time.is_(None),
+    )
+
+
+def _upsert_leg() -> Insert:
+    added = insert(_leg)
+    new = added.excluded
+    told = ("number", "ring_time", "answer_time", "end_time", "result")
+    return added.on_conflict_do_update(
+        index_elements=["call_id", "uniqueid"],
+        set_={name: new[name] for name in told}
+        | {"person_id": func.coalesce(_leg.c.person_id, new.person_id)},
+    )
+
+
+def _upsert_pop() -> Insert:
+    added = insert(_pop)
+    fixed = ("id", "tenant_id", "call_id", "person_id", "extension")
+    return added.on_conflict_do_update(
+        index_elements=["id"],
+        set_={name: added.excluded[name] for name in _names(list(_pop.c)) if name not in fixed},
+    )
+
+
+def _names(columns: list[Column[object]]) -> list[str]:
+    return [column.name for column in columns]
+
+
+# A whole call; returns its row, none when it was over before.
+UPSERT_CALL: Final = _upsert_call().returning(*CALL_COLUMNS)
+# Its legs, any number.
+UPSERT_LEG: Final = _upsert_leg()
+# A whole pop.
+UPSERT_POP: Final = _upsert_pop()
+
+# A call, locked. :call_id
+LOCK_CALL: Final = select(*CALL_COLUMNS).where(_call.c.id == bindparam("call_id")).with_for_update()
+# Add who may be calling. :call_id :found :customer :name :number
+ATTACH_CALLERS: Final = (
+    update(_call)
+    .where(_call.c.id == bindparam("call_id"))
+    .values(
+        callers=bindparam("found"),
+        customer_id=bindparam("customer"),
+        customer_name=bindparam("name"),
+        version=_call.c.version + 1,
+    )
+    .returning(*CALL_COLUMNS)
+)
+# A call's pops, locked in one order. :call_id
+LOCK_POPS: Final = (
+    select(_pop).where(_pop.c.call_id == bindparam("call_id")).order_by(_pop.c.id).with_for_update()
+)
+# Who sits at these extensions. :tenant_id :extensions
+AGENTS_AT: Final = select(_session.c.extension, _session.c.person_id, _session.c.person_name).where(
+    _session.c.tenant_id == bindparam("tenant_id"),
+    _session.c.extension.in_(bindparam("extensions", expanding=True)),
+    _session.c.sign_off_time.is_(None),
+)
