@@ -7,7 +7,9 @@ the process of Nameko never sees grpc and the gRPC server never sees eventlet.
 import argparse
 import asyncio
 import os
+import selectors
 import signal
+import socketserver
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -158,6 +160,8 @@ def patch_for_nameko() -> None:
     import eventlet
 
     eventlet.monkey_patch()
+    # Imported before the patch (by the metrics page), it kept a selector that stops every greenlet while it waits.
+    socketserver._ServerSelector = selectors.SelectSelector  # type: ignore[attr-defined]  # not in its stubs
 
 
 def stop_event() -> threading.Event:
