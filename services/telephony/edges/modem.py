@@ -25,7 +25,7 @@ from services.telephony.modem.port import Failure, Incoming, LinkState, Outgoing
 from services.telephony.modem.session import Settings as ModemSettings
 from services.telephony.settings import ModemPort, read_modems
 from services.telephony.store import tables
-from services.telephony.usecases import sms
+from services.telephony.usecases import sms, staff
 
 log = get_logger(__name__)
 
@@ -145,7 +145,7 @@ class ModemKeeper:
         """Wait until the modem belongs to a tenant; None when the lease is lost or it is time to stop."""
         told = False
         while lease.held() and not self._stop.is_set():
-            tenant = tenant_of_modem(self._store, self._port.name)
+            tenant = tenant_of_modem(self._store, self._port.name) or adopt(self._store, self._port.name)
             if tenant is not None:
                 return tenant
             if not told:
@@ -168,6 +168,27 @@ def tenant_of_modem(store: Store, name: str) -> Tenant | None:
         if tenant_id is not None:
             return Tenant(tenant_id, database)
     return None
+
+
+def adopt(store: Store, name: str) -> Tenant | None:
+    """Give a modem that is nobody's to the only tenant there is, and return that; None where there are several."""
+    person = tables.person
+    try:
+        tenants = set()
+        for database in store.urls:
+            with store.across(database) as session:
+                found = session.scalars(select(person.c.tenant_id).distinct().limit(2))
+                tenants |= {Tenant(tenant_id, database) for tenant_id in found}
+        if len(tenants) != 1:
+            return None
+        (tenant,) = tenants
+        with store.transaction(tenant) as tx:
+            staff.add_modem(tx, name)
+    except Exception as error:
+        log.warning("modem could not be given to a tenant", modem=name, error=str(error))
+        return None
+    log.info("modem belongs to the only tenant now", modem=name)
+    return tenant
 
 
 class Waker:

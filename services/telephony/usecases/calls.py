@@ -118,7 +118,7 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
 
 
 def call_facts(row: Row) -> dict[str, Any]:
-    """Return what others learn of a call that is over; talkS, in seconds, is 0 when nobody answered."""
+    """Return what others learn of a call that is over; talkSeconds is 0 when nobody answered."""
     talk_s = (row["end_time"] - row["answer_time"]).total_seconds() if row["answer_time"] else 0.0
     return {
         "callId": row["id"],
@@ -128,7 +128,8 @@ def call_facts(row: Row) -> dict[str, Any]:
         "personId": row["answered_by_id"] or row["origin_person_id"] or "",
         "startTime": row["start_time"].isoformat(),
         "endTime": row["end_time"].isoformat(),
-        "talkS": round(talk_s, 3),
+        "answered": row["answer_time"] is not None,
+        "talkSeconds": round(talk_s, 3),
     }
 
 

@@ -73,7 +73,7 @@ def test_a_queue_call_is_one_row_with_its_leg_and_its_customer(shop: Shop) -> No
     assert told.aggregate == call["id"]
     assert told.data["customerId"] == RIVERA.customer_id
     assert told.data["personId"] == agent
-    assert told.data["talkS"] == (call["end_time"] - call["answer_time"]).total_seconds()
+    assert told.data["talkSeconds"] == (call["end_time"] - call["answer_time"]).total_seconds()
 
 
 def test_the_pop_rings_talks_and_stays_for_notes_with_growing_versions(shop: Shop) -> None:
@@ -116,7 +116,7 @@ def test_an_abandoned_call_is_missed_and_its_pop_withdrawn(shop: Shop) -> None:
     Line(shop).feed(events("abandoned"))
     assert shop.row("call")["state"] == "missed"
     assert shop.row("pop")["state"] == "withdrawn"
-    assert shop.events("call_ended")[0].data["talkS"] == 0
+    assert shop.events("call_ended")[0].data["talkSeconds"] == 0
 
 
 def test_nobody_signed_on_means_no_pop_but_the_call_is_kept(shop: Shop) -> None:

@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.errors import AlreadyExists, InvalidInput
 from services.chassis.ids import new_id
+from services.chassis.migrations.runner import upgrade
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
-from services.telephony.edges.modem import StoredQueue, tenant_of_modem
+from services.telephony.edges.modem import StoredQueue, adopt, tenant_of_modem
 from services.telephony.modem.pdu import Encoding
 from services.telephony.modem.port import Failure, Fate, Incoming, LinkState, Outgoing, Report
 from services.telephony.store import tables
@@ -292,6 +295,27 @@ def test_a_sim_belongs_to_one_tenant(desk: Shop) -> None:
         staff.add_modem(tx, modem_of(desk))
     send(desk)
     assert StoredQueue(desk.store, other, modem_of(desk)).next_segment() is None
+
+
+def test_a_modem_of_nobody_falls_to_the_only_tenant(settings: Settings) -> None:
+    """A small shop names its modem and is done; among several tenants somebody has to say whose it is."""
+    name = f"shop_{new_id()[-12:]}"
+    with psycopg.connect(settings.database_urls["main"], autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = settings.database_urls["main"].removesuffix("/main") + f"/{name}"
+    upgrade("telephony", tables.metadata, url)
+    store = Store({"main": url}, tables.metadata, utc_now)
+    assert adopt(store, "modem0") is None
+    first, second = Tenant(new_id(), "main"), Tenant(new_id(), "main")
+    for number, tenant in enumerate((first, second)):
+        if number:
+            assert adopt(store, "modem0") == first
+            assert tenant_of_modem(store, "modem0") == first
+        with store.transaction(tenant) as tx:
+            data = {"name": "王小明", "extension": "", "active": True, "departmentPath": "1/"}
+            staff.save_person(tx, new_id(), 1, data)
+    assert adopt(store, "modem1") is None
+    store.close()
 
 
 @pytest.mark.parametrize(
