@@ -15,11 +15,14 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs call sms-inbox create-tenant bench-pop test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant bench-pop test test-unit test-integration test-e2e \
         lint fmt proto web clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: ## install and build what `up` needs, and start nothing
+	@$(BOOTSTRAP) up
 
 demo: ## everything on loopback with sample data, a PBX and a modem to play with (PORT=8080); Ctrl-C stops it
 	@$(BOOTSTRAP) demo

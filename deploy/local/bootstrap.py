@@ -101,9 +101,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "$@"
 for unit in $new; do
-    if [ -e $units/$unit ] && command -v systemctl > /dev/null; then
-        systemctl disable $unit > /dev/null 2>&1 || true
-    fi
+    if [ -e $units/$unit ]; then deb-systemd-helper disable $unit > /dev/null; fi
 done
 """
 
