@@ -196,6 +196,8 @@ async def run_workers(
                 activity_executor=threads,
                 max_concurrent_activities=8,
                 graceful_shutdown_timeout=timedelta(seconds=5),
+                # A worker that died holds up its workflows' next step no longer than this.
+                sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
             )
             for bundle in bundles
         ]
