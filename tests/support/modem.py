@@ -260,6 +260,8 @@ class Answers:
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.clock = Clock()
+        # Everything asked so far.
+        self.asked: list[str] = []
         self._answers = answers
         self._typed = b""
         self._output = b""
@@ -271,6 +273,10 @@ class Answers:
             self.clock.now += timeout_s
         return data
 
+    def say(self, data: str) -> None:
+        """Say something unasked."""
+        self._output += data.encode()
+
     def write(self, data: bytes) -> None:
         """Answer each whole line; what is not known is refused."""
         self._typed += data
@@ -281,6 +287,7 @@ class Answers:
             if command.startswith("AT+CMGS="):
                 self._output += b"\r\n> "
             elif command:
+                self.asked.append(command)
                 self._output += self._answers.get(command, "\r\nERROR\r\n").encode()
 
 

@@ -17,7 +17,7 @@ def tell(control: Path, do: str, **arguments: Any) -> Any:
     do, with its arguments: fault (cms_error, number, accepted, unplug, count: see `modem.Fault`), set (sim,
     registration, report_status), unplug, plug, fill, say (line, count, every_s), receive (number, text),
     receive_pdu (pdu, octets), submitted (returns each segment taken), faults (returns how many are still to
-    come).
+    come), restarts (returns how many AT+CFUN=1,1 there were).
     """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5.0)

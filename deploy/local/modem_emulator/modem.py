@@ -110,6 +110,8 @@ class Modem:
         now: Callable[[], datetime],
         report_delay_s: float,
     ) -> None:
+        # How often it was told to restart.
+        self.restarts = 0
         self._memories: dict[str, dict[int, Stored]] = {"SM": {}, "ME": {}}
         # What the network has for the SIM and could not bring yet: whether it is a report, hex, octets.
         self._undelivered: list[tuple[bool, str, int]] = []
@@ -240,6 +242,7 @@ class Modem:
         elif name in ("E0", "E1"):
             self._echo = name == "E1"
         elif name == "+CFUN=1,1":
+            self.restarts += 1
             self._reset()
         elif (level := re.fullmatch(r"\+CMEE=([012])", name)) is not None:
             self._errors = int(level[1])

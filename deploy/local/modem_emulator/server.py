@@ -119,6 +119,7 @@ class Emulator:
             "receive_pdu": self._modem.deliver,
             "submitted": lambda: self._network.submitted,
             "faults": lambda: len(self._conditions.faults),
+            "restarts": lambda: self._modem.restarts,
         }
         return {"result": actions[do](**arguments)}
 

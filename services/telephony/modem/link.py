@@ -17,6 +17,7 @@ import serial
 
 from services.telephony.modem.commands import RESTART, CommandError
 from services.telephony.modem.engine import Engine, LinkLostError, NoAnswerError
+from services.telephony.modem.pace import Breaker
 from services.telephony.modem.port import LinkState, SmsQueue
 from services.telephony.modem.session import Session, Settings, SimStoppedError
 
@@ -42,6 +43,7 @@ class Link:
         self._wake = threading.Event()
         # A process that ends takes the thread with it; what was under way is then settled by `recover`.
         self._thread = threading.Thread(target=self._run, name=f"modem-{settings.name}", daemon=True)
+        self._breaker = Breaker(settings.breaker_failures, settings.breaker_pause_s)
         self._state: tuple[LinkState, str] | None = None
         # Connections in a row that did not get as far as sending, and whether that was logged.
         self._failures = 0
@@ -91,7 +93,13 @@ class Link:
         engine = Engine(transport)
         try:
             Session(
-                engine, self._queue, self._settings, enter=self._enter, stop=self._stop, wake=self._wake
+                engine,
+                self._queue,
+                self._settings,
+                self._breaker,
+                enter=self._enter,
+                stop=self._stop,
+                wake=self._wake,
             ).run()
         except (LinkLostError, NoAnswerError, CommandError):
             if self._failures % _RESTART_AFTER == _RESTART_AFTER - 1:

@@ -9,14 +9,14 @@ import hashlib
 import logging
 import re
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from services.telephony.modem import commands
 from services.telephony.modem.commands import Command, CommandError, Repair
 from services.telephony.modem.engine import AnswerLostError, Engine, LinkLostError, NoAnswerError
+from services.telephony.modem.pace import Allowance, Breaker
 from services.telephony.modem.pdu import (
     Concat,
     Deliver,
@@ -38,7 +38,6 @@ from services.telephony.modem.port import (
 
 log = logging.getLogger(__name__)
 
-_HOUR_S, _DAY_S = 3600, 86400
 # Between two looks at a SIM or a network that is not ready yet.
 _READINESS_POLL_S = 1.0
 # What a modem says when it has restarted by itself and forgotten its settings.
@@ -50,8 +49,6 @@ _LISTED = re.compile(r"\+CMGL: ?(\d+), ?([01]),.*?(\d+)$")
 # Where a modem may keep messages and reports; MT and BM are other views or not ours.
 _OUR_MEMORIES = ("SM", "ME", "SR")
 _REGISTRATIONS = (commands.REGISTRATION, commands.LTE_REGISTRATION)
-# Paused sending is tried again at least this often.
-_MAX_PAUSE_S = 900.0
 
 
 class SimStoppedError(Exception):
@@ -100,8 +97,8 @@ class Settings:
 class Session:
     """Hold one connected period of one modem; all of it runs in the modem's thread.
 
-    enter: told each state that the modem comes into. stop: ends `run` after what is under way. wake: the
-    queue may have work.
+    breaker: outlives the session. enter: told each state that the modem comes into. stop: ends `run` after
+    what is under way. wake: the queue may have work.
     """
 
     def __init__(
@@ -109,6 +106,7 @@ class Session:
         engine: Engine,
         queue: SmsQueue,
         settings: Settings,
+        breaker: Breaker,
         *,
         enter: Callable[[LinkState, str], None],
         stop: threading.Event,
@@ -121,8 +119,8 @@ class Session:
         self._enter = enter
         self._stop = stop
         self._wake = wake
-        self._allowance = _Allowance(settings, engine.clock)
-        self._breaker = _Breaker(settings, engine.clock)
+        self._allowance = Allowance(settings.hourly_limit, settings.daily_limit, engine.clock)
+        self._breaker = breaker
         self._service_centre = ""
         self._acknowledges = False
         self._indications: Command | None = None
@@ -166,7 +164,7 @@ class Session:
         readable = re.findall(r'"(\w+)"', self._ask(commands.MEMORIES).partition(")")[0])
         self._memories = tuple(memory for memory in _OUR_MEMORIES if memory in readable)
         self._acknowledges = re.match(r"\+CSMS: ?1", self._ask(commands.SERVICE)) is not None
-        self._allowance.start(self._queue.sent_ages(_DAY_S))
+        self._allowance.start(self._queue.sent_ages(Allowance.WINDOW_S))
         self._sweep()
         self._enter(LinkState.READY, "")
 
@@ -232,6 +230,8 @@ class Session:
         except NoAnswerError:
             self._fail(segment, Failure.RETRY, "the modem did not ask for the message")
         except AnswerLostError as error:
+            # A modem that swallows messages must not swallow the whole queue.
+            self._breaker.count(str(error))
             self._queue.uncertain(segment, str(error))
             raise LinkLostError(f"no answer to a message: {error}") from error
         else:
@@ -366,65 +366,6 @@ class Session:
         except CommandError:
             return False
         return True
-
-
-class _Allowance:
-    """Keep to what the SIM may send in an hour and in a day."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._limits = (
-            (settings.hourly_limit, _HOUR_S, "as many messages in an hour as this SIM may send"),
-            (settings.daily_limit, _DAY_S, "as many messages in a day as this SIM may send"),
-        )
-        # When the last ones were sent, oldest first.
-        self._sent: deque[float] = deque(maxlen=max(settings.hourly_limit, settings.daily_limit))
-
-    def start(self, ages_s: Iterable[float]) -> None:
-        now = self._clock()
-        self._sent.extend(sorted(now - age_s for age_s in ages_s))
-
-    def note(self) -> None:
-        self._sent.append(self._clock())
-
-    def spent(self) -> str:
-        """Say which limit is reached: the segment that many back is still within its window. Empty: none."""
-        now = self._clock()
-        return next(
-            (
-                words
-                for limit, window_s, words in self._limits
-                if len(self._sent) >= limit and now - self._sent[-limit] < window_s
-            ),
-            "",
-        )
-
-
-class _Breaker:
-    """Pause sending after failures in a row, longer each time, until a message gets through."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._limit = settings.breaker_failures
-        self._first_pause_s = settings.breaker_pause_s
-        self.reset()
-
-    def reset(self) -> None:
-        self._failures = 0
-        self._pause_s = self._first_pause_s
-        self._open_until = 0.0
-        self._reason = ""
-
-    def count(self, reason: str) -> None:
-        self._failures += 1
-        if self._failures >= self._limit:
-            self._reason = f"too many failures in a row, the last: {reason}"
-            self._open_until = self._clock() + self._pause_s
-            self._pause_s = min(2 * self._pause_s, _MAX_PAUSE_S)
-
-    def open(self) -> str:
-        """Say why nothing is sent now; empty: sending is tried."""
-        return self._reason if self._clock() < self._open_until else ""
 
 
 def _submit_of(segment: Outgoing) -> Submit:

@@ -205,6 +205,23 @@ def test_a_sim_that_asks_for_a_code_is_told_and_not_guessed(modem: Emulator, que
         assert link.stop()
 
 
+def test_a_modem_that_stays_out_of_the_network_is_restarted_as_a_last_step(
+    modem: Emulator, queue: Queue
+) -> None:
+    """AT+CFUN=1,1 after five openings that came to nothing."""
+    modem.tell("set", registration=2)
+    settings = Settings("test", str(modem.link), network_timeout_s=0.05, reopen_s=0.01, reopen_max_s=0.01)
+    link = Link(settings, queue)
+    link.start()
+    try:
+        until(lambda: modem.tell("restarts") == 1, timeout_s=60)
+        modem.tell("set", registration=1)
+        until(lambda: queue.link is LinkState.READY)
+    finally:
+        assert link.stop()
+    assert queue.links.count((LinkState.DOWN, "not registered in a network")) == 5
+
+
 def test_the_emulator_leaves_nothing_behind(tmp_path: Path) -> None:
     """Its link and its socket go with it."""
     with emulator(tmp_path) as running:

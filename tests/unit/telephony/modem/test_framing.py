@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.telephony.modem.framing import PROMPT, Framer, Line
@@ -25,6 +25,7 @@ LINES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=30))
 def test_lines_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     """A report and its PDU stay together, and `>` is no prompt where none is expected."""
@@ -35,6 +36,7 @@ def test_lines_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
     assert lines == LINES
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=30), st.booleans())
 def test_noise_never_stops_the_framing(noise: list[bytes], prompt_expected: bool) -> None:
     """After any noise and a line end, the next line is read."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import gammu
 import pytest
 import smsutil
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.local.modem_emulator.pdu import read_submit
@@ -53,6 +53,7 @@ def segments(text: str, *, wide: bool = False) -> list[Submit]:
     ]
 
 
+@settings(deadline=None)
 @given(texts, st.booleans())
 def test_the_segments_of_a_text_join_to_the_text_and_are_read_back_as_they_were_written(
     text: str, wide: bool
@@ -66,6 +67,7 @@ def test_the_segments_of_a_text_join_to_the_text_and_are_read_back_as_they_were_
         assert Submit.decode(pdu) == segment
 
 
+@settings(deadline=None)
 @given(texts)
 def test_no_segment_ends_inside_a_surrogate_pair_or_an_escape_sequence(text: str) -> None:
     """Each segment alone is whole: the independent reader of the emulator refuses halves."""
@@ -75,6 +77,7 @@ def test_no_segment_ends_inside_a_surrogate_pair_or_an_escape_sequence(text: str
         assert not any("\ud800" <= char <= "\udfff" for char in read.text)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_text_takes_as_many_segments_as_smsutil_counts(text: str) -> None:
     """smsutil is an independent count; it does not know the form feed of the extension table."""
@@ -82,6 +85,7 @@ def test_a_text_takes_as_many_segments_as_smsutil_counts(text: str) -> None:
         assert len(split(text).parts) == max(len(smsutil.split(text).parts), 1)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_gammu_reads_what_is_written(text: str) -> None:
     """libGammu garbles `~` and U+0001 in UCS2 and ends a text at NUL, so those are left out."""
@@ -101,6 +105,7 @@ def test_gammu_reads_what_is_written(text: str) -> None:
             )
 
 
+@settings(deadline=None)
 @given(numbers, ucs2_texts.filter(lambda text: 0 < len(split(text).parts) < 2))
 def test_what_gammu_delivers_is_read(number: str, text: str) -> None:
     """An incoming message as another program writes it."""
@@ -154,6 +159,7 @@ def test_messages_from_a_real_emulator_are_read() -> None:
     assert read[6] == StatusReport(1, "+8613800138000", at, at, 0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_garbage_is_refused_and_nothing_worse(data: bytes, octets: int) -> None:
     """A modem may pass on anything; only PduError may come of it."""

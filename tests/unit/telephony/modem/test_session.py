@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.local.modem_emulator.modem import Fault
 from services.telephony.modem.engine import Engine, LinkLostError, NoAnswerError
+from services.telephony.modem.pace import Breaker
 from services.telephony.modem.pdu import Encoding
 from services.telephony.modem.port import Fate, Incoming, LinkState
 from services.telephony.modem.session import Session, Settings, SimStoppedError
@@ -32,6 +33,7 @@ class Bench:
         self.settings = Settings(
             "test", "none", store_retry_s=0, hourly_limit=hourly_limit, daily_limit=daily_limit
         )
+        self.breaker = Breaker(5, 60, self.wire.clock)
 
     def session(
         self,
@@ -56,6 +58,7 @@ class Bench:
             Engine(self.wire, self.wire.clock),
             self.queue,
             self.settings,
+            self.breaker,
             enter=enter,
             stop=stop,
             wake=threading.Event(),
@@ -283,6 +286,53 @@ def test_an_answer_lost_is_uncertain_and_settled_by_its_report() -> None:
     assert len(bench.wire.taken) == 1
 
 
+def test_a_modem_that_swallows_messages_does_not_swallow_the_queue() -> None:
+    """Five answers lost in a row, over as many connections, and sending pauses."""
+    bench = Bench()
+    bench.wire.conditions.faults.append(Fault(count=100))
+    for number in range(20):
+        bench.queue.put(FIRST, f"第{number}条")
+    for _ in range(5):
+        with pytest.raises(LinkLostError):
+            bench.session(lambda: False)
+    bench.session(lambda: bench.queue.link is LinkState.PAUSED)
+    assert sorted(set(bench.queue.states.values())) == ["uncertain", "waiting"]
+    assert list(bench.queue.states.values()).count("uncertain") == 5
+
+
+def test_reports_and_messages_passed_on_at_once_are_acknowledged_once_kept() -> None:
+    """A modem that stores no reports, in phase 2+: +CDS and +CMT come by themselves and want AT+CNMA."""
+    script = Answers(
+        {
+            **dict.fromkeys(
+                ("AT", "ATE0", "AT+CMGF=0", "AT+CNMI=2,1,0,1,0", "AT+CNMA", "AT+CSQ"), "\r\nOK\r\n"
+            ),
+            "AT+CPIN?": "\r\n+CPIN: READY\r\n\r\nOK\r\n",
+            "AT+CSMS?": "\r\n+CSMS: 1,1,1,1\r\n\r\nOK\r\n",
+        }
+    )
+    report, message = json_lines("received.jsonl")[6], json_lines("received.jsonl")[1]
+    words = [f"\r\n+CDS: 26\r\n{report['pdu']}\r\n\r\n+CMT: ,44\r\n{message['pdu']}\r\n"]
+    queue = Queue()
+    Session(
+        Engine(script, script.clock),
+        queue,
+        Settings("test", "none"),
+        Breaker(5, 60, script.clock),
+        enter=lambda state, _: script.say(words.pop()) if state is LinkState.READY and words else None,
+        stop=_Condition(lambda: script.asked.count("AT+CNMA") == 2, script.clock() + 600, script.clock),
+        wake=threading.Event(),
+    ).run()
+    assert script.asked.count("AT+CNMA") == 2
+    assert [report.reference for report in queue.reports.values()] == [1]
+    assert [message.text for message in queue.messages.values()] == ["收到，明天见。TD 退订"]
+
+
+def json_lines(name: str) -> list[dict[str, str]]:
+    """Read a fixture."""
+    return [json.loads(line) for line in (FIXTURES / name).read_text().splitlines()]
+
+
 def test_a_modem_that_restarted_by_itself_is_set_up_again() -> None:
     """It has forgotten PDU mode and reports."""
     bench = Bench()
@@ -300,6 +350,7 @@ def test_a_modem_as_poor_as_ofono_phonesim_is_good_enough() -> None:
         Engine(script, script.clock),
         queue,
         Settings("test", "none"),
+        Breaker(5, 60, script.clock),
         enter=lambda state, _: states.append(state),
         stop=_Condition(lambda: queue.all_in("sent"), script.clock() + 600, script.clock),
         wake=threading.Event(),
@@ -318,6 +369,7 @@ faults = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_happens_each_segment_goes_out_at_most_once(data: st.DataObject) -> None:
     """F199, and the house rule: lost answers, unplugging, kills and an absent store in any order and place.
