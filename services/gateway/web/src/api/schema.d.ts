@@ -11,6 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The caller's extension.
+         * @description For every signed-in person.
+         */
         get: operations["telephony.GetAgent"];
         put?: never;
         post?: never;
@@ -29,6 +33,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Leave it.
+         * @description Needs the right `calls.agent`.
+         */
         post: operations["telephony.SignOff"];
         delete?: never;
         options?: never;
@@ -45,6 +53,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Take an extension: its pops come to the caller from now on. One agent at a time.
+         * @description Needs the right `calls.agent`.
+         */
         post: operations["telephony.SignOn"];
         delete?: never;
         options?: never;
@@ -61,6 +73,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Make a key for an outside system; the secret is shown once.
+         * @description Needs the right `integrations.manage`.
+         */
         post: operations["identity.CreateApiKey"];
         delete?: never;
         options?: never;
@@ -75,6 +91,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The tenant's flows.
+         * @description For every signed-in person.
+         */
         get: operations["approvals.ListFlows"];
         put?: never;
         post?: never;
@@ -91,6 +111,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Approvals of a view, newest first.
+         * @description For every signed-in person.
+         */
         get: operations["approvals.ListApprovals"];
         put?: never;
         post?: never;
@@ -107,6 +131,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One approval with its steps; for its submitter, its approvers and administrators.
+         * @description For every signed-in person.
+         */
         get: operations["approvals.GetApproval"];
         put?: never;
         post?: never;
@@ -125,6 +153,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Pass or reject the open step. Only its approver may, once, and only what was shown.
+         * @description Needs the right `approvals.decide`.
+         */
         post: operations["approvals.DecideApproval"];
         delete?: never;
         options?: never;
@@ -139,6 +171,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Calls the caller may see, newest first.
+         * @description Needs the right `calls.view`.
+         */
         get: operations["telephony.ListCalls"];
         put?: never;
         post?: never;
@@ -155,7 +191,31 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One call with its legs.
+         * @description Needs the right `calls.view`.
+         */
         get: operations["telephony.GetCall"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{callId}/recording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A call's recording, a WAV file; understands Range.
+         * @description Needs the right `recordings.play`.
+         */
+        get: operations["telephony.GetRecording"];
         put?: never;
         post?: never;
         delete?: never;
@@ -173,6 +233,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Say which customer a call belongs to: a pick among candidates, or a record that was made from the pop.
+         * @description Needs the right `calls.agent`.
+         */
         post: operations["telephony.LinkCall"];
         delete?: never;
         options?: never;
@@ -189,6 +253,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Keep a note with a call.
+         * @description Needs the right `calls.agent`.
+         */
         post: operations["telephony.SaveCallNote"];
         delete?: never;
         options?: never;
@@ -203,6 +271,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Names of everybody in the tenant, for showing who owns what; no numbers.
+         * @description For every signed-in person.
+         */
         get: operations["identity.ListColleagues"];
         put?: never;
         post?: never;
@@ -219,8 +291,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Customers of a view that the caller may see, newest first.
+         * @description Needs the right `customers.view`.
+         */
         get: operations["customers.ListCustomers"];
         put?: never;
+        /**
+         * Create a customer. While registration is on, an approver must be named and the customer starts PENDING.
+         * @description Needs the right `customers.create`.
+         */
         post: operations["customers.CreateCustomer"];
         delete?: never;
         options?: never;
@@ -235,6 +315,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One customer with contacts and phones; numbers masked unless the caller may see them.
+         * @description Needs the right `customers.view`.
+         */
         get: operations["customers.GetCustomer"];
         put?: never;
         post?: never;
@@ -251,8 +335,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Follow-ups of a customer, newest first.
+         * @description Needs the right `customers.view`.
+         */
         get: operations["customers.ListFollowUps"];
         put?: never;
+        /**
+         * Record a follow-up on an own customer; it is evidence against reclaim.
+         * @description Needs the right `customers.follow`.
+         */
         post: operations["customers.AddFollowUp"];
         delete?: never;
         options?: never;
@@ -267,6 +359,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The ownership ledger of a customer, newest first.
+         * @description Needs the right `customers.view`.
+         */
         get: operations["customers.ListOwnershipChanges"];
         put?: never;
         post?: never;
@@ -285,6 +381,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Keep an own customer from being reclaimed until a time.
+         * @description Needs the right `customers.lock`.
+         */
         post: operations["customers.LockCustomer"];
         delete?: never;
         options?: never;
@@ -301,6 +401,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Give an own customer back to its pool, or to the named one where it has none.
+         * @description Needs the right `customers.return`.
+         */
         post: operations["customers.ReturnCustomer"];
         delete?: never;
         options?: never;
@@ -317,6 +421,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * End a lock.
+         * @description Needs the right `customers.lock`.
+         */
         post: operations["customers.UnlockCustomer"];
         delete?: never;
         options?: never;
@@ -333,6 +441,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Claim pool customers, at most 10; each has its own result.
+         * @description Needs the right `customers.claim`.
+         */
         post: operations["customers.ClaimCustomers"];
         delete?: never;
         options?: never;
@@ -347,12 +459,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Settings of the tenant for customers.
+         * @description For every signed-in person.
+         */
         get: operations["customers.GetSettings"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Change them.
+         * @description Needs the right `settings.manage`.
+         */
         patch: operations["customers.UpdateSettings"];
         trace?: never;
     };
@@ -363,6 +483,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The tenant's rules.
+         * @description For every signed-in person.
+         */
         get: operations["dedupe.ListRules"];
         put?: never;
         post?: never;
@@ -385,6 +509,10 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Switch a rule on or off; it holds from the next create.
+         * @description Needs the right `settings.manage`.
+         */
         patch: operations["dedupe.UpdateRule"];
         trace?: never;
     };
@@ -397,6 +525,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Unique or not, before a form is sent; holders masked.
+         * @description Needs the right `customers.create`.
+         */
         post: operations["dedupe.CheckKeys"];
         delete?: never;
         options?: never;
@@ -411,6 +543,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Departments of the tenant, parents before children.
+         * @description For every signed-in person.
+         */
         get: operations["identity.ListDepartments"];
         put?: never;
         post?: never;
@@ -427,8 +563,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Leads the caller may see, newest first.
+         * @description Needs the right `leads.view`.
+         */
         get: operations["leads.ListLeads"];
         put?: never;
+        /**
+         * A rep's own find: owned by the caller.
+         * @description Needs the right `leads.create`.
+         */
         post: operations["leads.CreateLead"];
         delete?: never;
         options?: never;
@@ -443,6 +587,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One lead with its log.
+         * @description Needs the right `leads.view`.
+         */
         get: operations["leads.GetLead"];
         put?: never;
         post?: never;
@@ -461,6 +609,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Record a result of handling; an assigned lead becomes followed up.
+         * @description Needs the right `leads.follow`.
+         */
         post: operations["leads.AddLeadFollowUp"];
         delete?: never;
         options?: never;
@@ -477,6 +629,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Give an unassigned lead to a person.
+         * @description Needs the right `leads.assign`.
+         */
         post: operations["leads.AssignLead"];
         delete?: never;
         options?: never;
@@ -493,6 +649,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Turn a lead into customer, and where chosen contact and opportunity: whole or not at all.
+         * @description Needs the right `leads.convert`.
+         */
         post: operations["leads.ConvertLead"];
         delete?: never;
         options?: never;
@@ -509,7 +669,31 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Take a lead from an outside source. The source's own id makes a repeat harmless.
+         * @description Needs the right `leads.capture`.
+         */
         post: operations["leads.CaptureLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The live socket (WebSocket): a snapshot, then what changes.
+         * @description Each text frame is one `live.Event`. Without the cookie, send the Authorization header or offer the subprotocols `gonghai` and `bearer.<token>`. Close codes: 4401 the session has ended, 1013 the reader was too slow or the gateway stops: connect again.
+         */
+        get: operations["live.Connect"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -523,6 +707,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The caller: person, roles, rights.
+         * @description For every signed-in person.
+         */
         get: operations["identity.GetMe"];
         put?: never;
         post?: never;
@@ -539,6 +727,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The caller's messages, newest first.
+         * @description For every signed-in person.
+         */
         get: operations["notify.ListMessages"];
         put?: never;
         post?: never;
@@ -557,6 +749,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Mark own messages as read.
+         * @description For every signed-in person.
+         */
         post: operations["notify.MarkMessagesRead"];
         delete?: never;
         options?: never;
@@ -571,6 +767,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Opportunities the caller may see, newest first.
+         * @description Needs the right `leads.view`.
+         */
         get: operations["leads.ListOpportunities"];
         put?: never;
         post?: never;
@@ -589,6 +789,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Close an own open opportunity as won; one order follows.
+         * @description Needs the right `opportunities.close`.
+         */
         post: operations["leads.WinOpportunity"];
         delete?: never;
         options?: never;
@@ -603,6 +807,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Orders the caller may see, newest first.
+         * @description Needs the right `orders.view`.
+         */
         get: operations["orders.ListOrders"];
         put?: never;
         post?: never;
@@ -619,6 +827,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One order with its log.
+         * @description Needs the right `orders.view`.
+         */
         get: operations["orders.GetOrder"];
         put?: never;
         post?: never;
@@ -637,6 +849,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Accept an own generated order: it counts as handled.
+         * @description Needs the right `orders.handle`.
+         */
         post: operations["orders.AcceptOrder"];
         delete?: never;
         options?: never;
@@ -653,6 +869,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Close an own order that is not under approval.
+         * @description Needs the right `orders.handle`.
+         */
         post: operations["orders.CloseOrder"];
         delete?: never;
         options?: never;
@@ -669,6 +889,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Send an own order to its approvers.
+         * @description Needs the right `orders.handle`.
+         */
         post: operations["orders.SubmitOrder"];
         delete?: never;
         options?: never;
@@ -683,12 +907,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Settings of the tenant for orders.
+         * @description For every signed-in person.
+         */
         get: operations["orders.GetSettings"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Change them; they hold from the next order on.
+         * @description Needs the right `settings.manage`.
+         */
         patch: operations["orders.UpdateSettings"];
         trace?: never;
     };
@@ -699,8 +931,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Staff list with mobile, extension and roles.
+         * @description Needs the right `people.view`.
+         */
         get: operations["identity.ListPeople"];
         put?: never;
+        /**
+         * Add a person with a first password.
+         * @description Needs the right `people.manage`.
+         */
         post: operations["identity.CreatePerson"];
         delete?: never;
         options?: never;
@@ -715,12 +955,20 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * One person; services ask it before they act on somebody's behalf.
+         * @description Needs the right `people.view`.
+         */
         get: operations["identity.GetPerson"];
         put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Change a person's data, roles, or whether the account is active.
+         * @description Needs the right `people.manage`.
+         */
         patch: operations["identity.UpdatePerson"];
         trace?: never;
     };
@@ -731,8 +979,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Pools that the caller is a member of.
+         * @description Needs the right `customers.view`.
+         */
         get: operations["customers.ListPools"];
         put?: never;
+        /**
+         * Make a pool with its reclaim rule.
+         * @description Needs the right `pools.manage`.
+         */
         post: operations["customers.CreatePool"];
         delete?: never;
         options?: never;
@@ -753,6 +1009,10 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Change a pool; a changed rule holds from the next sweep.
+         * @description Needs the right `pools.manage`.
+         */
         patch: operations["customers.UpdatePool"];
         trace?: never;
     };
@@ -763,6 +1023,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * The caller's pops that are not closed: the snapshot a page takes before it follows the stream.
+         * @description For every signed-in person.
+         */
         get: operations["telephony.ListPops"];
         put?: never;
         post?: never;
@@ -781,6 +1045,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /**
+         * Close an own pop after the call.
+         * @description Needs the right `calls.agent`.
+         */
         post: operations["telephony.ClosePop"];
         delete?: never;
         options?: never;
@@ -795,6 +1063,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Reminders about a subject, with the fate of each.
+         * @description Needs the right `orders.view`.
+         */
         get: operations["notify.ListReminders"];
         put?: never;
         post?: never;
@@ -811,6 +1083,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * Roles of the tenant with their rights.
+         * @description Needs the right `people.view`.
+         */
         get: operations["identity.ListRoles"];
         put?: never;
         post?: never;
@@ -829,52 +1105,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": components["schemas"]["identity.SignInRequest"];
-                };
-            };
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            person: components["schemas"]["identity.Person"];
-                        };
-                    };
-                };
-            };
-        };
-        delete: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description ok */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": Record<string, never>;
-                    };
-                };
-            };
-        };
+        /** Sign in: open a session and set its cookie. */
+        post: operations["session.SignIn"];
+        /** Sign out: end the session and clear its cookie. */
+        delete: operations["session.SignOut"];
         options?: never;
         head?: never;
         patch?: never;
@@ -887,6 +1121,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /**
+         * SMS of the tenant, newest first.
+         * @description Needs the right `sms.view`.
+         */
         get: operations["telephony.ListSms"];
         put?: never;
         post?: never;
@@ -900,766 +1138,1735 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** @description What every answer other than a success holds. */
         Error: {
             error: {
+                /** @description Name of the gRPC status, for example NOT_FOUND. */
                 code: string;
-                fields?: {
+                /** @description Stable reason for programs, UPPER_SNAKE. */
+                reason: string;
+                /** @description Text for people, in the language they accept. */
+                message: string;
+                /** @description The values in the text. */
+                metadata: {
+                    [key: string]: string;
+                };
+                /** @description Which fields of the request are wrong. */
+                fields: {
+                    /** @description Path, for example contacts[0].name. */
                     field: string;
                     message: string;
                 }[];
-                message: string;
-                metadata?: {
-                    [key: string]: string;
-                };
-                reason: string;
             };
         };
+        /** @description An approval. */
         "approvals.Approval": {
+            /** @description UUID. */
             approvalId: string;
-            /** Format: date-time */
-            createTime?: string;
-            decidable: boolean;
-            flowVersion: string;
-            openStep: number;
-            shown: components["schemas"]["approvals.ShownField"][];
-            shownHash: string;
-            state: components["schemas"]["approvals.ApprovalState"];
-            steps: components["schemas"]["approvals.Step"][];
+            /** @description What is approved. */
+            subjectType: components["schemas"]["approvals.SubjectType"];
+            /** @description UUID of the customer or order. */
             subjectId: string;
-            subjectType: components["schemas"]["approvals.SubjectType"];
-            submitterId: string;
+            /** @description One line for lists. */
             title: string;
+            /** @description Who submitted, UUID. */
+            submitterId: string;
+            /** @description What is shown to approvers. */
+            shown: components["schemas"]["approvals.ShownField"][];
+            /** @description SHA-256 of what is shown, hexadecimal; a decision must quote it. */
+            shownHash: string;
+            /** @description State. */
+            state: components["schemas"]["approvals.ApprovalState"];
+            /**
+             * Format: int32
+             * @description Index of the open step, -1 if none.
+             */
+            openStep: number;
+            /** @description Steps in order; empty while preparing. */
+            steps: components["schemas"]["approvals.Step"][];
+            /**
+             * Format: date-time
+             * @description Submitted.
+             */
+            createTime?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
             version: string;
+            /**
+             * Format: int64
+             * @description Version of the flow that it follows.
+             */
+            flowVersion: string;
+            /** @description True when the caller may decide the open step. */
+            decidable: boolean;
         };
-        /** @enum {string} */
+        /**
+         * @description Life cycle of an approval.
+         *     - `APPROVAL_STATE_UNSPECIFIED`: Not set.
+         *     - `APPROVAL_STATE_PREPARING`: Its approvers are being found.
+         *     - `APPROVAL_STATE_OPEN`: A step is open.
+         *     - `APPROVAL_STATE_PASSED`: Every step passed.
+         *     - `APPROVAL_STATE_REJECTED`: A step was rejected.
+         * @enum {string}
+         */
         "approvals.ApprovalState": "APPROVAL_STATE_UNSPECIFIED" | "APPROVAL_STATE_PREPARING" | "APPROVAL_STATE_OPEN" | "APPROVAL_STATE_PASSED" | "APPROVAL_STATE_REJECTED";
-        /** @enum {string} */
+        /**
+         * @description Which approvals a list shows.
+         *     - `APPROVAL_VIEW_UNSPECIFIED`: Not set: as INBOX.
+         *     - `APPROVAL_VIEW_INBOX`: Those that wait for the caller.
+         *     - `APPROVAL_VIEW_SUBMITTED`: Those the caller submitted.
+         *     - `APPROVAL_VIEW_DECIDED`: Those the caller decided a step of.
+         * @enum {string}
+         */
         "approvals.ApprovalView": "APPROVAL_VIEW_UNSPECIFIED" | "APPROVAL_VIEW_INBOX" | "APPROVAL_VIEW_SUBMITTED" | "APPROVAL_VIEW_DECIDED";
+        /** @description Request of DecideApproval. */
         "approvals.DecideApprovalRequest": {
-            approvalId?: string;
-            comment?: string;
-            decision?: components["schemas"]["approvals.Decision"];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
-            shownHash?: string;
+            /**
+             * Format: int32
+             * @description Index of the step that is decided.
+             */
             stepIndex?: number;
+            /** @description Pass or reject. */
+            decision?: components["schemas"]["approvals.Decision"];
+            /** @description Hash of what was shown. */
+            shownHash?: string;
+            /** @description Comment, may be empty. */
+            comment?: string;
         };
+        /** @description Response of DecideApproval. */
         "approvals.DecideApprovalResponse": {
+            /** @description After the decision. */
             approval?: components["schemas"]["approvals.Approval"];
         };
-        /** @enum {string} */
+        /**
+         * @description What an approver decides.
+         *     - `DECISION_UNSPECIFIED`: Not set.
+         *     - `DECISION_PASS`: Pass.
+         *     - `DECISION_REJECT`: Reject.
+         * @enum {string}
+         */
         "approvals.Decision": "DECISION_UNSPECIFIED" | "DECISION_PASS" | "DECISION_REJECT";
+        /** @description The steps for one type of subject. */
         "approvals.Flow": {
-            steps: components["schemas"]["approvals.FlowStep"][];
+            /** @description Type. */
             subjectType: components["schemas"]["approvals.SubjectType"];
+            /** @description Steps in order. */
+            steps: components["schemas"]["approvals.FlowStep"][];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
             version: string;
         };
+        /** @description A step of a flow. */
         "approvals.FlowStep": {
-            amountFrom: string;
+            /** @description Name. */
             name: string;
+            /** @description Role whose holder over the submitter decides; empty: the approver chosen by the submitter. */
             role: string;
+            /** @description The step is asked only from this amount on, CNY decimal; empty: always. */
+            amountFrom: string;
         };
+        /** @description Response of GetApproval. */
         "approvals.GetApprovalResponse": {
+            /** @description The approval. */
             approval?: components["schemas"]["approvals.Approval"];
         };
+        /** @description Response of ListApprovals. */
         "approvals.ListApprovalsResponse": {
+            /** @description Newest first. */
             approvals: components["schemas"]["approvals.Approval"][];
+            /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListFlows. */
         "approvals.ListFlowsResponse": {
+            /** @description By type. */
             flows: components["schemas"]["approvals.Flow"][];
         };
+        /** @description A line of what the approver is shown. */
         "approvals.ShownField": {
+            /** @description Field's name, for example "amount". */
             name: string;
+            /** @description Value as text. */
             value: string;
         };
+        /** @description A step. */
         "approvals.Step": {
-            approverIds: string[];
-            comment: string;
-            /** Format: date-time */
-            decideTime?: string;
-            deciderId: string;
+            /**
+             * Format: int32
+             * @description Place in the order, from 0.
+             */
             index: number;
+            /** @description Name, for example "销售经理". */
             name: string;
+            /** @description Who may decide, UUIDs. */
+            approverIds: string[];
+            /** @description State. */
             state: components["schemas"]["approvals.StepState"];
+            /** @description Who decided, UUID, empty for nobody yet or for the system. */
+            deciderId: string;
+            /** @description Comment of the decision. */
+            comment: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            decideTime?: string;
         };
-        /** @enum {string} */
+        /**
+         * @description Life cycle of a step.
+         *     - `STEP_STATE_UNSPECIFIED`: Not set.
+         *     - `STEP_STATE_WAITING`: Its turn has not come.
+         *     - `STEP_STATE_OPEN`: Waits for its approver.
+         *     - `STEP_STATE_PASSED`: Passed.
+         *     - `STEP_STATE_REJECTED`: Rejected.
+         *     - `STEP_STATE_AUTO_APPROVED`: Its condition did not hold: approved by the system.
+         * @enum {string}
+         */
         "approvals.StepState": "STEP_STATE_UNSPECIFIED" | "STEP_STATE_WAITING" | "STEP_STATE_OPEN" | "STEP_STATE_PASSED" | "STEP_STATE_REJECTED" | "STEP_STATE_AUTO_APPROVED";
-        /** @enum {string} */
+        /**
+         * @description What is approved.
+         *     - `SUBJECT_TYPE_UNSPECIFIED`: Not set.
+         *     - `SUBJECT_TYPE_REGISTRATION`: A customer's registration.
+         *     - `SUBJECT_TYPE_ORDER`: An order.
+         * @enum {string}
+         */
         "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER";
+        /** @description Request of AddFollowUp. */
         "customers.AddFollowUpRequest": {
-            customerId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description 1 to 4000 characters, not only blanks. */
             text?: string;
         };
+        /** @description Response of AddFollowUp. */
         "customers.AddFollowUpResponse": {
+            /** @description As stored. */
             followUp?: components["schemas"]["customers.FollowUp"];
         };
+        /** @description Request of ClaimCustomers. */
         "customers.ClaimCustomersRequest": {
-            customerIds?: string[];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description 1 to 10 UUIDs. */
+            customerIds?: string[];
         };
+        /** @description Response of ClaimCustomers. */
         "customers.ClaimCustomersResponse": {
+            /** @description In the order asked. */
             results: components["schemas"]["customers.ItemResult"][];
         };
+        /** @description A person at a customer. */
         "customers.Contact": {
+            /** @description UUID. */
             contactId: string;
+            /** @description Name. */
             name: string;
-            phones: components["schemas"]["customers.Phone"][];
+            /** @description Job title, may be empty. */
             title: string;
+            /** @description Phones. */
+            phones: components["schemas"]["customers.Phone"][];
         };
+        /** @description A contact as typed into a form. */
         "customers.ContactInput": {
-            name: string;
-            phones: components["schemas"]["customers.PhoneInput"][];
-            title: string;
-        };
-        "customers.CreateCustomerRequest": {
-            address?: string;
-            approverId?: string;
-            businessType?: string;
-            contacts?: components["schemas"]["customers.ContactInput"][];
-            level?: string;
+            /** @description Name. */
             name?: string;
+            /** @description Job title. */
+            title?: string;
+            /** @description Phones. */
             phones?: components["schemas"]["customers.PhoneInput"][];
-            poolId?: string;
+        };
+        /** @description Request of CreateCustomer. */
+        "customers.CreateCustomerRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Company name, 1 to 200 characters. */
+            name?: string;
+            /** @description Level. */
+            level?: string;
+            /** @description Region. */
             region?: string;
-            requestId?: string;
+            /** @description Address. */
+            address?: string;
+            /** @description Business type. */
+            businessType?: string;
+            /** @description The customer's own phones. */
+            phones?: components["schemas"]["customers.PhoneInput"][];
+            /** @description People there. */
+            contacts?: components["schemas"]["customers.ContactInput"][];
+            /** @description Who shall approve the registration, UUID. */
+            approverId?: string;
+            /** @description Create without owner into this pool (needs pools.manage). */
+            poolId?: string;
         };
+        /** @description Response of CreateCustomer. */
         "customers.CreateCustomerResponse": {
+            /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description Request of CreatePool. */
         "customers.CreatePoolRequest": {
-            pool?: components["schemas"]["customers.Pool"];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description The pool; pool_id and version are ignored. */
+            pool?: components["schemas"]["customers.Pool.Input"];
         };
+        /** @description Response of CreatePool. */
         "customers.CreatePoolResponse": {
+            /** @description As stored. */
             pool?: components["schemas"]["customers.Pool"];
         };
+        /** @description A customer. */
         "customers.Customer": {
-            address: string;
-            allowedActions: string[];
-            approverId: string;
-            businessType: string;
-            contacts: components["schemas"]["customers.Contact"][];
-            /** Format: date-time */
-            createTime?: string;
+            /** @description UUID. */
             customerId: string;
-            /** Format: date-time */
-            lastEvidenceTime?: string;
-            level: string;
-            /** Format: date-time */
-            lockExpireTime?: string;
+            /** @description Company name. */
             name: string;
-            /** Format: date-time */
-            ownTime?: string;
-            ownerId: string;
-            phones: components["schemas"]["customers.Phone"][];
-            poolId: string;
-            /** Format: date-time */
-            reclaimDueTime?: string;
-            region: string;
+            /** @description State. */
             state: components["schemas"]["customers.CustomerState"];
-            version: string;
-        };
-        /** @enum {string} */
-        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED";
-        /** @enum {string} */
-        "customers.CustomerView": "CUSTOMER_VIEW_UNSPECIFIED" | "CUSTOMER_VIEW_MINE" | "CUSTOMER_VIEW_POOL" | "CUSTOMER_VIEW_ALL" | "CUSTOMER_VIEW_REGISTRATIONS";
-        "customers.FollowUp": {
-            authorId: string;
-            /** Format: date-time */
+            /** @description Owner's UUID, empty in a pool. */
+            ownerId: string;
+            /** @description Pool's UUID, empty for none. An owned customer of a pool goes back to it. */
+            poolId: string;
+            /** @description Level, for example "A". */
+            level: string;
+            /** @description Region, for example "上海". */
+            region: string;
+            /** @description Address. */
+            address: string;
+            /** @description Business type. */
+            businessType: string;
+            /** @description The customer's own phones. */
+            phones: components["schemas"]["customers.Phone"][];
+            /** @description People there. */
+            contacts: components["schemas"]["customers.Contact"][];
+            /**
+             * Format: date-time
+             * @description Until when it is locked, absent if not.
+             */
+            lockExpireTime?: string;
+            /**
+             * Format: date-time
+             * @description Last evidence of work on it, absent if none.
+             */
+            lastEvidenceTime?: string;
+            /**
+             * Format: date-time
+             * @description When it will be taken back without new evidence, absent where no rule holds.
+             */
+            reclaimDueTime?: string;
+            /**
+             * Format: date-time
+             * @description Since when the owner has it.
+             */
+            ownTime?: string;
+            /**
+             * Format: date-time
+             * @description Created.
+             */
             createTime?: string;
-            followUpId: string;
-            text: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+            /** @description Approver of the registration, UUID, empty if none. */
+            approverId: string;
+            /** @description What the caller may do with it, of: claim, return, lock, unlock, follow. */
+            allowedActions: string[];
         };
+        /**
+         * @description Life cycle of a customer.
+         *     - `CUSTOMER_STATE_UNSPECIFIED`: Not set.
+         *     - `CUSTOMER_STATE_PENDING`: Registration waits for its approver; not usable.
+         *     - `CUSTOMER_STATE_ACTIVE`: In use: owned, or in a pool.
+         *     - `CUSTOMER_STATE_REJECTED`: Registration was rejected; kept in the registration history only.
+         * @enum {string}
+         */
+        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED";
+        /**
+         * @description Which customers a list shows.
+         *     - `CUSTOMER_VIEW_UNSPECIFIED`: Not set: as MINE.
+         *     - `CUSTOMER_VIEW_MINE`: Owned by the caller.
+         *     - `CUSTOMER_VIEW_POOL`: Without owner, in pools of the caller; numbers masked.
+         *     - `CUSTOMER_VIEW_ALL`: All that the caller's scope gives.
+         *     - `CUSTOMER_VIEW_REGISTRATIONS`: Registrations of the caller's scope that wait or were rejected.
+         * @enum {string}
+         */
+        "customers.CustomerView": "CUSTOMER_VIEW_UNSPECIFIED" | "CUSTOMER_VIEW_MINE" | "CUSTOMER_VIEW_POOL" | "CUSTOMER_VIEW_ALL" | "CUSTOMER_VIEW_REGISTRATIONS";
+        /** @description A follow-up. */
+        "customers.FollowUp": {
+            /** @description UUID. */
+            followUpId: string;
+            /** @description By whom, UUID. */
+            authorId: string;
+            /** @description Text. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description Response of GetCustomer. */
         "customers.GetCustomerResponse": {
+            /** @description The customer. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description Response of GetSettings. */
         "customers.GetSettingsResponse": {
+            /** @description The settings. */
             settings?: components["schemas"]["customers.Settings"];
         };
+        /** @description What became of one item. */
         "customers.ItemResult": {
+            /** @description UUID. */
             customerId: string;
+            /** @description True: done. */
             done: boolean;
-            message: string;
+            /** @description Why not: reason of the error. */
             reason: string;
+            /** @description Why not, for the reader. */
+            message: string;
         };
+        /** @description Response of ListCustomers. */
         "customers.ListCustomersResponse": {
+            /** @description Customers; without contacts. */
             customers: components["schemas"]["customers.Customer"][];
+            /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListFollowUps. */
         "customers.ListFollowUpsResponse": {
+            /** @description Newest first. */
             followUps: components["schemas"]["customers.FollowUp"][];
+            /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListOwnershipChanges. */
         "customers.ListOwnershipChangesResponse": {
+            /** @description Newest first, at most 200. */
             changes: components["schemas"]["customers.OwnershipChange"][];
         };
+        /** @description Response of ListPools. */
         "customers.ListPoolsResponse": {
+            /** @description By name. */
             pools: components["schemas"]["customers.Pool"][];
         };
+        /** @description Request of LockCustomer. */
         "customers.LockCustomerRequest": {
-            customerId?: string;
-            days?: number;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /**
+             * Format: int32
+             * @description Days the lock holds, 1 to 90; 0 means 30.
+             */
+            days?: number;
         };
+        /** @description Response of LockCustomer. */
         "customers.LockCustomerResponse": {
+            /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
-        /** @enum {string} */
+        /**
+         * @description Why an owner came or went.
+         *     - `OWNERSHIP_CAUSE_UNSPECIFIED`: Not set.
+         *     - `OWNERSHIP_CAUSE_CREATE`: Created.
+         *     - `OWNERSHIP_CAUSE_CLAIM`: Claimed from a pool.
+         *     - `OWNERSHIP_CAUSE_RETURN`: Returned by the owner.
+         *     - `OWNERSHIP_CAUSE_RECLAIM`: Taken back by a rule.
+         *     - `OWNERSHIP_CAUSE_CONVERT`: Came with a lead's conversion.
+         *     - `OWNERSHIP_CAUSE_REGISTER`: Came with a passed registration.
+         * @enum {string}
+         */
         "customers.OwnershipCause": "OWNERSHIP_CAUSE_UNSPECIFIED" | "OWNERSHIP_CAUSE_CREATE" | "OWNERSHIP_CAUSE_CLAIM" | "OWNERSHIP_CAUSE_RETURN" | "OWNERSHIP_CAUSE_RECLAIM" | "OWNERSHIP_CAUSE_CONVERT" | "OWNERSHIP_CAUSE_REGISTER";
+        /** @description A row of the ownership ledger. */
         "customers.OwnershipChange": {
-            actorId: string;
-            cause: components["schemas"]["customers.OwnershipCause"];
+            /** @description UUID. */
             changeId: string;
-            /** Format: date-time */
-            createTime?: string;
+            /** @description Owner before, empty for none. */
             fromOwnerId: string;
-            poolId: string;
-            reason: string;
-            ruleVersion: string;
+            /** @description Owner after, empty for none. */
             toOwnerId: string;
-        };
-        "customers.Phone": {
-            extension: string;
-            masked: boolean;
-            number: string;
-            phoneId: string;
-        };
-        "customers.PhoneInput": {
-            number: string;
-        };
-        "customers.Pool": {
-            dailyClaims: number;
-            departmentIds: string[];
-            name: string;
+            /** @description Pool after, empty for none. */
             poolId: string;
+            /** @description Cause. */
+            cause: components["schemas"]["customers.OwnershipCause"];
+            /** @description Who did it, UUID, empty for the system. */
+            actorId: string;
+            /** @description Reason as typed or by rule. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description Version of the rule that decided, 0 for none.
+             */
+            ruleVersion: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description A phone number of a customer or contact. */
+        "customers.Phone": {
+            /** @description UUID. */
+            phoneId: string;
+            /** @description E.164 or as a service number; masked unless the caller may see it. */
+            number: string;
+            /** @description Extension behind the number, empty if none. */
+            extension: string;
+            /** @description True when the number is masked. */
+            masked: boolean;
+        };
+        /** @description A phone as typed into a form. */
+        "customers.PhoneInput": {
+            /** @description Number as typed: +86, 0086, area code, extension are understood. */
+            number?: string;
+        };
+        /** @description A public pool. */
+        "customers.Pool": {
+            /** @description UUID. */
+            poolId: string;
+            /** @description Name. */
+            name: string;
+            /** @description When customers of owners who belong here fall back into it. */
             rule?: components["schemas"]["customers.ReclaimRule"];
+            /** @description Departments whose people are members, by UUID; empty: everybody. */
+            departmentIds: string[];
+            /**
+             * Format: int32
+             * @description Claims a person may make in a day; 0: no limit.
+             */
+            dailyClaims: number;
+            /**
+             * Format: int64
+             * @description Number of the last change; of the rule too.
+             */
             version: string;
         };
+        /** @description A public pool. */
+        "customers.Pool.Input": {
+            /** @description UUID. */
+            poolId?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description When customers of owners who belong here fall back into it. */
+            rule?: components["schemas"]["customers.ReclaimRule.Input"];
+            /** @description Departments whose people are members, by UUID; empty: everybody. */
+            departmentIds?: string[];
+            /**
+             * Format: int32
+             * @description Claims a person may make in a day; 0: no limit.
+             */
+            dailyClaims?: number;
+            /**
+             * Format: int64
+             * @description Number of the last change; of the rule too.
+             */
+            version?: string;
+        };
+        /** @description When customers fall back. */
         "customers.ReclaimRule": {
+            /**
+             * Format: int32
+             * @description Days without evidence until reclaim; 0 switches it off.
+             */
             idleDays: number;
+            /**
+             * Format: int32
+             * @description How many days before the reclaim the owner is warned, at least 1.
+             */
             warnDays: number;
         };
+        /** @description When customers fall back. */
+        "customers.ReclaimRule.Input": {
+            /**
+             * Format: int32
+             * @description Days without evidence until reclaim; 0 switches it off.
+             */
+            idleDays?: number;
+            /**
+             * Format: int32
+             * @description How many days before the reclaim the owner is warned, at least 1.
+             */
+            warnDays?: number;
+        };
+        /** @description Request of ReturnCustomer. */
         "customers.ReturnCustomerRequest": {
-            customerId?: string;
-            poolId?: string;
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why: abandoned, lost deal, ... */
             reason?: string;
-            requestId?: string;
+            /** @description Which pool, needed only when the customer belongs to none. */
+            poolId?: string;
         };
+        /** @description Response of ReturnCustomer. */
         "customers.ReturnCustomerResponse": {
+            /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description Settings of a tenant. */
         "customers.Settings": {
-            defaultPoolId: string;
-            defaultRule?: components["schemas"]["customers.ReclaimRule"];
-            ownerCap: number;
+            /** @description A rep's new customer needs an approver. */
             registrationRequired: boolean;
+            /**
+             * Format: int32
+             * @description Customers a person may own; 0: no limit.
+             */
+            ownerCap: number;
+            /** @description Rule for owned customers that belong to no pool. */
+            defaultRule?: components["schemas"]["customers.ReclaimRule"];
+            /** @description Where those fall to, UUID of a pool. */
+            defaultPoolId: string;
         };
+        /** @description Settings of a tenant. */
+        "customers.Settings.Input": {
+            /** @description A rep's new customer needs an approver. */
+            registrationRequired?: boolean;
+            /**
+             * Format: int32
+             * @description Customers a person may own; 0: no limit.
+             */
+            ownerCap?: number;
+            /** @description Rule for owned customers that belong to no pool. */
+            defaultRule?: components["schemas"]["customers.ReclaimRule.Input"];
+            /** @description Where those fall to, UUID of a pool. */
+            defaultPoolId?: string;
+        };
+        /** @description Request of UnlockCustomer. */
         "customers.UnlockCustomerRequest": {
-            customerId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of UnlockCustomer. */
         "customers.UnlockCustomerResponse": {
+            /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description Request of UpdatePool. */
         "customers.UpdatePoolRequest": {
-            pool?: components["schemas"]["customers.Pool"];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description The whole pool; version must be the one that was read. */
+            pool?: components["schemas"]["customers.Pool.Input"];
         };
+        /** @description Response of UpdatePool. */
         "customers.UpdatePoolResponse": {
+            /** @description As stored. */
             pool?: components["schemas"]["customers.Pool"];
         };
+        /** @description Request of UpdateSettings. */
         "customers.UpdateSettingsRequest": {
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
-            settings?: components["schemas"]["customers.Settings"];
+            /** @description All of them. */
+            settings?: components["schemas"]["customers.Settings.Input"];
         };
+        /** @description Response of UpdateSettings. */
         "customers.UpdateSettingsResponse": {
+            /** @description As stored. */
             settings?: components["schemas"]["customers.Settings"];
         };
+        /** @description Request of CheckKeys. */
         "dedupe.CheckKeysRequest": {
+            /** @description Kind of record. */
             kind?: components["schemas"]["dedupe.SubjectKind"];
+            /** @description Name as typed, may be empty. */
             name?: string;
+            /** @description Phones as typed. */
             phones?: string[];
         };
+        /** @description Response of CheckKeys. */
         "dedupe.CheckKeysResponse": {
-            holders: components["schemas"]["dedupe.Holder"][];
+            /** @description True when no active rule is hit. */
             unique: boolean;
+            /** @description The hits; subject_id is left out. */
+            holders: components["schemas"]["dedupe.Holder"][];
         };
+        /** @description Who holds a key. */
         "dedupe.Holder": {
-            /** Format: date-time */
-            createTime?: string;
-            field: components["schemas"]["dedupe.RuleField"];
-            holderName: string;
+            /** @description Kind of record. */
             kind: components["schemas"]["dedupe.SubjectKind"];
+            /** @description UUID of the record that holds the key. */
             subjectId: string;
+            /** @description Field of the rule that matched. */
+            field: components["schemas"]["dedupe.RuleField"];
+            /** @description The person behind it, masked: 王*. */
+            holderName: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            createTime?: string;
         };
+        /** @description Response of ListRules. */
         "dedupe.ListRulesResponse": {
+            /** @description By kind and field. */
             rules: components["schemas"]["dedupe.Rule"][];
         };
+        /** @description A rule: this field of this kind of record is unique in the tenant. */
         "dedupe.Rule": {
-            active: boolean;
-            field: components["schemas"]["dedupe.RuleField"];
-            kind: components["schemas"]["dedupe.SubjectKind"];
+            /** @description UUID. */
             ruleId: string;
+            /** @description Kind of record. */
+            kind: components["schemas"]["dedupe.SubjectKind"];
+            /** @description Field. */
+            field: components["schemas"]["dedupe.RuleField"];
+            /** @description Whether it holds. */
+            active: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
             version: string;
         };
-        /** @enum {string} */
+        /**
+         * @description Which field a rule makes unique.
+         *     - `RULE_FIELD_UNSPECIFIED`: Not set.
+         *     - `RULE_FIELD_NAME`: The name, normalised.
+         *     - `RULE_FIELD_PHONE`: Each phone, in E.164.
+         * @enum {string}
+         */
         "dedupe.RuleField": "RULE_FIELD_UNSPECIFIED" | "RULE_FIELD_NAME" | "RULE_FIELD_PHONE";
-        /** @enum {string} */
+        /**
+         * @description What kind of record a key belongs to.
+         *     - `SUBJECT_KIND_UNSPECIFIED`: Not set.
+         *     - `SUBJECT_KIND_CUSTOMER`: A customer, pending or active.
+         *     - `SUBJECT_KIND_CONTACT`: A contact of a customer.
+         * @enum {string}
+         */
         "dedupe.SubjectKind": "SUBJECT_KIND_UNSPECIFIED" | "SUBJECT_KIND_CUSTOMER" | "SUBJECT_KIND_CONTACT";
+        /** @description Request of UpdateRule. */
         "dedupe.UpdateRuleRequest": {
-            active?: boolean;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
-            ruleId?: string;
+            /** @description Whether it shall hold. */
+            active?: boolean;
         };
+        /** @description Response of UpdateRule. */
         "dedupe.UpdateRuleResponse": {
+            /** @description As stored. */
             rule?: components["schemas"]["dedupe.Rule"];
         };
-        "identity.Colleague": {
-            departmentName: string;
-            name: string;
-            personId: string;
+        /** @description A session that was opened. */
+        "gateway.Session": {
+            person: components["schemas"]["identity.Person"];
+            /**
+             * Format: date-time
+             * @description When the session ends at the latest.
+             */
+            expireTime: string;
+            /** @description The session's secret; only when asked for by `token=true`. */
+            sessionToken?: string;
         };
+        /** @description Name of a member of staff, for display. */
+        "identity.Colleague": {
+            /** @description UUID. */
+            personId: string;
+            /** @description Display name. */
+            name: string;
+            /** @description Department name. */
+            departmentName: string;
+        };
+        /** @description Request of CreateApiKey. */
         "identity.CreateApiKeyRequest": {
-            name?: string;
+            /** @description UUID of this request; a repeat does not show the secret again. */
             requestId?: string;
+            /** @description What the key is for. */
+            name?: string;
+            /** @description Rights it has, for example "leads.capture"; at least one, only ones the caller has. */
             rights?: string[];
         };
+        /** @description Response of CreateApiKey. */
         "identity.CreateApiKeyResponse": {
+            /** @description Shown once: use it as `Authorization: Bearer ...` on the HTTP API. */
             secret: string;
         };
+        /** @description Request of CreatePerson. */
         "identity.CreatePersonRequest": {
-            password?: string;
-            person?: components["schemas"]["identity.Person"];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description The new person; person_id, rights, scope and version are ignored. */
+            person?: components["schemas"]["identity.Person.Input"];
+            /** @description First password, at least 10 characters. */
+            password?: string;
         };
+        /** @description Response of CreatePerson. */
         "identity.CreatePersonResponse": {
+            /** @description As stored. */
             person?: components["schemas"]["identity.Person"];
         };
-        /** @enum {string} */
+        /**
+         * @description How far a person sees.
+         *     - `DATA_SCOPE_UNSPECIFIED`: Not set.
+         *     - `DATA_SCOPE_SELF`: Own records only.
+         *     - `DATA_SCOPE_DEPARTMENT`: Records of the own department and those below.
+         *     - `DATA_SCOPE_ALL`: Every record of the tenant.
+         * @enum {string}
+         */
         "identity.DataScope": "DATA_SCOPE_UNSPECIFIED" | "DATA_SCOPE_SELF" | "DATA_SCOPE_DEPARTMENT" | "DATA_SCOPE_ALL";
+        /** @description A node of the organisation tree. */
         "identity.Department": {
+            /** @description UUID. */
             departmentId: string;
-            name: string;
+            /** @description Parent's UUID, empty at the root. */
             parentId: string;
+            /** @description Display name. */
+            name: string;
+            /** @description Path from the root: labels with "/" behind each, for scope by prefix. */
             path: string;
         };
+        /** @description Response of GetMe. */
         "identity.GetMeResponse": {
+            /** @description The caller. */
             person?: components["schemas"]["identity.Person"];
+            /** @description Display name of the tenant. */
             tenantName: string;
         };
+        /** @description Response of GetPerson. */
         "identity.GetPersonResponse": {
-            departmentPath: string;
+            /** @description The person; the mobile masked unless the caller may manage people. */
             person?: components["schemas"]["identity.Person"];
+            /** @description Department path, for scope by prefix. */
+            departmentPath: string;
         };
+        /** @description Response of ListColleagues. */
         "identity.ListColleaguesResponse": {
+            /** @description By name. */
             colleagues: components["schemas"]["identity.Colleague"][];
         };
+        /** @description Response of ListDepartments. */
         "identity.ListDepartmentsResponse": {
+            /** @description Parents before children. */
             departments: components["schemas"]["identity.Department"][];
         };
+        /** @description Response of ListPeople. */
         "identity.ListPeopleResponse": {
-            nextPageToken: string;
+            /** @description By login. */
             people: components["schemas"]["identity.Person"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
+        /** @description Response of ListRoles. */
         "identity.ListRolesResponse": {
+            /** @description By code. */
             roles: components["schemas"]["identity.Role"][];
         };
+        /** @description A member of staff. */
         "identity.Person": {
-            active: boolean;
-            departmentId: string;
-            extension: string;
-            login: string;
-            mobile: string;
-            name: string;
+            /** @description UUID. */
             personId: string;
-            rights: string[];
+            /** @description Sign-in name, unique in the tenant. */
+            login: string;
+            /** @description Display name. */
+            name: string;
+            /** @description Mobile in E.164, masked unless the caller may see it. */
+            mobile: string;
+            /** @description Telephone extension on the PBX, empty if none. */
+            extension: string;
+            /** @description Department, UUID. */
+            departmentId: string;
+            /** @description Role codes, for example "sales_rep". */
             roles: string[];
+            /** @description False: cannot sign in. */
+            active: boolean;
+            /** @description Rights that the roles give together. */
+            rights: string[];
+            /** @description Widest scope that the roles give. */
             scope: components["schemas"]["identity.DataScope"];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
             version: string;
         };
+        /** @description A member of staff. */
+        "identity.Person.Input": {
+            /** @description UUID. */
+            personId?: string;
+            /** @description Sign-in name, unique in the tenant. */
+            login?: string;
+            /** @description Display name. */
+            name?: string;
+            /** @description Mobile in E.164, masked unless the caller may see it. */
+            mobile?: string;
+            /** @description Telephone extension on the PBX, empty if none. */
+            extension?: string;
+            /** @description Department, UUID. */
+            departmentId?: string;
+            /** @description Role codes, for example "sales_rep". */
+            roles?: string[];
+            /** @description False: cannot sign in. */
+            active?: boolean;
+            /** @description Rights that the roles give together. */
+            rights?: string[];
+            /** @description Widest scope that the roles give. */
+            scope?: components["schemas"]["identity.DataScope"];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version?: string;
+        };
+        /** @description A role: a named set of rights. */
         "identity.Role": {
+            /** @description Code, unique in the tenant. */
             code: string;
+            /** @description Display name. */
             name: string;
+            /** @description Rights, sorted. */
             rights: string[];
+            /** @description How far its holders see. */
             scope: components["schemas"]["identity.DataScope"];
         };
+        /** @description Request of SignIn. */
         "identity.SignInRequest": {
-            login?: string;
-            password?: string;
+            /** @description The tenant's short name, as typed on the sign-in page. */
             tenant?: string;
+            /** @description Sign-in name. */
+            login?: string;
+            /** @description Password. */
+            password?: string;
         };
+        /** @description Request of UpdatePerson. */
         "identity.UpdatePersonRequest": {
-            person?: components["schemas"]["identity.Person"];
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description New values; version must be the one that was read. */
+            person?: components["schemas"]["identity.Person.Input"];
+            /**
+             * @description Which of name, mobile, extension, department_id, roles, active to set.
+             * @example name,departmentId
+             */
             updateMask?: string;
         };
+        /** @description Response of UpdatePerson. */
         "identity.UpdatePersonResponse": {
+            /** @description As stored. */
             person?: components["schemas"]["identity.Person"];
         };
+        /** @description Request of AddLeadFollowUp. */
         "leads.AddLeadFollowUpRequest": {
-            leadId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description 1 to 4000 characters, not only blanks. */
             text?: string;
         };
+        /** @description Response of AddLeadFollowUp. */
         "leads.AddLeadFollowUpResponse": {
+            /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description Request of AssignLead. */
         "leads.AssignLeadRequest": {
-            leadId?: string;
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description To whom, UUID. */
             ownerId?: string;
-            requestId?: string;
         };
+        /** @description Response of AssignLead. */
         "leads.AssignLeadResponse": {
+            /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description Request of CaptureLead. */
         "leads.CaptureLeadRequest": {
-            company?: string;
-            name?: string;
-            note?: string;
-            phone?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description Name of the source, for example "website". */
             source?: string;
+            /** @description The source's own id of the lead: the same again returns the lead that is there. */
             sourceKey?: string;
-        };
-        "leads.CaptureLeadResponse": {
-            lead?: components["schemas"]["leads.Lead"];
-        };
-        "leads.ConvertLeadRequest": {
-            createContact?: boolean;
-            customerName?: string;
-            leadId?: string;
-            opportunity?: components["schemas"]["leads.OpportunityInput"];
-            requestId?: string;
-        };
-        "leads.ConvertLeadResponse": {
-            contactId: string;
-            customerId: string;
-            linked: boolean;
-            opportunityId: string;
-        };
-        "leads.CreateLeadRequest": {
-            company?: string;
+            /** @description Person's name. */
             name?: string;
-            note?: string;
+            /** @description Company. */
+            company?: string;
+            /** @description Phone as typed. */
             phone?: string;
+            /** @description What the person wants. */
+            note?: string;
+        };
+        /** @description Response of CaptureLead. */
+        "leads.CaptureLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of ConvertLead. */
+        "leads.ConvertLeadRequest": {
+            /** @description UUID of this request, for safe repetition: the same answer again. */
             requestId?: string;
+            /** @description Company name for the customer; empty: the lead's company, or else its name. */
+            customerName?: string;
+            /** @description Make a contact with the lead's name and phone. */
+            createContact?: boolean;
+            /** @description Make an opportunity; absent: none. */
+            opportunity?: components["schemas"]["leads.OpportunityInput"];
         };
-        "leads.CreateLeadResponse": {
-            lead?: components["schemas"]["leads.Lead"];
-        };
-        "leads.GetLeadResponse": {
-            changes: components["schemas"]["leads.LeadChange"][];
-            lead?: components["schemas"]["leads.Lead"];
-        };
-        "leads.Lead": {
-            allowedActions: string[];
-            company: string;
-            /** Format: date-time */
-            createTime?: string;
+        /** @description Response of ConvertLead. */
+        "leads.ConvertLeadResponse": {
+            /** @description Customer, new or linked. */
             customerId: string;
-            leadId: string;
-            name: string;
-            note: string;
-            ownerId: string;
-            phone: string;
-            source: string;
-            state: components["schemas"]["leads.LeadState"];
-            version: string;
-        };
-        "leads.LeadChange": {
-            actorId: string;
-            /** Format: date-time */
-            createTime?: string;
-            fromState: components["schemas"]["leads.LeadState"];
-            text: string;
-            toState: components["schemas"]["leads.LeadState"];
-        };
-        /** @enum {string} */
-        "leads.LeadState": "LEAD_STATE_UNSPECIFIED" | "LEAD_STATE_UNASSIGNED" | "LEAD_STATE_ASSIGNED" | "LEAD_STATE_FOLLOWING" | "LEAD_STATE_CONVERTED" | "LEAD_STATE_INVALID" | "LEAD_STATE_VOIDED";
-        "leads.ListLeadsResponse": {
-            leads: components["schemas"]["leads.Lead"][];
-            nextPageToken: string;
-        };
-        "leads.ListOpportunitiesResponse": {
-            nextPageToken: string;
-            opportunities: components["schemas"]["leads.Opportunity"][];
-        };
-        "leads.Opportunity": {
-            amount: string;
-            /** Format: date-time */
-            createTime?: string;
-            customerId: string;
-            name: string;
+            /** @description True: it was there before. */
+            linked: boolean;
+            /** @description Contact, empty if none was asked for. */
+            contactId: string;
+            /** @description Opportunity, empty if none was asked for. */
             opportunityId: string;
+        };
+        /** @description Request of CreateLead. */
+        "leads.CreateLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Person's name. */
+            name?: string;
+            /** @description Company. */
+            company?: string;
+            /** @description Phone as typed. */
+            phone?: string;
+            /** @description What the person wants. */
+            note?: string;
+        };
+        /** @description Response of CreateLead. */
+        "leads.CreateLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Response of GetLead. */
+        "leads.GetLeadResponse": {
+            /** @description The lead. */
+            lead?: components["schemas"]["leads.Lead"];
+            /** @description Newest first. */
+            changes: components["schemas"]["leads.LeadChange"][];
+        };
+        /** @description A lead. */
+        "leads.Lead": {
+            /** @description UUID. */
+            leadId: string;
+            /** @description Person's name. */
+            name: string;
+            /** @description Company, may be empty. */
+            company: string;
+            /** @description Phone in E.164, masked unless the caller may see it. */
+            phone: string;
+            /** @description Where it came from. */
+            source: string;
+            /** @description What the person wants. */
+            note: string;
+            /** @description State. */
+            state: components["schemas"]["leads.LeadState"];
+            /** @description Owner's UUID, empty in the pool. */
             ownerId: string;
+            /**
+             * Format: date-time
+             * @description Created.
+             */
+            createTime?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+            /** @description What it became, empty before. */
+            customerId: string;
+            /** @description What the caller may do, of: assign, follow, convert. */
+            allowedActions: string[];
+        };
+        /** @description A row of a lead's log. */
+        "leads.LeadChange": {
+            /** @description State before. */
+            fromState: components["schemas"]["leads.LeadState"];
+            /** @description State after. */
+            toState: components["schemas"]["leads.LeadState"];
+            /** @description By whom, UUID, empty for the system. */
+            actorId: string;
+            /** @description Text of the follow-up, or what happened. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description Life cycle of a lead.
+         *     - `LEAD_STATE_UNSPECIFIED`: Not set.
+         *     - `LEAD_STATE_UNASSIGNED`: 未分配: in the pool.
+         *     - `LEAD_STATE_ASSIGNED`: 待处理: has an owner, nothing done yet.
+         *     - `LEAD_STATE_FOLLOWING`: 跟进中: being worked on.
+         *     - `LEAD_STATE_CONVERTED`: 已转换: became a customer.
+         *     - `LEAD_STATE_INVALID`: 无效: parked for later.
+         *     - `LEAD_STATE_VOIDED`: 已作废: junk.
+         * @enum {string}
+         */
+        "leads.LeadState": "LEAD_STATE_UNSPECIFIED" | "LEAD_STATE_UNASSIGNED" | "LEAD_STATE_ASSIGNED" | "LEAD_STATE_FOLLOWING" | "LEAD_STATE_CONVERTED" | "LEAD_STATE_INVALID" | "LEAD_STATE_VOIDED";
+        /** @description Response of ListLeads. */
+        "leads.ListLeadsResponse": {
+            /** @description Newest first. */
+            leads: components["schemas"]["leads.Lead"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListOpportunities. */
+        "leads.ListOpportunitiesResponse": {
+            /** @description Newest first. */
+            opportunities: components["schemas"]["leads.Opportunity"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description An opportunity. */
+        "leads.Opportunity": {
+            /** @description UUID. */
+            opportunityId: string;
+            /** @description Name, unique under its customer. */
+            name: string;
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Owner, UUID. */
+            ownerId: string;
+            /** @description Expected amount in CNY, decimal with two places. */
+            amount: string;
+            /** @description State. */
             state: components["schemas"]["leads.OpportunityState"];
+            /**
+             * Format: date-time
+             * @description Created.
+             */
+            createTime?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
             version: string;
         };
+        /** @description The opportunity that a conversion makes. */
         "leads.OpportunityInput": {
-            amount: string;
-            name: string;
+            /** @description Name, 1 to 200 characters. */
+            name?: string;
+            /** @description Expected amount in CNY, decimal with at most two places. */
+            amount?: string;
         };
-        /** @enum {string} */
+        /**
+         * @description Life cycle of an opportunity.
+         *     - `OPPORTUNITY_STATE_UNSPECIFIED`: Not set.
+         *     - `OPPORTUNITY_STATE_OPEN`: Being worked on.
+         *     - `OPPORTUNITY_STATE_WON`: Won.
+         *     - `OPPORTUNITY_STATE_LOST`: Lost.
+         * @enum {string}
+         */
         "leads.OpportunityState": "OPPORTUNITY_STATE_UNSPECIFIED" | "OPPORTUNITY_STATE_OPEN" | "OPPORTUNITY_STATE_WON" | "OPPORTUNITY_STATE_LOST";
+        /** @description Request of WinOpportunity. */
         "leads.WinOpportunityRequest": {
-            opportunityId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of WinOpportunity. */
         "leads.WinOpportunityResponse": {
+            /** @description As stored. */
             opportunity?: components["schemas"]["leads.Opportunity"];
         };
-        "notify.ListMessagesResponse": {
-            messages: components["schemas"]["notify.Message"][];
-            nextPageToken: string;
+        /** @description An approval that concerns the reader changed. */
+        "live.ApprovalChanged": {
+            /** @enum {string} */
+            type: "approval";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+            /** @description UUID. */
+            approvalId: string;
+        };
+        /** @description A frame of the live socket. */
+        "live.Event": components["schemas"]["live.Snapshot"] | components["schemas"]["live.PopChanged"] | components["schemas"]["live.MessageCreated"] | components["schemas"]["live.UnreadChanged"] | components["schemas"]["live.ApprovalChanged"];
+        /** @description A new message; `unread` follows with the count. */
+        "live.MessageCreated": {
+            /** @enum {string} */
+            type: "message";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+            message: components["schemas"]["notify.Message"];
+        };
+        /** @description A pop came or changed. */
+        "live.PopChanged": {
+            /** @enum {string} */
+            type: "pop";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+            pop: components["schemas"]["telephony.Pop"];
+        };
+        /** @description All there is; first, and again whenever the stream may have had a gap. Replaces what was shown. */
+        "live.Snapshot": {
+            /** @enum {string} */
+            type: "snapshot";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+            pops: components["schemas"]["telephony.Pop"][];
+            /** @description How many messages are unread. */
             unreadCount: number;
         };
+        /** @description The number of unread messages changed. */
+        "live.UnreadChanged": {
+            /** @enum {string} */
+            type: "unread";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+            /** @description How many messages are unread. */
+            unreadCount: number;
+        };
+        /** @description Response of ListMessages. */
+        "notify.ListMessagesResponse": {
+            /** @description Newest first. */
+            messages: components["schemas"]["notify.Message"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+            /**
+             * Format: int32
+             * @description How many are unread altogether.
+             */
+            unreadCount: number;
+        };
+        /** @description Response of ListReminders. */
         "notify.ListRemindersResponse": {
+            /** @description Newest first. */
             reminders: components["schemas"]["notify.Reminder"][];
         };
+        /** @description Request of MarkMessagesRead. */
         "notify.MarkMessagesReadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description UUIDs, at most 200; empty: all. */
             messageIds?: string[];
-            requestId?: string;
         };
+        /** @description Response of MarkMessagesRead. */
         "notify.MarkMessagesReadResponse": Record<string, never>;
+        /** @description A message in the app. */
         "notify.Message": {
-            /** Format: date-time */
-            createTime?: string;
-            kind: string;
+            /** @description UUID. */
             messageId: string;
-            read: boolean;
-            subjectId: string;
-            subjectType: string;
-            text: string;
+            /** @description Kind, for example "approval_waiting". */
+            kind: string;
+            /** @description Title in the reader's language. */
             title: string;
-        };
-        "notify.Reminder": {
-            detail: string;
-            /** Format: date-time */
-            dueTime?: string;
-            personId: string;
-            reminderId: string;
-            smsId: string;
-            state: components["schemas"]["notify.ReminderState"];
+            /** @description Text in the reader's language. */
+            text: string;
+            /** @description What it is about: "approval", "order", "customer". */
+            subjectType: string;
+            /** @description UUID of that. */
             subjectId: string;
+            /** @description Whether it was read. */
+            read: boolean;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
         };
-        /** @enum {string} */
+        /** @description A reminder. */
+        "notify.Reminder": {
+            /** @description UUID. */
+            reminderId: string;
+            /** @description UUID of the order. */
+            subjectId: string;
+            /** @description Whom it reminds, UUID. */
+            personId: string;
+            /**
+             * Format: date-time
+             * @description When it is due.
+             */
+            dueTime?: string;
+            /** @description State. */
+            state: components["schemas"]["notify.ReminderState"];
+            /** @description SMS that carries it, UUID, empty if none. */
+            smsId: string;
+            /** @description Why it failed or went another way. */
+            detail: string;
+        };
+        /**
+         * @description What a reminder came to.
+         *     - `REMINDER_STATE_UNSPECIFIED`: Not set.
+         *     - `REMINDER_STATE_PENDING`: Not due yet.
+         *     - `REMINDER_STATE_CANCELLED`: Handled in time: nothing was sent.
+         *     - `REMINDER_STATE_QUEUED`: Handed to the SMS edge.
+         *     - `REMINDER_STATE_SENT`: The network took it.
+         *     - `REMINDER_STATE_DELIVERED`: The handset confirmed it.
+         *     - `REMINDER_STATE_FAILED`: It could not be sent.
+         *     - `REMINDER_STATE_UNCERTAIN`: Sent or not is unknown; a person decides.
+         *     - `REMINDER_STATE_IN_APP_ONLY`: No mobile: told in the app, to the manager too.
+         * @enum {string}
+         */
         "notify.ReminderState": "REMINDER_STATE_UNSPECIFIED" | "REMINDER_STATE_PENDING" | "REMINDER_STATE_CANCELLED" | "REMINDER_STATE_QUEUED" | "REMINDER_STATE_SENT" | "REMINDER_STATE_DELIVERED" | "REMINDER_STATE_FAILED" | "REMINDER_STATE_UNCERTAIN" | "REMINDER_STATE_IN_APP_ONLY";
+        /** @description Request of AcceptOrder. */
         "orders.AcceptOrderRequest": {
-            orderId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of AcceptOrder. */
         "orders.AcceptOrderResponse": {
+            /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
         };
+        /** @description Request of CloseOrder. */
         "orders.CloseOrderRequest": {
-            orderId?: string;
-            reason?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description Why. */
+            reason?: string;
         };
+        /** @description Response of CloseOrder. */
         "orders.CloseOrderResponse": {
+            /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
         };
+        /** @description Response of GetOrder. */
         "orders.GetOrderResponse": {
-            changes: components["schemas"]["orders.OrderChange"][];
+            /** @description The order. */
             order?: components["schemas"]["orders.Order"];
+            /** @description Newest first. */
+            changes: components["schemas"]["orders.OrderChange"][];
         };
+        /** @description Response of GetSettings. */
         "orders.GetSettingsResponse": {
+            /** @description The settings. */
             settings?: components["schemas"]["orders.Settings"];
         };
+        /** @description Response of ListOrders. */
         "orders.ListOrdersResponse": {
-            nextPageToken: string;
+            /** @description Newest first. */
             orders: components["schemas"]["orders.Order"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
+        /** @description An order. */
         "orders.Order": {
-            allowedActions: string[];
-            amount: string;
-            /** Format: date-time */
-            createTime?: string;
-            customerId: string;
-            number: string;
-            opportunityId: string;
+            /** @description UUID. */
             orderId: string;
+            /** @description Number for people, unique in the tenant. */
+            number: string;
+            /** @description Opportunity it came from, UUID. */
+            opportunityId: string;
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Owner, UUID. */
             ownerId: string;
-            /** Format: date-time */
-            remindTime?: string;
-            state: components["schemas"]["orders.OrderState"];
+            /** @description What it is for. */
             title: string;
-            version: string;
-        };
-        "orders.OrderChange": {
-            actorId: string;
-            comment: string;
-            /** Format: date-time */
+            /** @description Amount in CNY, decimal with two places. */
+            amount: string;
+            /** @description State. */
+            state: components["schemas"]["orders.OrderState"];
+            /**
+             * Format: date-time
+             * @description When the owner is reminded if it is still not handled.
+             */
+            remindTime?: string;
+            /**
+             * Format: date-time
+             * @description Created.
+             */
             createTime?: string;
-            fromState: components["schemas"]["orders.OrderState"];
-            toState: components["schemas"]["orders.OrderState"];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+            /** @description What the caller may do, of: accept, submit, close. */
+            allowedActions: string[];
         };
-        /** @enum {string} */
+        /** @description A row of an order's log. */
+        "orders.OrderChange": {
+            /** @description State before. */
+            fromState: components["schemas"]["orders.OrderState"];
+            /** @description State after. */
+            toState: components["schemas"]["orders.OrderState"];
+            /** @description By whom, UUID, empty for the system. */
+            actorId: string;
+            /** @description Comment. */
+            comment: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description Life cycle of an order.
+         *     - `ORDER_STATE_UNSPECIFIED`: Not set.
+         *     - `ORDER_STATE_GENERATED`: Made from a won opportunity, not looked at yet.
+         *     - `ORDER_STATE_ACCEPTED`: The owner works on it.
+         *     - `ORDER_STATE_SUBMITTED`: Waits for its approvers.
+         *     - `ORDER_STATE_APPROVED`: Passed.
+         *     - `ORDER_STATE_REJECTED`: Refused by an approver; may be submitted again.
+         *     - `ORDER_STATE_CLOSED`: Ended.
+         * @enum {string}
+         */
         "orders.OrderState": "ORDER_STATE_UNSPECIFIED" | "ORDER_STATE_GENERATED" | "ORDER_STATE_ACCEPTED" | "ORDER_STATE_SUBMITTED" | "ORDER_STATE_APPROVED" | "ORDER_STATE_REJECTED" | "ORDER_STATE_CLOSED";
+        /** @description Settings of a tenant. */
         "orders.Settings": {
+            /**
+             * @description How long an order may wait for its owner before the reminder; 1 s to 30 days.
+             * @example 1800s
+             */
             handleWithin?: string;
         };
+        /** @description Settings of a tenant. */
+        "orders.Settings.Input": {
+            /**
+             * @description How long an order may wait for its owner before the reminder; 1 s to 30 days.
+             * @example 1800s
+             */
+            handleWithin?: string;
+        };
+        /** @description Request of SubmitOrder. */
         "orders.SubmitOrderRequest": {
-            orderId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of SubmitOrder. */
         "orders.SubmitOrderResponse": {
+            /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
         };
+        /** @description Request of UpdateSettings. */
         "orders.UpdateSettingsRequest": {
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
-            settings?: components["schemas"]["orders.Settings"];
+            /** @description All of them. */
+            settings?: components["schemas"]["orders.Settings.Input"];
         };
+        /** @description Response of UpdateSettings. */
         "orders.UpdateSettingsResponse": {
+            /** @description As stored. */
             settings?: components["schemas"]["orders.Settings"];
         };
+        /** @description A call. */
         "telephony.Call": {
-            /** Format: date-time */
-            answerTime?: string;
-            answeredById: string;
+            /** @description UUID. */
             callId: string;
-            customerId: string;
-            customerName: string;
-            did: string;
+            /** @description Direction. */
             direction: components["schemas"]["telephony.CallDirection"];
-            /** Format: date-time */
-            endTime?: string;
-            legs: components["schemas"]["telephony.Leg"][];
-            note: string;
-            number: string;
-            queue: string;
-            recording?: components["schemas"]["telephony.Recording"];
-            /** Format: date-time */
-            startTime?: string;
+            /** @description State. */
             state: components["schemas"]["telephony.CallState"];
-        };
-        /** @enum {string} */
-        "telephony.CallDirection": "CALL_DIRECTION_UNSPECIFIED" | "CALL_DIRECTION_INBOUND" | "CALL_DIRECTION_OUTBOUND" | "CALL_DIRECTION_INTERNAL";
-        /** @enum {string} */
-        "telephony.CallState": "CALL_STATE_UNSPECIFIED" | "CALL_STATE_RINGING" | "CALL_STATE_ANSWERED" | "CALL_STATE_ENDED" | "CALL_STATE_MISSED";
-        "telephony.Caller": {
-            contactId: string;
-            contactName: string;
+            /** @description The other party's number; masked unless the caller may see it. */
+            number: string;
+            /** @description Number that was called. */
+            did: string;
+            /** @description Queue, empty for a direct call. */
+            queue: string;
+            /** @description Customer, UUID, empty while unknown. */
             customerId: string;
+            /** @description Customer's name when it was linked. */
             customerName: string;
+            /** @description Who answered, UUID, empty for nobody. */
+            answeredById: string;
+            /**
+             * Format: date-time
+             * @description Began.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description Answered.
+             */
+            answerTime?: string;
+            /**
+             * Format: date-time
+             * @description Over.
+             */
+            endTime?: string;
+            /** @description Legs by ring time. */
+            legs: components["schemas"]["telephony.Leg"][];
+            /** @description Recording, absent if none. */
+            recording?: components["schemas"]["telephony.Recording"];
+            /** @description Note. */
+            note: string;
+        };
+        /**
+         * @description Which way a call went.
+         *     - `CALL_DIRECTION_UNSPECIFIED`: Not set.
+         *     - `CALL_DIRECTION_INBOUND`: From outside.
+         *     - `CALL_DIRECTION_OUTBOUND`: To outside.
+         *     - `CALL_DIRECTION_INTERNAL`: Between extensions.
+         * @enum {string}
+         */
+        "telephony.CallDirection": "CALL_DIRECTION_UNSPECIFIED" | "CALL_DIRECTION_INBOUND" | "CALL_DIRECTION_OUTBOUND" | "CALL_DIRECTION_INTERNAL";
+        /**
+         * @description Life cycle of a call.
+         *     - `CALL_STATE_UNSPECIFIED`: Not set.
+         *     - `CALL_STATE_RINGING`: Ringing or in a queue.
+         *     - `CALL_STATE_ANSWERED`: Somebody answered.
+         *     - `CALL_STATE_ENDED`: Over, was answered.
+         *     - `CALL_STATE_MISSED`: Over, nobody answered.
+         * @enum {string}
+         */
+        "telephony.CallState": "CALL_STATE_UNSPECIFIED" | "CALL_STATE_RINGING" | "CALL_STATE_ANSWERED" | "CALL_STATE_ENDED" | "CALL_STATE_MISSED";
+        /** @description One who may be calling. */
+        "telephony.Caller": {
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description Contact, UUID, may be empty. */
+            contactId: string;
+            /** @description Contact's name. */
+            contactName: string;
+            /** @description Owner, UUID, empty in a pool. */
             ownerId: string;
+            /** @description Why it stands where it stands. */
             reasons: string[];
         };
+        /** @description Request of ClosePop. */
         "telephony.ClosePopRequest": {
-            popId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of ClosePop. */
         "telephony.ClosePopResponse": {
+            /** @description As stored. */
             pop?: components["schemas"]["telephony.Pop"];
         };
+        /** @description Response of GetAgent. */
         "telephony.GetAgentResponse": {
+            /** @description Extension the caller is signed on to, empty if none. */
             extension: string;
+            /** @description Extension registered for the caller, empty if none. */
             ownExtension: string;
         };
+        /** @description Response of GetCall. */
         "telephony.GetCallResponse": {
+            /** @description The call. */
             call?: components["schemas"]["telephony.Call"];
         };
+        /** @description One agent's part in a call. */
         "telephony.Leg": {
-            /** Format: date-time */
-            answerTime?: string;
-            /** Format: date-time */
-            endTime?: string;
-            extension: string;
+            /** @description UUID. */
             legId: string;
+            /** @description Extension. */
+            extension: string;
+            /** @description Person signed on there, UUID, may be empty. */
             personId: string;
-            result: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description When it began to ring.
+             */
             ringTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was answered.
+             */
+            answerTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was over.
+             */
+            endTime?: string;
+            /** @description How it ended, for example ANSWER, NOANSWER, CANCEL, BUSY. */
+            result: string;
         };
+        /** @description Request of LinkCall. */
         "telephony.LinkCallRequest": {
-            callId?: string;
-            customerId?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description UUID. */
+            customerId?: string;
         };
+        /** @description Response of LinkCall. */
         "telephony.LinkCallResponse": {
+            /** @description As stored. */
             call?: components["schemas"]["telephony.Call"];
         };
+        /** @description Response of ListCalls. */
         "telephony.ListCallsResponse": {
+            /** @description Newest first; without legs. */
             calls: components["schemas"]["telephony.Call"][];
+            /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListPops. */
         "telephony.ListPopsResponse": {
+            /** @description Newest first. */
             pops: components["schemas"]["telephony.Pop"][];
         };
+        /** @description Response of ListSms. */
         "telephony.ListSmsResponse": {
-            nextPageToken: string;
+            /** @description Newest first. */
             sms: components["schemas"]["telephony.Sms"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
+        /** @description A card on an agent's screen. */
         "telephony.Pop": {
-            /** Format: date-time */
-            answerTime?: string;
-            answeredById: string;
-            answeredByName: string;
-            callId: string;
-            callers: components["schemas"]["telephony.Caller"][];
-            did: string;
-            /** Format: date-time */
-            endTime?: string;
-            extension: string;
-            number: string;
-            personId: string;
+            /** @description UUID. */
             popId: string;
-            queue: string;
-            /** Format: date-time */
-            receiveTime?: string;
-            /** Format: date-time */
-            ringTime?: string;
+            /** @description Call, UUID. */
+            callId: string;
+            /** @description Whose screen, UUID. */
+            personId: string;
+            /** @description Extension that rings. */
+            extension: string;
+            /** @description State. */
             state: components["schemas"]["telephony.PopState"];
+            /**
+             * Format: int64
+             * @description Number of the last change; a page ignores an older one.
+             */
             version: string;
+            /** @description Number of the caller, masked where a customer is known that the agent does not own. */
+            number: string;
+            /** @description Number that was called. */
+            did: string;
+            /** @description Queue, empty for a direct call. */
+            queue: string;
+            /** @description Best first; empty: unknown caller. */
+            callers: components["schemas"]["telephony.Caller"][];
+            /** @description Who answered, UUID, empty for nobody yet. */
+            answeredById: string;
+            /** @description Name of who answered. */
+            answeredByName: string;
+            /**
+             * Format: date-time
+             * @description When it began to ring.
+             */
+            ringTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was answered.
+             */
+            answerTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was over.
+             */
+            endTime?: string;
+            /**
+             * Format: date-time
+             * @description When the PBX said that it rings, as the edge received it; for measuring.
+             */
+            receiveTime?: string;
         };
-        /** @enum {string} */
+        /**
+         * @description Life cycle of a pop.
+         *     - `POP_STATE_UNSPECIFIED`: Not set.
+         *     - `POP_STATE_RINGING`: The agent's phone rings.
+         *     - `POP_STATE_TALKING`: The agent answered.
+         *     - `POP_STATE_WITHDRAWN`: Answered by another, or the caller gave up.
+         *     - `POP_STATE_WRAP_UP`: Hung up; the card stays for notes.
+         *     - `POP_STATE_CLOSED`: Closed by the agent.
+         * @enum {string}
+         */
         "telephony.PopState": "POP_STATE_UNSPECIFIED" | "POP_STATE_RINGING" | "POP_STATE_TALKING" | "POP_STATE_WITHDRAWN" | "POP_STATE_WRAP_UP" | "POP_STATE_CLOSED";
+        /** @description A recording. */
         "telephony.Recording": {
-            duration?: string;
+            /** @description UUID. */
             recordingId: string;
-            sha256: string;
+            /**
+             * @description Length of sound.
+             * @example 1800s
+             */
+            duration?: string;
+            /**
+             * Format: int64
+             * @description Size in bytes.
+             */
             sizeBytes: string;
+            /** @description SHA-256, hexadecimal. */
+            sha256: string;
         };
+        /** @description Request of SaveCallNote. */
         "telephony.SaveCallNoteRequest": {
-            callId?: string;
-            note?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description Text, at most 4000 characters. */
+            note?: string;
         };
+        /** @description Response of SaveCallNote. */
         "telephony.SaveCallNoteResponse": {
+            /** @description As stored. */
             call?: components["schemas"]["telephony.Call"];
         };
+        /** @description Request of SignOff. */
         "telephony.SignOffRequest": {
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
         };
+        /** @description Response of SignOff. */
         "telephony.SignOffResponse": Record<string, never>;
+        /** @description Request of SignOn. */
         "telephony.SignOnRequest": {
-            extension?: string;
+            /** @description UUID of this request, for safe repetition. */
             requestId?: string;
+            /** @description Extension; empty: the caller's own. */
+            extension?: string;
         };
+        /** @description Response of SignOn. */
         "telephony.SignOnResponse": {
+            /** @description Extension that was taken. */
             extension: string;
         };
+        /** @description An SMS. */
         "telephony.Sms": {
-            /** Format: date-time */
-            createTime?: string;
-            /** Format: date-time */
-            deliverTime?: string;
-            detail: string;
-            modem: string;
-            number: string;
-            segmentCount: number;
-            /** Format: date-time */
-            sendTime?: string;
+            /** @description UUID. */
             smsId: string;
-            state: components["schemas"]["telephony.SmsState"];
+            /** @description Recipient's number, masked. */
+            number: string;
+            /** @description Text. */
             text: string;
+            /** @description State. */
+            state: components["schemas"]["telephony.SmsState"];
+            /**
+             * Format: int32
+             * @description Parts it takes.
+             */
+            segmentCount: number;
+            /** @description Modem that sent it, empty before. */
+            modem: string;
+            /** @description Why it failed. */
+            detail: string;
+            /**
+             * Format: date-time
+             * @description Queued.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description Taken by the network.
+             */
+            sendTime?: string;
+            /**
+             * Format: date-time
+             * @description Confirmed by the handset.
+             */
+            deliverTime?: string;
         };
-        /** @enum {string} */
+        /**
+         * @description Life cycle of an SMS.
+         *     - `SMS_STATE_UNSPECIFIED`: Not set.
+         *     - `SMS_STATE_QUEUED`: Waits for a modem.
+         *     - `SMS_STATE_SENDING`: A modem is sending it.
+         *     - `SMS_STATE_SENT`: The network took every part.
+         *     - `SMS_STATE_DELIVERED`: The handset confirmed every part.
+         *     - `SMS_STATE_FAILED`: It could not be sent.
+         *     - `SMS_STATE_UNCERTAIN`: Sent or not is unknown; never sent again by itself.
+         * @enum {string}
+         */
         "telephony.SmsState": "SMS_STATE_UNSPECIFIED" | "SMS_STATE_QUEUED" | "SMS_STATE_SENDING" | "SMS_STATE_SENT" | "SMS_STATE_DELIVERED" | "SMS_STATE_FAILED" | "SMS_STATE_UNCERTAIN";
     };
-    responses: never;
-    parameters: never;
+    responses: {
+        /** @description Refused or failed. */
+        Error: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Error"];
+            };
+        };
+    };
+    parameters: {
+        /** @description UUID used as request_id where the body has none. */
+        IdempotencyKey: string;
+    };
     requestBodies: never;
     headers: never;
     pathItems: never;
@@ -1675,7 +2882,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1684,31 +2891,26 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.GetAgentResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.SignOff": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["telephony.SignOffRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1717,21 +2919,16 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.SignOffResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.SignOn": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -1741,7 +2938,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1750,21 +2947,16 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.SignOnResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.CreateApiKey": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -1774,7 +2966,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1783,15 +2975,7 @@ export interface operations {
                     "application/json": components["schemas"]["identity.CreateApiKeyResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "approvals.ListFlows": {
@@ -1803,7 +2987,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1812,22 +2996,17 @@ export interface operations {
                     "application/json": components["schemas"]["approvals.ListFlowsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "approvals.ListApprovals": {
         parameters: {
             query?: {
+                /** @description Which. */
                 view?: components["schemas"]["approvals.ApprovalView"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -1836,7 +3015,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1845,15 +3024,7 @@ export interface operations {
                     "application/json": components["schemas"]["approvals.ListApprovalsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "approvals.GetApproval": {
@@ -1861,13 +3032,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 approvalId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1876,22 +3048,18 @@ export interface operations {
                     "application/json": components["schemas"]["approvals.GetApprovalResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "approvals.DecideApproval": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 approvalId: string;
             };
             cookie?: never;
@@ -1902,7 +3070,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1911,23 +3079,19 @@ export interface operations {
                     "application/json": components["schemas"]["approvals.DecideApprovalResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.ListCalls": {
         parameters: {
             query?: {
+                /** @description Only this customer's, UUID. */
                 customerId?: string;
+                /** @description Only this state; unspecified: all. */
                 state?: components["schemas"]["telephony.CallState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -1936,7 +3100,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1945,15 +3109,7 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.ListCallsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.GetCall": {
@@ -1961,13 +3117,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 callId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1976,22 +3133,60 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.GetCallResponse"];
                 };
             };
-            /** @description err */
-            default: {
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetRecording": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description One range of bytes, for example bytes=0-65535. */
+                Range?: string;
+            };
+            path: {
+                callId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The whole file. */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "audio/wav": string;
                 };
             };
+            /** @description The range. */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "audio/wav": string;
+                };
+            };
+            /** @description The range lies outside of the file. */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.LinkCall": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 callId: string;
             };
             cookie?: never;
@@ -2002,7 +3197,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2011,22 +3206,18 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.LinkCallResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.SaveCallNote": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 callId: string;
             };
             cookie?: never;
@@ -2037,7 +3228,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2046,15 +3237,7 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.SaveCallNoteResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.ListColleagues": {
@@ -2066,7 +3249,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2075,24 +3258,21 @@ export interface operations {
                     "application/json": components["schemas"]["identity.ListColleaguesResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ListCustomers": {
         parameters: {
             query?: {
+                /** @description Which. */
                 view?: components["schemas"]["customers.CustomerView"];
+                /** @description Only this pool. */
                 poolId?: string;
+                /** @description Part of the name, or a whole number. */
                 query?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -2101,7 +3281,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2110,21 +3290,16 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ListCustomersResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.CreateCustomer": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2134,7 +3309,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2143,15 +3318,7 @@ export interface operations {
                     "application/json": components["schemas"]["customers.CreateCustomerResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.GetCustomer": {
@@ -2159,13 +3326,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2174,32 +3342,27 @@ export interface operations {
                     "application/json": components["schemas"]["customers.GetCustomerResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ListFollowUps": {
         parameters: {
             query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2208,22 +3371,18 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ListFollowUpsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.AddFollowUp": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
@@ -2234,7 +3393,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2243,15 +3402,7 @@ export interface operations {
                     "application/json": components["schemas"]["customers.AddFollowUpResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ListOwnershipChanges": {
@@ -2259,13 +3410,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2274,22 +3426,18 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ListOwnershipChangesResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.LockCustomer": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
@@ -2300,7 +3448,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2309,22 +3457,18 @@ export interface operations {
                     "application/json": components["schemas"]["customers.LockCustomerResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ReturnCustomer": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
@@ -2335,7 +3479,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2344,33 +3488,29 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ReturnCustomerResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.UnlockCustomer": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 customerId: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["customers.UnlockCustomerRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2379,21 +3519,16 @@ export interface operations {
                     "application/json": components["schemas"]["customers.UnlockCustomerResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ClaimCustomers": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2403,7 +3538,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2412,15 +3547,7 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ClaimCustomersResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.GetSettings": {
@@ -2432,7 +3559,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2441,21 +3568,16 @@ export interface operations {
                     "application/json": components["schemas"]["customers.GetSettingsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.UpdateSettings": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2465,7 +3587,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2474,15 +3596,7 @@ export interface operations {
                     "application/json": components["schemas"]["customers.UpdateSettingsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "dedupe.ListRules": {
@@ -2494,7 +3608,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2503,22 +3617,18 @@ export interface operations {
                     "application/json": components["schemas"]["dedupe.ListRulesResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "dedupe.UpdateRule": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 ruleId: string;
             };
             cookie?: never;
@@ -2529,7 +3639,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2538,21 +3648,16 @@ export interface operations {
                     "application/json": components["schemas"]["dedupe.UpdateRuleResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "dedupe.CheckKeys": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2562,7 +3667,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2571,15 +3676,7 @@ export interface operations {
                     "application/json": components["schemas"]["dedupe.CheckKeysResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.ListDepartments": {
@@ -2591,7 +3688,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2600,22 +3697,17 @@ export interface operations {
                     "application/json": components["schemas"]["identity.ListDepartmentsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.ListLeads": {
         parameters: {
             query?: {
+                /** @description Only this state; unspecified: all. */
                 state?: components["schemas"]["leads.LeadState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -2624,7 +3716,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2633,21 +3725,16 @@ export interface operations {
                     "application/json": components["schemas"]["leads.ListLeadsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.CreateLead": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2657,7 +3744,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2666,15 +3753,7 @@ export interface operations {
                     "application/json": components["schemas"]["leads.CreateLeadResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.GetLead": {
@@ -2682,13 +3761,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 leadId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2697,22 +3777,18 @@ export interface operations {
                     "application/json": components["schemas"]["leads.GetLeadResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.AddLeadFollowUp": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 leadId: string;
             };
             cookie?: never;
@@ -2723,7 +3799,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2732,22 +3808,18 @@ export interface operations {
                     "application/json": components["schemas"]["leads.AddLeadFollowUpResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.AssignLead": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 leadId: string;
             };
             cookie?: never;
@@ -2758,7 +3830,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2767,22 +3839,18 @@ export interface operations {
                     "application/json": components["schemas"]["leads.AssignLeadResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.ConvertLead": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 leadId: string;
             };
             cookie?: never;
@@ -2793,7 +3861,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2802,21 +3870,16 @@ export interface operations {
                     "application/json": components["schemas"]["leads.ConvertLeadResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.CaptureLead": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2826,7 +3889,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2835,15 +3898,26 @@ export interface operations {
                     "application/json": components["schemas"]["leads.CaptureLeadResponse"];
                 };
             };
-            /** @description err */
-            default: {
+            default: components["responses"]["Error"];
+        };
+    };
+    "live.Connect": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Switched to WebSocket. */
+            101: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
+                content?: never;
             };
+            default: components["responses"]["Error"];
         };
     };
     "identity.GetMe": {
@@ -2855,7 +3929,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2864,22 +3938,17 @@ export interface operations {
                     "application/json": components["schemas"]["identity.GetMeResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "notify.ListMessages": {
         parameters: {
             query?: {
+                /** @description Only unread ones. */
                 unreadOnly?: boolean;
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -2888,7 +3957,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2897,21 +3966,16 @@ export interface operations {
                     "application/json": components["schemas"]["notify.ListMessagesResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "notify.MarkMessagesRead": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2921,7 +3985,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2930,22 +3994,17 @@ export interface operations {
                     "application/json": components["schemas"]["notify.MarkMessagesReadResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.ListOpportunities": {
         parameters: {
             query?: {
+                /** @description Only this customer's, UUID. */
                 customerId?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -2954,7 +4013,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2963,33 +4022,29 @@ export interface operations {
                     "application/json": components["schemas"]["leads.ListOpportunitiesResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "leads.WinOpportunity": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 opportunityId: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["leads.WinOpportunityRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2998,22 +4053,17 @@ export interface operations {
                     "application/json": components["schemas"]["leads.WinOpportunityResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.ListOrders": {
         parameters: {
             query?: {
+                /** @description Only this state; unspecified: all. */
                 state?: components["schemas"]["orders.OrderState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -3022,7 +4072,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3031,15 +4081,7 @@ export interface operations {
                     "application/json": components["schemas"]["orders.ListOrdersResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.GetOrder": {
@@ -3047,13 +4089,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 orderId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3062,33 +4105,29 @@ export interface operations {
                     "application/json": components["schemas"]["orders.GetOrderResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.AcceptOrder": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 orderId: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["orders.AcceptOrderRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3097,22 +4136,18 @@ export interface operations {
                     "application/json": components["schemas"]["orders.AcceptOrderResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.CloseOrder": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 orderId: string;
             };
             cookie?: never;
@@ -3123,7 +4158,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3132,33 +4167,29 @@ export interface operations {
                     "application/json": components["schemas"]["orders.CloseOrderResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.SubmitOrder": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 orderId: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["orders.SubmitOrderRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3167,15 +4198,7 @@ export interface operations {
                     "application/json": components["schemas"]["orders.SubmitOrderResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.GetSettings": {
@@ -3187,7 +4210,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3196,21 +4219,16 @@ export interface operations {
                     "application/json": components["schemas"]["orders.GetSettingsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "orders.UpdateSettings": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3220,7 +4238,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3229,21 +4247,15 @@ export interface operations {
                     "application/json": components["schemas"]["orders.UpdateSettingsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.ListPeople": {
         parameters: {
             query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -3252,7 +4264,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3261,21 +4273,16 @@ export interface operations {
                     "application/json": components["schemas"]["identity.ListPeopleResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.CreatePerson": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3285,7 +4292,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3294,15 +4301,7 @@ export interface operations {
                     "application/json": components["schemas"]["identity.CreatePersonResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.GetPerson": {
@@ -3310,13 +4309,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
+                /** @description UUID. */
                 personId: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3325,22 +4325,18 @@ export interface operations {
                     "application/json": components["schemas"]["identity.GetPersonResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.UpdatePerson": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 personId: string;
             };
             cookie?: never;
@@ -3351,7 +4347,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3360,15 +4356,7 @@ export interface operations {
                     "application/json": components["schemas"]["identity.UpdatePersonResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.ListPools": {
@@ -3380,7 +4368,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3389,21 +4377,16 @@ export interface operations {
                     "application/json": components["schemas"]["customers.ListPoolsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.CreatePool": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3413,7 +4396,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3422,22 +4405,18 @@ export interface operations {
                     "application/json": components["schemas"]["customers.CreatePoolResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "customers.UpdatePool": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 poolId: string;
             };
             cookie?: never;
@@ -3448,7 +4427,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3457,15 +4436,7 @@ export interface operations {
                     "application/json": components["schemas"]["customers.UpdatePoolResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.ListPops": {
@@ -3477,7 +4448,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3486,33 +4457,29 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.ListPopsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.ClosePop": {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
             path: {
+                /** @description UUID. */
                 popId: string;
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 "application/json": components["schemas"]["telephony.ClosePopRequest"];
             };
         };
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3521,20 +4488,13 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.ClosePopResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "notify.ListReminders": {
         parameters: {
             query?: {
+                /** @description UUID of the order. */
                 subjectId?: string;
             };
             header?: never;
@@ -3543,7 +4503,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3552,15 +4512,7 @@ export interface operations {
                     "application/json": components["schemas"]["notify.ListRemindersResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
     "identity.ListRoles": {
@@ -3572,7 +4524,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3581,21 +4533,62 @@ export interface operations {
                     "application/json": components["schemas"]["identity.ListRolesResponse"];
                 };
             };
-            /** @description err */
-            default: {
+            default: components["responses"]["Error"];
+        };
+    };
+    "session.SignIn": {
+        parameters: {
+            query?: {
+                /** @description True: give the session's secret in the body and set no cookie. */
+                token?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.SignInRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Error"];
+                    "application/json": components["schemas"]["gateway.Session"];
                 };
             };
+            default: components["responses"]["Error"];
+        };
+    };
+    "session.SignOut": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Error"];
         };
     };
     "telephony.ListSms": {
         parameters: {
             query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
+                /** @description From the page before. */
                 pageToken?: string;
             };
             header?: never;
@@ -3604,7 +4597,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description ok */
+            /** @description Done. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3613,15 +4606,7 @@ export interface operations {
                     "application/json": components["schemas"]["telephony.ListSmsResponse"];
                 };
             };
-            /** @description err */
-            default: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Error"];
-                };
-            };
+            default: components["responses"]["Error"];
         };
     };
 }

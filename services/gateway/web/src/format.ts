@@ -1,0 +1,48 @@
+// How times, lengths and money read in the chosen language.
+import { serverNow } from './api/clock'
+import { i18n, type Locale } from './i18n'
+
+const DAY_MS = 86_400_000
+
+// English dates in the order of ISO 8601: day before month or after it is a guess otherwise.
+const DATE_STYLE: Record<Locale, string> = { 'zh-CN': 'zh-CN', en: 'en-CA' }
+
+/** RFC 3339 to a date and time of the reader's zone; an absent one is a dash. */
+export function dateTime(time: string | undefined): string {
+  if (!time) return '—'
+  return new Intl.DateTimeFormat(DATE_STYLE[i18n.global.locale.value], {
+    year: 'numeric',
+    month: '2-digit',
+    day: '2-digit',
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  }).format(new Date(time))
+}
+
+/** Whole days from now until a time, rounded up; 0 when it is past. */
+export function daysUntil(time: string): number {
+  return Math.max(0, Math.ceil((Date.parse(time) - serverNow()) / DAY_MS))
+}
+
+/** Seconds as m:ss, or h:mm:ss from an hour on. */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds))
+  const two = (n: number) => String(n).padStart(2, '0')
+  const hours = Math.floor(whole / 3600)
+  const minutes = Math.floor(whole / 60) % 60
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`
+}
+
+/** Seconds of a protobuf duration in JSON, for example "1800s". */
+export function durationSeconds(duration: string | undefined): number {
+  return duration ? Number.parseFloat(duration) : 0
+}
+
+/** A decimal amount in CNY. */
+export function money(amount: string): string {
+  if (!amount) return '—'
+  return new Intl.NumberFormat(i18n.global.locale.value, { style: 'currency', currency: 'CNY' }).format(
+    amount as `${number}`,
+  )
+}

@@ -1,0 +1,114 @@
+// The screens: where they are, who may open them, and how the side menu shows them.
+import {
+  Bell,
+  Checked,
+  Collection,
+  Coin,
+  Document,
+  Filter,
+  Message,
+  Phone,
+  Setting,
+  Trophy,
+  User,
+  UserFilled,
+} from '@element-plus/icons-vue'
+import type { Component } from 'vue'
+import type { RouteComponent } from 'vue-router'
+
+export interface Entry {
+  /** Name of the route, and of the text layout.menu.<name>. */
+  name: string
+  path: string
+  /** Right that the screen needs; absent: everybody. */
+  right?: string
+  icon: Component
+  screen: () => Promise<{ default: RouteComponent }>
+}
+
+export const entries: Entry[] = [
+  {
+    name: 'customers',
+    path: '/customers',
+    right: 'customers.view',
+    icon: UserFilled,
+    screen: () => import('./screens/customers/CustomersScreen.vue'),
+  },
+  {
+    name: 'pool',
+    path: '/pool',
+    right: 'customers.view',
+    icon: Collection,
+    screen: () => import('./screens/pool/PoolScreen.vue'),
+  },
+  {
+    name: 'leads',
+    path: '/leads/:leadId?',
+    right: 'leads.view',
+    icon: Filter,
+    screen: () => import('./screens/leads/LeadsScreen.vue'),
+  },
+  {
+    name: 'opportunities',
+    path: '/opportunities',
+    right: 'leads.view',
+    icon: Trophy,
+    screen: () => import('./screens/opportunities/OpportunitiesScreen.vue'),
+  },
+  {
+    name: 'orders',
+    path: '/orders/:orderId?',
+    right: 'orders.view',
+    icon: Coin,
+    screen: () => import('./screens/orders/OrdersScreen.vue'),
+  },
+  {
+    name: 'approvals',
+    path: '/approvals/:approvalId?',
+    icon: Checked,
+    screen: () => import('./screens/approvals/ApprovalsScreen.vue'),
+  },
+  {
+    name: 'calls',
+    path: '/calls',
+    right: 'calls.view',
+    icon: Phone,
+    screen: () => import('./screens/calls/CallsScreen.vue'),
+  },
+  {
+    name: 'sms',
+    path: '/sms',
+    right: 'sms.view',
+    icon: Message,
+    screen: () => import('./screens/sms/SmsScreen.vue'),
+  },
+  {
+    name: 'messages',
+    path: '/messages',
+    icon: Bell,
+    screen: () => import('./screens/messages/MessagesScreen.vue'),
+  },
+  {
+    name: 'staff',
+    path: '/staff',
+    right: 'people.view',
+    icon: User,
+    screen: () => import('./screens/staff/StaffScreen.vue'),
+  },
+  {
+    name: 'settings',
+    path: '/settings',
+    right: 'settings.manage',
+    icon: Setting,
+    screen: () => import('./screens/settings/SettingsScreen.vue'),
+  },
+]
+
+// A customer's card is reached from everywhere and stands in no menu.
+export const card: Entry = {
+  name: 'customer',
+  path: '/customers/:customerId',
+  right: 'customers.view',
+  icon: Document,
+  screen: () => import('./screens/customer/CustomerScreen.vue'),
+}

@@ -1,0 +1,12 @@
+import type { RouteLocationRaw } from 'vue-router'
+import type { Message } from '@/api/types'
+
+/** Where a message's subject is shown; undefined when it is about nothing that has a page. */
+export function subjectRoute({ subjectType, subjectId }: Message): RouteLocationRaw | undefined {
+  const key = { approval: 'approvalId', order: 'orderId', customer: 'customerId', lead: 'leadId' }[
+    subjectType
+  ]
+  if (!key || !subjectId) return undefined
+  const name = subjectType === 'customer' ? 'customer' : `${subjectType}s`
+  return { name, params: { [key]: subjectId } }
+}

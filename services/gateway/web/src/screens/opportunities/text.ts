@@ -1,0 +1,26 @@
+export default {
+  zh: {
+    name: '商机名称',
+    amount: '预计金额',
+    state: '状态',
+    owner: '负责人',
+    customer: '客户',
+    createTime: '创建时间',
+    open: '查看客户',
+    win: '赢单',
+    sure: '确定将「{name}」标记为赢单吗？系统会生成一张订单。',
+    won: '已赢单，订单已生成',
+  },
+  en: {
+    name: 'Opportunity',
+    amount: 'Expected amount',
+    state: 'State',
+    owner: 'Owner',
+    customer: 'Customer',
+    createTime: 'Created',
+    open: 'Open customer',
+    win: 'Won',
+    sure: 'Mark "{name}" as won? An order will be made.',
+    won: 'Won; its order is being made',
+  },
+}

@@ -1,0 +1,45 @@
+// Who is signed in, and what they may do.
+import { defineStore } from 'pinia'
+import { ref, shallowRef } from 'vue'
+import { answer, api } from '@/api/client'
+import { ApiError } from '@/api/errors'
+import type { Person } from '@/api/types'
+
+export const useSession = defineStore('session', () => {
+  const person = shallowRef<Person>()
+  const tenantName = ref('')
+
+  /** Read who the session cookie belongs to; nobody where there is no session. Throws when the API does not answer. */
+  async function restore(): Promise<void> {
+    try {
+      const me = await answer(api.GET('/api/v1/me'))
+      person.value = me.person
+      tenantName.value = me.tenantName
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error
+      forget()
+    }
+  }
+
+  async function signIn(tenant: string, login: string, password: string): Promise<void> {
+    await answer(api.POST('/api/v1/session', { body: { tenant, login, password } }))
+    await restore()
+  }
+
+  async function signOut(): Promise<void> {
+    await answer(api.DELETE('/api/v1/session'))
+    forget()
+  }
+
+  function forget(): void {
+    person.value = undefined
+    tenantName.value = ''
+  }
+
+  /** Whether the roles give a right; without an argument every signed-in person may. */
+  function can(right?: string): boolean {
+    return right === undefined || (person.value?.rights.includes(right) ?? false)
+  }
+
+  return { person, tenantName, restore, signIn, signOut, forget, can }
+})
