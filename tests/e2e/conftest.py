@@ -1,9 +1,8 @@
 """The running system, as `make demo` starts it, with two gateways and two replicas of each api."""
 
+import contextlib
+import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
+from kombu import Connection
 
 from deploy.local.stack import Stack
-from deploy.local.table import ROOT
+from services.__main__ import load
+from services.chassis.amqp import read_manifest
+from services.chassis.dead_letters import count
 from services.chassis.ids import new_id
+from services.chassis.settings import Settings
 from services.kernel.phones import match_number
 from tests.e2e.company import PASSWORD, Company
 from tests.e2e.desk import Desk
@@ -37,25 +40,27 @@ class Operator:
 
     stack: Stack
 
-    def run(self, module: str, *words: str, **environment: str) -> str:
-        """Run a command of the product in the stack's environment; fails with what it said."""
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words],
-            env={**os.environ, **self.stack.plan.environment, **environment},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def run(self, service: str, command: str, *words: str, **environment: str) -> str:
+        """Run a command of a service in the stack's environment, without a process of its own; return its words."""
+        environ = {**self.stack.plan.environment, **environment}
+        (loaded,) = load([service])
+        runtime = loaded.runtime(Settings.read(environ), environ)
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            status = loaded.commands[command](runtime, words)
+        runtime.store.close()
+        assert status == 0, said.getvalue()
+        return said.getvalue()
+
+    def dead_letters(self) -> int:
+        """Return how many events nobody could handle."""
+        with Connection(self.stack.stores.amqp_url) as connection:
+            return sum(count(connection, entry["queue"]) for entry in read_manifest())
 
     def found(self, name: str, database: str = "main") -> Company:
         """Create a tenant with its administrator."""
         slug = f"t{new_id().replace('-', '')[-10:]}"
         self.run(
-            "services.identity",
-            *("create-tenant", "--slug", slug, "--name", name, "--database", database),
+            *("identity", "create-tenant", "--slug", slug, "--name", name, "--database", database),
             *("--admin", "admin", "--admin-name", "管理员"),
             ADMIN_PASSWORD=PASSWORD,
         )
@@ -67,7 +72,7 @@ class Operator:
 
     def tenant_id(self, slug: str) -> str:
         """Return a tenant's id as the directory lists it."""
-        rows = [line.split("\t") for line in self.run("services.identity", "list-tenants").splitlines()]
+        rows = [line.split("\t") for line in self.run("identity", "list-tenants").splitlines()]
         return next(row[2] for row in rows if row[0] == slug)
 
 
@@ -90,8 +95,8 @@ def shop(operator: Operator) -> Iterator[Company]:
     """The tenant that has the PBX's lines and the modem: numbers and SIMs belong to one tenant."""
     shop = operator.found("门店")
     tenant_id = operator.tenant_id(shop.slug)
-    operator.run("services.telephony", "line", "main", tenant_id, "did", "4000")
-    operator.run("services.telephony", "sim", "main", tenant_id, "modem0")
+    operator.run("telephony", "line", "main", tenant_id, "did", "4000")
+    operator.run("telephony", "sim", "main", tenant_id, "modem0")
     yield shop
     shop.close()
 

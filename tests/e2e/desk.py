@@ -38,13 +38,19 @@ class Desk:
         headers = {"X-Requested-With": "gonghai", "Accept-Language": "zh-CN"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        self.http = httpx.Client(base_url=url, headers=headers, timeout=20)
+        # A connection that rests longer than this may be closed by the server just as it is used again.
+        limits = httpx.Limits(keepalive_expiry=2)
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=20, limits=limits)
 
     @staticmethod
     def sign_in(url: str, tenant: str, login: str, password: str) -> "Desk":
         """Open a session with a cookie."""
         desk = Desk(url)
-        answer = desk.call("POST", "/api/v1/session", tenant=tenant, login=login, password=password)
+        try:
+            answer = desk.call("POST", "/api/v1/session", tenant=tenant, login=login, password=password)
+        except Refused:
+            desk.close()
+            raise
         desk.person_id = answer["person"]["personId"]
         return desk
 

@@ -112,7 +112,7 @@ def test_the_broker_killed_in_mid_story_loses_no_event(
     for customer_id in ids:
         decide(approver, waiting_for(approver, customer_id), "DECISION_PASS")
     until(lambda: all(state(rep, each) == "CUSTOMER_STATE_ACTIVE" for each in ids), timeout_s=60)
-    assert operator.run("services", "dead-letters").strip() == ""
+    assert operator.dead_letters() == 0
 
 
 def made_order(rep: Desk, opportunity_id: str) -> Json:
