@@ -70,8 +70,12 @@ LOOKUP_WAIT_S: Final = 0.25
 LOOKUP_TIMEOUT_S: Final = 2.0
 # Questions at the same time.
 LOOKUP_THREADS: Final = 32
+# Transactions at the same time: while one waits for the disk, others go on.
+WRITERS: Final = 4
 # Pause after a write that failed, in seconds.
 WRITE_RETRY_S: Final = 0.5
+# How long the writes under way may take when it is time to stop, in seconds.
+DRAIN_S: Final = 5.0
 # How often the lease is checked and recordings are looked for, in seconds.
 LEASE_CHECK_S: Final = 1.0
 RECORDINGS_POLL_S: Final = 1.0
@@ -110,8 +114,10 @@ class PbxEdge:
         self._tenants: dict[str, Tenant] = {}
         self._lookups: dict[str, _Lookup] = {}
         self._wake = asyncio.Event()
+        self._writing: set[str] = set()
+        self._writers_free = asyncio.Semaphore(WRITERS)
         self._lines_missed = asyncio.Event()
-        self._writer = ThreadPoolExecutor(1, "call-writer")
+        self._writer = ThreadPoolExecutor(WRITERS, "call-writer")
         self._askers = ThreadPoolExecutor(LOOKUP_THREADS, "caller-lookup")
         self._files = ThreadPoolExecutor(1, "recordings")
         self._tasks: set[asyncio.Task[None]] = set()
@@ -127,9 +133,13 @@ class PbxEdge:
                 group.create_task(self._keep_recordings(self._settings.recordings, self._kept))
 
     async def drain(self) -> None:
-        """Write what has changed without waiting for who is calling: a call that is over never comes again."""
+        """Write what has changed, not waiting for who is calling: a call that is over never comes again."""
         for lookup in self._lookups.values():
             lookup.released = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._writing:
+                    await asyncio.sleep(0.01)
         for tenant, updates in self._ready().items():
             await self._write_calls(tenant, updates)
 
@@ -197,14 +207,23 @@ class PbxEdge:
     async def _write(self) -> None:
         while True:
             await self._wake.wait()
+            await self._writers_free.acquire()
             self._wake.clear()
+            self._start(self._write_ready())
+
+    async def _write_ready(self) -> None:
+        try:
             for tenant, updates in self._ready().items():
                 await self._write_calls(tenant, updates)
+        finally:
+            self._writers_free.release()
 
     def _ready(self) -> Mapping[Tenant, list[CallUpdate]]:
-        """Take the changed calls whose tenant is known and that wait for no answer."""
+        """Take the changed calls whose tenant is known, that wait for no answer and are not being written."""
         ready: dict[Tenant, list[CallUpdate]] = defaultdict(list)
         for linked_id, call in list(self._changed.items()):
+            if linked_id in self._writing:
+                continue
             tenant = self._tenant_of(call)
             if tenant is None:
                 continue
@@ -212,6 +231,7 @@ class PbxEdge:
             if not lookup.released:
                 continue
             del self._changed[linked_id]
+            self._writing.add(linked_id)
             ready[tenant].append(CallUpdate(call, lookup.callers))
         return ready
 
@@ -223,11 +243,16 @@ class PbxEdge:
         except Exception as error:
             metrics.WRITE_FAILURES.inc()
             log.error("calls could not be written; trying again", calls=len(updates), error=str(error))
+            self._writing.difference_update(linked_ids)
             for update, first in zip(updates, arrived, strict=True):
                 self._changed.setdefault(update.call.linked_id, update.call)
                 self._arrived.setdefault(update.call.linked_id, first)
             asyncio.get_running_loop().call_later(WRITE_RETRY_S, self._wake.set)
             return
+        self._writing.difference_update(linked_ids)
+        # What changed meanwhile had to wait for this.
+        if not self._changed.keys().isdisjoint(linked_ids):
+            self._wake.set()
         for first in arrived:
             metrics.WRITE_SECONDS.observe(max(0.0, time.time() - first))
         for update in updates:
