@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from logging import CRITICAL, getLogger
 
@@ -59,6 +60,9 @@ def main() -> int:
     # It logs every attempt to connect; we log once that the link is down, and once that it is back.
     getLogger("aiormq").setLevel(CRITICAL)
     metrics.serve(PROCESS, settings.bind_address, settings.metrics_port)
+    # uvicorn stops at these and then raises them again: for us that is a good end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     server(settings).run()
     return 0
 

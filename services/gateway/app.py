@@ -13,7 +13,6 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.routing import Route as HttpRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
@@ -23,16 +22,16 @@ from services.chassis.tokens import Signer
 from services.gateway import account, recordings, static, transcode
 from services.gateway.clients import Backends
 from services.gateway.errors import Refusal, from_app, from_rpc
-from services.gateway.frame import Frame
+from services.gateway.frame import Frame, HttpRoute
 from services.gateway.live import Live
-from services.gateway.routes import Route, routes
+from services.gateway.routes import PATH_FIELD, routes
 from services.gateway.sessions import Sessions
 from services.gateway.settings import ISSUER, Settings
 
 # Smallest answer in bytes that is worth compressing, and how hard to try: 9 takes three times as long as 5.
 GZIP_MINIMUM_BYTES, GZIP_LEVEL = 1024, 5
 # Seconds until a task that did not take its cancellation gets it again.
-CANCEL_AGAIN_S = 0.2
+CANCEL_AGAIN_S = 2.0
 
 
 class SegmentConvertor(Convertor[str]):
@@ -91,26 +90,22 @@ def api(backends: Backends, sessions: Sessions, signer: Signer, live: Live) -> l
     async def serve_live(websocket: WebSocket) -> None:
         await live.serve(websocket)
 
-    recording = recordings.endpoint(backends, sessions)
+    def route(verb: str, path: str, endpoint: transcode.Endpoint) -> BaseRoute:
+        return HttpRoute(as_starlette(path), endpoint, methods=[verb], name=path)
+
     return [
-        HttpRoute("/healthz", healthz),
-        HttpRoute("/api/v1/session", account.sign_in(backends, signer), methods=["POST"]),
-        HttpRoute("/api/v1/session", account.sign_out(backends, sessions, signer), methods=["DELETE"]),
-        HttpRoute("/api/v1/calls/{call_id:segment}/recording", recording),
+        route("GET", "/healthz", healthz),
+        route("POST", "/api/v1/session", account.sign_in(backends, signer)),
+        route("DELETE", "/api/v1/session", account.sign_out(backends, sessions, signer)),
+        route("GET", "/api/v1/calls/{call_id}/recording", recordings.endpoint(backends, sessions)),
         WebSocketRoute("/api/v1/live", serve_live),
-        *(
-            HttpRoute(path_of(route), transcode.endpoint(route, backends, sessions), methods=[route.verb])
-            for route in routes()
-        ),
+        *(route(rpc.verb, rpc.template, transcode.endpoint(rpc, backends, sessions)) for rpc in routes()),
     ]
 
 
-def path_of(route: Route) -> str:
-    """Return a route's path as Starlette writes it."""
-    path = route.template
-    for index, dotted in enumerate(route.path_fields):
-        path = path.replace(f"{{{dotted}}}", f"{{field{index}:segment}}")
-    return path
+def as_starlette(template: str) -> str:
+    """Return a path as Starlette writes it; a dotted field's name has underscores there."""
+    return PATH_FIELD.sub(lambda match: f"{{{match[1].replace('.', '__')}:segment}}", template)
 
 
 def locale(request: Request) -> str:

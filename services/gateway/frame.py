@@ -5,9 +5,9 @@ Pure ASGI, outside of everything else, so that answers to faults have it too.
 
 import re
 import time
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.chassis.ids import new_id
@@ -46,6 +46,15 @@ def locale_of(accept_language: str) -> str:
             except ValueError:
                 continue
     return "en" if weights["en"] > weights["zh"] else "zh-CN"
+
+
+class HttpRoute(Route):
+    """A route that the frame finds again; its name is its template."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether and how the route matches."""
+        match, found = super().matches(scope)
+        return match, {**found, "route": self}
 
 
 class Frame:
@@ -98,6 +107,7 @@ class Frame:
 
 def template_of(scope: Scope) -> str:
     """Return the matched route's template; files and unknown paths of the API share a name each."""
-    route: Any = scope.get("route")
-    template: str = getattr(route, "path", "")
-    return template or ("none" if scope["path"].startswith("/api/") else "files")
+    route = scope.get("route")
+    if isinstance(route, HttpRoute):
+        return route.name
+    return "none" if scope["path"].startswith("/api/") else "files"

@@ -19,6 +19,7 @@ from typing import Any
 import aio_pika
 import grpc
 from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.connection import make_url
 from crm.notify.v1 import notify_pb2
 from crm.telephony.v1 import telephony_pb2
 from google.protobuf import json_format
@@ -312,9 +313,11 @@ class Live:
     async def _subscription(self) -> None:
         """Subscribe and take events until the subscription is lost."""
         lost = asyncio.Event()
-        connection = await aio_pika.connect(self._amqp_url, timeout=BACKOFF_MAX_S, heartbeat=HEARTBEAT_S)
+        connection = aio_pika.Connection(make_url(self._amqp_url, heartbeat=HEARTBEAT_S))
         connection.close_callbacks.add(lambda *_: lost.set())
+        # Closed also where it never opened.
         async with connection:
+            await connection.connect(timeout=BACKOFF_MAX_S)
             channel = await connection.channel(publisher_confirms=False)
             channel.close_callbacks.add(lambda *_: lost.set())
             underlay = await channel.get_underlay_channel()

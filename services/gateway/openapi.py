@@ -344,7 +344,7 @@ def session_routes(schemas: Schemas) -> Schema:
                 "description": (
                     "Each text frame is one `live.Event`. Without the cookie, send the Authorization header or offer "
                     "the subprotocols `gonghai` and `bearer.<token>`. Close codes: 4401 the session has ended, "
-                    "1013 the reader was too slow or the gateway stops: connect again."
+                    "1012 the gateway stops, 1013 the reader was too slow or a service is away: connect again."
                 ),
                 "responses": {
                     "101": {"description": "Switched to WebSocket."},

@@ -5,10 +5,12 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 from swagger_ui_bundle import swagger_ui_path
+
+from services.gateway.frame import HttpRoute
 
 # What Vite writes there has its content's hash in its name.
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -87,8 +89,8 @@ async def docs_file(request: Request) -> Response:
 def pages() -> list[BaseRoute]:
     """Return the routes of the contract and its page."""
     return [
-        Route("/api/openapi.json", openapi),
-        Route("/api/docs", docs),
-        Route("/api/docs/start.js", docs_start),
-        Route("/api/docs/{name}", docs_file),
+        HttpRoute("/api/openapi.json", openapi, name="/api/openapi.json"),
+        HttpRoute("/api/docs", docs, name="/api/docs"),
+        HttpRoute("/api/docs/start.js", docs_start, name="/api/docs/{name}"),
+        HttpRoute("/api/docs/{name}", docs_file, name="/api/docs/{name}"),
     ]

@@ -96,8 +96,8 @@ async def read(route: Route, request: Request) -> Message:
         fill(message, await read_object(request), faults)
     else:
         fill(message, query_object(message, request.query_params, faults), faults)
-    for index, dotted in enumerate(route.path_fields):
-        bind(message, dotted, request.path_params[f"field{index}"], faults)
+    for dotted in route.path_fields:
+        bind(message, dotted, request.path_params[dotted.replace(".", "__")], faults)
     if faults:
         raise InvalidFields(faults)
     if REQUEST_ID in message.DESCRIPTOR.fields_by_name and not getattr(message, REQUEST_ID):

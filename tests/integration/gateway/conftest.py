@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -68,9 +67,12 @@ class Script:
     exchanges: int = 0
     epoch: int = 1
 
-    def __post_init__(self) -> None:
-        self.answers["identity.ExchangeSession"] = self.exchange
-        self.answers["identity.SignOut"] = self.sign_out
+    def forget(self) -> None:
+        """Start over: nobody is signed in, nothing was asked."""
+        self.sessions.clear()
+        self.requests.clear()
+        self.answers = {"identity.ExchangeSession": self.exchange, "identity.SignOut": self.sign_out}
+        self.exchanges, self.epoch = 0, 1
 
     def person(self, tenant: Tenant, name: str = "王伟") -> tuple[str, Caller]:
         """Add a signed-in person; return the session's secret and who it is."""
@@ -151,17 +153,24 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic for
         )
 
 
-@pytest.fixture
-def script(signer: Signer) -> Script:
-    """What this test's services know."""
-    return Script(signer)
+@pytest.fixture(scope="session")
+def only_script(issuer_keys: Mapping[str, tuple[str, str]]) -> Script:
+    """What the scripted services go by; one for all tests, as a gateway takes a while to start."""
+    return Script(Signer("identity", issuer_keys["identity"][0]))
 
 
 @pytest.fixture
-def backend(script: Script, issuer_keys: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+def script(only_script: Script) -> Script:
+    """What this test's services know: nothing yet."""
+    only_script.forget()
+    return only_script
+
+
+@pytest.fixture(scope="session")
+def backend(only_script: Script, issuer_keys: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """The address of the scripted services, all in one server."""
     server = Server("scripted", Verifier({name: public for name, (_, public) in issuer_keys.items()}))
-    server.grpc.add_generic_rpc_handlers((Handlers(script),))
+    server.grpc.add_generic_rpc_handlers((Handlers(only_script),))
     port = server.start("127.0.0.1", 0)
     yield f"ipv4:127.0.0.1:{port}"
     server.stop(grace_s=0)
@@ -189,19 +198,21 @@ def serving(settings: Settings) -> Iterator[str]:
         ended.result(timeout=15)
 
 
-@pytest.fixture
-def gateway_settings(backend: str, issuer_keys: Mapping[str, tuple[str, str]], tmp_path: Path) -> Settings:
+@pytest.fixture(scope="session")
+def gateway_settings(
+    backend: str, issuer_keys: Mapping[str, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Settings:
     """A gateway's settings; no broker answers at its address, no desktop is built."""
     return Settings(
         addresses=dict.fromkeys(CONTRACTS, backend),
         amqp_url="amqp://guest:guest@127.0.0.1:1/",
         signing_key=issuer_keys["gateway"][0],
         port=0,
-        web=tmp_path / "dist",
+        web=tmp_path_factory.mktemp("web") / "dist",
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def address(gateway_settings: Settings) -> Iterator[str]:
     """The address of a gateway that serves."""
     with serving(gateway_settings) as running:
@@ -209,7 +220,7 @@ def address(gateway_settings: Settings) -> Iterator[str]:
 
 
 @pytest.fixture
-def http(address: str) -> Iterator[httpx.Client]:
+def http(address: str, script: Script) -> Iterator[httpx.Client]:
     """A client of the gateway without a session."""
     with httpx.Client(base_url=f"http://{address}", timeout=15) as client:
         yield client

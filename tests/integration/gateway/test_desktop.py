@@ -1,5 +1,7 @@
 """The desktop's files and the API's page over a real server."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,14 +11,15 @@ from services.gateway.settings import Settings
 
 
 @pytest.fixture
-def dist(gateway_settings: Settings) -> Path:
-    """A built desktop."""
+def dist(gateway_settings: Settings) -> Iterator[Path]:
+    """A built desktop, for the time of a test."""
     folder = gateway_settings.web
     (folder / "assets").mkdir(parents=True)
     (folder / "index.html").write_text("<!doctype html><title>公海</title>")
     (folder / "favicon.svg").write_text("<svg/>")
     (folder / "assets" / "index-abc123.js").write_text("console.log(1);" * 1000)
-    return folder
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("path", ["/", "/customers", "/customers/018f/edit", "/index.html"])

@@ -94,25 +94,38 @@ def publish(stores: PrivateStores) -> Iterator[Publish]:
         yield send
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def live_settings(gateway_settings: Settings, stores: PrivateStores) -> Settings:
     """A gateway's settings with a broker; exchanges are trusted for half a second."""
     return replace(gateway_settings, amqp_url=stores.amqp_url, session_cache_s=0.5)
+
+
+def takes_events(address: str) -> bool:
+    """Return whether a gateway is subscribed at the broker."""
+    subscribed: bool = httpx.get(f"http://{address}/healthz").json()["subscribed"]
+    return subscribed
 
 
 @contextlib.contextmanager
 def subscribed(settings: Settings) -> Iterator[str]:
     """Run a gateway; give its address once events come in."""
     with serving(settings) as address:
-        until(lambda: httpx.get(f"http://{address}/healthz").json()["subscribed"])
+        until(lambda: takes_events(address))
+        yield address
+
+
+@pytest.fixture(scope="session")
+def only_live(live_settings: Settings) -> Iterator[str]:
+    """The address of a gateway with a broker; one for all tests."""
+    with subscribed(live_settings) as address:
         yield address
 
 
 @pytest.fixture
-def live(live_settings: Settings) -> Iterator[str]:
+def live(only_live: str, script: Script) -> str:
     """The address of a gateway that takes events."""
-    with subscribed(live_settings) as address:
-        yield address
+    until(lambda: takes_events(only_live))
+    return only_live
 
 
 def page(address: str, secret: str, **options: Any) -> ClientConnection:
