@@ -20,7 +20,7 @@ async def record(service: str, name: str, handle: WorkflowHandle[object, object]
         file.parent.mkdir(parents=True, exist_ok=True)
         text = (await handle.fetch_history()).to_json()
         # Which process it was is nobody's business later.
-        file.write_text(re.sub(r'"identity": "[^"]*"', '"identity": "worker"', text) + "\n")
+        file.write_text(re.sub(r'"\d+@[^"]+"', '"worker"', text) + "\n")
 
 
 def recorded(service: str) -> list[Path]:
