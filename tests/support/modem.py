@@ -18,7 +18,15 @@ from deploy.local.modem_emulator.modem import Conditions, Modem
 from deploy.local.modem_emulator.pdu import Submitted, delivers
 from services.telephony.modem import pdu
 from services.telephony.modem.engine import LinkLostError
-from services.telephony.modem.port import Failure, Incoming, LinkState, Outgoing, Report, SmsQueue
+from services.telephony.modem.port import (
+    Failure,
+    Incoming,
+    LinkState,
+    Outgoing,
+    Report,
+    SmsQueue,
+    StaleSegmentError,
+)
 from tests.support.until import until
 
 
@@ -44,6 +52,9 @@ class Queue(SmsQueue):
         # How many calls there have been, and what happens at each: a test may raise there.
         self.calls = 0
         self.before_call: Callable[[int], None] = lambda _: None
+        # The same, but what the call did stays: its answer is lost.
+        self.after_call: Callable[[int], None] = lambda _: None
+        self._last: dict[str, Callable[..., None]] = {}
         self._retries = retries
         self._order: list[str] = []
         self._lock = threading.Lock()
@@ -94,22 +105,23 @@ class Queue(SmsQueue):
             return self.segments[key]
 
     def before_send(self, segment: Outgoing) -> None:
-        self._move(segment, ("claimed",), "intended")
+        with self._move(segment, self.before_send, ("claimed",), "intended"):
+            pass
 
     def sent(self, segment: Outgoing, reference: int | None) -> None:
-        self._move(segment, ("intended",), "sent")
-        self.references[segment.id] = reference
+        with self._move(segment, self.sent, ("intended",), "sent"):
+            self.references[segment.id] = reference
 
     def failed(self, segment: Outgoing, failure: Failure, error: str) -> None:
         again = failure is not Failure.MESSAGE and len(self.errors[segment.id]) < self._retries
-        self._move(segment, ("claimed", "intended"), "waiting" if again else "failed")
-        self.errors[segment.id].append(error)
-        self._order.remove(segment.id)
-        self._order.append(segment.id)
+        with self._move(segment, self.failed, ("claimed", "intended"), "waiting" if again else "failed"):
+            self.errors[segment.id].append(error)
+            self._order.remove(segment.id)
+            self._order.append(segment.id)
 
     def uncertain(self, segment: Outgoing, error: str) -> None:
-        self._move(segment, ("intended",), "uncertain")
-        self.errors[segment.id].append(error)
+        with self._move(segment, self.uncertain, ("intended",), "uncertain"):
+            self.errors[segment.id].append(error)
 
     def report(self, report: Report) -> None:
         with self._transaction():
@@ -122,11 +134,19 @@ class Queue(SmsQueue):
     def link_changed(self, state: LinkState, detail: str) -> None:
         self.links.append((state, detail))
 
-    def _move(self, segment: Outgoing, allowed: tuple[str, ...], state: str) -> None:
+    @contextlib.contextmanager
+    def _move(
+        self, segment: Outgoing, call: Callable[..., None], allowed: tuple[str, ...], state: str
+    ) -> Iterator[None]:
         with self._transaction():
             if self.states[segment.id] not in allowed:
-                self.breaches.append(f"{segment.id} from {self.states[segment.id]} to {state}")
+                # The same call again is one whose answer was lost; any other breaks the rules.
+                if self._last.get(segment.id) != call:
+                    self.breaches.append(f"{segment.id} from {self.states[segment.id]} to {state}")
+                raise StaleSegmentError(segment.id)
             self.states[segment.id] = state
+            self._last[segment.id] = call
+            yield
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -134,6 +154,7 @@ class Queue(SmsQueue):
         self.before_call(self.calls)
         with self._lock:
             yield
+        self.after_call(self.calls)
 
 
 class Clock:

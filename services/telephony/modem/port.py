@@ -11,9 +11,11 @@ two promise together:
 - A delivery report or a received message is deleted from the modem only after `report` or `received` has
   returned. Both can therefore come twice; `fingerprint` is their idempotency key.
 
-All methods are called from the modem's own thread, one at a time, and each is one short transaction. Any
-exception from them means "the store is not available now": nothing is deleted or sent, outcomes already known
-are offered again until they are taken, everything else goes through a new connection and `recover`.
+All methods are called from the modem's own thread, one at a time, and each is one short transaction. An
+exception from them means "the store is not available now": nothing is deleted or sent, an outcome already
+known is offered again until it is taken, everything else goes through a new connection and `recover`. An
+outcome can therefore come twice too, when the first was committed and the answer lost: then, as for any
+segment that is not this modem's any more, `StaleSegmentError` says that there is nothing to offer.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,10 @@ from enum import Enum
 from typing import Protocol
 
 from services.telephony.modem.pdu import Encoding
+
+
+class StaleSegmentError(RuntimeError):
+    """Say that a segment is not this modem's to move any more: settled, given back or lost with the lease."""
 
 
 class Failure(Enum):
@@ -135,7 +141,11 @@ class Incoming:
 
 
 class SmsQueue(Protocol):
-    """Keep one modem's messages; implemented by the telephony service over its store."""
+    """Keep one modem's messages; implemented by the telephony service over its store.
+
+    `before_send`, `sent`, `failed` and `uncertain` raise StaleSegmentError for a segment that is not in the state
+    before theirs.
+    """
 
     def recover(self) -> None:
         """Settle what an earlier connection left behind; called before each attempt to connect.

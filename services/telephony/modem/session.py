@@ -34,6 +34,7 @@ from services.telephony.modem.port import (
     Outgoing,
     Report,
     SmsQueue,
+    StaleSegmentError,
 )
 
 log = logging.getLogger(__name__)
@@ -229,6 +230,9 @@ class Session:
             self._refused(segment, error)
         except NoAnswerError:
             self._fail(segment, Failure.RETRY, "the modem did not ask for the message")
+        except StaleSegmentError as error:
+            # Only `before_send` gets here: nothing went out.
+            log.warning("a segment was taken back", extra={"modem": self._settings.name, "why": str(error)})
         except AnswerLostError as error:
             # A modem that swallows messages must not swallow the whole queue.
             self._breaker.count(str(error))
@@ -272,6 +276,12 @@ class Session:
         while True:
             try:
                 return record()
+            except StaleSegmentError as error:
+                # Either an earlier offer was taken after all, or somebody else has settled it.
+                log.warning(
+                    "an outcome came too late", extra={"modem": self._settings.name, "why": str(error)}
+                )
+                return None
             except Exception:
                 if delay_s == self._settings.store_retry_s:
                     log.exception(

@@ -27,7 +27,15 @@ from services.telephony.domain.sms import (
     same_number,
 )
 from services.telephony.modem.pdu import Encoding, PduError, split
-from services.telephony.modem.port import Failure, Fate, Incoming, LinkState, Outgoing, Report
+from services.telephony.modem.port import (
+    Failure,
+    Fate,
+    Incoming,
+    LinkState,
+    Outgoing,
+    Report,
+    StaleSegmentError,
+)
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
 
@@ -198,7 +206,7 @@ def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
 
 
 def begin_sending(tx: Transaction, segment_id: str, modem: str) -> None:
-    """Write the intent to send; raises RuntimeError when the segment is not this modem's any more."""
+    """Write the intent to send; raises StaleSegmentError when the segment is not this modem's any more."""
     row = _claimed(tx, segment_id, modem, SegmentState.CLAIMED)
     _move(tx, row, state=SegmentState.SENDING, intent_time=tx.now, attempts=row["attempts"] + 1)
 
@@ -339,7 +347,7 @@ def _claimed(tx: Transaction, segment_id: str, modem: str, *states: SegmentState
         _message(tx, row)
         row = one(tx.session, query)
     if row is None or row["modem"] != modem or row["state"] not in states:
-        raise RuntimeError(f"segment {segment_id} is not with modem {modem} any more")
+        raise StaleSegmentError(f"segment {segment_id} is not with modem {modem} any more")
     return row
 
 

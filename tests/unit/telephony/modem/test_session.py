@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -384,15 +385,20 @@ def test_whatever_happens_each_segment_goes_out_at_most_once(data: st.DataObject
         )
     bench.wire.conditions.faults += data.draw(st.lists(faults, max_size=5), "faults")
     blows = data.draw(st.dictionaries(st.integers(1, 60), st.sampled_from(["kill", "no store"]), max_size=4))
+    # Those strike before a call, these after it: what it did stays, its answer is lost.
+    late_blows = data.draw(
+        st.dictionaries(st.integers(1, 60), st.sampled_from(["kill", "no store"]), max_size=4)
+    )
 
-    def strike(call: int) -> None:
+    def strike(blows: dict[int, str], call: int) -> None:
         blow = blows.pop(call, None)
         if blow == "kill":
             raise _Killed
         if blow:
             raise OSError(blow)
 
-    bench.queue.before_call = strike
+    bench.queue.before_call = partial(strike, blows)
+    bench.queue.after_call = partial(strike, late_blows)
     done = ("sent", "failed", "uncertain")
     for _ in range(60):
         bench.wire.plug()
