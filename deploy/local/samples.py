@@ -42,8 +42,8 @@ PASSWORD = "yunhai-demo-2026"  # noqa: S105 - it is printed, on purpose
 CALLER, CALLER_NAME, CALLER_CONTACT = "13800138000", "上海云帆国际贸易有限公司", "王小明"
 # The last thing that is made: where it is, the rest is too.
 LAST_NAME = "杭州云栖数码科技有限公司"
-# Numbers of the PBX to play with, and the modem.
-LINES = ("4000", "4001", "4002", "4003", "4004")
+# The number of the PBX to play with, and the modem.
+DID = "4000"
 MODEM = "modem0"
 # An order that its owner leaves alone is reminded of after this.
 HANDLE_WITHIN = "60s"
@@ -117,9 +117,7 @@ class Desk:
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
-        self._http = httpx.Client(
-            base_url=f"{url}/api/v1/", headers={"Authorization": f"Bearer {token}"}, timeout=30
-        )
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
     @staticmethod
     def sign_in(url: str, login: str) -> Desk:
@@ -130,15 +128,17 @@ class Desk:
 
     def get(self, path: str, **query: str | int) -> Json:
         """Ask for something; raises LocalError."""
-        return _read(self._http.get(path, params=query))
+        return _read(self._http.get(f"/api/v1/{path}", params=query))
 
     def post(self, key: str, path: str, **body: Any) -> Json:
         """Make what `key` names, once; raises LocalError."""
-        return _read(self._http.post(path, json=body | {"requestId": derive_id("samples", key)}))
+        return _read(self._http.post(f"/api/v1/{path}", json=body | {"requestId": derive_id("samples", key)}))
 
     def patch(self, key: str, path: str, **body: Any) -> Json:
         """Change what `key` names, once; raises LocalError."""
-        return _read(self._http.patch(path, json=body | {"requestId": derive_id("samples", key)}))
+        return _read(
+            self._http.patch(f"/api/v1/{path}", json=body | {"requestId": derive_id("samples", key)})
+        )
 
 
 def _read(answer: httpx.Response) -> Json:
@@ -178,8 +178,7 @@ def found_tenant() -> Tenant:
     tenant = our_tenant()
     if tenant is None:
         raise LocalError(f"租户 {SLUG} 不存在 / the tenant {SLUG} is not there")
-    for number in LINES:
-        operate("services.telephony", "line", tenant.database, tenant.id, "did", number)
+    operate("services.telephony", "line", tenant.database, tenant.id, "did", DID)
     operate("services.telephony", "sim", tenant.database, tenant.id, MODEM)
     return tenant
 
@@ -379,11 +378,11 @@ def is_filled(admin: Desk) -> bool:
 
 def fill(url: str) -> None:
     """Fill the demo unless it is filled."""
+    if our_tenant() and is_filled(Desk.sign_in(url, ADMIN.login)):
+        return
     print("示例数据 / sample data …", flush=True)
     tenant = found_tenant()
     admin = Desk.sign_in(url, ADMIN.login)
-    if is_filled(admin):
-        return
     desks = hire(url, admin)
     admin.patch("orders", "orders:settings", settings={"handleWithin": HANDLE_WITHIN})
     fill_pools_and_customers(admin, desks)
