@@ -89,6 +89,7 @@ lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
 	@.venv/bin/buf lint proto
 	@test ! -e proto/baseline.binpb || .venv/bin/buf breaking proto --against proto/baseline.binpb
 	@$(PYTHON) proto/generate.py --check
+	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi --check
 	@$(NPM) run lint
 	@$(NPM) run api:check
 
@@ -98,9 +99,10 @@ fmt: ## format Python and the web
 	@.venv/bin/ruff format .
 	@$(NPM) run format
 
-proto: ## generate code from the contracts
+proto: ## generate code and the API's document from the contracts
 	@$(BOOTSTRAP) venv
 	@$(PYTHON) proto/generate.py
+	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi
 
 web: ## build the agent desktop
 	@$(BOOTSTRAP) web

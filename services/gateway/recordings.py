@@ -9,11 +9,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.gateway.clients import Backends, Trace
+from services.gateway.errors import from_rpc
 from services.gateway.sessions import Sessions, secret_of
 from services.gateway.transcode import Endpoint
 
 # Longest time, in seconds, that a player may take to fetch what it asked for in one go.
 STREAM_TIMEOUT_S = 600.0
+
+# What telephony says of an offset at or behind the end; its metadata hold the size as `total`.
+OUT_OF_RANGE = "OFFSET_OUT_OF_RANGE"
 
 # One range of bytes: from-to, from-, or -last.
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -74,10 +78,13 @@ async def respond(wanted: str, start: Start) -> Response:
 
 async def part(start: Start, offset: int, length: int) -> Response:
     """Return `length` bytes from `offset` on, 0: to the end."""
-    total, chunk, stream = await start(offset, length)
-    if offset >= total:
-        stream.cancel()
-        return beyond(total)
+    try:
+        total, chunk, stream = await start(offset, length)
+    except grpc.aio.AioRpcError as error:
+        refusal = from_rpc(error, "")
+        if refusal.reason != OUT_OF_RANGE:
+            raise
+        return beyond(int(refusal.metadata["total"]))
     length = min(length or total, total - offset)
     return stream_of(
         206, length, chunk, stream, {"Content-Range": f"bytes {offset}-{offset + length - 1}/{total}"}

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from crm.telephony.v1 import telephony_pb2 as telephony
 
-from services.chassis.errors import NotFound, Unavailable
+from services.chassis.errors import InvalidInput, NotFound, Unavailable
 from services.chassis.tokens import Caller
 from tests.integration.gateway.conftest import Script
 
@@ -20,6 +20,10 @@ def player(signed_in: SignedIn, script: Script) -> httpx.Client:
     """A client that may play; every call has the same file."""
 
     def answer(request: telephony.GetRecordingRequest) -> Iterator[telephony.GetRecordingResponse]:
+        if request.offset_bytes >= len(FILE):
+            raise InvalidInput(
+                "offset_bytes", "OFFSET_OUT_OF_RANGE", "只有 {total} 字节", "Only {total} bytes", total=len(FILE)
+            )
         end = request.offset_bytes + request.length_bytes if request.length_bytes else len(FILE)
         wanted = FILE[request.offset_bytes : end]
         yield telephony.GetRecordingResponse(total_bytes=len(FILE), chunk=wanted[:1000])
