@@ -51,12 +51,20 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder))
             fresh, committed = files_below(Path(folder)), files_below(GENERATED)
-        stale = sorted(name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name))
+        stale = sorted(
+            name for name in fresh.keys() | committed.keys() if fresh.get(name) != committed.get(name)
+        )
         if stale:
             print("proto/gen differs from the contracts; run `make proto`:", *stale, sep="\n  ")
         return 1 if stale else 0
-    shutil.rmtree(GENERATED, ignore_errors=True)
-    generate(GENERATED)
+    # Made beside it and then put in its place: whoever imports it meanwhile finds the old code or the new.
+    fresh, old = GENERATED.with_name("gen.new"), GENERATED.with_name("gen.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    generate(fresh)
+    if GENERATED.exists():
+        GENERATED.rename(old)
+    fresh.rename(GENERATED)
+    shutil.rmtree(old, ignore_errors=True)
     return 0
 
 

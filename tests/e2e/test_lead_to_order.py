@@ -112,7 +112,8 @@ def test_a_conversion_whose_contact_exists_leaves_nothing_behind(company: Compan
     assert rep.get(f"leads/{lead_id}")["lead"]["state"] == "LEAD_STATE_FOLLOWING"
     assert rep.get("customers", view="CUSTOMER_VIEW_ALL", query=name).get("customers", []) == []
     assert rep.get("opportunities").get("opportunities", []) == []
-    until(lambda: rep.post("dedupe:check", kind="SUBJECT_KIND_CUSTOMER", name=name).get("unique") is True)
+    question = {"kind": "SUBJECT_KIND_CUSTOMER", "name": name}
+    until(lambda: rep.call("POST", "/api/v1/dedupe:check", **question).get("unique") is True)
 
 
 def test_a_repeated_conversion_gives_the_same_answer(company: Company, website: Desk) -> None:
