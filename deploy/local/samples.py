@@ -10,11 +10,12 @@ Every name and number here is made up.
 
 from __future__ import annotations
 
+import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,11 +28,14 @@ from deploy.local.process import wait_until
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.ids import derive_id, new_id
+from services.chassis.service import Service
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
 from services.customers.store.rules import sweep_start
 from services.customers.store.tables import Base, Customer
 from services.customers.workflows.contracts import Sweep
+from services.identity.__main__ import SERVICE as IDENTITY
+from services.telephony.__main__ import SERVICE as TELEPHONY
 
 Json = dict[str, Any]
 
@@ -150,23 +154,20 @@ def _read(answer: httpx.Response) -> Json:
     return body
 
 
-def operate(module: str, *words: str, **environment: str) -> str:
-    """Run a command of the product; raises LocalError with what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise LocalError(f"{module} {words[0]}: {done.stderr.strip()}")
-    return done.stdout
+def operate(service: Service, command: str, *words: str, **environment: str) -> str:
+    """Run a command of the product, in this process to save its start; raises LocalError with what it said."""
+    runtime = service.runtime(Settings.read(os.environ), {**os.environ, **environment})
+    with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
+        status = service.commands[command](runtime, words)
+    runtime.store.close()
+    if status:
+        raise LocalError(f"{service.name} {command}: {said.getvalue().strip()}")
+    return said.getvalue()
 
 
 def our_tenant() -> Tenant | None:
     """Return the demo's tenant if it is there."""
-    rows = (line.split("\t") for line in operate("services.identity", "list-tenants").splitlines())
+    rows = (line.split("\t") for line in operate(IDENTITY, "list-tenants").splitlines())
     return next((Tenant(tenant_id, database) for slug, database, tenant_id, _ in rows if slug == SLUG), None)
 
 
@@ -174,12 +175,12 @@ def found_tenant() -> Tenant:
     """Return the demo's tenant, created if it is not there, with its telephone lines and its SIM."""
     if our_tenant() is None:
         words = ("--slug", SLUG, "--name", NAME, "--admin", ADMIN.login, "--admin-name", ADMIN.name)
-        operate("services.identity", "create-tenant", *words, ADMIN_PASSWORD=PASSWORD)
+        operate(IDENTITY, "create-tenant", *words, ADMIN_PASSWORD=PASSWORD)
     tenant = our_tenant()
     if tenant is None:
         raise LocalError(f"租户 {SLUG} 不存在 / the tenant {SLUG} is not there")
-    operate("services.telephony", "line", tenant.database, tenant.id, "did", DID)
-    operate("services.telephony", "sim", tenant.database, tenant.id, MODEM)
+    operate(TELEPHONY, "line", tenant.database, tenant.id, "did", DID)
+    operate(TELEPHONY, "sim", tenant.database, tenant.id, MODEM)
     return tenant
 
 
@@ -188,7 +189,7 @@ def hire(url: str, admin: Desk) -> dict[str, Desk]:
     known = {item["name"] for item in admin.get("departments")["departments"]}
     for department in DEPARTMENTS:
         if department not in known:
-            operate("services.identity", "create-department", "--tenant", SLUG, "--name", department)
+            operate(IDENTITY, "create-department", "--tenant", SLUG, "--name", department)
     ids = {item["name"]: item["departmentId"] for item in admin.get("departments")["departments"]}
     for user in STAFF:
         person = {
