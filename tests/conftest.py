@@ -3,21 +3,21 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+import hypothesis
 import pytest
 
-import services
 from deploy.local.stores import PrivateStores
 from services.__main__ import load
-from services.chassis.amqp import declare, manifest
 from services.chassis.ids import new_id
-from services.chassis.service import SERVICES, migrate
+from services.chassis.service import migrate
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Signer, generate_key
 
-SERVICES_FOLDER = Path(services.__file__).parent
+# A busy machine is not a failing example.
+hypothesis.settings.register_profile("gonghai", deadline=None)
+hypothesis.settings.load_profile("gonghai")
 
 # Every name that may sign tokens.
 ISSUERS = (
@@ -63,13 +63,7 @@ def environment(stores: PrivateStores, issuer_keys: Mapping[str, tuple[str, str]
 def settings(environment: Mapping[str, str]) -> Settings:
     """The settings of that environment, over migrated databases and declared queues."""
     settings = Settings.read(environment)
-    written = load([name for name in SERVICES if (SERVICES_FOLDER / name / "__main__.py").exists()])
-    migrate(written, settings)
-    declare(
-        settings.amqp_url,
-        SERVICES,
-        manifest(handler for service in written if service.handlers for handler in service.handlers().all),
-    )
+    migrate(load(), settings)
     return settings
 
 
