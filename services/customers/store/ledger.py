@@ -134,15 +134,15 @@ def check_room(tx: Transaction, person_id: str) -> None:
     check_cap(_used(tx, person_id, ()), tenant_settings(tx).owner_cap)
 
 
-def _used(tx: Transaction, person_id: str, without: Sequence[str]) -> int:
-    """Count what somebody owns; a registration that waits takes its place already."""
+def _used(tx: Transaction, person_id: str, passing: Sequence[str]) -> int:
+    """Count what somebody owns; a registration that waits takes its place already, unless it is the one passing."""
+    waiting = and_(
+        Customer.submitter_id == person_id,
+        Customer.state == CustomerState.PENDING,
+        Customer.customer_id.not_in(passing),
+    )
     query = select(func.count()).where(
-        Customer.tenant_id == tx.tenant.id,
-        Customer.customer_id.not_in(without),
-        or_(
-            Customer.owner_id == person_id,
-            and_(Customer.submitter_id == person_id, Customer.state == CustomerState.PENDING),
-        ),
+        Customer.tenant_id == tx.tenant.id, or_(Customer.owner_id == person_id, waiting)
     )
     return tx.session.scalar(query) or 0
 

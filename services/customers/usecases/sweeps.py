@@ -19,27 +19,27 @@ from services.customers.store.rules import Rules
 from services.customers.store.tables import Customer
 from services.kernel.ownership import SHORTEST_WARNING, reclaim_after_warning
 
-# Customers in one transaction.
+# Customers in one transaction, unless said otherwise.
 BATCH = 500
 
 
-def apply_rule(tx: Transaction, pool_id: str) -> int:
+def apply_rule(tx: Transaction, pool_id: str, limit: int) -> int:
     """Set anew when customers are due whose times came from an older rule (F19); return how many."""
     rules = Rules(tx)
     rows = _take(
-        tx, pool_id, Customer.rule_version, Customer.rule_version < rules.of(pool_id or None).version
+        tx, pool_id, limit, Customer.rule_version, Customer.rule_version < rules.of(pool_id or None).version
     )
     for customer in rows:
         rules.set_due(customer)
     return len(rows)
 
 
-def warn(tx: Transaction, pool_id: str) -> int:
+def warn(tx: Transaction, pool_id: str, limit: int) -> int:
     """Warn the owners of customers that will fall back; return how many.
 
     A warning that comes late moves the reclaim, so that a day always lies between them.
     """
-    rows = _take(tx, pool_id, Customer.warn_due_at, Customer.warn_due_at <= tx.now, _unlocked(tx))
+    rows = _take(tx, pool_id, limit, Customer.warn_due_at, Customer.warn_due_at <= tx.now, _unlocked(tx))
     for customer in rows:
         customer.warned_time = tx.now
         customer.warn_due_at = None
@@ -62,11 +62,12 @@ def warn(tx: Transaction, pool_id: str) -> int:
     return len(rows)
 
 
-def reclaim(tx: Transaction, pool_id: str) -> int:
+def reclaim(tx: Transaction, pool_id: str, limit: int) -> int:
     """Take back what was neglected although its owner was warned at least a day before (F16, F17); return how many."""
     rows = _take(
         tx,
         pool_id,
+        limit,
         Customer.reclaim_due_at,
         Customer.reclaim_due_at <= tx.now,
         Customer.warned_time <= tx.now - SHORTEST_WARNING,
@@ -101,7 +102,7 @@ def _unlocked(tx: Transaction) -> ColumnElement[bool]:
 
 
 def _take(
-    tx: Transaction, pool_id: str, order: InstrumentedAttribute[Any], *due: ColumnElement[bool]
+    tx: Transaction, pool_id: str, limit: int, order: InstrumentedAttribute[Any], *due: ColumnElement[bool]
 ) -> Sequence[Customer]:
     """Lock a batch of what is due. Every exemption stands in the predicate under which a row is locked (F14).
 
@@ -117,6 +118,6 @@ def _take(
             *due,
         )
         .order_by(order)
-        .limit(BATCH)
+        .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()

@@ -14,10 +14,11 @@ MOST_BATCHES = 20
 
 
 class Activities:
-    """The activities of customers over their store."""
+    """The activities of customers over their store. batch: customers in one transaction."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, batch: int = sweeps.BATCH) -> None:
         self._store = store
+        self._batch = batch
 
     @activity.defn(name=SWEEP_BATCH)
     def sweep(self, sweep_at: SweepAt) -> Swept:
@@ -29,9 +30,9 @@ class Activities:
         for number, step in enumerate((sweeps.apply_rule, sweeps.warn, sweeps.reclaim)):
             for _ in range(MOST_BATCHES):
                 with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-                    count = step(tx, sweep_at.sweep.pool_id)
+                    count = step(tx, sweep_at.sweep.pool_id, self._batch)
                 done[number] += count
-                if count < sweeps.BATCH:
+                if count < self._batch:
                     break
             else:
                 return self._swept(sweep_at, done, more=True)
