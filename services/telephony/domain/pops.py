@@ -55,11 +55,13 @@ def _card(call: Call, extension: str, legs: Sequence[Leg]) -> Card | None:
     if not rang:
         return None
     answered = [leg for leg in rang if leg.answer_time]
+    ringing = [leg for leg in rang if _rings(call, leg)]
     last = (answered or rang)[-1]
     if any(leg.state is LegState.ANSWERED for leg in rang):
         state = PopState.TALKING
-    elif any(_rings(call, leg) for leg in rang):
-        state, last = PopState.RINGING, rang[-1]
+    elif ringing:
+        # Of several devices the first one began.
+        state, last = PopState.RINGING, ringing[0]
     else:
         state = PopState.WRAP_UP if answered else PopState.WITHDRAWN
     over = state in (PopState.WRAP_UP, PopState.WITHDRAWN)

@@ -35,6 +35,7 @@ class Lines:
             # A line of this very PBX overrides one of whichever PBX.
             .order_by(line.c.pbx)
         )
+        known = dict(self._known)
         for database in self._store.urls:
             try:
                 with self._store.across(database) as session:
@@ -42,7 +43,7 @@ class Lines:
             except Exception as error:
                 log.warning("lines could not be read", database=database, error=str(error))
                 continue
-            self._known[database] = {(row.kind, row.number): Tenant(row.tenant_id, database) for row in rows}
+            known[database] = {(row.kind, row.number): Tenant(row.tenant_id, database) for row in rows}
 
     def tenant_of(self, call: Call) -> Tenant | None:
         """Return whose call it is: by its DID, else by the extensions that began it or ring."""

@@ -245,27 +245,38 @@ def _write_pops(work: _Work, call: Row, graph: Call) -> None:
     if not wanted:
         return
     rows = every(work.tx.session, LOCK_POPS, call_id=call["id"])
-    known = {(row["extension"], row["person_id"]): row for row in rows}
     for card in wanted:
-        holders = [person for extension, person in known if extension == card.extension]
-        agent = work.agents.get(card.extension)
-        # Who is signed on when it begins to ring gets the card; who had one before keeps that in step.
-        if agent and card.state in (PopState.RINGING, PopState.TALKING) and agent.person_id not in holders:
-            holders.append(agent.person_id)
-        for person_id in holders:
-            _keep_in_step(work, call, card, person_id, known.get((card.extension, person_id)))
+        shown = [row for row in rows if row["extension"] == card.extension]
+        current = [row for row in shown if row["ring_time"] >= card.ring_time]
+        for row in current:
+            _follow(work, call, card, row)
+        if not current:
+            _ring(work, call, card, shown)
 
 
-def _keep_in_step(work: _Work, call: Row, card: Card, person_id: str, before: Row | None) -> None:
-    if before is None:
-        if card.state not in (PopState.RINGING, PopState.TALKING):
-            return
-    elif card.ring_time <= before["ring_time"]:
-        # A closed pop stays closed; a withdrawn one may still learn who answered.
-        told = before["answered_by_id"] == call["answered_by_id"]
-        if before["state"] == PopState.CLOSED or (before["state"] == PopState.WITHDRAWN and told):
-            return
-    after = {
+def _follow(work: _Work, call: Row, card: Card, before: Row) -> None:
+    """Keep a pop in step with its card: who had it when it began to ring keeps it to the end."""
+    # A closed pop stays closed; a withdrawn one may still learn who answered.
+    told = before["answered_by_id"] == call["answered_by_id"]
+    if before["state"] == PopState.CLOSED or (before["state"] == PopState.WITHDRAWN and told):
+        return
+    write_pop(work.tx, call, _pop(work, call, card, before["person_id"]), before)
+
+
+def _ring(work: _Work, call: Row, card: Card, older: Sequence[Row]) -> None:
+    """Give a new ring to who is signed on now, and end what an earlier one left at that extension."""
+    agent = work.agents.get(card.extension) if card.state in (PopState.RINGING, PopState.TALKING) else None
+    own = next((row for row in older if agent and row["person_id"] == agent.person_id), None)
+    for row in older:
+        if row is not own and row["state"] in (PopState.RINGING, PopState.TALKING):
+            over = PopState.WITHDRAWN if row["state"] == PopState.RINGING else PopState.WRAP_UP
+            write_pop(work.tx, call, {**row, "state": over.value, "end_time": card.ring_time}, row)
+    if agent:
+        write_pop(work.tx, call, _pop(work, call, card, agent.person_id), own)
+
+
+def _pop(work: _Work, call: Row, card: Card, person_id: str) -> dict[str, Any]:
+    return {
         "id": derive_id("pop", call["id"], card.extension, person_id),
         "tenant_id": work.tx.tenant.id,
         "call_id": call["id"],
@@ -279,7 +290,6 @@ def _keep_in_step(work: _Work, call: Row, card: Card, person_id: str, before: Ro
         "end_time": card.end_time,
         **as_seen_by(person_id, call),
     }
-    write_pop(work.tx, call, after, before)
 
 
 def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row:

@@ -286,3 +286,62 @@ def test_after_any_order_of_events_no_pop_is_left_ringing(
     for pop in shop.rows("pop"):
         if pop["call_id"] in calls:
             assert pop["state"] in ("withdrawn", "wrap_up")
+
+
+def ring_again(leg: str) -> list[Event]:
+    channel = f"PJSIP/1001-0000000{leg[-1]}"
+    return [
+        new_channel(leg, "1.0", channel),
+        dial("DialState", "1.0", leg, channel, DialStatus="RINGING"),
+    ]
+
+
+CALLER = new_channel("1.0", "1.0", "PJSIP/trunk-00000001", CallerIDNum="13800138000", Exten="4000")
+
+
+def reseat(shop: Shop, leaving: str) -> str:
+    """Let the next person sit down at 1001 and return the id."""
+    person_id = new_id()
+    with shop.store.transaction(shop.tenant) as tx:
+        staff.sign_off(tx, leaving)
+        staff.sign_on(tx, person_id, "李雷", "1001")
+    return person_id
+
+
+def test_a_second_ring_after_a_change_of_shift_goes_to_who_sits_there_now(shop: Shop) -> None:
+    first = shop.agent("王小明", "1001")
+    line = Line(shop)
+    line.feed([CALLER, *ring_again("1.1")])
+    second = reseat(shop, first)
+    line.feed(
+        [dial("DialEnd", "1.0", "1.1", "PJSIP/1001-00000001", DialStatus="NOANSWER"), *ring_again("1.2")]
+    )
+    assert {pop["person_id"]: pop["state"] for pop in shop.rows("pop")} == {
+        first: "withdrawn",
+        second: "ringing",
+    }
+
+
+def test_what_a_lost_step_left_ringing_is_withdrawn_by_the_next_ring(shop: Shop) -> None:
+    """States in between may be left out; no ghost pop stays with who has gone."""
+    first = shop.agent("王小明", "1001")
+    line = Line(shop)
+    line.feed([CALLER, *ring_again("1.1")])
+    second = reseat(shop, first)
+    graph = line.graph
+    for event in [hangup("1.1", "19"), *ring_again("1.2")]:
+        graph, _ = apply(graph, event, line.now + timedelta(seconds=9))
+    line.store(graph.calls["1.0"])
+    assert {pop["person_id"]: pop["state"] for pop in shop.rows("pop")} == {
+        first: "withdrawn",
+        second: "ringing",
+    }
+
+
+def test_who_sits_down_in_mid_call_gets_no_pop_of_it(shop: Shop) -> None:
+    first = shop.agent("王小明", "1001")
+    line = Line(shop)
+    line.feed([CALLER, *ring_again("1.1"), dial("DialEnd", "1.0", "1.1", "x", DialStatus="ANSWER")])
+    reseat(shop, first)
+    line.store(line.graph.calls["1.0"])
+    assert [pop["person_id"] for pop in shop.rows("pop")] == [first]
