@@ -32,12 +32,16 @@ def on_opportunity_won(tx: Transaction, event: Event) -> None:
 @handlers.on("approvals", "approval_passed")
 def on_approval_passed(tx: Transaction, event: Event) -> None:
     """Approve the order."""
-    if event.data["subjectType"] == SUBJECT_TYPE:
-        decide_order(tx, event.data["subjectId"], OrderAction.APPROVE, event.data["comment"])
+    _decide(tx, event, OrderAction.APPROVE)
 
 
 @handlers.on("approvals", "approval_rejected")
 def on_approval_rejected(tx: Transaction, event: Event) -> None:
     """Reject the order: its owner may submit it again."""
-    if event.data["subjectType"] == SUBJECT_TYPE:
-        decide_order(tx, event.data["subjectId"], OrderAction.REJECT, event.data["comment"])
+    _decide(tx, event, OrderAction.REJECT)
+
+
+def _decide(tx: Transaction, event: Event, action: OrderAction) -> None:
+    data = event.data
+    if data["subjectType"] == SUBJECT_TYPE:
+        decide_order(tx, data["subjectId"], action, decider_id=data["deciderId"], comment=data["comment"])

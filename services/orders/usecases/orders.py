@@ -61,7 +61,7 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
     )
     tx.session.add(order)
     tx.session.flush()
-    _log(tx, order, None, "")
+    _log(tx, order, None, "", "")
     tx.emit(
         "order_generated",
         order.id,
@@ -113,15 +113,17 @@ def close_order(tx: Transaction, caller: Caller, order_id: str, reason: str) -> 
     )
 
 
-def decide_order(tx: Transaction, order_id: str, action: OrderAction, comment: str) -> None:
+def decide_order(
+    tx: Transaction, order_id: str, action: OrderAction, *, decider_id: str, comment: str
+) -> None:
     """Take over what the approvers decided; an order that does not wait for them any more is left alone.
 
-    action: APPROVE or REJECT. Raises NotFound ORDER_NOT_FOUND.
+    action: APPROVE or REJECT. decider_id: of the last decision, "" for the system. Raises NotFound ORDER_NOT_FOUND.
     """
     order = find_order(tx, None, order_id, lock=True)
     if OrderState(order.state) not in TRANSITIONS[action]:
         return
-    _move(tx, order, action, comment)
+    _move(tx, order, action, decider_id, comment)
     event = "order_approved" if action is OrderAction.APPROVE else "order_rejected"
     tx.emit(
         event,
@@ -141,27 +143,27 @@ def _handle(tx: Transaction, caller: Caller, order_id: str, action: OrderAction,
     if order.owner_id != caller.person_id:
         raise Forbidden("ORDER_NOT_OWNED", "只有订单负责人可以操作", "Only the order's owner may do this")
     first = is_handling(OrderState(order.state))
-    _move(tx, order, action, comment)
+    _move(tx, order, action, caller.person_id, comment)
     if first:
         tx.emit("order_handled", order.id, order.version, {"orderId": order.id})
     return order
 
 
-def _move(tx: Transaction, order: Order, action: OrderAction, comment: str) -> None:
+def _move(tx: Transaction, order: Order, action: OrderAction, actor_id: str, comment: str) -> None:
     before = OrderState(order.state)
     order.state = next_state(before, action)
     order.version += 1
-    _log(tx, order, before, comment)
+    _log(tx, order, before, actor_id, comment)
 
 
-def _log(tx: Transaction, order: Order, before: OrderState | None, comment: str) -> None:
+def _log(tx: Transaction, order: Order, before: OrderState | None, actor_id: str, comment: str) -> None:
     tx.session.add(
         OrderChange(
             tenant_id=tx.tenant.id,
             order_id=order.id,
             from_state=before or "",
             to_state=order.state,
-            actor_id=tx.actor_id or None,
+            actor_id=actor_id or None,
             comment=comment,
             create_time=tx.now,
         )

@@ -1,9 +1,6 @@
 """Leads served over a real channel, its worker on a real Temporal, and scripted services around it."""
 
-import asyncio
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +13,11 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.errors import AppError, Unavailable
 from services.chassis.ids import new_id
-from services.chassis.service import Runtime
 from services.chassis.settings import Settings
-from services.chassis.temporal import run_workers
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller as Claims
 from services.chassis.tokens import Signer
-from services.leads.__main__ import SERVICE, worker
+from services.leads.__main__ import SERVICE
 from services.leads.store.tables import Base
 from tests.integration.leads.scripted import World, Worlds, scripted_services
 from tests.support.callers import Caller
@@ -60,27 +55,6 @@ def store(settings: Settings) -> Iterator[Store]:
     store = Store(settings.database_urls, Base.metadata, utc_now)
     yield store
     store.close()
-
-
-@contextmanager
-def running_worker(settings: Settings) -> Iterator[None]:
-    """Run leads' worker in a thread."""
-    runtime = Runtime("leads", settings, Base.metadata, {})
-    loop, stop = asyncio.new_event_loop(), asyncio.Event()
-    bundle = worker(runtime)
-    thread = threading.Thread(
-        target=lambda: loop.run_until_complete(
-            run_workers(settings.temporal_address, settings.temporal_namespace, [bundle], stop)
-        )
-    )
-    thread.start()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
-        runtime.store.close()
 
 
 @dataclass

@@ -17,12 +17,16 @@ from services.chassis.errors import (
     Unavailable,
 )
 from services.chassis.ids import new_id
+from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from services.chassis.temporal import TemporalLink
+from services.leads.__main__ import worker as bundle
+from services.leads.store.tables import Base
 from services.leads.workflows.contracts import conversion_workflow_id
-from tests.integration.leads.conftest import RIGHTS, Events, Member, Team, running_worker
+from tests.integration.leads.conftest import RIGHTS, Events, Member, Team
 from tests.integration.leads.scripted import CONTACT_PHONE, CUSTOMER_NAME, Held
 from tests.support.histories import record
+from tests.support.running import working
 from tests.support.until import until
 
 PHONE = "+8613800138000"
@@ -31,8 +35,10 @@ PHONE = "+8613800138000"
 @pytest.fixture(scope="module", autouse=True)
 def worker(around: Settings) -> Iterator[None]:
     """Leads' worker."""
-    with running_worker(around):
+    runtime = Runtime("leads", around, Base.metadata, {})
+    with working(runtime, bundle(runtime)):
         yield
+    runtime.store.close()
 
 
 @pytest.fixture(scope="module")
