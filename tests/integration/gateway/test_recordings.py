@@ -22,7 +22,11 @@ def player(signed_in: SignedIn, script: Script) -> httpx.Client:
     def answer(request: telephony.GetRecordingRequest) -> Iterator[telephony.GetRecordingResponse]:
         if request.offset_bytes >= len(FILE):
             raise InvalidInput(
-                "offset_bytes", "OFFSET_OUT_OF_RANGE", "只有 {total} 字节", "Only {total} bytes", total=len(FILE)
+                "offset_bytes",
+                "OFFSET_OUT_OF_RANGE",
+                "只有 {total} 字节",
+                "Only {total} bytes",
+                total=len(FILE),
             )
         end = request.offset_bytes + request.length_bytes if request.length_bytes else len(FILE)
         wanted = FILE[request.offset_bytes : end]
