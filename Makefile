@@ -15,7 +15,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant bench-pop test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop test test-unit test-integration test-e2e \
         lint fmt proto web clean
 
 help: ## this list
@@ -59,6 +59,10 @@ create-tenant: ## the first tenant and administrator: SLUG=acme NAME=某某公�
 	@$(LOCAL) run services.identity create-tenant --slug "$(SLUG)" --name "$(NAME)" \
 	    --admin "$(ADMIN)" --admin-name "$(ADMIN_NAME)"
 
+modem-check: $(PYTHON) ## say in words what a modem can do: PORT=/dev/serial/by-id/...
+	@test -n "$(PORT)" || { echo "make modem-check PORT=/dev/serial/by-id/..."; exit 2; }
+	@$(PYTHON) -m services.telephony.modem.check "$(PORT)"
+
 bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.bench.pop
@@ -87,7 +91,7 @@ lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/buf lint proto
-	@test ! -e proto/baseline.binpb || .venv/bin/buf breaking proto --against proto/baseline.binpb
+	@.venv/bin/buf breaking proto --against proto/baseline.binpb
 	@$(PYTHON) proto/generate.py --check
 	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi --check
 	@$(NPM) run lint
