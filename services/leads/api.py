@@ -235,7 +235,7 @@ def lead_message(lead: Lead, caller: Caller) -> leads_pb2.Lead:
         lead_id=lead.id,
         name=lead.name,
         company=lead.company,
-        phone=lead.phone if plain else mask_number(lead.phone),
+        phone=lead.phone_key if plain else mask_number(lead.phone),
         source=lead.source,
         note=lead.note,
         state=LEAD_STATES[state],

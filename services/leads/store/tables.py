@@ -48,9 +48,9 @@ class Lead(Base):
     tenant_id: Mapped[str] = mapped_column(RecordId)
     name: Mapped[str]
     company: Mapped[str]
-    # E.164, empty when none was given; digits behind it.
+    # E.164, empty when none was given; and with its extension, as keys are compared.
     phone: Mapped[str]
-    phone_extension: Mapped[str]
+    phone_key: Mapped[str]
     source: Mapped[str]
     source_key: Mapped[str | None]
     note: Mapped[str]

@@ -143,7 +143,7 @@ def _values(tx: Transaction, given: LeadInput) -> dict[str, object]:
         "name": parse_text(given.name, "name", 100),
         "company": parse_text(given.company, "company", 200, required=False),
         "phone": phone.e164 if phone else "",
-        "phone_extension": phone.extension if phone else "",
+        "phone_key": phone.key if phone else "",
         "note": parse_text(given.note, "note", 4000, required=False),
         "create_time": tx.now,
         "version": 1,

@@ -173,7 +173,7 @@ class ConversionActivities:
     def _read(self, ref: ConversionRef) -> Plan:
         with self._store.transaction(ref.tenant, ref.actor_id) as tx:
             lead, row = find_conversion(tx, ref.conversion_id)
-            phones = (lead.phone,) if lead.phone else ()
+            phones = (lead.phone_key,) if lead.phone_key else ()
             return Plan(
                 reservation_id=reservation_id(row) if row.round else "",
                 holder_name=row.actor_name,

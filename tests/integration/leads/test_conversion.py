@@ -130,6 +130,14 @@ def test_contact_and_opportunity_are_made_only_when_chosen(team: Team, rep: Memb
     assert rep.opportunities() == []
 
 
+def test_an_extension_goes_along_and_makes_it_another_contact(team: Team, rep: Member) -> None:
+    team.world.add_contact(new_id(), new_id(), "+861062345678")
+    lead = rep.lead(phone="010-62345678转801")
+    assert lead.phone == "+861062345678;ext=801"
+    answer = rep.convert(request_for(lead))
+    assert team.world.contacts[answer.contact_id] == (answer.customer_id, "韩梅梅", lead.phone)
+
+
 def test_a_same_name_customer_is_linked(team: Team, rep: Member, temporal: TemporalLink) -> None:
     """F123."""
     team.world.add_customer(existing := new_id(), "云海科技")

@@ -19,6 +19,8 @@ from services.kernel.phones import PhoneKind, display_number, mask_number, match
         ("１３８００１３８０００", "+8613800138000", "", PhoneKind.MOBILE),
         ("021-62345678", "+862162345678", "", PhoneKind.LANDLINE),
         ("(021) 62345678 转 801", "+862162345678", "801", PhoneKind.LANDLINE),
+        # As keys are written, so that they can be read again.
+        ("+862162345678;ext=801", "+862162345678", "801", PhoneKind.LANDLINE),
         ("021-62345678-801", "+862162345678", "801", PhoneKind.LANDLINE),
         ("0571-87654321", "+8657187654321", "", PhoneKind.LANDLINE),
         ("400-812-3456", "4008123456", "", PhoneKind.SERVICE),

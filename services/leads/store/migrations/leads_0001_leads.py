@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("company", sa.Text(), nullable=False),
         sa.Column("phone", sa.Text(), nullable=False),
-        sa.Column("phone_extension", sa.Text(), nullable=False),
+        sa.Column("phone_key", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("source_key", sa.Text(), nullable=True),
         sa.Column("note", sa.Text(), nullable=False),
