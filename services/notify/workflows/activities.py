@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from temporalio import activity
+from temporalio.exceptions import CancelledError
 
 from services.chassis.db import Store
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation
@@ -79,6 +80,9 @@ class ReminderActivities:
             with self._store.transaction(tenant, now=now) as tx:
                 reminders.give_up(tx, reminder.reminder_id, error.reason)
             outcome = "failed"
+        except CancelledError:
+            # The worker stops: the next one begins with this reminder.
+            raise
         except Exception as error:
             # Whatever it is, a fault of ours too: it must not keep the reminders behind it from their turn.
             log.warning("reminder will be tried again", reminder_id=reminder.reminder_id, error=str(error))

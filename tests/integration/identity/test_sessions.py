@@ -14,6 +14,7 @@ from services.chassis.tokens import Verifier
 from services.identity.store.tables import Audit, Person, Session
 from tests.support.callers import Caller
 from tests.support.staff import ADMIN_PASSWORD, PASSWORD, Company
+from tests.support.until import until
 
 
 def refusal(company: Company, tenant: str, login: str, password: str) -> AppError:
@@ -64,17 +65,22 @@ def test_every_wrong_part_of_a_sign_in_gets_the_same_answer(company: Company) ->
 def test_an_unknown_login_takes_as_long_as_a_wrong_password(company: Company) -> None:
     company.add("li", "sales_rep")
 
-    def fastest_s(*given: str) -> float:
-        def once() -> float:
+    guesses = {
+        "known": (company.slug, "li", "wrong password"),
+        "nobody": (company.slug, "nobody", "wrong password"),
+        "nowhere": ("no-such-tenant", "li", "wrong password"),
+    }
+    fastest_s = dict.fromkeys(guesses, float("inf"))
+
+    def alike() -> bool:
+        # Side by side, so that a busy machine slows them all; the fastest of each says what the work costs.
+        for name, given in guesses.items():
             started = time.perf_counter()
             refusal(company, *given)
-            return time.perf_counter() - started
+            fastest_s[name] = min(fastest_s[name], time.perf_counter() - started)
+        return min(fastest_s.values()) > max(fastest_s.values()) / 2
 
-        return min(once() for _ in range(5))
-
-    known = fastest_s(company.slug, "li", "wrong password")
-    assert fastest_s(company.slug, "nobody", "wrong password") > known / 2
-    assert fastest_s("no-such-tenant", "li", "wrong password") > known / 2
+    until(alike)
 
 
 def test_ten_failures_lock_an_account_for_a_while(company: Company) -> None:
