@@ -1,9 +1,9 @@
 """Fill a running demo with a company to play with: python -m deploy.local.samples, in a stack's environment.
 
-Everything that the public API can do is done through it, at GATEWAY_URL, under request ids that are derived from what
-is made: a run that was cut short goes on where it was, and one that is repeated changes nothing. Only two things have
-no API and come from the operator's side: the tenant with its departments and lines (commands of the services), and
-customers that were neglected for 89 days (rows).
+Everything that the public API can do is done through it, at GATEWAY_URL, under request ids that are derived
+from what is made: a run that was cut short goes on where it was, and one that is repeated changes nothing.
+Only two things have no API and come from the operator's side: the tenant with its departments and lines
+(commands of the services), and customers that were neglected for 89 days (rows).
 
 Every name and number here is made up.
 """
@@ -155,7 +155,7 @@ def _read(answer: httpx.Response) -> Json:
 
 
 def operate(service: Service, command: str, *words: str, **environment: str) -> str:
-    """Run a command of the product, in this process to save its start; raises LocalError with what it said."""
+    """Run a command of the product inside this process; raises LocalError with what it said."""
     runtime = service.runtime(Settings.read(os.environ), {**os.environ, **environment})
     with redirect_stdout(io.StringIO()) as said, redirect_stderr(said):
         status = service.commands[command](runtime, words)
@@ -293,7 +293,7 @@ def bring_leads(admin: Desk, desks: dict[str, Desk]) -> list[Json]:
 
 
 def win_orders(desks: dict[str, Desk], leads: list[Json]) -> None:
-    """Win two opportunities: li's order is left alone and reminded of by SMS, zhang's waits for its approvers."""
+    """Win two opportunities: li's order waits for its reminder, zhang's for its approvers."""
     for index, (lead, amount) in enumerate(zip(leads, ("8800", "26000"), strict=False)):
         desk = desks[lead["login"]]
         path = f"leads/{lead['leadId']}"
@@ -334,7 +334,8 @@ def _awaited(look: Callable[[], Json | None]) -> Json:
 def neglect_some(tenant: Tenant, owner_id: str) -> None:
     """Let five of somebody's customers be neglected: three are warned about soon, two fall back in minutes.
 
-    There is no API to have done nothing for 89 days. The ledger is not touched: nobody's ownership changes here.
+    There is no API to have done nothing for 89 days. The ledger is not touched: nobody's ownership changes
+    here.
     """
     store = Store(Settings.read(os.environ).database_urls, Base.metadata, utc_now)
     with store.transaction(tenant) as tx:
