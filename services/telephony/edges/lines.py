@@ -44,6 +44,8 @@ class Lines:
                 log.warning("lines could not be read", database=database, error=str(error))
                 continue
             known[database] = {(row.kind, row.number): Tenant(row.tenant_id, database) for row in rows}
+        # Replaced as a whole: another thread may be reading the old one.
+        self._known = known
 
     def tenant_of(self, call: Call) -> Tenant | None:
         """Return whose call it is: by its DID, else by the extensions that began it or ring."""
