@@ -35,7 +35,15 @@ from services.telephony import clients, metrics
 from services.telephony.clients import Directory
 from services.telephony.edges.lease import Lease
 from services.telephony.edges.lines import REFRESH_S, Lines
-from services.telephony.pbx.ami import AmiDownError, AmiError, AmiLink, AmiOutcomeUnknownError, Gap, LinkState
+from services.telephony.pbx.ami import (
+    AmiDownError,
+    AmiError,
+    AmiLink,
+    AmiOutcomeUnknownError,
+    AmiRefusedError,
+    Gap,
+    LinkState,
+)
 from services.telephony.pbx.callgraph import (
     Call,
     Change,
@@ -164,20 +172,20 @@ class PbxEdge:
             metrics.LIVE_CALLS.labels(self._settings.name).set(len(self._graph.calls))
 
     async def _resync(self, gap: Gap) -> None:
-        while True:
-            try:
-                live = await self._link.listing("CoreShowChannels")
-                queues = await self._link.listing("QueueStatus")
-                break
-            except AmiDownError:
-                # The next login brings the next gap.
-                return
-            except AmiOutcomeUnknownError as error:
-                log.warning("the PBX did not list its channels", error=str(error))
-            except AmiError as error:
-                # Without the right to look, ghosts could not be told from calls.
-                log.error("the PBX refuses to list its channels or queues", error=str(error))
-                return
+        try:
+            live = await self._list("CoreShowChannels")
+        except AmiDownError:
+            # The next login brings the next gap.
+            return
+        except AmiRefusedError as error:
+            # Without the right to look, ghosts could not be told from calls.
+            log.error("the PBX refuses to list its channels", error=str(error))
+            return
+        try:
+            queues = await self._list("QueueStatus")
+        except AmiError as error:
+            log.warning("the PBX did not list its queues", error=str(error))
+            queues = []
         now = time.time()
         waiting: list[Event] = [
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
@@ -188,6 +196,13 @@ class PbxEdge:
             changes += more
         self._note(changes, now)
         log.info("resynchronised", reason=gap.reason, channels=len(live), changes=len(changes))
+
+    async def _list(self, action: str) -> list[Event]:
+        while True:
+            try:
+                return await self._link.listing(action)
+            except AmiOutcomeUnknownError as error:
+                log.warning("the PBX did not answer; asking again", error=str(error))
 
     def _note(self, changes: Sequence[Change], time_s: float) -> None:
         for change in changes:

@@ -87,7 +87,7 @@ class Received:
 class Gap:
     """Stand where events may be missing: list what lives (CoreShowChannels, QueueStatus) before going on.
 
-    `reason` is `connected` or `overflow`.
+    `reason` is `connected`, `booted` or `overflow`.
     """
 
     reason: str
@@ -238,6 +238,9 @@ class AmiLink:
 
     def _receive(self, message: Message) -> None:
         self._put(Received(dict(message.items()), time.time()))
+        # A PBX that starts lets us in before it has loaded its queues; what it listed until then is not all.
+        if message.event == "FullyBooted" and self._connection is not None:
+            self._put(Gap("booted"))
 
     def _put(self, item: Received | Gap) -> None:
         if self._missing:

@@ -260,6 +260,24 @@ async def test_a_call_that_came_while_the_link_was_down_pops_after_it(main_shop:
             await soon(lambda: states(main_shop) == ["RINGING"])
 
 
+async def test_a_pbx_without_queues_is_resynchronised_all_the_same(main_shop: Shop) -> None:
+    """A PBX that starts has no QueueStatus yet; its calls count nevertheless."""
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists_nothing(server)
+        server.answers["QueueStatus"] = lambda action: block(
+            "Response: Error",
+            f"ActionID: {action['ActionID']}",
+            "Message: Invalid/unknown command: QueueStatus.",
+        )
+        async with following(main_shop, server, Customers()):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            server.drop()
+            await soon(lambda: states(main_shop) == ["RINGING", "WITHDRAWN"])
+
+
 async def test_an_unknown_did_falls_to_the_tenant_whose_extension_rings(main_shop: Shop) -> None:
     main_shop.agent("王小明", "1001")
     async with ami_server() as server:

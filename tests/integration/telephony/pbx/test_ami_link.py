@@ -256,3 +256,12 @@ async def test_a_shutdown_of_the_pbx_is_noticed_and_it_is_found_again() -> None:
         server.send(block("Event: Shutdown", "Shutdown: Cleanly", "Restart: True"))
         await soon(lambda: pbx.items.count(Gap("connected")) == 2)
         assert (LinkState.DOWN, "the PBX shuts down") in pbx.states
+
+
+async def test_a_pbx_that_has_booted_asks_for_another_resync() -> None:
+    """A PBX that starts lets us in before it has loaded its queues."""
+    async with ami_server() as server, running(server) as pbx:
+        await soon(lambda: Gap("connected") in pbx.items)
+        before = len(pbx.items)
+        server.send(block("Event: FullyBooted", "Status: Fully Booted"))
+        await soon(lambda: pbx.items[before:].count(Gap("booted")) == 1)
