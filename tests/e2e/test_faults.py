@@ -161,6 +161,7 @@ def test_the_edge_killed_in_mid_call_continues_it(stack: Stack, shop: Company, u
     stack.kill("pbx")
     stack.wait_healthy("pbx")
     until(lambda: not caller.alive, timeout_s=30)
+    caller.stop()
     until(
         lambda: [call["state"] for call in calls()] in (["CALL_STATE_ENDED"], ["CALL_STATE_MISSED"]),
         timeout_s=30,
