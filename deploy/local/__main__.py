@@ -9,7 +9,6 @@ import argparse
 import errno
 import fcntl
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -37,28 +36,27 @@ STOP_TIMEOUT_S = 90.0
 SAMPLES = "deploy.local.samples"
 
 
-def run(name: str, *, simulators: bool, table: Table = product) -> int:
-    """Run a stack in the foreground until Ctrl-C or `down`."""
+def run(name: str, *, simulators: bool, samples: bool, table: Table = product) -> int:
+    """Run a stack in the foreground until Ctrl-C or `down`; with `samples` an empty one is filled."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # A closed terminal ends it, unless nohup said otherwise.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
-    port = os.environ.get("PORT", "")
     try:
         stack = Stack(
             STACKS / name,
             simulators=simulators,
-            ring_s=float(os.environ.get("RING_SECONDS") or 8),
-            api_replicas=int(os.environ.get("API_REPLICAS") or 1),
-            gateway_replicas=int(os.environ.get("GATEWAY_REPLICAS") or 1),
-            asked_port=int(port) if port else None,
+            ring_s=float(number_in("RING_SECONDS") or 8),
+            api_replicas=number_in("API_REPLICAS") or 1,
+            gateway_replicas=number_in("GATEWAY_REPLICAS") or 1,
+            asked_port=number_in("PORT"),
             preferred_port=PREFERRED_PORT,
             table=table,
             say=lambda line: print(line, flush=True),
         )
         try:
             stack.start()
-            if simulators:
+            if samples:
                 fill_in_samples(stack)
             print(hints(stack), flush=True)
             threading.Event().wait()
@@ -74,13 +72,21 @@ def run(name: str, *, simulators: bool, table: Table = product) -> int:
     return 0
 
 
+def number_in(variable: str) -> int | None:
+    """Return a whole number from the environment, None when it is not set; raises LocalError for anything
+    else."""
+    text = os.environ.get(variable, "")
+    if text and not text.isdecimal():
+        raise LocalError(f"{variable} 不是整数 / is not a whole number: {text}")
+    return int(text) if text else None
+
+
 def fill_in_samples(stack: Stack) -> None:
     """Let the samples fill an empty stack; they print the users themselves."""
-    if importlib.util.find_spec(SAMPLES):
-        environment = {**os.environ, **stack.plan.environment, "GATEWAY_URL": stack.address}
-        done = subprocess.run([sys.executable, "-m", SAMPLES], cwd=ROOT, env=environment, check=False)
-        if done.returncode:
-            raise LocalError(f"示例数据写入失败 / filling in the samples failed ({done.returncode})")
+    environment = {**os.environ, **stack.plan.environment, "GATEWAY_URL": stack.address}
+    done = subprocess.run([sys.executable, "-m", SAMPLES], cwd=ROOT, env=environment, check=False)
+    if done.returncode:
+        raise LocalError(f"示例数据写入失败 / filling in the samples failed ({done.returncode})")
 
 
 def hints(stack: Stack) -> str:
@@ -249,8 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     names = [given.stack] if given.stack else known_stacks()
     actions: dict[str, Callable[[], int]] = {
-        "demo": lambda: run(given.stack or "demo", simulators=True),
-        "up": lambda: run(given.stack or "up", simulators=False),
+        "demo": lambda: run(given.stack or "demo", simulators=True, samples=True),
+        "up": lambda: run(given.stack or "up", simulators=False, samples=False),
         "down": lambda: down(names),
         "status": lambda: status(names),
         "logs": lambda: logs(chosen(given.stack)),

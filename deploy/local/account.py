@@ -56,11 +56,12 @@ def ordinary_account() -> Account | None:
 
 
 def can_reach(path: Path, account: Account | None) -> bool:
-    """Tell whether that user can go to `path` and read it."""
+    """Tell whether that user can go to a folder, or read a file."""
+    how, mode = ("-x", os.X_OK) if path.is_dir() else ("-r", os.R_OK)
     if account is None:
-        return os.access(path, os.R_OK)
+        return os.access(path, mode)
     # Asked as that user: the kernel knows about groups and ACLs, mode bits alone do not.
-    command = ["setpriv", *account.command(), "test", "-r", str(path)]
+    command = ["setpriv", *account.command(), "test", how, str(path)]
     return subprocess.run(command, check=False, cwd="/", stderr=subprocess.DEVNULL).returncode == 0
 
 
@@ -82,6 +83,7 @@ def reachable_directory(directory: Path, account: Account | None) -> Path:
         Path("/var/lib") / f"gonghai-{hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:12]}"
     )
     elsewhere.mkdir(exist_ok=True)
+    elsewhere.chmod(0o711)
     directory.rmdir()
     directory.symlink_to(elsewhere)
     return elsewhere

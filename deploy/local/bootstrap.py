@@ -112,6 +112,8 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__.splitlines()[0], file=sys.stderr)
         return 2
     target = argv[0]
+    # What is installed here is for the stores' own user too.
+    os.umask(0o022)
     try:
         install_packages(PACKAGES[target])
         install_python()
@@ -172,6 +174,9 @@ def install_python() -> None:
         if not python.exists():
             run([find_python(), "-m", "venv", str(VENV)])
         run([str(python), *PIP, "--require-hashes", "-r", str(LOCK)])
+        # The checkout itself, and the package generated from the contracts.
+        (packages,) = (VENV / "lib").glob("python*/site-packages")
+        (packages / "gonghai.pth").write_text(f"{ROOT}\n{ROOT / 'proto/gen'}\n")
         marker.write_text(wanted)
 
 

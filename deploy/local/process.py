@@ -113,6 +113,8 @@ class Process:
                 stderr=subprocess.STDOUT,
                 # A group of its own: Ctrl-C reaches only the supervisor, which stops all in order.
                 start_new_session=True,
+                # What they write are people's names, numbers and voices.
+                umask=0o077,
             )
 
     def wait_healthy(self) -> None:

@@ -92,7 +92,7 @@ class Stack:
     @property
     def inbox(self) -> Path:
         """The file in which the modem emulator keeps what was sent, one JSON object a line."""
-        return self.state.path / "modem/inbox.jsonl"
+        return self.state.folder("modem") / "inbox.jsonl"
 
     def __enter__(self) -> Self:
         try:
@@ -109,7 +109,6 @@ class Stack:
 
     def start(self) -> None:
         """Start everything in order, each step when the one before is healthy; raises LocalError."""
-        (self.state.path / "modem").mkdir(exist_ok=True)
         self.stores.start(self._report)
         if self.pbx and self.modem:
             self.pbx.start(self._report)
@@ -194,14 +193,14 @@ class Stack:
 
     @property
     def _modem_port(self) -> Path:
-        return self.state.path / "modem/modem0"
+        return self.state.folder("modem") / "modem0"
 
     def _modem_emulator(self) -> Program:
         return Program(
             name="modem-emulator",
             argv=[
                 *(sys.executable, "-m", "deploy.local.modem_emulator", "--link", str(self._modem_port)),
-                *("--inbox", str(self.inbox), "--control", str(self.state.path / "modem/control")),
+                *("--inbox", str(self.inbox), "--control", str(self.state.folder("modem") / "control")),
             ],
             env=BARE_ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
             health=f"file://{self._modem_port}",

@@ -21,14 +21,19 @@ class State:
     def __init__(self, path: Path | None = None) -> None:
         self.account: Account | None = ordinary_account()
         self.temporary = path is None
-        if path is None:
-            path = Path(tempfile.mkdtemp(prefix="gonghai-"))
-            # The stores' own user has to go through it; what is private inside is closed by itself.
-            path.chmod(0o755)
+        path = path or Path(tempfile.mkdtemp(prefix="gonghai-"))
+        path.mkdir(parents=True, exist_ok=True)
+        # The stores' own user has to go through it, and nobody needs to look around in it.
+        path.chmod(0o711)
         self.path = reachable_directory(path, self.account)
-        self.logs = self.path / "log"
-        self.logs.mkdir(exist_ok=True)
+        self.logs = self.folder("log")
         self.ports = Ports(self.path / "ports.json")
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of this name, made when missing, that only we can enter."""
+        folder = self.path / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def home(self, name: str) -> Path:
         """Return the folder of this name, made when missing, that only the stores' own user can enter."""
@@ -43,9 +48,7 @@ class State:
 
     def secret_file(self, name: str) -> Path:
         """Return where the secret of this name is kept, in a folder that only we can enter."""
-        folder = self.path / "secrets"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return folder / name
+        return self.folder("secrets") / name
 
     def process(self, program: Program) -> Process:
         """Return a process of this program, not yet started, that logs here."""

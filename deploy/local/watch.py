@@ -91,11 +91,21 @@ class Watch:
             for name, process in self._processes.items():
                 with self._lock:
                     if not self._paused:
-                        self._look_at(process, self._records[name], now)
+                        # A disk that is full now may have room again later: the watch itself must not end.
+                        try:
+                            self._look_at(process, self._records[name], now)
+                        except (LocalError, OSError) as error:
+                            self._say(f"{name}: {error}")
             if now > next_logs:
                 next_logs = now + LOGS_INTERVAL_S
-                for process in self._processes.values():
-                    process.rotate_log()
+                self._rotate_logs()
+
+    def _rotate_logs(self) -> None:
+        for process in self._processes.values():
+            try:
+                process.rotate_log()
+            except OSError as error:
+                self._say(f"{process.log_file}: {error}")
 
     def _look_at(self, process: Process, record: Record, now: float) -> None:
         if process.alive:
@@ -117,8 +127,5 @@ class Watch:
         elif now >= record.due:
             record.due, record.started = None, now
             record.restarts += 1
-            try:
-                process.spawn()
-            except (LocalError, OSError) as error:
-                self._say(f"{process.name}: {error}")
+            process.spawn()
             self._changed()

@@ -22,6 +22,9 @@ from deploy.local.stack import Stack, require_space
 from tests.integration.local.toy import toy
 from tests.support.until import until
 
+# Starting a whole stack on two busy cores may take more than a test usually gets.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -142,7 +145,8 @@ class ForeignStack:
 
     def wait_ready(self) -> list[int]:
         """Wait until it says where to look; return the ids of everything it started."""
-        until(lambda: "make down" in self.output, timeout_s=60)
+        until(lambda: "make down" in self.output or self.supervisor.poll() is not None, timeout_s=150)
+        assert self.supervisor.poll() is None, self.output
         return descendants(self.supervisor.pid)
 
 
@@ -187,19 +191,12 @@ def test_commands_beside_a_running_stack(foreign: ForeignStack) -> None:
     assert "nothing is running" in foreign.command("call", "13800138000").stderr
 
 
-def test_ctrl_c_stops_it_cleanly(foreign: ForeignStack) -> None:
-    children = foreign.wait_ready()
-    foreign.supervisor.send_signal(signal.SIGINT)
-    assert foreign.supervisor.wait() == 0
-    assert foreign.output.endswith("stopped\n")
-    assert all(map(has_ended, children))
-
-
 def test_ctrl_c_in_mid_start_leaves_nothing(foreign: ForeignStack) -> None:
     until(lambda: "✓ postgresql" in foreign.output, timeout_s=30)
     children = descendants(foreign.supervisor.pid)
     foreign.supervisor.send_signal(signal.SIGINT)
     assert foreign.supervisor.wait() == 0
+    assert foreign.output.endswith("stopped\n")
     assert all(map(has_ended, children))
 
 

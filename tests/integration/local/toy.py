@@ -34,4 +34,4 @@ def toy(site: Site) -> Plan:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1], simulators=True, table=toy))
+    sys.exit(run(sys.argv[1], simulators=True, samples=False, table=toy))
