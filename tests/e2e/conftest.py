@@ -24,7 +24,7 @@ from tests.e2e.desk import Desk
 from tests.support.until import until
 
 # How long a phone rings before it is answered, in seconds: long enough to look at the ringing page twice.
-RING_S = 4.0
+RING_S = 6.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

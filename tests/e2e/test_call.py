@@ -102,7 +102,7 @@ def agents(browser: Browser, stack: Stack, shop: Company, unique: Unique) -> Ite
             person={**person, "extension": extension},
             updateMask="extension",
         )
-        until(lambda desk=desk, extension=extension: signed_on(desk, extension))  # type: ignore[misc]  # bound at once
+        until(lambda desk=desk, extension=extension: signed_on(desk, extension), timeout_s=30)  # type: ignore[misc]  # bound at once
     pages = [open_page(browser, url, shop, login, name, desk) for url, login, name, desk, _ in seats]
     yield pages[0], pages[1]
     for page in pages:
@@ -159,7 +159,7 @@ def test_the_right_card_pops_while_it_rings_and_survives_until_the_notes(
     li, zhang = agents
     mobile, name = fresh_mobile(), fresh_name("来电")
     customer = customer_of(li.desk, name, mobile, contact="韩梅梅")
-    ring(mobile, RING_S + 5)
+    ring(mobile, RING_S + 10)
     for agent in agents:
         agent.state("POP_STATE_RINGING")
         agent.read("pop-customer-name", name)
