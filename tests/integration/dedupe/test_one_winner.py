@@ -164,7 +164,7 @@ usual = settings(
 )
 
 
-@settings(usual, max_examples=40)
+@settings(usual, max_examples=25)
 @given(schedule=schedules, database=st.sampled_from(["main", "south"]))
 def test_in_any_order_of_steps_and_deaths_one_wins(
     store: Store, customers: Store, schedule: list[tuple[str, int]], database: str
