@@ -2,6 +2,7 @@
 import { serverNow } from './api/clock'
 import { i18n, type Locale } from './i18n'
 
+const MINUTE_MS = 60_000
 const DAY_MS = 86_400_000
 
 // English dates in the order of ISO 8601: day before month or after it is a guess otherwise.
@@ -20,9 +21,10 @@ export function dateTime(time: string | undefined): string {
   }).format(new Date(time))
 }
 
-/** Whole days from now until a time, rounded up; 0 when it is past. */
+/** Days from now until a time, a begun one counted; 0 when it is past. */
 export function daysUntil(time: string): number {
-  return Math.max(0, Math.ceil((Date.parse(time) - serverNow()) / DAY_MS))
+  // The clocks agree to a second or so: 90 days given a moment ago are not 91.
+  return Math.max(0, Math.ceil((Date.parse(time) - serverNow() - MINUTE_MS) / DAY_MS))
 }
 
 /** Seconds as m:ss, or h:mm:ss from an hour on. */

@@ -3,9 +3,7 @@ import type { LiveEvent } from '@/api/types'
 import { followLive, waitMs } from './connection'
 
 class FakeSocket {
-  static readonly OPEN = 1
   static all: FakeSocket[] = []
-  readyState = FakeSocket.OPEN
   onmessage?: (event: { data: string }) => void
   onclose?: (event: { code: number }) => void
 
@@ -15,7 +13,6 @@ class FakeSocket {
 
   /** The server closes it. */
   drop(code = 1006): void {
-    this.readyState = 3
     this.onclose?.({ code })
   }
 
@@ -90,8 +87,10 @@ test('a session that has ended is told once and not tried again', () => {
   expect(FakeSocket.all).toHaveLength(1)
 })
 
-test('a network that came back ends the wait', () => {
-  newest().drop()
+test('a network that went is told at once, and one that came back ends the wait', () => {
+  newest().send({ type: 'snapshot', seq: 1, pops: [], unreadCount: 0 })
+  window.dispatchEvent(new Event('offline'))
+  expect(statuses.at(-1)).toBe(false)
   window.dispatchEvent(new Event('online'))
   expect(FakeSocket.all).toHaveLength(2)
 })

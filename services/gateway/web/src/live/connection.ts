@@ -72,18 +72,20 @@ export function followLive(url: string, listener: Listener): () => void {
     timer = window.setTimeout(connect, waitMs(failures++, Math.random()))
   }
 
-  // The network came back: no need to sit out the wait.
-  function onOnline(): void {
-    if (socket?.readyState !== WebSocket.OPEN) connect()
+  // Without a network the socket looks open for minutes; with one again there is no wait to sit out.
+  function onOffline(): void {
+    listener.onStatus(false)
   }
 
   function stop(): void {
     abandon()
-    window.removeEventListener('online', onOnline)
+    window.removeEventListener('online', connect)
+    window.removeEventListener('offline', onOffline)
     listener.onStatus(false)
   }
 
-  window.addEventListener('online', onOnline)
+  window.addEventListener('online', connect)
+  window.addEventListener('offline', onOffline)
   connect()
   return stop
 }
