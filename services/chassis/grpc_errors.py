@@ -52,7 +52,7 @@ def _pack(message: object) -> AnyMessage:
 def from_rpc_error(error: grpc.RpcError) -> AppError:
     """Return the AppError behind a failed call.
 
-    Without details of ours: UNAVAILABLE and DEADLINE_EXCEEDED before an answer become Unavailable, the rest Internal.
+    Without details of ours: UNAVAILABLE becomes Unavailable, DEADLINE_EXCEEDED OutcomeUnknown, the rest Internal.
     """
     # Every error of a call is a grpc.Call too; its types do not say so.
     call = cast(grpc.Call, error)

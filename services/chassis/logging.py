@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 # Seven or more digits with an optional plus: everything a telephone number can look like.
-NUMBER = re.compile(r"(?<![\w-])\+?\d{7,15}(?![\w-])")
+NUMBER = re.compile(r"(?<![\w-])\+?\d{7,15}(?![\w-])", re.ASCII)
 
 
 def mask_numbers(text: str) -> str:
@@ -21,7 +21,18 @@ def mask_numbers(text: str) -> str:
 
 
 def _mask(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {name: mask_numbers(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return {name: _masked(value) for name, value in fields.items()}
+
+
+def _masked(value: Any) -> Any:
+    """Return a value with every number in it masked, however deep it stands."""
+    if isinstance(value, str):
+        return mask_numbers(value)
+    if isinstance(value, dict):
+        return {name: _masked(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item) for item in value]
+    return value
 
 
 def configure(process: str, level: str) -> None:
@@ -33,6 +44,8 @@ def configure(process: str, level: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        # What the standard library's loggers were given as `extra`.
+        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         _mask,

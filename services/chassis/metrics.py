@@ -12,9 +12,9 @@ RPC_SECONDS = Histogram(
     ["service", "method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
-OUTBOX_DEPTH = Gauge("crm_outbox_depth_rows", "Rows not yet delivered.", ["service", "database"])
+OUTBOX_DEPTH = Gauge("crm_outbox_depth_rows", "Rows not yet delivered.", ["service", "database", "lane"])
 OUTBOX_AGE = Gauge(
-    "crm_outbox_oldest_seconds", "Age of the oldest row not yet delivered.", ["service", "database"]
+    "crm_outbox_oldest_seconds", "Age of the oldest row not yet delivered.", ["service", "database", "lane"]
 )
 OUTBOX_DELIVERED = Counter("crm_outbox_delivered_rows", "Rows delivered.", ["service", "kind"])
 OUTBOX_FAILED = Counter(

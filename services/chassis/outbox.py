@@ -1,6 +1,6 @@
 """The relay: delivers what transactions left in the outbox, at least once, in order by aggregate.
 
-One thread for each database, in every process that has a gRPC server or an edge. A shard is delivered by one
+One thread for each database and lane, in every process that has a gRPC server or an edge. A shard is delivered by one
 relay at a time under an advisory lock, and a row is deleted only after RabbitMQ confirmed it or Temporal took
 it. A crash in between delivers it again: receivers keep an inbox, workflow ids are deterministic. A row that
 cannot be delivered stops its shard, not the others, and is tried again with a growing delay.
@@ -40,15 +40,16 @@ class Destination(Protocol):
 
 
 class Relay:
-    """Delivers the outbox of a service's schema in one database."""
+    """Delivers one lane of a service's outbox in one database; a lane that is down holds up no other."""
 
-    def __init__(self, store: Store, database: str, destinations: Mapping[str, Destination]) -> None:
+    def __init__(self, store: Store, database: str, lane: str, destination: Destination) -> None:
         self._store = store
         self._database = database
-        self._destinations = destinations
+        self._lane = lane
+        self._destination = destination
         self._stop = threading.Event()
         self._thread = threading.Thread(
-            target=self._run, name=f"relay-{store.service}-{database}", daemon=True
+            target=self._run, name=f"relay-{store.service}-{database}-{lane}", daemon=True
         )
 
     def start(self) -> None:
@@ -64,8 +65,7 @@ class Relay:
         try:
             self._stay_connected()
         finally:
-            for destination in self._destinations.values():
-                destination.reset()
+            self._destination.reset()
 
     def _stay_connected(self) -> None:
         url = self._store.urls[self._database]
@@ -107,33 +107,33 @@ class Relay:
         total = 0
         while not self._stop.is_set():
             with self._store.engine(self._database).connect() as connection:
-                heads = connection.execute(
-                    select(outbox.c.lane, outbox.c.shard, func.min(outbox.c.id))
-                    .group_by(outbox.c.lane, outbox.c.shard)
+                shards = connection.scalars(
+                    select(outbox.c.shard)
+                    .where(outbox.c.lane == self._lane)
+                    .group_by(outbox.c.shard)
                     .order_by(func.min(outbox.c.id))
                 ).all()
                 connection.rollback()
-                delivered = sum(self._drain_shard(connection, lane, shard) for lane, shard, _ in heads)
+                delivered = sum(self._drain_shard(connection, shard) for shard in shards)
             total += delivered
             if delivered == 0:
                 break
         return total
 
-    def _drain_shard(self, connection: Connection, lane: str, shard: int) -> int:
+    def _drain_shard(self, connection: Connection, shard: int) -> int:
         outbox = self._store.tables["outbox"]
-        destination = self._destinations[lane]
         with connection.begin():
             # A lost delete only repeats a delivery, so the commit need not wait for the disk.
             connection.execute(text("SET LOCAL synchronous_commit = off"))
             locked = connection.execute(
                 text("SELECT pg_try_advisory_xact_lock(hashtext(:name), :shard)"),
-                {"name": f"{self._store.service}.{lane}", "shard": shard},
+                {"name": f"{self._store.service}.{self._lane}", "shard": shard},
             ).scalar_one()
             if not locked:
                 return 0
             rows = connection.execute(
                 select(outbox)
-                .where(outbox.c.lane == lane, outbox.c.shard == shard)
+                .where(outbox.c.lane == self._lane, outbox.c.shard == shard)
                 .order_by(outbox.c.id)
                 .limit(BATCH)
             ).all()
@@ -143,10 +143,10 @@ class Relay:
                 if row.next_attempt_time and row.next_attempt_time.timestamp() > time.time():
                     break
                 try:
-                    destination.deliver(row.kind, row.body)
+                    self._destination.deliver(row.kind, row.body)
                 except Exception as error:
                     self._postpone(connection, row.id, row.attempts, row.kind, error)
-                    destination.reset()
+                    self._destination.reset()
                     break
                 done.append(row.id)
                 OUTBOX_DELIVERED.labels(self._store.service, row.kind).inc()
@@ -177,9 +177,11 @@ class Relay:
         outbox = self._store.tables["outbox"]
         age = func.extract("epoch", func.clock_timestamp() - func.min(outbox.c.create_time))
         with self._store.engine(self._database).connect() as connection:
-            depth, oldest_s = connection.execute(select(func.count(), func.coalesce(age, 0))).one()
-        OUTBOX_DEPTH.labels(self._store.service, self._database).set(depth)
-        OUTBOX_AGE.labels(self._store.service, self._database).set(float(oldest_s))
+            depth, oldest_s = connection.execute(
+                select(func.count(), func.coalesce(age, 0)).where(outbox.c.lane == self._lane)
+            ).one()
+        OUTBOX_DEPTH.labels(self._store.service, self._database, self._lane).set(depth)
+        OUTBOX_AGE.labels(self._store.service, self._database, self._lane).set(float(oldest_s))
 
 
 class EventDestination:

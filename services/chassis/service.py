@@ -175,19 +175,17 @@ def stop_event() -> threading.Event:
 def start_relays(runtime: Runtime) -> "Callable[[], None]":
     """Start the outbox relay of every database in threads; return what stops them."""
     from services.chassis.amqp import Publisher, read_manifest
-    from services.chassis.outbox import EventDestination, Relay
+    from services.chassis.outbox import Destination, EventDestination, Relay
 
     entries = read_manifest()
+    lanes: dict[str, Callable[[], Destination]] = {
+        "amqp": lambda: EventDestination(Publisher(runtime.settings.amqp_url, entries)),
+        "temporal": lambda: runtime.temporal,
+    }
     relays = [
-        Relay(
-            runtime.store,
-            database,
-            {
-                "amqp": EventDestination(Publisher(runtime.settings.amqp_url, entries)),
-                "temporal": runtime.temporal,
-            },
-        )
+        Relay(runtime.store, database, lane, destination())
         for database in runtime.settings.database_urls
+        for lane, destination in lanes.items()
     ]
     for relay in relays:
         relay.start()

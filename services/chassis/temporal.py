@@ -59,6 +59,11 @@ class TemporalLink:
         except TimeoutError:
             future.cancel()
             raise _unavailable() from None
+        except RuntimeError as error:
+            # What the SDK raises for a server that was never reached.
+            if "connect" in str(error).lower():
+                raise _unavailable() from error
+            raise
         except RPCError as error:
             if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
                 raise _unavailable() from error

@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy import func, select, text
 from deploy.local.stores import PrivateStores
 from services.chassis.amqp import Publisher, declare, event_exchange
 from services.chassis.clock import utc_now
-from services.chassis.db import Store, service_metadata
+from services.chassis.db import Store, WorkflowStart, service_metadata
 from services.chassis.dead_letters import count, peek, replay
 from services.chassis.ids import new_id
 from services.chassis.outbox import EventDestination, Relay
@@ -55,7 +56,7 @@ def store(own_stores: PrivateStores) -> Iterator[Store]:
 @contextmanager
 def relaying(store: Store, amqp_url: str, database: str) -> Iterator[Relay]:
     """Run a relay of a database."""
-    relay = Relay(store, database, {"amqp": EventDestination(Publisher(amqp_url, [ENTRY]))})
+    relay = Relay(store, database, "amqp", EventDestination(Publisher(amqp_url, [ENTRY])))
     relay.start()
     try:
         yield relay
@@ -105,6 +106,40 @@ def test_two_relays_deliver_every_event_in_order_by_aggregate(
     assert bodies[0]["data"] == {"text": "张三"}
 
 
+class Stuck:
+    """A destination that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.free = Event()
+
+    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Wait as for a server that is away."""
+        self.free.wait(30)
+
+    def reset(self) -> None:
+        """Nothing to drop."""
+
+
+def test_a_temporal_that_is_away_holds_up_no_event(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    stuck = Stuck()
+    temporal = Relay(store, "main", "temporal", stuck)
+    temporal.start()
+    try:
+        with relaying(store, own_stores.amqp_url, "main"):
+            with store.transaction(main_tenant) as tx:
+                tx.start_workflow(WorkflowStart("Never", new_id(), "nowhere", {}))
+            with store.transaction(main_tenant) as tx:
+                tx.emit("thing_happened", new_id(), 1, {})
+            assert len(take_all(own_stores.amqp_url, 1)) == 1
+            assert waiting(store, "main") == 1
+    finally:
+        stuck.free.set()
+        temporal.stop()
+    assert waiting(store, "main") == 0
+
+
 def test_no_event_is_lost_when_the_broker_is_killed_in_the_middle(
     store: Store, own_stores: PrivateStores, main_tenant: Tenant
 ) -> None:
@@ -130,7 +165,7 @@ HOST = textwrap.dedent(
     from sqlalchemy import text
     from services.chassis import logging
     from services.chassis.clock import utc_now
-    from services.chassis.db import Store, service_metadata
+    from services.chassis.db import Store, WorkflowStart, service_metadata
     from services.chassis.errors import InvalidInput, Unavailable
     from services.chassis.events import Handlers
     from services.chassis.nameko_host import run
