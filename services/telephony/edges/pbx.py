@@ -80,6 +80,8 @@ LOOKUP_TIMEOUT_S: Final = 2.0
 LOOKUP_THREADS: Final = 32
 # Transactions at the same time: while one waits for the disk, others go on.
 WRITERS: Final = 4
+# Calls in one transaction: the last one of a batch waits for all before it.
+LARGEST_BATCH: Final = 10
 # Pause after a write that failed, in seconds.
 WRITE_RETRY_S: Final = 0.5
 # How long the writes under way may take when it is time to stop, in seconds.
@@ -123,6 +125,7 @@ class PbxEdge:
         self._lookups: dict[str, _Lookup] = {}
         self._wake = asyncio.Event()
         self._writing: set[str] = set()
+        self._draining = False
         self._writers_free = asyncio.Semaphore(WRITERS)
         self._lines_missed = asyncio.Event()
         self._writer = ThreadPoolExecutor(WRITERS, "call-writer")
@@ -142,14 +145,15 @@ class PbxEdge:
 
     async def drain(self) -> None:
         """Write what has changed, not waiting for who is calling: a call that is over never comes again."""
-        for lookup in self._lookups.values():
-            lookup.released = True
+        self._draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 while self._writing:
                     await asyncio.sleep(0.01)
-        for tenant, updates in self._ready().items():
-            await self._write_calls(tenant, updates)
+                while ready := self._ready():
+                    for tenant, updates in ready.items():
+                        if not await self._write_calls(tenant, updates):
+                            return
 
     def close(self) -> None:
         """Let the threads go."""
@@ -243,14 +247,19 @@ class PbxEdge:
             if tenant is None:
                 continue
             lookup = self._lookup(call, tenant)
-            if not lookup.released:
+            if not (lookup.released or self._draining):
                 continue
+            if sum(map(len, ready.values())) == LARGEST_BATCH:
+                # The rest is for the next writer.
+                self._wake.set()
+                break
             del self._changed[linked_id]
             self._writing.add(linked_id)
             ready[tenant].append(CallUpdate(call, lookup.callers))
         return ready
 
-    async def _write_calls(self, tenant: Tenant, updates: list[CallUpdate]) -> None:
+    async def _write_calls(self, tenant: Tenant, updates: list[CallUpdate]) -> bool:
+        """Write calls and tell whether that succeeded; if not, they are tried again in a moment."""
         linked_ids = [update.call.linked_id for update in updates]
         arrived = [self._arrived.pop(linked_id, time.time()) for linked_id in linked_ids]
         try:
@@ -263,7 +272,7 @@ class PbxEdge:
                 self._changed.setdefault(update.call.linked_id, update.call)
                 self._arrived.setdefault(update.call.linked_id, first)
             asyncio.get_running_loop().call_later(WRITE_RETRY_S, self._wake.set)
-            return
+            return False
         self._writing.difference_update(linked_ids)
         # What changed meanwhile had to wait for this.
         if not self._changed.keys().isdisjoint(linked_ids):
@@ -273,6 +282,7 @@ class PbxEdge:
         for update in updates:
             if update.call.end_time is not None:
                 self._forget(update.call.linked_id)
+        return True
 
     def _record(self, tenant: Tenant, updates: Sequence[CallUpdate]) -> None:
         with self._store.transaction(tenant) as tx:
