@@ -23,7 +23,17 @@ test('both languages have the same texts', () => {
   expect(paths(en ?? {}).sort()).toEqual(paths(zh ?? {}).sort())
 })
 
-test('every text that a page names exists', () => {
+test('every text that a page names exists, and no other', () => {
+  const code = Object.values(sources).join('\n')
+  const named = new Set([...code.matchAll(/\btm?\(\s*'([\w.-]+)'/g)].map(([, key]) => key))
+  // Names with a part from a variable: `states.${state}`.
+  const beginnings = [...code.matchAll(/\bt\(\s*`([\w.-]+\.)\$/g)].map(([, beginning]) => beginning ?? '')
+  const idle = paths(i18n.global.messages.value['zh-CN'] ?? {})
+    // A list is named as a whole.
+    .filter((path) => !named.has(path) && !named.has(path.replace(/\.\d+$/, '')))
+    .filter((path) => !beginnings.some((beginning) => path.startsWith(beginning)))
+  expect(idle).toEqual([])
+
   const missing = Object.entries(sources).flatMap(([path, source]) =>
     [...source.matchAll(/\bt\(\s*'([\w.-]+)'/g)]
       .map(([, key]) => key ?? '')

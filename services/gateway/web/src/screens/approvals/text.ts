@@ -21,7 +21,6 @@ export default {
     reject: '驳回',
     passed: '已通过',
     rejected: '已驳回',
-    changed: '内容或状态已变化，请按最新内容重新审批',
     field: {
       name: '客户名称',
       phone: '电话',
@@ -64,7 +63,6 @@ export default {
     reject: 'Reject',
     passed: 'Passed',
     rejected: 'Rejected',
-    changed: 'It changed meanwhile: decide on what is shown now',
     field: {
       name: 'Customer',
       phone: 'Phone',

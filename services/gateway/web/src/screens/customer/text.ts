@@ -1,6 +1,5 @@
 export default {
   zh: {
-    data: '基本资料',
     contacts: '联系人',
     noContacts: '暂无联系人',
     followUps: '跟进记录',
@@ -11,15 +10,11 @@ export default {
     inPool: '公海（无负责人）',
     ownTime: '归属时间',
     lock: '锁定至',
-    from: '由 {from}',
-    change: '{from} → {to}',
-    by: '操作人 {name}',
     rule: '规则版本 {version}',
     pending: '该客户报备中，等待 {name} 审批。',
     rejected: '该客户的报备已被驳回。',
   },
   en: {
-    data: 'Data',
     contacts: 'Contacts',
     noContacts: 'No contacts yet',
     followUps: 'Follow-ups',
@@ -30,9 +25,6 @@ export default {
     inPool: 'In the pool (nobody)',
     ownTime: 'Owned since',
     lock: 'Locked until',
-    from: 'From {from}',
-    change: '{from} → {to}',
-    by: 'By {name}',
     rule: 'Rule version {version}',
     pending: 'This registration waits for {name}.',
     rejected: 'This registration was rejected.',

@@ -1,4 +1,4 @@
 export default {
-  zh: { unreadOnly: '只看未读', markAll: '全部标为已读', open: '查看' },
-  en: { unreadOnly: 'Unread only', markAll: 'Mark all as read', open: 'Open' },
+  zh: { unreadOnly: '只看未读', markAll: '全部标为已读' },
+  en: { unreadOnly: 'Unread only', markAll: 'Mark all as read' },
 }

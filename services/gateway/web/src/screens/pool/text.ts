@@ -8,7 +8,6 @@ export default {
     claimed: '已领取',
     results: '领取结果',
     summary: '成功 {done} 个，失败 {failed} 个',
-    waits: '公海客户的号码已隐藏，领取后可见。',
   },
   en: {
     allPools: 'All pools',
@@ -19,6 +18,5 @@ export default {
     claimed: 'Claimed',
     results: 'Claim results',
     summary: '{done} claimed, {failed} not',
-    waits: 'Numbers are masked here; claim a customer to see them.',
   },
 }

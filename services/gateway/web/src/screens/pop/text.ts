@@ -1,6 +1,5 @@
 export default {
   zh: {
-    incoming: '来电',
     unknown: '未知来电',
     anonymous: '号码未显示',
     queue: '队列 {queue}',
@@ -26,7 +25,6 @@ export default {
     pick: '选择',
     picked: '已归属',
     reasons: { exact_number: '号码一致', own_customer: '我的客户', recent: '最近联系' },
-    newCustomer: '新建客户',
     newHint: '没有找到该号码，可直接建档',
     createAndLink: '新建并关联通话',
     created: '客户已新建，通话已关联',
@@ -41,7 +39,6 @@ export default {
     closeCard: '完成',
   },
   en: {
-    incoming: 'Call',
     unknown: 'Unknown caller',
     anonymous: 'Number withheld',
     queue: 'Queue {queue}',
@@ -67,7 +64,6 @@ export default {
     pick: 'Pick',
     picked: 'Linked',
     reasons: { exact_number: 'exact number', own_customer: 'own customer', recent: 'recent contact' },
-    newCustomer: 'New customer',
     newHint: 'Nobody has this number yet: make a record',
     createAndLink: 'Create and link call',
     created: 'Customer created and call linked',

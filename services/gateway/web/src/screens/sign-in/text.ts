@@ -1,6 +1,5 @@
 export default {
   zh: {
-    title: '登录',
     slogan: '电话销售团队自己的客户系统',
     tenant: '企业',
     login: '账号',
@@ -8,7 +7,6 @@ export default {
     submit: '登录',
   },
   en: {
-    title: 'Sign in',
     slogan: 'The CRM of teams that live on the phone',
     tenant: 'Company',
     login: 'User name',
