@@ -94,7 +94,7 @@ def check_access(method: str, caller: Caller) -> None:
     if caller.service:
         if caller.service not in access.services:
             raise forbidden(method)
-    elif not (access.any_person or (access.right and access.right in caller.rights)):
+    elif not ((access.any_person and not caller.is_key) or (access.right and access.right in caller.rights)):
         raise forbidden(access.right or method)
 
 

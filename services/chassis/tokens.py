@@ -33,7 +33,8 @@ class Caller:
 
     Exactly one of person_id (a person called) and service (a service called) is set. actor_id: the person on
     whose behalf it is done, the person itself or the one a service names, empty for the system. tenant is
-    absent only for calls before a tenant is known. scope: self, department or all. locale: "zh-CN" or "en".
+    absent only for calls before a tenant is known. scope: self, department or all. is_key: an outside system's API key
+    instead of a person; it may do what its rights name and nothing that is open to any person. locale: "zh-CN" or "en".
     """
 
     tenant: Tenant | None
@@ -43,6 +44,7 @@ class Caller:
     scope: str = "self"
     department_path: str = ""
     epoch: int = 0
+    is_key: bool = False
     service: str = ""
     actor_id: str = ""
     locale: str = "zh-CN"
@@ -80,6 +82,7 @@ class Signer:
             "sco": caller.scope,
             "dep": caller.department_path,
             "ep": caller.epoch,
+            "key": caller.is_key,
             "exp": expire,
         }
         return self._sign(claims), datetime.fromtimestamp(expire, UTC)
@@ -135,6 +138,7 @@ class Verifier:
                     scope=claims["sco"],
                     department_path=claims["dep"],
                     epoch=claims["ep"],
+                    is_key=claims["key"],
                     actor_id=claims["sub"],
                     locale=locale,
                 )

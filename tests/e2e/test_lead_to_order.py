@@ -116,6 +116,18 @@ def test_a_conversion_whose_contact_exists_leaves_nothing_behind(company: Compan
     until(lambda: rep.call("POST", "/api/v1/dedupe:check", **question).get("unique") is True)
 
 
+def test_a_request_id_in_capitals_is_the_same_request(company: Company, website: Desk) -> None:
+    manager = company.hire("wang", "王经理", "sales_manager")
+    rep = company.hire("li", "李雷", "sales_rep")
+    lead_id = followed(manager, rep, capture(website, fresh_name("大写"), fresh_mobile()))
+    request_id = new_id()
+    answers = [
+        rep.post(f"leads/{lead_id}:convert", requestId=each)
+        for each in (request_id.upper(), request_id.upper())
+    ]
+    assert answers[0] == answers[1]
+
+
 def test_a_repeated_conversion_gives_the_same_answer(company: Company, website: Desk) -> None:
     manager = company.hire("wang", "王经理", "sales_manager")
     rep = company.hire("li", "李雷", "sales_rep")
@@ -151,7 +163,7 @@ def test_a_lead_captured_twice_is_one_lead(company: Company, website: Desk) -> N
 
 
 def test_an_api_key_opens_nothing_but_its_rights(website: Desk) -> None:
-    for path in ("leads", "customers", "orders", "people"):
+    for path in ("leads", "customers", "orders", "people", "colleagues", "customers:settings", "messages"):
         with pytest.raises(Refused) as refused:
             website.get(path)
         assert refused.value.status == 403

@@ -75,6 +75,7 @@ def recognise(tx: Transaction, session: Session) -> Caller:
             scope=Scope.SELF,
             department_path=member.department.path,
             epoch=person.epoch,
+            is_key=True,
         )
     return Caller(
         tenant=tx.tenant,

@@ -168,7 +168,7 @@ def test_a_key_has_its_own_rights_only_and_its_secret_is_shown_once(company: Com
     assert (caller.name, caller.scope) == ("官网表单", "self")
     key = Caller(lambda: exchanged.access_token)
     assert isinstance(key.refused(company.stub.ListPeople, pb.ListPeopleRequest()), Forbidden)
-    assert key.refused(company.stub.GetMe, pb.GetMeRequest()).reason == "PERSON_NOT_FOUND"
+    assert isinstance(key.refused(company.stub.GetMe, pb.GetMeRequest()), Forbidden)
     with company.runtime.store.transaction(company.tenant) as tx:
         answers = tx.session.scalars(select(company.runtime.store.tables["request"].c.response)).all()
         assert not any(secret.encode() in (answer or b"") for answer in answers)
