@@ -77,7 +77,8 @@ def reachable_directory(directory: Path, account: Account | None) -> Path:
         return directory.resolve()
     if any(directory.iterdir()):
         raise LocalError(
-            f"用户 {account.name} 无法访问 / user {account.name} cannot reach {directory}, which is not empty"
+            f"用户 {account.name} 无法访问 / user {account.name} cannot reach {directory}, which holds data: "
+            "move it to where it was made, or remove it"
         )
     elsewhere = (
         Path("/var/lib") / f"gonghai-{hashlib.sha256(str(directory.absolute()).encode()).hexdigest()[:12]}"

@@ -166,10 +166,14 @@ def install_packages(packages: Iterable[Package]) -> None:
 def install_python() -> None:
     """Make .venv with exactly what the lock lists."""
     python = VENV / "bin/python"
-    marker = VENV / "installed.sha256"
-    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    if python.exists() and marker.exists() and marker.read_text() == wanted:
+    marker = VENV / "installed"
+    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    done = marker.read_text().splitlines() if marker.exists() else []
+    if done == [lock, str(VENV)]:
         return
+    if done and done[1] != str(VENV):
+        # The checkout was moved, and its programs still name the old place.
+        shutil.rmtree(VENV)
     with step("Python"):
         if not python.exists():
             run([find_python(), "-m", "venv", str(VENV)])
@@ -177,7 +181,7 @@ def install_python() -> None:
         # The checkout itself, and the package generated from the contracts.
         (packages,) = (VENV / "lib").glob("python*/site-packages")
         (packages / "gonghai.pth").write_text(f"{ROOT}\n{ROOT / 'proto/gen'}\n")
-        marker.write_text(wanted)
+        marker.write_text(f"{lock}\n{VENV}\n")
 
 
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
