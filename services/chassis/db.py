@@ -31,15 +31,18 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
+from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
 
 # Shards of an outbox lane: rows of one aggregate share a shard and keep their order.
@@ -111,7 +114,8 @@ class Event:
 
     id: UUID, the same in every delivery. type: past tense, "customer_claimed". source: the service it comes
     from. actor_id: who caused it, empty for the system. aggregate: UUID of the record it is about; version:
-    that record's number of the last change, so that a receiver can ignore an older one. data: JSON.
+    that record's number of the last change, so that a receiver can ignore an older one. data: JSON. trace_id: of the
+    request that caused it, to find it again in the logs.
     """
 
     id: str
@@ -123,6 +127,7 @@ class Event:
     version: int
     time: datetime
     data: Mapping[str, Any]
+    trace_id: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the envelope as it is published."""
@@ -191,6 +196,7 @@ class Transaction:
             version=version,
             time=self.now,
             data=data,
+            trace_id=current_trace(),
         )
         self._post("amqp", "event", aggregate, event.to_json())
         return event
@@ -325,6 +331,16 @@ class Store:
         """Open a transaction over all tenants of a database: for sweeps and directories only."""
         with Session(self._engines[database], expire_on_commit=False) as session, session.begin():
             yield session
+
+    def answers(self) -> bool:
+        """Tell whether every database answers."""
+        try:
+            for database in self.urls:
+                with self.across(database) as session:
+                    session.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
 
     def close(self) -> None:
         """Close every pooled connection."""

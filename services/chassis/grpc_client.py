@@ -11,6 +11,7 @@ import grpc
 
 from services.chassis.errors import AppError
 from services.chassis.grpc_errors import from_rpc_error
+from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Signer
 
@@ -86,7 +87,8 @@ class Client(Generic[Stub]):
         self, method: UnaryMethod[Response_co], request: object, token: str, timeout_s: float
     ) -> Response_co:
         try:
-            return method(request, timeout=timeout_s, metadata=(("authorization", f"Bearer {token}"),))
+            metadata = (("authorization", f"Bearer {token}"), ("x-request-id", current_trace()))
+            return method(request, timeout=timeout_s, metadata=metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 

@@ -5,6 +5,7 @@ handler runs, so a refusal says nothing about what exists.
 """
 
 import contextvars
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,8 @@ log = get_logger(__name__)
 
 # Threads that answer RPCs; more only wait for the database.
 THREADS = 16
+# How often health is looked at, in seconds.
+HEALTH_S = 2.0
 # Health, the only thing to be asked without a token.
 OPEN_SERVICES = ("grpc.health.v1.Health",)
 # Schemas are for whoever has a token, of a person or of a service.
@@ -259,6 +262,8 @@ class Server:
             interceptors=[_Interceptor(service, verifier)],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 * 1024 * 1024)],
         )
+        self._services: tuple[str, ...] = ("",)
+        self._stopping = threading.Event()
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
 
@@ -266,12 +271,28 @@ class Server:
         """Listen and report SERVING; return the port. services: full names, for reflection."""
         reflection.enable_server_reflection((*services, *OPEN_SERVICES, *TOKEN_ONLY_SERVICES), self.grpc)
         bound = self.grpc.add_insecure_port(f"{bind_address}:{port}")
+        self._services = ("", *services)
         self.grpc.start()
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        self._report(True)
         return bound
+
+    def watch(self, healthy: Callable[[], bool]) -> None:
+        """Ask `healthy` every two seconds, in a thread, and report what it says."""
+
+        def look() -> None:
+            while not self._stopping.wait(HEALTH_S):
+                self._report(healthy())
+
+        threading.Thread(target=look, name="health", daemon=True).start()
+
+    def _report(self, healthy: bool) -> None:
+        answers = health_pb2.HealthCheckResponse
+        for service in self._services:
+            self._health.set(service, answers.SERVING if healthy else answers.NOT_SERVING)
 
     def stop(self, grace_s: float = 5) -> None:
         """Report NOT_SERVING, let calls finish for `grace_s` seconds, stop."""
+        self._stopping.set()
         self._health.enter_graceful_shutdown()
         self.grpc.stop(grace_s).wait()
         self._executor.shutdown(wait=False)

@@ -75,6 +75,11 @@ def configure(process: str, level: str) -> None:
     structlog.contextvars.bind_contextvars(process=process)
 
 
+def current_trace() -> str:
+    """Return the id of the request at hand, "" outside of one."""
+    return str(structlog.contextvars.get_contextvars().get("trace_id", ""))
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return a logger: `log.info("customer claimed", customer_id=...)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import structlog
 from kombu import Connection
 from nameko.events import EventHandler
 from nameko.runners import ServiceRunner
@@ -92,6 +93,7 @@ class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no
 def handle(store: Store, handler: Handler, body: dict[str, Any]) -> None:
     """Handle one delivery in one transaction; a repeated one finds its inbox row and does nothing."""
     event = Event.from_json(body)
+    structlog.contextvars.bind_contextvars(trace_id=event.trace_id, event_type=event.type)
     with store.transaction(event.tenant, event.actor_id) as tx:
         if tx.first_time(handler.name, event.id):
             handler.function(tx, event)

@@ -211,6 +211,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     stop_relays = start_relays(runtime)
     metrics.serve(f"{service.name}.api", settings.bind_address, settings.metrics_port)
     port = server.start(settings.bind_address, settings.port, *names)
+    server.watch(runtime.store.answers)
     log.info("api is serving", port=port)
     stop.wait()
     server.stop()

@@ -23,6 +23,7 @@ from services.chassis.grpc_server import Api, Server, access_of, current_caller
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller, Signer, Verifier, generate_key
+from tests.support.until import until
 
 
 class ScriptedDedupe(dedupe_pb2_grpc.DedupeServiceServicer, Api):
@@ -121,6 +122,24 @@ def test_health_is_the_only_thing_that_needs_no_token(
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
     error = refusal(stub.ListRules, dedupe_pb2.ListRulesRequest())
     assert (error.code, error.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
+
+
+def test_health_says_when_the_database_is_away(issuer_keys: dict[str, tuple[str, str]]) -> None:
+    server = Server("dedupe", Verifier({}))
+    port = server.start("127.0.0.1", 0, "crm.dedupe.v1.DedupeService")
+    answers = [False]
+    server.watch(lambda: answers[0])
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        def status() -> int:
+            request = health_pb2.HealthCheckRequest(service="crm.dedupe.v1.DedupeService")
+            return int(stub.Check(request).status)
+
+        until(lambda: status() == health_pb2.HealthCheckResponse.NOT_SERVING)
+        answers[0] = True
+        until(lambda: status() == health_pb2.HealthCheckResponse.SERVING)
+    server.stop(0)
 
 
 def test_a_forged_expired_or_foreign_token_gets_nothing(
