@@ -1,9 +1,10 @@
-"""What other services tell customers: decisions on registrations, and calls that have ended."""
+"""What other services tell customers: decisions on registrations, calls, and who moved."""
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.customers.usecases.care import add_call
 from services.customers.usecases.registrations import pass_registration, reject_registration
+from services.customers.usecases.staff import move_person
 
 handlers = Handlers("customers")
 
@@ -36,3 +37,9 @@ def on_call_ended(tx: Transaction, event: Event) -> None:
             answered=event.data["answered"],
             talk_s=event.data["talkSeconds"],
         )
+
+
+@handlers.on("identity", "person_saved")
+def on_person_saved(tx: Transaction, event: Event) -> None:
+    """Somebody may have moved: what they own is seen in the department of now."""
+    move_person(tx, event.data["personId"], event.data["departmentPath"])

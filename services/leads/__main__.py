@@ -1,4 +1,4 @@
-"""Run a process of leads: `python -m services.leads api | worker | migrate | check`."""
+"""Run a process of leads: `python -m services.leads api | events | worker | migrate | check`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from services.chassis.service import Runtime, Service, main
 if TYPE_CHECKING:
     import grpc
 
+    from services.chassis.events import Handlers
     from services.chassis.temporal import WorkerBundle
 
 
@@ -31,6 +32,13 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     return ["crm.leads.v1.LeadsService"]
 
 
+def handlers() -> "Handlers":
+    """Return the events it takes."""
+    from services.leads.events import handlers
+
+    return handlers
+
+
 def worker(runtime: Runtime) -> "WorkerBundle":
     """Return the workflow and its activities."""
     from services.chassis.temporal import WorkerBundle
@@ -48,7 +56,7 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     return WorkerBundle(QUEUE, [ConvertLead], activities.all())
 
 
-SERVICE = Service(name="leads", metadata=metadata, api=api, worker=worker)
+SERVICE = Service(name="leads", metadata=metadata, api=api, handlers=handlers, worker=worker)
 
 if __name__ == "__main__":
     sys.exit(main(SERVICE))

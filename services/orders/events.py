@@ -4,6 +4,7 @@ from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.orders.domain.states import OrderAction
 from services.orders.usecases.orders import WonOpportunity, decide_order, generate_order
+from services.orders.usecases.staff import move_person
 
 handlers = Handlers("orders")
 
@@ -39,6 +40,12 @@ def on_approval_passed(tx: Transaction, event: Event) -> None:
 def on_approval_rejected(tx: Transaction, event: Event) -> None:
     """Reject the order: its owner may submit it again."""
     _decide(tx, event, OrderAction.REJECT)
+
+
+@handlers.on("identity", "person_saved")
+def on_person_saved(tx: Transaction, event: Event) -> None:
+    """Somebody may have moved: what they own is seen in the department of now."""
+    move_person(tx, event.data["personId"], event.data["departmentPath"])
 
 
 def _decide(tx: Transaction, event: Event, action: OrderAction) -> None:

@@ -160,6 +160,10 @@ class Office:
         with self.store.transaction(self.tenant) as tx:
             handler.function(tx, event)
 
+    def move(self, person: Person, path: str) -> None:
+        """Let identity tell that somebody is in another department now."""
+        self.tell("person_saved", {"personId": person.id, "departmentPath": path}, source="identity")
+
     def decide(self, customer_id: str, *, passed: bool) -> None:
         """Let approvals decide a registration."""
         data = {"approvalId": new_id(), "subjectType": "registration", "subjectId": customer_id}

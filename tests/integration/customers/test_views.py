@@ -27,6 +27,22 @@ def test_everybody_sees_what_the_scope_gives(office: Office) -> None:
     assert east.listed(pb.CUSTOMER_VIEW_POOL) == ["公海公司"]
 
 
+def test_customers_follow_their_owner_into_another_department(office: Office) -> None:
+    """F249: the manager there sees them, and registrations that wait, at once; the one before no more."""
+    here, there = office.hire(MANAGER, EAST, "department"), office.hire(MANAGER, WEST, "department")
+    rep, colleague = office.hire(path=EAST), office.hire(path=EAST)
+    rep.create("调动者的公司")
+    colleague.create("同事的公司")
+    office.settings(office.hire(MANAGER, HEAD, "all"), registration_required=True)
+    rep.create("调动者的报备", approver_id=office.hire(MANAGER, HEAD).id)
+    office.move(rep, WEST)
+    for view, left, moved in (
+        (pb.CUSTOMER_VIEW_ALL, ["同事的公司"], ["调动者的公司"]),
+        (pb.CUSTOMER_VIEW_REGISTRATIONS, [], ["调动者的报备"]),
+    ):
+        assert (here.listed(view), there.listed(view)) == (left, moved)
+
+
 def test_what_is_not_visible_is_not_found(office: Office) -> None:
     customer_id = office.hire().create().customer_id
     stranger = office.hire()

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from crm.leads.v1 import leads_pb2 as pb
 
+from services.chassis.db import Store
 from services.chassis.errors import (
     AlreadyExists,
     AppError,
@@ -21,12 +22,13 @@ from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from services.chassis.temporal import TemporalLink
 from services.leads.__main__ import worker as bundle
+from services.leads.events import handlers
 from services.leads.store.tables import Base
 from services.leads.workflows.contracts import conversion_workflow_id
 from tests.integration.leads.conftest import RIGHTS, Events, Member, Team
 from tests.integration.leads.scripted import CONTACT_PHONE, CUSTOMER_NAME, Held
 from tests.support.histories import record
-from tests.support.running import working
+from tests.support.running import event_of, take, working
 from tests.support.until import until
 
 PHONE = "+8613800138000"
@@ -403,3 +405,22 @@ def test_an_own_open_opportunity_is_won_once(team: Team, rep: Member, events: Ev
         "ownerDepartmentPath": "1/",
         "amount": "9999.90",
     }
+
+
+def test_leads_and_opportunities_follow_their_owner_into_another_department(team: Team, store: Store) -> None:
+    """F249: the manager there sees them at once; the one before no more."""
+    rep, colleague = team.person(department_path="1/2/"), team.person(department_path="1/2/")
+    lead, other = rep.lead(), colleague.lead("李雷")
+    rep.follow(lead.lead_id)
+    opportunity_id = rep.convert(request_for(lead)).opportunity_id
+    here, there = (team.person(scope="department", department_path=path) for path in ("1/2/", "1/3/"))
+
+    def seen(manager: Member) -> tuple[list[str], list[str]]:
+        leads = manager.call(team.stub.ListLeads, pb.ListLeadsRequest()).leads
+        opportunities = [item.opportunity_id for item in manager.opportunities()]
+        return [item.lead_id for item in leads], opportunities
+
+    saved = {"personId": rep.person_id, "departmentPath": "1/3/"}
+    take(store, handlers, event_of(team.tenant, "identity", "person_saved", saved))
+    assert seen(here) == ([other.lead_id], [])
+    assert seen(there) == ([lead.lead_id], [opportunity_id])

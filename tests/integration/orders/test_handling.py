@@ -11,6 +11,7 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from tests.integration.orders.conftest import Owner, Shop
 from tests.support.callers import service_caller
+from tests.support.running import event_of
 
 Verb = Callable[[Shop, Owner, pb.Order], pb.Order]
 VERBS: dict[str, Verb] = {"accept": Shop.accept, "submit": Shop.submit, "close": Shop.close}
@@ -172,6 +173,18 @@ def test_a_person_sees_what_the_scope_gives(shop: Shop) -> None:
         assert seen(blind) == []
         request = pb.GetOrderRequest(order_id=order.order_id)
         assert isinstance(blind.call.refused(shop.stub.GetOrder, request), NotFound)
+
+
+def test_orders_follow_their_owner_into_another_department(shop: Shop) -> None:
+    """F249: the manager there sees them at once; the one before no more."""
+    owner, colleague = shop.person(), shop.person()
+    order, other = shop.generate(owner), shop.generate(colleague)
+    saved = {"personId": owner.person_id, "departmentPath": "1/3/"}
+    shop.deliver(event_of(shop.tenant, "identity", "person_saved", saved))
+    for path, expected in (("1/2/", other), ("1/3/", order)):
+        manager = shop.person(scope="department", department_path=path)
+        listed = manager.call(shop.stub.ListOrders, pb.ListOrdersRequest()).orders
+        assert [item.order_id for item in listed] == [expected.order_id]
 
 
 def test_notify_reads_any_order_of_its_tenant_and_no_other_service_does(
