@@ -25,8 +25,8 @@ def generate(target: Path) -> None:
             f"--plugin=protoc-gen-mypy_grpc={bin_dir / 'protoc-gen-mypy_grpc'}",
             f"--python_out={target}",
             f"--grpc_python_out={target}",
-            f"--mypy_out={target}",
-            f"--mypy_grpc_out={target}",
+            f"--mypy_out=quiet:{target}",
+            f"--mypy_grpc_out=quiet:{target}",
             *sources,
         ],
         check=True,
@@ -58,12 +58,12 @@ def main() -> int:
             print("proto/gen differs from the contracts; run `make proto`:", *stale, sep="\n  ")
         return 1 if stale else 0
     # Made beside it and then put in its place: whoever imports it meanwhile finds the old code or the new.
-    fresh, old = GENERATED.with_name("gen.new"), GENERATED.with_name("gen.old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    generate(fresh)
+    new, old = GENERATED.with_name("gen.new"), GENERATED.with_name("gen.old")
+    shutil.rmtree(new, ignore_errors=True)
+    generate(new)
     if GENERATED.exists():
         GENERATED.rename(old)
-    fresh.rename(GENERATED)
+    new.rename(GENERATED)
     shutil.rmtree(old, ignore_errors=True)
     return 0
 

@@ -5,7 +5,7 @@ error moves it, with a confirm, to a retry queue, and after the last try to `<qu
 acknowledged. A crash anywhere leaves it in a queue. Imported only in a process that `patch_for_nameko` prepared.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -117,8 +117,10 @@ def nameko_service(store: Store, handlers: Handlers) -> type:
     return type(f"{handlers.service.capitalize()}Events", (), members)
 
 
-def run(hosted: Sequence[tuple[Store, Handlers]], amqp_url: str) -> int:
-    """Host these services until SIGTERM; return the exit status."""
+def run(
+    hosted: Sequence[tuple[Store, Handlers]], amqp_url: str, ready: Callable[[], None] = lambda: None
+) -> int:
+    """Host these services until SIGTERM, calling `ready` once they consume; return the exit status."""
     import signal
 
     import eventlet
@@ -144,6 +146,7 @@ def run(hosted: Sequence[tuple[Store, Handlers]], amqp_url: str) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     runner.start()
+    ready()
     log.info("event handlers are consuming", services=[handlers.service for _, handlers in hosted])
     runner.wait()
     return 0

@@ -227,8 +227,11 @@ def run_events(services: Sequence[Service], settings: Settings, environ: Mapping
     hosted = [
         (service.runtime(settings, environ), service.handlers()) for service in services if service.handlers
     ]
-    metrics.serve("events", settings.bind_address, settings.metrics_port)
-    return run([(runtime.store, handlers) for runtime, handlers in hosted], settings.amqp_url)
+    return run(
+        [(runtime.store, handlers) for runtime, handlers in hosted],
+        settings.amqp_url,
+        lambda: metrics.serve("events", settings.bind_address, settings.metrics_port),
+    )
 
 
 def run_worker(services: Sequence[Service], settings: Settings, environ: Mapping[str, str]) -> int:

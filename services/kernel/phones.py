@@ -19,7 +19,9 @@ from services.chassis.errors import InvalidInput
 # Numbers that many companies share or that are no subscriber's: kept as dialled.
 SERVICE_NUMBER = re.compile(r"(?:[48]00\d{7}|95\d{3,8}|96\d{3,6}|1(?:0\d{3}|1\d|2\d{1,3}))")
 # Digits of one's own, then an extension behind a separator.
-EXTENSION = re.compile(r"^(.*?\d)\s*(?:转|轉|分机|分機|;ext=|ext\.?|x|#|-{2,})\s*:?\s*(\d{1,6})$", re.IGNORECASE)
+EXTENSION = re.compile(
+    r"^(.*?\d)\s*(?:转|轉|分机|分機|;ext=|ext\.?|x|#|-{2,})\s*:?\s*(\d{1,6})$", re.IGNORECASE
+)
 # An area code, a local number, a third group: the third is an extension.
 THIRD_GROUP = re.compile(r"^((?:\+?86[- ]?)?0?\d{2,3}[- ]\d{7,8})-(\d{1,6})$")
 # Area codes of two digits (Beijing, Shanghai, ...) have local numbers of 8 digits.
