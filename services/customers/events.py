@@ -1,5 +1,7 @@
 """What other services tell customers: decisions on registrations, calls, and who moved."""
 
+from datetime import datetime
+
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.customers.usecases.care import add_call
@@ -29,17 +31,28 @@ def on_approval_rejected(tx: Transaction, event: Event) -> None:
 @handlers.on("telephony", "call_ended")
 def on_call_ended(tx: Transaction, event: Event) -> None:
     """A call of a known customer has ended: a connected one is evidence of work."""
-    if event.data["customerId"]:
-        add_call(
-            tx,
-            event.data["customerId"],
-            event.time,
-            answered=event.data["answered"],
-            talk_s=event.data["talkSeconds"],
-        )
+    _take_call(tx, event)
+
+
+@handlers.on("telephony", "call_linked")
+def on_call_linked(tx: Transaction, event: Event) -> None:
+    """Whose call it was became known after its end: evidence of when it was, not of now."""
+    _take_call(tx, event)
 
 
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""
     move_person(tx, event.data["personId"], event.data["departmentPath"])
+
+
+def _take_call(tx: Transaction, event: Event) -> None:
+    data = event.data
+    if data["customerId"]:
+        add_call(
+            tx,
+            data["customerId"],
+            datetime.fromisoformat(data["endTime"]),
+            answered=data["answered"],
+            talk_s=data["talkSeconds"],
+        )

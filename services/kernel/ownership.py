@@ -80,7 +80,7 @@ def reclaim_after_warning(reclaim: datetime, warned: datetime) -> datetime:
     return max(reclaim, warned + SHORTEST_WARNING)
 
 
-def call_is_evidence(answered: bool, talk_s: int) -> bool:
+def call_is_evidence(answered: bool, talk_s: float) -> bool:
     """Tell whether a call shows work on the customer (O10)."""
     return answered and talk_s >= EVIDENCE_TALK_S
 

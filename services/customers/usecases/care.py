@@ -56,10 +56,10 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
     return follow_up
 
 
-def add_call(tx: Transaction, customer_id: str, time: datetime, *, answered: bool, talk_s: int) -> None:
-    """Take a call that has ended as evidence (O10); raises NotFound CUSTOMER_NOT_FOUND."""
+def add_call(tx: Transaction, customer_id: str, end_time: datetime, *, answered: bool, talk_s: float) -> None:
+    """Take a call that is over as evidence (O10); raises NotFound CUSTOMER_NOT_FOUND."""
     if call_is_evidence(answered, talk_s):
-        _add_evidence(tx, _lock(tx, customer_id), min(time, tx.now))
+        _add_evidence(tx, _lock(tx, customer_id), min(end_time, tx.now))
 
 
 def _add_evidence(tx: Transaction, customer: Customer, time: datetime) -> None:

@@ -149,14 +149,10 @@ class Office:
         settings: pb.Settings = manager(request).settings
         return settings
 
-    def tell(
-        self, event_type: str, data: dict[str, Any], *, source: str = "approvals", time: Any = None
-    ) -> None:
+    def tell(self, event_type: str, data: dict[str, Any], *, source: str = "approvals") -> None:
         """Give an event of another service to its handler, in a transaction as the host does."""
         (handler,) = [item for item in handlers.all if (item.source, item.event_type) == (source, event_type)]
-        event = Event(
-            new_id(), event_type, source, self.tenant, "", new_id(), 1, time or self.store.clock(), data
-        )
+        event = Event(new_id(), event_type, source, self.tenant, "", new_id(), 1, self.store.clock(), data)
         with self.store.transaction(self.tenant) as tx:
             handler.function(tx, event)
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from crm.customers.v1 import customers_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -26,15 +27,20 @@ def days_between(earlier: Timestamp, later: Timestamp) -> float:
     return (later.ToDatetime() - earlier.ToDatetime()) / timedelta(days=1)
 
 
-def call_data(customer_id: str, talk_s: int, *, answered: bool = True) -> dict[str, object]:
-    """Return what telephony tells of a call."""
+def call_data(
+    customer_id: str, talk_s: float, end_time: datetime, *, answered: bool = True
+) -> dict[str, object]:
+    """Return what telephony tells of a call that is over."""
     return {
         "callId": new_id(),
         "customerId": customer_id,
         "direction": "inbound",
+        "state": "ended" if answered else "missed",
+        "personId": new_id(),
+        "startTime": (end_time - timedelta(minutes=2)).isoformat(),
+        "endTime": end_time.isoformat(),
         "answered": answered,
         "talkSeconds": talk_s,
-        "answeredById": new_id(),
     }
 
 
@@ -94,22 +100,23 @@ def test_follow_ups_are_read_page_by_page(office: Office) -> None:
     assert (texts, token) == ([f"第{number}次" for number in (4, 3, 2, 1, 0)], "")
 
 
-def test_a_connected_call_is_evidence_and_never_moves_it_back(office: Office) -> None:
-    """O10: events may come in any order."""
+@pytest.mark.parametrize("told_by", ["call_ended", "call_linked"])
+def test_a_connected_call_is_evidence_of_when_it_ended_and_never_moves_it_back(
+    office: Office, told_by: str
+) -> None:
+    """O10: events may come late, and in any order; a call linked after its end counts like any other."""
     rep = office.hire()
     customer_id = rep.create().customer_id
 
-    def evidence_after(talk_s: int, time: datetime, *, answered: bool = True) -> datetime | None:
-        office.tell(
-            "call_ended", call_data(customer_id, talk_s, answered=answered), source="telephony", time=time
-        )
+    def evidence_after(talk_s: float, time: datetime, *, answered: bool = True) -> datetime | None:
+        office.tell(told_by, call_data(customer_id, talk_s, time, answered=answered), source="telephony")
         found = rep.get(customer_id)
         return (
             found.last_evidence_time.ToDatetime(time.tzinfo) if found.HasField("last_evidence_time") else None
         )
 
     now = office.store.clock().replace(microsecond=0)
-    assert evidence_after(14, now) is None
+    assert evidence_after(14.999, now) is None
     assert evidence_after(60, now, answered=False) is None
     assert evidence_after(15, now - timedelta(hours=1)) == now - timedelta(hours=1)
     assert evidence_after(15, now - timedelta(hours=2)) == now - timedelta(hours=1)
@@ -118,7 +125,7 @@ def test_a_connected_call_is_evidence_and_never_moves_it_back(office: Office) ->
     ahead = evidence_after(15, now + timedelta(hours=5))
     assert ahead
     assert ahead <= office.store.clock()
-    office.tell("call_ended", call_data("", 60), source="telephony")
+    office.tell(told_by, call_data("", 60, now), source="telephony")
 
 
 def test_a_lock_has_an_end_and_can_be_ended(office: Office) -> None:

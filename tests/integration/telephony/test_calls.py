@@ -196,6 +196,8 @@ def test_an_answer_after_the_call_links_it_and_says_so(shop: Shop) -> None:
             attach_callers(tx, shop.pbx, "pbx1-1795291960.3", [RIVERA])
     (told,) = shop.events("call_linked")
     assert told.data["customerId"] == RIVERA.customer_id
+    # Evidence is of when the call was, however late its customer became known.
+    assert told.data["endTime"] == shop.row("call")["end_time"].isoformat()
 
 
 def test_writing_a_finished_call_again_changes_nothing(shop: Shop) -> None:
