@@ -689,7 +689,7 @@ export interface paths {
         };
         /**
          * The live socket (WebSocket): a snapshot, then what changes.
-         * @description Each text frame is one `live.Event`. Without the cookie, send the Authorization header or offer the subprotocols `gonghai` and `bearer.<token>`. Close codes: 4401 the session has ended, 1013 the reader was too slow or the gateway stops: connect again.
+         * @description Each text frame is one `live.Event`. Without the cookie, send the Authorization header or offer the subprotocols `gonghai` and `bearer.<token>`. Close codes: 4401 the session has ended, 1012 the gateway stops, 1013 the reader was too slow or a service is away: connect again.
          */
         get: operations["live.Connect"];
         put?: never;
