@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -43,9 +44,13 @@ def stack() -> Iterator[Stack]:
 
 @dataclass(frozen=True)
 class Operator:
-    """Whoever runs the machine: the commands that are not on the network."""
+    """Whoever runs the machine: the commands that are not on the network.
+
+    addresses: the gateways in turn, so that the stories are spread over both.
+    """
 
     stack: Stack
+    addresses: Iterator[str]
 
     def run(self, service: str, command: str, *words: str, **environment: str) -> str:
         """Run a command of a service in the stack's environment, without a process of its own; return its words."""
@@ -71,7 +76,7 @@ class Operator:
             *("--admin", "admin", "--admin-name", "管理员"),
             ADMIN_PASSWORD=PASSWORD,
         )
-        url = self.stack.plan.addresses[0]
+        url = next(self.addresses)
         company = Company(url, slug, Desk.sign_in(url, slug, "admin", PASSWORD))
         settings = company.admin.get("customers:settings")["settings"]
         company.admin.patch("customers:settings", settings={**settings, "registrationRequired": False})
@@ -86,7 +91,7 @@ class Operator:
 @pytest.fixture(scope="session")
 def operator(stack: Stack) -> Operator:
     """The machine's operator."""
-    return Operator(stack)
+    return Operator(stack, itertools.cycle(stack.plan.addresses))
 
 
 @pytest.fixture

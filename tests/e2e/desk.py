@@ -1,12 +1,13 @@
 """People at work: each has a session on a gateway and speaks the public HTTP API, as the desktop does."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from services.chassis.ids import new_id
+from tests.support.until import until
 
 Json = dict[str, Any]
 
@@ -29,8 +30,17 @@ class Refused(Exception):
         return [item["field"] for item in self.error.get("fields", [])]
 
 
+# What a person who sees it tries again: the gateway has no answer from a service, or is away itself.
+PASSING = (502, 503, 504)
+
+
 class Desk:
-    """One signed-in person, or an outside system with an API key."""
+    """One signed-in person, or an outside system with an API key.
+
+    patience_s: how long to try again, with the very same request, while the system says that it is unavailable.
+    """
+
+    patience_s = 0.0
 
     def __init__(self, url: str, token: str = "", person_id: str = "") -> None:
         self.url = url
@@ -56,7 +66,7 @@ class Desk:
 
     def get(self, path: str, **query: str | int) -> Json:
         """GET a path below /api/v1."""
-        return self._answer(self.http.get(f"/api/v1/{path}", params=query))
+        return self._send(lambda: self.http.get(f"/api/v1/{path}", params=query))
 
     def post(self, path: str, **body: Any) -> Json:
         """POST a mutation with a request id of its own."""
@@ -68,11 +78,26 @@ class Desk:
 
     def call(self, method: str, path: str, **body: Any) -> Json:
         """Send a JSON body."""
-        return self._answer(self.http.request(method, path, json=body))
+        return self._send(lambda: self.http.request(method, path, json=body))
 
     def close(self) -> None:
         """Close the connection; the session stays."""
         self.http.close()
+
+    def _send(self, send: Callable[[], httpx.Response]) -> Json:
+        def attempt() -> tuple[Json] | None:
+            try:
+                return (self._answer(send()),)
+            except (Refused, httpx.TransportError) as error:
+                passing = isinstance(error, httpx.TransportError) or error.status in PASSING
+                if passing and self.patience_s:
+                    return None
+                raise
+
+        done = until(attempt, self.patience_s)
+        if done is None:
+            raise AssertionError("until returned nothing")
+        return done[0]
 
     @staticmethod
     def _answer(response: httpx.Response) -> Json:
