@@ -6,14 +6,15 @@ import math
 import threading
 import wave
 from array import array
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import REGISTRY
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.errors import Unavailable
 from services.chassis.ids import new_id
 from services.chassis.settings import Settings
@@ -50,8 +51,9 @@ class Customers:
 
 
 def blocks(name: str) -> list[bytes]:
-    """Return a transcript's events as they were sent, without the answer to the login."""
-    return [part + b"\r\n\r\n" for part in raw(name).split(b"\r\n\r\n") if b"Event: " in part]
+    """Return a transcript's events as they were sent, without those that belong to the login."""
+    parts = [part + b"\r\n\r\n" for part in raw(name).split(b"\r\n\r\n") if b"Event: " in part]
+    return [part for part in parts if b"Event: FullyBooted" not in part]
 
 
 def cut_at(name: str, *words: bytes) -> tuple[bytes, bytes]:
@@ -158,7 +160,127 @@ async def test_a_pop_goes_out_although_customers_is_down(main_shop: Shop) -> Non
             await soon(lambda: states(main_shop) == ["RINGING"])
     told = main_shop.events("pop_changed")[0].data
     assert told["callers"] == []
-    assert told["number"] == "+8613800138000"
+    assert not told["lookedUp"]
+    assert told["number"] == "+86138****8000"
+
+
+async def test_who_calls_is_asked_again_until_somebody_can_say(main_shop: Shop) -> None:
+    """A customers service that is down for a moment makes no known caller a new record."""
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    customers = Customers(down=True)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            customers.down = False
+            await soon(lambda: len(states(main_shop)) == 2)
+    told = main_shop.events("pop_changed")[1].data
+    assert told["lookedUp"]
+    assert told["callers"][0]["customerName"] == "上海云海"
+    assert main_shop.row("call")["customer_id"] == RIVERA.customer_id
+
+
+async def test_that_a_number_is_nobodys_is_told_when_it_is_known(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    customers = Customers(found=(), gate=threading.Event())
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            assert customers.gate
+            customers.gate.set()
+            await soon(lambda: len(states(main_shop)) == 2)
+    told = [event.data for event in main_shop.events("pop_changed")]
+    assert [(each["lookedUp"], each["number"]) for each in told] == [
+        (False, "+86138****8000"),
+        (True, "+8613800138000"),
+    ]
+
+
+async def test_the_end_of_a_call_asks_once_more_and_no_more(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    customers = Customers(down=True)
+    ringing, rest = cut_at("queue-call", *RINGING)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers) as edge:
+            server.send(ringing)
+            await soon(lambda: len(customers.asked) == 1)
+            server.send(rest)
+            await soon(lambda: not edge._lookups and main_shop.events("call_ended"))
+    assert len(customers.asked) == 2
+    assert main_shop.row("call")["callers"] is None
+
+
+async def test_a_successor_asks_who_calls_where_nobody_could_say(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    ringing, _ = cut_at("queue-call", *RINGING)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers(down=True)):
+            server.send(ringing)
+            await soon(lambda: main_shop.rows("call"))
+        async with following(main_shop, server, Customers()):
+            await soon(lambda: main_shop.row("call")["customer_id"] == RIVERA.customer_id)
+
+
+async def test_an_answer_while_the_first_write_is_under_way_is_not_lost(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    customers, writing, go_on = Customers(gate=threading.Event()), threading.Event(), threading.Event()
+    assert customers.gate
+
+    class Slow(Store):
+        """A store whose first commit takes its time."""
+
+        @contextmanager
+        def transaction(self, *args: Any, **kwargs: Any) -> Iterator[Transaction]:
+            with super().transaction(*args, **kwargs) as tx:
+                yield tx
+                if not writing.is_set():
+                    writing.set()
+                    go_on.wait(10)
+
+    slow = Slow(main_shop.store.urls, tables.metadata, main_shop.store.clock)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(replace(main_shop, store=slow), server, customers) as edge:
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(writing.is_set)
+            customers.gate.set()
+            await soon(lambda: any(lookup.callers for lookup in edge._lookups.values()))
+            go_on.set()
+            await soon(lambda: main_shop.rows("call") and main_shop.row("call")["callers"])
+    slow.close()
+    assert main_shop.row("call")["customer_id"] == RIVERA.customer_id
+
+
+async def test_a_number_that_comes_to_light_is_looked_up(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    customers = Customers()
+    ringing = cut_at("queue-call", *RINGING)[0]
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, customers):
+            server.send(ringing.replace(b"CallerIDNum: 13800138000", b"CallerIDNum: <unknown>"))
+            await soon(lambda: states(main_shop) == ["RINGING"])
+            assert main_shop.events("pop_changed")[0].data["lookedUp"]
+            server.send(
+                block(
+                    "Event: NewCallerid",
+                    "Channel: PJSIP/trunk-00000002",
+                    "Uniqueid: pbx1-1795291960.3",
+                    "Linkedid: pbx1-1795291960.3",
+                    "CallerIDNum: 13800138000",
+                )
+            )
+            await soon(lambda: main_shop.row("call")["customer_id"] == RIVERA.customer_id)
+            await soon(lambda: main_shop.events("pop_changed")[-1].data["callers"])
+    assert [number for _, number in customers.asked] == ["13800138000"]
 
 
 async def test_a_pop_does_not_wait_for_a_slow_answer_but_gets_it(main_shop: Shop) -> None:
