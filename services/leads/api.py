@@ -150,9 +150,6 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: leads_pb2.ConvertLeadRequest, context: grpc.ServicerContext
     ) -> leads_pb2.ConvertLeadResponse:
         caller, tenant = current_caller(), current_tenant()
-        # In one form for both: the conversion is found again by them.
-        lead_id = parse_id(request.lead_id, "lead_id")
-        request_id = parse_id(request.request_id, "request_id")
         opportunity = (
             OpportunityInput(request.opportunity.name, request.opportunity.amount)
             if request.HasField("opportunity")
@@ -163,8 +160,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             request_conversion(
                 tx,
                 caller,
-                lead_id,
-                request_id,
+                parse_id(request.lead_id, "lead_id"),
+                parse_id(request.request_id, "request_id"),
                 customer_name=request.customer_name,
                 create_contact=request.create_contact,
                 opportunity=opportunity,
@@ -173,6 +170,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             return leads_pb2.ConvertLeadResponse()
 
         self.write(request, leads_pb2.ConvertLeadResponse, note)
+        lead_id = parse_id(request.lead_id, "lead_id")
+        request_id = parse_id(request.request_id, "request_id")
         ref = ConversionRef(tenant, conversion_id(lead_id, request_id), caller.actor_id)
         conversion = self._conversion(ref)
         if conversion.finish_time is None:
