@@ -13,6 +13,7 @@ import httpx
 import pytest
 from kombu import Connection
 
+from deploy.local.process import Process
 from deploy.local.stack import Stack
 from services.__main__ import load
 from services.chassis.amqp import read_manifest
@@ -173,3 +174,21 @@ def _everything_is_up(stack: Stack) -> None:
     for name in stack.processes:
         stack.wait_healthy(name)
     until(lambda: all(reaches(url) for url in stack.plan.addresses), timeout_s=30)
+
+
+Ring = Callable[[str, float], Process]
+
+
+@pytest.fixture
+def ring(stack: Stack) -> Iterator[Ring]:
+    """Let a mobile call the sales queue, for so many seconds from the PBX's answer on: ringing counts too."""
+    calls: list[Process] = []
+
+    def place(mobile: str, seconds: float) -> Process:
+        assert stack.pbx
+        calls.append(stack.pbx.call(mobile, seconds=seconds))
+        return calls[-1]
+
+    yield place
+    for call in calls:
+        call.stop()

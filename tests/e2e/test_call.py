@@ -4,17 +4,16 @@ import array
 import io
 import re
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from deploy.local.process import Process
 from deploy.local.stack import Stack
 from tests.e2e.company import PASSWORD, Company, customer_of, fresh_mobile, fresh_name
-from tests.e2e.conftest import RING_S, Unique
+from tests.e2e.conftest import RING_S, Ring, Unique
 from tests.e2e.desk import Desk, Json, Refused
 from tests.support.until import until
 
@@ -122,24 +121,6 @@ def signed_on(desk: Desk, extension: str) -> bool:
         return bool(desk.post("agent:signOn", extension=extension)["extension"] == extension)
     except Refused:
         return False
-
-
-Ring = Callable[[str, float], Process]
-
-
-@pytest.fixture
-def ring(stack: Stack) -> Iterator[Ring]:
-    """Let a mobile call the sales queue, for so many seconds from the PBX's answer on: ringing counts too."""
-    calls: list[Process] = []
-
-    def place(mobile: str, seconds: float) -> Process:
-        assert stack.pbx
-        calls.append(stack.pbx.call(mobile, seconds=seconds))
-        return calls[-1]
-
-    yield place
-    for call in calls:
-        call.stop()
 
 
 def call_of(desk: Desk, customer_id: str) -> Json | None:
