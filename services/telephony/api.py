@@ -305,6 +305,7 @@ def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
         answer_time=_time(pop["answer_time"]),
         end_time=_time(pop["end_time"]),
         receive_time=_time(pop["ring_time"]),
+        looked_up=call["callers"] is not None,
     )
 
 
@@ -363,11 +364,11 @@ def _viewer() -> Viewer:
 
 
 def _number(call: Row) -> str:
-    """Return a call's number; of a customer's it is masked but for the owner and who may see all."""
+    """Return a call's number; masked but for the owner and who may see all, unless it is nobody's for sure."""
     person_id, rights = current_caller().person_id, current_caller().rights
     owners = {caller["ownerId"] for caller in call["callers"] or []}
-    known = call["customer_id"] or owners
-    if not known or person_id in owners or "numbers.view_all" in rights:
+    unknown = call["callers"] == [] and not call["customer_id"]
+    if unknown or person_id in owners or "numbers.view_all" in rights:
         number: str = call["number"]
         return number
     return mask_number(call["number"])

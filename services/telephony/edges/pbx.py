@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -77,6 +77,9 @@ T = TypeVar("T")
 LOOKUP_WAIT_S: Final = 0.25
 # How long the question itself may take; a late answer still reaches the pop.
 LOOKUP_TIMEOUT_S: Final = 2.0
+# Pause after a question that failed, in seconds; it doubles up to the longest. The end of the call cuts it short.
+LOOKUP_RETRY_S: Final = 1.0
+LOOKUP_LONGEST_RETRY_S: Final = 30.0
 # Questions at the same time.
 LOOKUP_THREADS: Final = 32
 # Transactions at the same time: while one waits for the disk, others go on.
@@ -89,6 +92,8 @@ SWITCH_S: Final = 0.0005
 LARGEST_BATCH: Final = 10
 # Pause after a write that failed, in seconds.
 WRITE_RETRY_S: Final = 0.5
+# How often it is looked whether a write is over, in seconds.
+WRITING_POLL_S: Final = 0.01
 # How long the writes under way may take when it is time to stop, in seconds.
 DRAIN_S: Final = 5.0
 # How often the lease is checked and recordings are looked for, in seconds.
@@ -100,12 +105,16 @@ LEASE_TIMEOUT_S: Final = 5.0
 
 @dataclass
 class _Lookup:
-    """How far the question stands who is calling; callers is None while unanswered."""
+    """How far the question stands who has a number; callers is None while unanswered."""
 
+    # As asked; empty for none that could be.
+    number: str = ""
     # The call need not wait any longer.
     released: bool = False
     running: bool = False
     callers: Sequence[Caller] | None = None
+    # The call is over: one question more, and no other.
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class PbxEdge:
@@ -142,6 +151,8 @@ class PbxEdge:
         """Restore the live calls, then follow the PBX until cancelled."""
         await self._in(self._files, self._lines.refresh)
         await self._in(self._writer, self._restore)
+        if self._changed:
+            self._wake.set()
         async with asyncio.TaskGroup() as group:
             for work in (self._link.run, self._consume, self._write, self._refresh_lines):
                 group.create_task(work())
@@ -154,14 +165,16 @@ class PbxEdge:
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 while self._writing:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(WRITING_POLL_S)
                 while ready := self._ready():
                     for tenant, updates in ready.items():
                         if not await self._write_calls(tenant, updates):
                             return
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads go, and who waits to ask again."""
+        for task in self._tasks:
+            task.cancel()
         for pool in (self._writer, self._askers, self._files):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -219,6 +232,9 @@ class PbxEdge:
             # The latest state counts; a call that is over is in no graph any more.
             self._changed[linked_id] = self._graph.calls.get(linked_id, change.call)
             self._arrived.setdefault(linked_id, time_s)
+            lookup = self._lookups.get(linked_id)
+            if lookup and change.call.end_time is not None:
+                lookup.over.set()
         if changes:
             self._wake.set()
 
@@ -330,7 +346,11 @@ class PbxEdge:
                     calls.append(found)
                     self._tenants[found.linked_id] = Tenant(row.tenant_id, database)
                     if row.looked_up:
-                        self._lookups[found.linked_id] = _Lookup(released=True)
+                        number = match_number(found.outside_number)
+                        self._lookups[found.linked_id] = _Lookup(number, released=True)
+                    else:
+                        # Written again, it is asked again who is calling.
+                        self._changed[found.linked_id] = found
         self._graph = restore(self._settings.trunks, calls)
         if calls:
             log.info("live calls restored", calls=len(calls))
@@ -339,17 +359,21 @@ class PbxEdge:
 
     def _lookup(self, call: Call, tenant: Tenant) -> _Lookup:
         """Return how far the question stands for a call, and ask it when there is something to ask."""
+        number = match_number(call.outside_number)
         known = self._lookups.get(call.linked_id)
-        if known is not None:
+        # A number that was hidden may come to light.
+        if known is not None and (known.number or not number):
             return known
         if call.direction is Direction.INTERNAL:
             # It may still turn out to go outside.
             return _Lookup(released=True)
-        if not match_number(call.outside_number):
+        if not number:
             lookup = _Lookup(released=True, callers=())
         else:
-            lookup = _Lookup(running=True)
-            self._start(self._ask(call, tenant, lookup))
+            lookup = _Lookup(number, running=True)
+            if call.end_time is not None:
+                lookup.over.set()
+            self._start(self._ask(call.linked_id, call.outside_number, tenant, lookup))
             asyncio.get_running_loop().call_later(LOOKUP_WAIT_S, self._release, lookup)
         self._lookups[call.linked_id] = lookup
         return lookup
@@ -359,26 +383,54 @@ class PbxEdge:
             lookup.released = True
             self._wake.set()
 
-    async def _ask(self, call: Call, tenant: Tenant, lookup: _Lookup) -> None:
+    async def _ask(self, linked_id: str, number: str, tenant: Tenant, lookup: _Lookup) -> None:
+        """Ask until there is an answer and it is with the call; once more at the end of the call, then no more."""
+        pause_s = LOOKUP_RETRY_S
+        while True:
+            last = lookup.over.is_set()
+            if lookup.callers is None:
+                lookup.callers = await self._answer(tenant, number)
+            late = lookup.released
+            self._release(lookup)
+            callers = lookup.callers
+            if callers is not None and (not late or await self._tell_late(tenant, linked_id, callers)):
+                break
+            if last:
+                log.error("a call stays without who called", linked_id=linked_id)
+                break
+            with suppress(TimeoutError):
+                await asyncio.wait_for(lookup.over.wait(), pause_s)
+            pause_s = min(2 * pause_s, LOOKUP_LONGEST_RETRY_S)
+        lookup.running = False
+        self._forget(linked_id)
+
+    async def _answer(self, tenant: Tenant, number: str) -> Sequence[Caller] | None:
+        """Ask once who has a number; None when nobody could say."""
         try:
-            lookup.callers = await self._in(
-                self._askers,
-                lambda: self._directory.callers(tenant, call.outside_number, LOOKUP_TIMEOUT_S),
+            callers = await self._in(
+                self._askers, lambda: self._directory.callers(tenant, number, LOOKUP_TIMEOUT_S)
             )
-            outcome = "found" if lookup.callers else "nobody"
         except AppError as error:
-            outcome = "failed"
+            metrics.LOOKUPS.labels("failed").inc()
             log.warning("nobody could say who is calling", error=str(error))
-        metrics.LOOKUPS.labels(outcome).inc()
-        late, lookup.running = lookup.released, False
-        self._release(lookup)
-        callers = lookup.callers
-        if late and callers is not None and call.linked_id not in self._changed:
-            try:
-                await self._in(self._writer, lambda: self._attach(tenant, call.linked_id, callers))
-            except Exception as error:
-                log.error("a late answer who is calling was lost", error=str(error))
-        self._forget(call.linked_id)
+            return None
+        metrics.LOOKUPS.labels("found" if callers else "nobody").inc()
+        return callers
+
+    async def _tell_late(self, tenant: Tenant, linked_id: str, callers: Sequence[Caller]) -> bool:
+        """Bring an answer to a call that was written without it, and tell whether that succeeded."""
+        # A write under way may be the call's first.
+        while linked_id in self._writing:
+            await asyncio.sleep(WRITING_POLL_S)
+        if linked_id in self._changed:
+            # The write to come takes it along.
+            return True
+        try:
+            await self._in(self._writer, lambda: self._attach(tenant, linked_id, callers))
+        except Exception as error:
+            log.error("a late answer who is calling could not be written", error=str(error))
+            return False
+        return True
 
     def _attach(self, tenant: Tenant, linked_id: str, callers: Sequence[Caller]) -> None:
         with self._store.transaction(tenant) as tx:

@@ -173,6 +173,13 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerShown:
+    """The number of who calls came after the call's begin."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
 class LegRinging:
     """A device began to ring: the moment to pop."""
 
@@ -219,7 +226,16 @@ class RecordingFinished:
     path: str
 
 
-Change = CallStarted | LegRinging | LegAnswered | LegEnded | CallAnswered | CallEnded | RecordingFinished
+Change = (
+    CallStarted
+    | CallerShown
+    | LegRinging
+    | LegAnswered
+    | LegEnded
+    | CallAnswered
+    | CallEnded
+    | RecordingFinished
+)
 
 
 def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
@@ -255,6 +271,7 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
         case "NewCallerid" if not after.caller_number and after.direction is Direction.INBOUND:
             # An analogue line tells the number only after the first ring.
             after = replace(after, caller_number=_number(event, "CallerIDNum"))
+            changes = (CallerShown(after),) if after.caller_number else _NOTHING
         case "Hangup":
             reason = _BY_CAUSE.get(_text(event, "Cause"), EndReason.UNAVAILABLE)
             after, changes = _hung_up(after, uniqueid, reason, now)

@@ -1,8 +1,8 @@
 """The statements that every event of a call runs: built once, because building one costs more than running it."""
 
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Column, bindparam, func, select, update
+from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from services.telephony.store import tables
@@ -16,10 +16,13 @@ def _upsert_call() -> Insert:
     added = insert(_call)
     new = added.excluded
     # What was decided once stays: who began, who answered, whose call it is. A later sign-off must not rewrite it.
-    kept = {
+    kept: dict[str, ColumnElement[Any]] = {
         name: func.coalesce(_call.c[name], new[name])
-        for name in ("origin_person_id", "answered_by_id", "customer_id", "callers")
+        for name in ("origin_person_id", "answered_by_id", "customer_id")
     }
+    # That a hidden number is nobody's says nothing of the number that comes to light.
+    other_number = and_(_call.c.callers == [], _call.c.number != new.number)
+    kept["callers"] = case((other_number, new.callers), else_=func.coalesce(_call.c.callers, new.callers))
     named = {
         name: func.coalesce(func.nullif(_call.c[name], ""), new[name])
         for name in ("answered_by_name", "customer_name")

@@ -152,6 +152,7 @@ def pop_json(call: Row, pop: Row) -> dict[str, Any]:
         "answerTime": _json_time(pop["answer_time"]),
         "endTime": _json_time(pop["end_time"]),
         "receiveTime": _json_time(pop["ring_time"]),
+        "lookedUp": call["callers"] is not None,
     }
     return {name: value for name, value in shown.items() if value is not None}
 
@@ -304,7 +305,10 @@ def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row
 
 
 def as_seen_by(person_id: str, call: Row) -> dict[str, Any]:
-    """Return the callers, the person's own customers first, and the number, masked when only others'."""
+    """Return the callers, the person's own customers first, and the number.
+
+    It is masked when only others' customers have it, and until it is known who has it.
+    """
     callers = sorted(call["callers"] or [], key=lambda caller: caller["ownerId"] != person_id)
     callers = [
         {**caller, "reasons": ["own_customer", *caller["reasons"]]}
@@ -312,7 +316,7 @@ def as_seen_by(person_id: str, call: Row) -> dict[str, Any]:
         else caller
         for caller in callers
     ]
-    own = not callers or callers[0]["ownerId"] == person_id
+    own = callers[0]["ownerId"] == person_id if callers else call["callers"] is not None
     return {"callers": callers, "number": call["number"] if own else mask_number(call["number"])}
 
 

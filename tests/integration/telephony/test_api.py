@@ -318,6 +318,23 @@ def test_a_number_of_anothers_customer_is_masked(office: Office) -> None:
     assert entitled(office.stub.ListCalls, pb.ListCallsRequest()).calls[0].number == "+8613800138000"
 
 
+def test_a_number_is_masked_until_it_is_known_whose_it_is(office: Office) -> None:
+    """Nobody could say yet: it may be anybody's customer. An unknown caller's number is needed."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    line = Line(office.shop, None)
+    line.feed(until_event("queue-call", "DialEnd"))
+    agent = office.person("王小明")
+    (pop,) = office.pops("王小明")
+    assert (pop.looked_up, pop.number) == (False, "+86138****8000")
+    assert agent(office.stub.ListCalls, pb.ListCallsRequest()).calls[0].number == "+86138****8000"
+    line.callers = ()
+    line.feed(events("queue-call"))
+    (pop,) = office.pops("王小明")
+    assert (pop.looked_up, pop.number) == (True, "+8613800138000")
+    assert agent(office.stub.ListCalls, pb.ListCallsRequest()).calls[0].number == "+8613800138000"
+
+
 def test_a_note_and_a_link_stay_with_the_call(office: Office) -> None:
     office.hire("王小明", "1001")
     office.sign_on("王小明")

@@ -254,6 +254,7 @@ async def test_an_answer_while_the_first_write_is_under_way_is_not_lost(main_sho
             await soon(lambda: any(lookup.callers for lookup in edge._lookups.values()))
             go_on.set()
             await soon(lambda: main_shop.rows("call") and main_shop.row("call")["callers"])
+            await soon(lambda: not any(lookup.running for lookup in edge._lookups.values()))
     slow.close()
     assert main_shop.row("call")["customer_id"] == RIVERA.customer_id
 

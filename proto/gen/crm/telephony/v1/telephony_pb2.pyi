@@ -223,6 +223,7 @@ class Pop(_message.Message):
     ANSWER_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    LOOKED_UP_FIELD_NUMBER: _builtins.int
     pop_id: _builtins.str
     """UUID."""
     call_id: _builtins.str
@@ -236,7 +237,7 @@ class Pop(_message.Message):
     version: _builtins.int
     """Number of the last change; a page ignores an older one."""
     number: _builtins.str
-    """Number of the caller, masked where a customer is known that the agent does not own."""
+    """Number of the caller, masked where a customer is known that the agent does not own, and until looked_up."""
     did: _builtins.str
     """Number that was called."""
     queue: _builtins.str
@@ -245,9 +246,11 @@ class Pop(_message.Message):
     """Who answered, UUID, empty for nobody yet."""
     answered_by_name: _builtins.str
     """Name of who answered."""
+    looked_up: _builtins.bool
+    """Whether it is known who has the number; until then callers is empty."""
     @_builtins.property
     def callers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caller]:
-        """Best first; empty: unknown caller."""
+        """Best first; empty: an unknown caller once looked_up."""
 
     @_builtins.property
     def ring_time(self) -> _timestamp_pb2.Timestamp:
@@ -284,10 +287,11 @@ class Pop(_message.Message):
         answer_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
+        looked_up: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "end_time", b"end_time", "receive_time", b"receive_time", "ring_time", b"ring_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "answered_by_name", b"answered_by_name", "call_id", b"call_id", "callers", b"callers", "did", b"did", "end_time", b"end_time", "extension", b"extension", "number", b"number", "person_id", b"person_id", "pop_id", b"pop_id", "queue", b"queue", "receive_time", b"receive_time", "ring_time", b"ring_time", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "answered_by_name", b"answered_by_name", "call_id", b"call_id", "callers", b"callers", "did", b"did", "end_time", b"end_time", "extension", b"extension", "looked_up", b"looked_up", "number", b"number", "person_id", b"person_id", "pop_id", b"pop_id", "queue", b"queue", "receive_time", b"receive_time", "ring_time", b"ring_time", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2712,13 +2712,13 @@ export interface components {
              * @description Number of the last change; a page ignores an older one.
              */
             version: string;
-            /** @description Number of the caller, masked where a customer is known that the agent does not own. */
+            /** @description Number of the caller, masked where a customer is known that the agent does not own, and until looked_up. */
             number: string;
             /** @description Number that was called. */
             did: string;
             /** @description Queue, empty for a direct call. */
             queue: string;
-            /** @description Best first; empty: unknown caller. */
+            /** @description Best first; empty: an unknown caller once looked_up. */
             callers: components["schemas"]["telephony.Caller"][];
             /** @description Who answered, UUID, empty for nobody yet. */
             answeredById: string;
@@ -2744,6 +2744,8 @@ export interface components {
              * @description When the PBX said that it rings, as the edge received it; for measuring.
              */
             receiveTime?: string;
+            /** @description Whether it is known who has the number; until then callers is empty. */
+            lookedUp: boolean;
         };
         /**
          * @description Life cycle of a pop.

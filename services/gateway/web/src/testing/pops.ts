@@ -13,6 +13,7 @@ export function aPop(changes: Partial<Pop> = {}): Pop {
     did: '4000',
     queue: 'sales',
     callers: [],
+    lookedUp: true,
     answeredById: '',
     answeredByName: '',
     ringTime: '2026-01-05T08:00:00Z',

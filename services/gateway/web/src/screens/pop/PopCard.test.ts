@@ -97,6 +97,17 @@ test('an unknown number is in the new customer’s form, which is created and th
   expect(get('pop-linked').exists()).toBe(true)
 })
 
+test('no new customer is offered before it is known that the number is nobody’s', async () => {
+  serve(READS)
+  const { card, get } = await show(aPop({ lookedUp: false, number: '+86138****8000' }))
+  expect(get('pop-looking-up').text()).toBe('正在识别来电…')
+  expect(get('pop-new-record').exists()).toBe(false)
+  await card.setProps({ pop: aPop({ version: '2' }) })
+  await flushPromises()
+  expect(get('pop-looking-up').exists()).toBe(false)
+  expect((get('pop-new-phone').element as HTMLInputElement).value).toBe('+8613800138000')
+})
+
 test('a link that failed is tried again without a second customer', async () => {
   let links = 0
   const asked = serve({

@@ -1,6 +1,7 @@
 export default {
   zh: {
     unknown: '未知来电',
+    lookingUp: '正在识别来电…',
     anonymous: '号码未显示',
     queue: '队列 {queue}',
     did: '被叫 {did}',
@@ -40,6 +41,7 @@ export default {
   },
   en: {
     unknown: 'Unknown caller',
+    lookingUp: 'Looking up the caller…',
     anonymous: 'Number withheld',
     queue: 'Queue {queue}',
     did: 'Called {did}',
