@@ -149,12 +149,14 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         call_id = parse_id(request.call_id, "call_id")
         customer_id = parse_id(request.customer_id, "customer_id")
         # Asked in the person's own name: nobody links to a customer that is out of sight.
-        name = self._customers.customer_name(customer_id, current_token())
+        found = self._customers.customer(customer_id, current_token())
         return self.write(
             request,
             telephony_pb2.LinkCallResponse,
             lambda tx: telephony_pb2.LinkCallResponse(
-                call=call_message(desk.link_call(tx, _viewer(), call_id, customer_id, name))
+                call=call_message(
+                    desk.link_call(tx, _viewer(), call_id, customer_id, found.name, found.owner_id)
+                )
             ),
         )
 
@@ -366,7 +368,7 @@ def _viewer() -> Viewer:
 def _number(call: Row) -> str:
     """Return a call's number; masked but for the owner and who may see all, unless it is nobody's for sure."""
     person_id, rights = current_caller().person_id, current_caller().rights
-    owners = {caller["ownerId"] for caller in call["callers"] or []}
+    owners = {call["customer_owner_id"], *(caller["ownerId"] for caller in call["callers"] or [])}
     unknown = call["callers"] == [] and not call["customer_id"]
     if unknown or person_id in owners or "numbers.view_all" in rights:
         number: str = call["number"]

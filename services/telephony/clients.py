@@ -45,10 +45,10 @@ class Customers:
             for found in answer.candidates
         ]
 
-    def customer_name(self, customer_id: str, token: str) -> str:
-        """Return a customer's name as the person of the token may see it; raises AppError."""
+    def customer(self, customer_id: str, token: str) -> customers_pb2.Customer:
+        """Return a customer as the person of the token may see it; raises AppError."""
         request = customers_pb2.GetCustomerRequest(customer_id=customer_id)
-        return self._client.forward(self._client.stub.GetCustomer, request, token).customer.name
+        return self._client.forward(self._client.stub.GetCustomer, request, token).customer
 
 
 class Identity:

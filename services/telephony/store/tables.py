@@ -109,6 +109,8 @@ call = Table(
     _text("queue"),
     _id("customer_id", nullable=True),
     _text("customer_name"),
+    # The customer's owner when a person linked it: sees the number. Null in a pool, and where callers tell.
+    _id("customer_owner_id", nullable=True),
     # Who may be calling, best first, as pops show them; null: not looked up yet.
     Column("callers", JSONB(none_as_null=True), nullable=True),
     # Who began an outbound or internal call.

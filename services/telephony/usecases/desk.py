@@ -96,22 +96,23 @@ def save_note(tx: Transaction, viewer: Viewer, call_id: str, note: str) -> CallV
 
 
 def link_call(
-    tx: Transaction, viewer: Viewer, call_id: str, customer_id: str, customer_name: str
+    tx: Transaction, viewer: Viewer, call_id: str, customer_id: str, customer_name: str, owner_id: str
 ) -> CallView:
     """Say which customer a call belongs to; `call_linked` tells it when the call is over.
 
-    Raises NotFound CALL_NOT_FOUND.
+    owner_id: the customer's owner, empty in a pool. Raises NotFound CALL_NOT_FOUND.
     """
     before = _locked(tx, viewer, call_id)
-    if before["customer_id"] != customer_id:
+    if (before["customer_id"], before["customer_owner_id"]) != (customer_id, owner_id or None):
         call = tables.call
         values = {
             "customer_id": customer_id,
             "customer_name": customer_name,
+            "customer_owner_id": owner_id or None,
             "version": before["version"] + 1,
         }
         tx.session.execute(update(call).where(call.c.id == call_id).values(values))
-        if before["end_time"] is not None:
+        if before["end_time"] is not None and before["customer_id"] != customer_id:
             after = {**before, **values}
             tx.emit("call_linked", call_id, after["version"], call_facts(after))
     return get_call(tx, viewer, call_id)

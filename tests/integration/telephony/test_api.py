@@ -44,12 +44,14 @@ AGENT_RIGHTS = frozenset({"calls.agent", "calls.view", "customers.view", "record
 class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
     """A customers service that knows one customer, and refuses another."""
 
+    owner_id = ""
+
     def GetCustomer(
         self, request: customers_pb2.GetCustomerRequest, context: grpc.ServicerContext
     ) -> customers_pb2.GetCustomerResponse:
         if request.customer_id != CUSTOMER_ID:
             raise not_found("customer", "客户", request.customer_id)
-        customer = customers_pb2.Customer(customer_id=CUSTOMER_ID, name="上海云海")
+        customer = customers_pb2.Customer(customer_id=CUSTOMER_ID, name="上海云海", owner_id=self.owner_id)
         return customers_pb2.GetCustomerResponse(customer=customer)
 
 
@@ -72,6 +74,7 @@ class Office:
     shop: Shop
     stub: telephony_pb2_grpc.TelephonyServiceStub
     identity: ScriptedIdentity
+    customers: ScriptedCustomers
     signer: Signer
     keys: Mapping[str, tuple[str, str]]
     kept: Path
@@ -157,7 +160,7 @@ def office(
     port = server.start("127.0.0.1", 0, *SERVICE.api(runtime, server.grpc))
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = telephony_pb2_grpc.TelephonyServiceStub(channel)
-        yield Office(main_shop, stub, identity, signer, issuer_keys, tmp_path)
+        yield Office(main_shop, stub, identity, customers, signer, issuer_keys, tmp_path)
     server.stop(0)
     scripted.stop(0)
     runtime.store.close()
@@ -224,6 +227,7 @@ def test_an_extension_of_another_tenant_is_refused(office: Office) -> None:
         Shop(office.shop.store, type(office.shop.tenant)(new_id(), "main"), ""),
         office.stub,
         office.identity,
+        office.customers,
         office.signer,
         office.keys,
         office.kept,
