@@ -363,6 +363,21 @@ def test_a_note_and_a_link_stay_with_the_call(office: Office) -> None:
     assert agent.refused(office.stub.SaveCallNote, long).reason == "NOTE_TOO_LONG"
 
 
+def test_the_owner_of_a_customer_linked_by_hand_sees_the_number(office: Office) -> None:
+    """An unknown number that became a customer's: nobody among the callers owns it."""
+    office.hire("王小明", "1001")
+    office.hire("李雷", "1003")
+    office.sign_on("王小明")
+    Line(office.shop).feed(events("queue-call"))
+    office.customers.owner_id = office.people["李雷"]
+    call_id = office.shop.row("call")["id"]
+    request = pb.LinkCallRequest(request_id=new_id(), call_id=call_id, customer_id=CUSTOMER_ID)
+    assert office.person("王小明")(office.stub.LinkCall, request).call.number == "+86138****8000"
+    owner = office.person("李雷", scope="all")
+    assert owner(office.stub.ListCalls, pb.ListCallsRequest()).calls[0].number == "+8613800138000"
+    assert len(office.shop.events("call_linked")) == 1
+
+
 def kept(office: Office, content: bytes) -> str:
     """Keep a recording of the shop's only call and return the call's id."""
     row = office.shop.row("recording")
