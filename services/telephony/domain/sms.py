@@ -17,6 +17,9 @@ LIMITED_ATTEMPTS: Final = 3
 # A report without a reference that was kept belongs to a segment whose sending is at most this far away.
 REPORT_WINDOW: Final = timedelta(minutes=10)
 
+# How long after its sending a segment is looked for: a report comes within the validity, or a modem kept it a while.
+REPORTED_FOR: Final = timedelta(days=3)
+
 # Digits that two writings of a number must share at their end; service numbers are shorter and compared
 # whole.
 SAME_NUMBER_DIGITS: Final = 8

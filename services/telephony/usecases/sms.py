@@ -19,6 +19,7 @@ from services.telephony.domain.sms import (
     LIMITED_ATTEMPTS,
     LONGEST_TEXT,
     REPORT_WINDOW,
+    REPORTED_FOR,
     VALIDITY,
     SegmentState,
     SmsState,
@@ -387,6 +388,7 @@ def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
 
     def distance_s(row: Row) -> float:
         sent: datetime = row["send_time"] or row["intent_time"]
+            segment.c.intent_time >= tx.now - REPORTED_FOR,
         return abs((sent - moment).total_seconds())
 
     rows = [row for row in every(tx.session, query) if same_number(row["number"], report.number)]

@@ -159,6 +159,17 @@ def test_a_report_settles_an_uncertain_message(desk: Shop, clock: Clock) -> None
     assert told(desk) == ["sms_uncertain", "sms_sent"]
 
 
+def test_a_report_settles_nothing_that_was_sent_days_before(desk: Shop, clock: Clock) -> None:
+    """What stays uncertain is not read again with every report."""
+    send(desk)
+    queue = queue_of(desk)
+    submit(queue)
+    clock.pass_(days=3, seconds=1)
+    queue.report(report(desk, Fate.DELIVERED))
+    assert desk.row("sms")["state"] == "sent"
+    assert desk.row("sms_report")["segment_id"] is None
+
+
 def test_a_report_that_comes_twice_or_fits_nothing_changes_nothing(desk: Shop) -> None:
     send(desk)
     queue = queue_of(desk)
