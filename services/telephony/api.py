@@ -252,12 +252,12 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
     def ListSms(
         self, request: telephony_pb2.ListSmsRequest, context: grpc.ServicerContext
     ) -> telephony_pb2.ListSmsResponse:
-        """Return the tenant's SMS, newest first."""
+        """Return SMS that the caller may see, newest first."""
         size = page_size(request.page_size)
         before = decode_cursor(request.page_token)
 
         def work(tx: Transaction) -> telephony_pb2.ListSmsResponse:
-            page, more = cut_page(sms.list_sms(tx, before, size + 1), size)
+            page, more = cut_page(sms.list_sms(tx, _viewer(), before, size + 1), size)
             return telephony_pb2.ListSmsResponse(
                 sms=[sms_message(row) for row in page],
                 next_page_token=encode_cursor(page[-1]["create_time"], page[-1]["id"]) if more else "",

@@ -176,20 +176,23 @@ def list_calls(
 
 def visible(tx: Transaction, viewer: Viewer) -> ColumnElement[bool]:
     """Return the condition under which a viewer sees a call: took part in it, or somebody in scope did."""
-    call, leg, person = tables.call, tables.leg, tables.person
+    call, leg = tables.call, tables.leg
     if viewer.scope == "all":
         return call.c.tenant_id == tx.tenant.id
-    if viewer.scope == "department" and viewer.department_path:
-        staff = select(person.c.id).where(
-            person.c.tenant_id == tx.tenant.id,
-            person.c.department_path.startswith(viewer.department_path, autoescape=True),
-        )
-        among = or_(leg.c.person_id.in_(staff), leg.c.person_id == viewer.person_id)
-        began = or_(call.c.origin_person_id.in_(staff), call.c.origin_person_id == viewer.person_id)
-    else:
-        among = leg.c.person_id == viewer.person_id
-        began = call.c.origin_person_id == viewer.person_id
+    began, among = (in_scope(tx, viewer, who) for who in (call.c.origin_person_id, leg.c.person_id))
     return or_(began, exists().where(and_(leg.c.call_id == call.c.id, among)))
+
+
+def in_scope(tx: Transaction, viewer: Viewer, who: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that `who` is the viewer, or of the staff in the viewer's scope."""
+    own, person = who == viewer.person_id, tables.person
+    if viewer.scope != "department" or not viewer.department_path:
+        return own
+    staff = select(person.c.id).where(
+        person.c.tenant_id == tx.tenant.id,
+        person.c.department_path.startswith(viewer.department_path, autoescape=True),
+    )
+    return or_(own, who.in_(staff))
 
 
 def _locked(tx: Transaction, viewer: Viewer, call_id: str) -> Row:

@@ -39,6 +39,7 @@ from services.telephony.modem.port import (
 )
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
+from services.telephony.usecases.desk import Viewer, in_scope
 
 # What NOTIFY says when a message waits for a modem.
 CHANNEL: Final = "telephony_sms"
@@ -122,10 +123,15 @@ def find_sms(tx: Transaction, sms_id: str) -> Row | None:
     return one(tx.session, select(sms).where(sms.c.tenant_id == tx.tenant.id, sms.c.id == sms_id))
 
 
-def list_sms(tx: Transaction, before: tuple[datetime, str] | None, limit: int) -> list[Row]:
-    """Return the tenant's messages, newest first; before: create time and id of the last one before."""
+def list_sms(tx: Transaction, viewer: Viewer, before: tuple[datetime, str] | None, limit: int) -> list[Row]:
+    """Return the messages to whom the viewer sees, newest first.
+
+    before: create time and id of the last one before.
+    """
     sms = tables.sms
     query = select(sms).where(sms.c.tenant_id == tx.tenant.id)
+    if viewer.scope != "all":
+        query = query.where(in_scope(tx, viewer, sms.c.person_id))
     if before:
         query = query.where(tuple_(sms.c.create_time, sms.c.id) < before)
     return every(tx.session, query.order_by(sms.c.create_time.desc(), sms.c.id.desc()).limit(limit))
@@ -382,13 +388,13 @@ def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
                 (segment.c.state == SegmentState.SENT) & (segment.c.reference == report.reference),
                 segment.c.state == SegmentState.UNCERTAIN,
             ),
+            segment.c.intent_time >= tx.now - REPORTED_FOR,
         )
     )
     moment = report.sent_time or tx.now
 
     def distance_s(row: Row) -> float:
         sent: datetime = row["send_time"] or row["intent_time"]
-            segment.c.intent_time >= tx.now - REPORTED_FOR,
         return abs((sent - moment).total_seconds())
 
     rows = [row for row in every(tx.session, query) if same_number(row["number"], report.number)]

@@ -454,8 +454,29 @@ def test_an_sms_is_queued_once_for_a_request(office: Office) -> None:
         pb.SMS_STATE_QUEUED,
         "+86139****1111",
     )
-    boss = office.person("主管", frozenset({"sms.view"}))
+    boss = office.person("主管", frozenset({"sms.view"}), "all")
     assert [row.sms_id for row in boss(office.stub.ListSms, pb.ListSmsRequest()).sms] == [request.request_id]
+
+
+def test_sms_are_seen_by_whom_they_are_to_and_by_who_is_over_them(office: Office) -> None:
+    office.hire("王小明", "1001", "1/2/")
+    office.hire("李雷", "1003", "1/3/")
+    notify = service_caller("notify", office.keys, office.shop.tenant)
+    for name in ("王小明", "李雷"):
+        notify(
+            office.stub.SendSms,
+            pb.SendSmsRequest(request_id=new_id(), person_id=office.people[name], text=name),
+        )
+
+    def seen(name: str, scope: str, department: str) -> list[str]:
+        client = office.person(name, frozenset({"sms.view"}), scope, department)
+        return [row.text for row in client(office.stub.ListSms, pb.ListSmsRequest()).sms]
+
+    assert seen("王小明", "self", "1/2/") == ["王小明"]
+    assert seen("韩梅梅", "self", "1/2/") == []
+    assert seen("韩梅梅", "department", "1/3/") == ["李雷"]
+    assert seen("韩梅梅", "department", "1/") == ["李雷", "王小明"]
+    assert seen("韩梅梅", "all", "9/") == ["李雷", "王小明"]
 
 
 def test_an_sms_to_somebody_without_a_mobile_is_refused(office: Office) -> None:
