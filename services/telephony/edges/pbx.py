@@ -60,7 +60,7 @@ from services.telephony.pbx.recordings import RefusedError, UnfinishedError, kee
 from services.telephony.settings import PbxSettings, read_pbx, read_recordings_folder
 from services.telephony.store import tables
 from services.telephony.store.rows import Row
-from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, record_calls
+from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, end_lost_call, record_calls
 from services.telephony.usecases.recordings import (
     BARE_ATTEMPTS,
     MOST_ATTEMPTS,
@@ -335,14 +335,22 @@ class PbxEdge:
 
     def _restore(self) -> None:
         call = tables.call
-        query = select(call.c.tenant_id, call.c.graph, call.c.callers.is_not(None).label("looked_up")).where(
+        looked_up = call.c.callers.is_not(None).label("looked_up")
+        query = select(call.c.id, call.c.tenant_id, call.c.graph, looked_up).where(
             call.c.pbx == self._settings.name, call.c.graph.is_not(None)
         )
         calls: list[Call] = []
+        unreadable: list[tuple[Tenant, str]] = []
         for database in self._store.urls:
             with self._store.across(database) as session:
                 for row in session.execute(query):
-                    found = from_json(row.graph)
+                    try:
+                        found = from_json(row.graph)
+                    except Exception:
+                        # One call that a different version stored must not keep all others from being followed.
+                        log.exception("a stored call cannot be read", call_id=row.id)
+                        unreadable.append((Tenant(row.tenant_id, database), row.id))
+                        continue
                     calls.append(found)
                     self._tenants[found.linked_id] = Tenant(row.tenant_id, database)
                     if row.looked_up:
@@ -351,6 +359,9 @@ class PbxEdge:
                     else:
                         # Written again, it is asked again who is calling.
                         self._changed[found.linked_id] = found
+        for tenant, call_id in unreadable:
+            with self._store.transaction(tenant) as tx:
+                end_lost_call(tx, call_id)
         self._graph = restore(self._settings.trunks, calls)
         if calls:
             log.info("live calls restored", calls=len(calls))

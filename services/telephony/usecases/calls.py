@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
@@ -115,6 +116,22 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
             write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after)}, shown)
     if link and after["end_time"] is not None:
         tx.emit("call_linked", after["id"], after["version"], call_facts(after))
+
+
+def end_lost_call(tx: Transaction, call_id: str) -> None:
+    """End a live call that nobody can follow any more, now, with its pops."""
+    row = one(tx.session, LOCK_CALL, call_id=call_id)
+    if row is None or row["end_time"] is not None:
+        return
+    state = "missed" if row["answer_time"] is None else "ended"
+    values = {"state": state, "end_time": tx.now, "lost": True, "version": row["version"] + 1}
+    tx.session.execute(update(tables.call).where(tables.call.c.id == call_id).values(**values, graph=None))
+    after = {**row, **values}
+    for shown in every(tx.session, LOCK_POPS, call_id=call_id):
+        if shown["state"] in (PopState.RINGING, PopState.TALKING):
+            over = PopState.WITHDRAWN if shown["state"] == PopState.RINGING else PopState.WRAP_UP
+            write_pop(tx, after, {**shown, "state": over.value, "end_time": tx.now}, shown)
+    tx.emit("call_ended", call_id, after["version"], call_facts(after))
 
 
 def call_facts(row: Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY
+from sqlalchemy import update
 
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import Unavailable
@@ -226,6 +227,24 @@ async def test_a_successor_asks_who_calls_where_nobody_could_say(main_shop: Shop
             await soon(lambda: main_shop.rows("call"))
         async with following(main_shop, server, Customers()):
             await soon(lambda: main_shop.row("call")["customer_id"] == RIVERA.customer_id)
+
+
+async def test_a_stored_call_that_cannot_be_read_is_ended_and_the_rest_goes_on(main_shop: Shop) -> None:
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()):
+            server.send(cut_at("queue-call", *RINGING)[0])
+            await soon(lambda: states(main_shop) == ["RINGING"])
+        with main_shop.store.transaction(main_shop.tenant) as tx:
+            own = tables.call.c.tenant_id == main_shop.tenant.id
+            tx.session.execute(update(tables.call).where(own).values(graph={"of": "another version"}))
+        async with following(main_shop, server, Customers()):
+            await soon(lambda: main_shop.events("call_ended"))
+    call = main_shop.row("call")
+    assert (call["state"], call["lost"], call["graph"]) == ("missed", True, None)
+    assert states(main_shop) == ["RINGING", "WITHDRAWN"]
 
 
 async def test_an_answer_while_the_first_write_is_under_way_is_not_lost(main_shop: Shop) -> None:
