@@ -103,6 +103,11 @@ def sqlalchemy_url(url: str) -> str:
     return url if "+" in scheme else f"postgresql+psycopg://{rest}"
 
 
+def outbox_channel(service: str, lane: str) -> str:
+    """Return the NOTIFY channel that wakes the relays of a lane."""
+    return f"{service}_outbox_{lane}"
+
+
 def shard_of(aggregate: str) -> int:
     """Return the outbox shard of an aggregate id, the same in every process."""
     return hashlib.blake2b(aggregate.encode(), digest_size=1).digest()[0] % SHARDS
@@ -216,7 +221,7 @@ class Transaction:
         self.session.execute(
             insert(outbox)
             .values(tenant_id=self.tenant.id, lane=lane, shard=shard_of(aggregate), kind=kind, body=body)
-            .returning(func.pg_notify(f"{self.service}_outbox", ""))
+            .returning(func.pg_notify(outbox_channel(self.service, lane), ""))
         )
 
     def first_time(self, handler: str, event_id: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import psycopg
 from sqlalchemy import Connection, delete, func, select, text, update
 
-from services.chassis.db import Store
+from services.chassis.db import Store, outbox_channel
 from services.chassis.logging import get_logger
 from services.chassis.metrics import OUTBOX_AGE, OUTBOX_DELIVERED, OUTBOX_DEPTH, OUTBOX_FAILED
 
@@ -75,7 +75,7 @@ class Relay:
                 with psycopg.connect(
                     url, autocommit=True, application_name=f"{self._store.service}-relay"
                 ) as listen:
-                    listen.execute(f'LISTEN "{self._store.service}_outbox"')
+                    listen.execute(f'LISTEN "{outbox_channel(self._store.service, self._lane)}"')
                     if down:
                         log.info("outbox relay is back", database=self._database)
                         down = False
