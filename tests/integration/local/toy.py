@@ -3,6 +3,7 @@
 python -m tests.integration.local.toy NAME      runs it as `make demo` would
 """
 
+import signal
 import sys
 
 from deploy.local.__main__ import run
@@ -34,4 +35,6 @@ def toy(site: Site) -> Plan:
 
 
 if __name__ == "__main__":
+    # Whoever runs the tests in the background made us ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(sys.argv[1], simulators=True, samples=False, table=toy))
