@@ -18,9 +18,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from sqlalchemy.exc import OperationalError
 
 from services.chassis.db import Message, Store, Transaction
-from services.chassis.errors import AppError, Forbidden, Internal, InvalidInput, Unauthenticated
+from services.chassis.errors import AppError, Forbidden, Internal, InvalidInput, Unauthenticated, Unavailable
 from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH, to_status
 from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
@@ -155,6 +156,12 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
 
     def _fail(self, error: BaseException, metadata: dict[str, Any], context: grpc.ServicerContext) -> None:
         locale = str(metadata.get("accept-language", "zh-CN"))
+        if isinstance(error, OperationalError):
+            # The database is away or gave up a lock: nothing was committed, and the request id makes a repeat safe.
+            log.warning("database failed an RPC", error=str(error.orig))
+            error = Unavailable(
+                "DATABASE_UNAVAILABLE", "数据库暂不可用，请稍后重试", "The database is unavailable; try later"
+            )
         if not isinstance(error, AppError):
             log.error("unhandled error in an RPC", exc_info=error)
             error = Internal("INTERNAL", INTERNAL_ZH, INTERNAL_EN)

@@ -26,6 +26,14 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
+# What a call gets from a server that is away, or that died with the call in its hands: ids make a repeat safe.
+AWAY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.UNKNOWN,
+)
+
 # How long a synchronous caller waits for Temporal's word, in seconds.
 CALL_TIMEOUT_S = 10.0
 
@@ -65,7 +73,7 @@ class TemporalLink:
                 raise _unavailable() from error
             raise
         except RPCError as error:
-            if error.status in (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED):
+            if error.status in AWAY:
                 raise _unavailable() from error
             raise
 
