@@ -102,6 +102,20 @@ def check_access(method: str, caller: Caller) -> None:
         raise forbidden(access.right or method)
 
 
+def _translated(error: Exception) -> AppError:
+    """Return what the caller is told of an error; what is not ours to tell is logged."""
+    if isinstance(error, AppError):
+        return error
+    if isinstance(error, OperationalError):
+        # The database is away or gave up a lock. A commit whose answer was lost is found again by the request id.
+        log.warning("database failed an RPC", error=str(error.orig))
+        return Unavailable(
+            "DATABASE_UNAVAILABLE", "数据库暂不可用，请稍后重试", "The database is unavailable; try later"
+        )
+    log.error("unhandled error in an RPC", exc_info=error)
+    return Internal("INTERNAL", INTERNAL_ZH, INTERNAL_EN)
+
+
 class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its types only
     """Knows the caller, checks access, turns errors into statuses, measures."""
 
@@ -154,18 +168,8 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
         _method.set(method)
         return caller
 
-    def _fail(self, error: BaseException, metadata: dict[str, Any], context: grpc.ServicerContext) -> None:
-        locale = str(metadata.get("accept-language", "zh-CN"))
-        if isinstance(error, OperationalError):
-            # The database is away or gave up a lock: nothing was committed, and the request id makes a repeat safe.
-            log.warning("database failed an RPC", error=str(error.orig))
-            error = Unavailable(
-                "DATABASE_UNAVAILABLE", "数据库暂不可用，请稍后重试", "The database is unavailable; try later"
-            )
-        if not isinstance(error, AppError):
-            log.error("unhandled error in an RPC", exc_info=error)
-            error = Internal("INTERNAL", INTERNAL_ZH, INTERNAL_EN)
-        context.abort_with_status(to_status(error, locale))
+    def _fail(self, error: AppError, metadata: dict[str, Any], context: grpc.ServicerContext) -> None:
+        context.abort_with_status(to_status(error, str(metadata.get("accept-language", "zh-CN"))))
 
     def _unary(
         self, method: str, metadata: dict[str, Any], behaviour: Callable[..., Any]
@@ -178,8 +182,9 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
                 self._enter(method, metadata)
                 return behaviour(request, context)
             except Exception as error:
-                code = error.code if isinstance(error, AppError) else "INTERNAL"
-                self._fail(error, metadata, context)
+                told = _translated(error)
+                code = told.code
+                self._fail(told, metadata, context)
             finally:
                 RPC_SECONDS.labels(self._service, name, code).observe(time.perf_counter() - started)
 
@@ -196,8 +201,9 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
                 self._enter(method, metadata)
                 yield from behaviour(request, context)
             except Exception as error:
-                code = error.code if isinstance(error, AppError) else "INTERNAL"
-                self._fail(error, metadata, context)
+                told = _translated(error)
+                code = told.code
+                self._fail(told, metadata, context)
             finally:
                 RPC_SECONDS.labels(self._service, name, code).observe(time.perf_counter() - started)
 
