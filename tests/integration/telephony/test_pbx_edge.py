@@ -126,6 +126,9 @@ async def following(
         with suppress(asyncio.CancelledError):
             await work
         edge.close()
+        # A connection still in use when the store is closed would be left to the garbage collector.
+        for pool in (edge._writer, edge._files):
+            await asyncio.to_thread(pool.shutdown)
 
 
 def states(shop: Shop) -> list[str]:
