@@ -188,6 +188,7 @@ class Transaction:
     now: datetime
     service: str
     tables: Mapping[str, Table] = field(repr=False)
+    _posts: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def emit(self, event_type: str, aggregate: str, version: int, data: Mapping[str, Any]) -> Event:
         """Publish a fact with this transaction; lock or write the aggregate's row first."""
@@ -215,14 +216,30 @@ class Transaction:
         self._post("temporal", "workflow_signal", signal.id, _plain(signal))
 
     def _post(self, lane: str, kind: str, aggregate: str, body: Mapping[str, Any]) -> None:
-        self.session.flush()
-        outbox = self.tables["outbox"]
-        # Notified at commit, once for all rows of the transaction; in one round trip with the row.
-        self.session.execute(
-            insert(outbox)
-            .values(tenant_id=self.tenant.id, lane=lane, shard=shard_of(aggregate), kind=kind, body=body)
-            .returning(func.pg_notify(outbox_channel(self.service, lane), ""))
+        self._posts.append(
+            {
+                "tenant_id": self.tenant.id,
+                "lane": lane,
+                "shard": shard_of(aggregate),
+                "kind": kind,
+                "body": body,
+            }
         )
+
+    def post(self) -> None:
+        """Write what was told to the outbox, in its order; the last thing before the commit.
+
+        All rows in one statement: a batch of five hundred customers has as many events. The locks that give an
+        aggregate's events their order are still held.
+        """
+        if not self._posts:
+            return
+        self.session.flush()
+        posts, self._posts = self._posts, []
+        self.session.execute(insert(self.tables["outbox"]), posts)
+        for lane in sorted({post["lane"] for post in posts}):
+            # Notified at commit.
+            self.session.execute(select(func.pg_notify(outbox_channel(self.service, lane), "")))
 
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
@@ -322,7 +339,7 @@ class Store:
     ) -> Iterator[Transaction]:
         """Open a transaction in the tenant's database; commit at the end, roll back on any exception."""
         with Session(self._engines[tenant.database], expire_on_commit=False) as session, session.begin():
-            yield Transaction(
+            tx = Transaction(
                 session=session,
                 tenant=tenant,
                 actor_id=actor_id,
@@ -330,6 +347,8 @@ class Store:
                 service=self.service,
                 tables=self.tables,
             )
+            yield tx
+            tx.post()
 
     @contextmanager
     def across(self, database: str) -> Iterator[Session]:

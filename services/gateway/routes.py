@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from crm.approvals.v1 import approvals_pb2
-from crm.customers.v1 import customers_pb2
+from crm.customers.v1 import customers_pb2, exports_pb2, imports_pb2, registry_pb2
 from crm.dedupe.v1 import dedupe_pb2
 from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
@@ -23,16 +23,16 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-# The services behind the gateway, by the name that addresses and tokens use.
-CONTRACTS: dict[str, ModuleType] = {
-    "identity": identity_pb2,
-    "customers": customers_pb2,
-    "leads": leads_pb2,
-    "orders": orders_pb2,
-    "dedupe": dedupe_pb2,
-    "approvals": approvals_pb2,
-    "notify": notify_pb2,
-    "telephony": telephony_pb2,
+# The services behind the gateway, by the name that addresses and tokens use, with the files of their contracts.
+CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
+    "identity": (identity_pb2,),
+    "customers": (customers_pb2, imports_pb2, exports_pb2, registry_pb2),
+    "leads": (leads_pb2,),
+    "orders": (orders_pb2,),
+    "dedupe": (dedupe_pb2,),
+    "approvals": (approvals_pb2,),
+    "notify": (notify_pb2,),
+    "telephony": (telephony_pb2,),
 }
 
 # A path field in a template: {customer_id}, {person.person_id}.
@@ -79,7 +79,12 @@ def path_field(request: Descriptor, dotted: str) -> FieldDescriptor:
 
 def routes() -> list[Route]:
     """Return every annotated RPC's route, in the contracts' order."""
-    return [route for name, module in CONTRACTS.items() for route in _routes_of(name, module)]
+    return [
+        route
+        for name, modules in CONTRACTS.items()
+        for module in modules
+        for route in _routes_of(name, module)
+    ]
 
 
 def _routes_of(service: str, module: ModuleType) -> Iterator[Route]:

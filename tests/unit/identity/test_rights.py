@@ -25,7 +25,8 @@ def test_the_list_of_rights_is_what_the_contracts_ask_for() -> None:
     pool = descriptor_pool.Default()
     asked = {
         method.GetOptions().Extensions[options_pb2.access].right
-        for module in CONTRACTS.values()
+        for modules in CONTRACTS.values()
+        for module in modules
         for service in pool.FindFileByName(module.DESCRIPTOR.name).services_by_name.values()
         for method in service.methods
     }

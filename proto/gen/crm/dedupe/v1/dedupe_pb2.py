@@ -27,7 +27,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/dedupe/v1/dedupe.proto\x12\rcrm.dedupe.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x07Subject\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06phones\x18\x04 \x03(\t\"\x8b\x01\n\x04Rule\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\'\n\x05\x66ield\x18\x03 \x01(\x0e\x32\x18.crm.dedupe.v1.RuleField\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\x03\"\xb5\x01\n\x06Holder\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\'\n\x05\x66ield\x18\x03 \x01(\x0e\x32\x18.crm.dedupe.v1.RuleField\x12\x13\n\x0bholder_name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x12ReserveKeysRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12(\n\x08subjects\x18\x02 \x03(\x0b\x32\x16.crm.dedupe.v1.Subject\x12\x11\n\tholder_id\x18\x03 \x01(\t\x12\x13\n\x0bholder_name\x18\x04 \x01(\t\"F\n\x13ReserveKeysResponse\x12/\n\x0bsettle_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x19ReleaseReservationRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\"\x1c\n\x1aReleaseReservationResponse\">\n\x12\x46indHoldersRequest\x12(\n\x08subjects\x18\x01 \x03(\x0b\x32\x16.crm.dedupe.v1.Subject\"=\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.crm.dedupe.v1.Holder\"Z\n\x10\x43heckKeysRequest\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06phones\x18\x03 \x03(\t\"K\n\x11\x43heckKeysResponse\x12\x0e\n\x06unique\x18\x01 \x01(\x08\x12&\n\x07holders\x18\x02 \x03(\x0b\x32\x15.crm.dedupe.v1.Holder\"\x12\n\x10ListRulesRequest\"7\n\x11ListRulesResponse\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.crm.dedupe.v1.Rule\"H\n\x11UpdateRuleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"7\n\x12UpdateRuleResponse\x12!\n\x04rule\x18\x01 \x01(\x0b\x32\x13.crm.dedupe.v1.Rule*`\n\x0bSubjectKind\x12\x1c\n\x18SUBJECT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15SUBJECT_KIND_CUSTOMER\x10\x01\x12\x18\n\x14SUBJECT_KIND_CONTACT\x10\x02*R\n\tRuleField\x12\x1a\n\x16RULE_FIELD_UNSPECIFIED\x10\x00\x12\x13\n\x0fRULE_FIELD_NAME\x10\x01\x12\x14\n\x10RULE_FIELD_PHONE\x10\x02\x32\x86\x06\n\rDedupeService\x12l\n\x0bReserveKeys\x12!.crm.dedupe.v1.ReserveKeysRequest\x1a\".crm.dedupe.v1.ReserveKeysResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12\x81\x01\n\x12ReleaseReservation\x12(.crm.dedupe.v1.ReleaseReservationRequest\x1a).crm.dedupe.v1.ReleaseReservationResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12l\n\x0b\x46indHolders\x12!.crm.dedupe.v1.FindHoldersRequest\x1a\".crm.dedupe.v1.FindHoldersResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12\x85\x01\n\tCheckKeys\x12\x1f.crm.dedupe.v1.CheckKeysRequest\x1a .crm.dedupe.v1.CheckKeysResponse\"5\x8a\xb5\x18\x12\n\x10\x63ustomers.create\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/dedupe:check:\x01*\x12y\n\tListRules\x12\x1f.crm.dedupe.v1.ListRulesRequest\x1a .crm.dedupe.v1.ListRulesResponse\")\x8a\xb5\x18\t\x10\x01\x1a\x05leads\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/dedupe/rules\x12\x91\x01\n\nUpdateRule\x12 .crm.dedupe.v1.UpdateRuleRequest\x1a!.crm.dedupe.v1.UpdateRuleResponse\">\x8a\xb5\x18\x11\n\x0fsettings.manage\x82\xd3\xe4\x93\x02#2\x1e/api/v1/dedupe/rules/{rule_id}:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/dedupe/v1/dedupe.proto\x12\rcrm.dedupe.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"e\n\x07Subject\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06phones\x18\x04 \x03(\t\"\x8b\x01\n\x04Rule\x12\x0f\n\x07rule_id\x18\x01 \x01(\t\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\'\n\x05\x66ield\x18\x03 \x01(\x0e\x32\x18.crm.dedupe.v1.RuleField\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\x03\"\xb5\x01\n\x06Holder\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\'\n\x05\x66ield\x18\x03 \x01(\x0e\x32\x18.crm.dedupe.v1.RuleField\x12\x13\n\x0bholder_name\x18\x04 \x01(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x12ReserveKeysRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\x12(\n\x08subjects\x18\x02 \x03(\x0b\x32\x16.crm.dedupe.v1.Subject\x12\x11\n\tholder_id\x18\x03 \x01(\t\x12\x13\n\x0bholder_name\x18\x04 \x01(\t\"F\n\x13ReserveKeysResponse\x12/\n\x0bsettle_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x91\x01\n\x17ReserveKeysBatchRequest\x12\x37\n\x0creservations\x18\x01 \x03(\x0b\x32!.crm.dedupe.v1.ReserveKeysRequest\x12\x11\n\tholder_id\x18\x02 \x01(\t\x12\x13\n\x0bholder_name\x18\x03 \x01(\t\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"]\n\x11ReserveKeysResult\x12\x10\n\x08reserved\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\nmessage_zh\x18\x03 \x01(\t\x12\x12\n\nmessage_en\x18\x04 \x01(\t\"M\n\x18ReserveKeysBatchResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .crm.dedupe.v1.ReserveKeysResult\"5\n\x1a\x43onfirmReservationsRequest\x12\x17\n\x0freservation_ids\x18\x01 \x03(\t\"\x1d\n\x1b\x43onfirmReservationsResponse\"3\n\x19ReleaseReservationRequest\x12\x16\n\x0ereservation_id\x18\x01 \x01(\t\"\x1c\n\x1aReleaseReservationResponse\">\n\x12\x46indHoldersRequest\x12(\n\x08subjects\x18\x01 \x03(\x0b\x32\x16.crm.dedupe.v1.Subject\"=\n\x13\x46indHoldersResponse\x12&\n\x07holders\x18\x01 \x03(\x0b\x32\x15.crm.dedupe.v1.Holder\"Z\n\x10\x43heckKeysRequest\x12(\n\x04kind\x18\x01 \x01(\x0e\x32\x1a.crm.dedupe.v1.SubjectKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06phones\x18\x03 \x03(\t\"K\n\x11\x43heckKeysResponse\x12\x0e\n\x06unique\x18\x01 \x01(\x08\x12&\n\x07holders\x18\x02 \x03(\x0b\x32\x15.crm.dedupe.v1.Holder\"\x12\n\x10ListRulesRequest\"7\n\x11ListRulesResponse\x12\"\n\x05rules\x18\x01 \x03(\x0b\x32\x13.crm.dedupe.v1.Rule\"H\n\x11UpdateRuleRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07rule_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"7\n\x12UpdateRuleResponse\x12!\n\x04rule\x18\x01 \x01(\x0b\x32\x13.crm.dedupe.v1.Rule*`\n\x0bSubjectKind\x12\x1c\n\x18SUBJECT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15SUBJECT_KIND_CUSTOMER\x10\x01\x12\x18\n\x14SUBJECT_KIND_CONTACT\x10\x02*R\n\tRuleField\x12\x1a\n\x16RULE_FIELD_UNSPECIFIED\x10\x00\x12\x13\n\x0fRULE_FIELD_NAME\x10\x01\x12\x14\n\x10RULE_FIELD_PHONE\x10\x02\x32\xfb\x07\n\rDedupeService\x12l\n\x0bReserveKeys\x12!.crm.dedupe.v1.ReserveKeysRequest\x1a\".crm.dedupe.v1.ReserveKeysResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12t\n\x10ReserveKeysBatch\x12&.crm.dedupe.v1.ReserveKeysBatchRequest\x1a\'.crm.dedupe.v1.ReserveKeysBatchResponse\"\x0f\x8a\xb5\x18\x0b\x1a\tcustomers\x12}\n\x13\x43onfirmReservations\x12).crm.dedupe.v1.ConfirmReservationsRequest\x1a*.crm.dedupe.v1.ConfirmReservationsResponse\"\x0f\x8a\xb5\x18\x0b\x1a\tcustomers\x12\x81\x01\n\x12ReleaseReservation\x12(.crm.dedupe.v1.ReleaseReservationRequest\x1a).crm.dedupe.v1.ReleaseReservationResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12l\n\x0b\x46indHolders\x12!.crm.dedupe.v1.FindHoldersRequest\x1a\".crm.dedupe.v1.FindHoldersResponse\"\x16\x8a\xb5\x18\x12\x1a\tcustomers\x1a\x05leads\x12\x85\x01\n\tCheckKeys\x12\x1f.crm.dedupe.v1.CheckKeysRequest\x1a .crm.dedupe.v1.CheckKeysResponse\"5\x8a\xb5\x18\x12\n\x10\x63ustomers.create\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/dedupe:check:\x01*\x12y\n\tListRules\x12\x1f.crm.dedupe.v1.ListRulesRequest\x1a .crm.dedupe.v1.ListRulesResponse\")\x8a\xb5\x18\t\x10\x01\x1a\x05leads\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/dedupe/rules\x12\x91\x01\n\nUpdateRule\x12 .crm.dedupe.v1.UpdateRuleRequest\x1a!.crm.dedupe.v1.UpdateRuleResponse\">\x8a\xb5\x18\x11\n\x0fsettings.manage\x82\xd3\xe4\x93\x02#2\x1e/api/v1/dedupe/rules/{rule_id}:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEDUPESERVICE'].methods_by_name['ReserveKeys']._loaded_options = None
   _globals['_DEDUPESERVICE'].methods_by_name['ReserveKeys']._serialized_options = b'\212\265\030\022\032\tcustomers\032\005leads'
+  _globals['_DEDUPESERVICE'].methods_by_name['ReserveKeysBatch']._loaded_options = None
+  _globals['_DEDUPESERVICE'].methods_by_name['ReserveKeysBatch']._serialized_options = b'\212\265\030\013\032\tcustomers'
+  _globals['_DEDUPESERVICE'].methods_by_name['ConfirmReservations']._loaded_options = None
+  _globals['_DEDUPESERVICE'].methods_by_name['ConfirmReservations']._serialized_options = b'\212\265\030\013\032\tcustomers'
   _globals['_DEDUPESERVICE'].methods_by_name['ReleaseReservation']._loaded_options = None
   _globals['_DEDUPESERVICE'].methods_by_name['ReleaseReservation']._serialized_options = b'\212\265\030\022\032\tcustomers\032\005leads'
   _globals['_DEDUPESERVICE'].methods_by_name['FindHolders']._loaded_options = None
@@ -46,10 +50,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEDUPESERVICE'].methods_by_name['ListRules']._serialized_options = b'\212\265\030\t\020\001\032\005leads\202\323\344\223\002\026\022\024/api/v1/dedupe/rules'
   _globals['_DEDUPESERVICE'].methods_by_name['UpdateRule']._loaded_options = None
   _globals['_DEDUPESERVICE'].methods_by_name['UpdateRule']._serialized_options = b'\212\265\030\021\n\017settings.manage\202\323\344\223\002#2\036/api/v1/dedupe/rules/{rule_id}:\001*'
-  _globals['_SUBJECTKIND']._serialized_start=1354
-  _globals['_SUBJECTKIND']._serialized_end=1450
-  _globals['_RULEFIELD']._serialized_start=1452
-  _globals['_RULEFIELD']._serialized_end=1534
+  _globals['_SUBJECTKIND']._serialized_start=1762
+  _globals['_SUBJECTKIND']._serialized_end=1858
+  _globals['_RULEFIELD']._serialized_start=1860
+  _globals['_RULEFIELD']._serialized_end=1942
   _globals['_SUBJECT']._serialized_start=138
   _globals['_SUBJECT']._serialized_end=239
   _globals['_RULE']._serialized_start=242
@@ -60,26 +64,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESERVEKEYSREQUEST']._serialized_end=693
   _globals['_RESERVEKEYSRESPONSE']._serialized_start=695
   _globals['_RESERVEKEYSRESPONSE']._serialized_end=765
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=767
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=818
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=820
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=848
-  _globals['_FINDHOLDERSREQUEST']._serialized_start=850
-  _globals['_FINDHOLDERSREQUEST']._serialized_end=912
-  _globals['_FINDHOLDERSRESPONSE']._serialized_start=914
-  _globals['_FINDHOLDERSRESPONSE']._serialized_end=975
-  _globals['_CHECKKEYSREQUEST']._serialized_start=977
-  _globals['_CHECKKEYSREQUEST']._serialized_end=1067
-  _globals['_CHECKKEYSRESPONSE']._serialized_start=1069
-  _globals['_CHECKKEYSRESPONSE']._serialized_end=1144
-  _globals['_LISTRULESREQUEST']._serialized_start=1146
-  _globals['_LISTRULESREQUEST']._serialized_end=1164
-  _globals['_LISTRULESRESPONSE']._serialized_start=1166
-  _globals['_LISTRULESRESPONSE']._serialized_end=1221
-  _globals['_UPDATERULEREQUEST']._serialized_start=1223
-  _globals['_UPDATERULEREQUEST']._serialized_end=1295
-  _globals['_UPDATERULERESPONSE']._serialized_start=1297
-  _globals['_UPDATERULERESPONSE']._serialized_end=1352
-  _globals['_DEDUPESERVICE']._serialized_start=1537
-  _globals['_DEDUPESERVICE']._serialized_end=2311
+  _globals['_RESERVEKEYSBATCHREQUEST']._serialized_start=768
+  _globals['_RESERVEKEYSBATCHREQUEST']._serialized_end=913
+  _globals['_RESERVEKEYSRESULT']._serialized_start=915
+  _globals['_RESERVEKEYSRESULT']._serialized_end=1008
+  _globals['_RESERVEKEYSBATCHRESPONSE']._serialized_start=1010
+  _globals['_RESERVEKEYSBATCHRESPONSE']._serialized_end=1087
+  _globals['_CONFIRMRESERVATIONSREQUEST']._serialized_start=1089
+  _globals['_CONFIRMRESERVATIONSREQUEST']._serialized_end=1142
+  _globals['_CONFIRMRESERVATIONSRESPONSE']._serialized_start=1144
+  _globals['_CONFIRMRESERVATIONSRESPONSE']._serialized_end=1173
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=1175
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=1226
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=1228
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=1256
+  _globals['_FINDHOLDERSREQUEST']._serialized_start=1258
+  _globals['_FINDHOLDERSREQUEST']._serialized_end=1320
+  _globals['_FINDHOLDERSRESPONSE']._serialized_start=1322
+  _globals['_FINDHOLDERSRESPONSE']._serialized_end=1383
+  _globals['_CHECKKEYSREQUEST']._serialized_start=1385
+  _globals['_CHECKKEYSREQUEST']._serialized_end=1475
+  _globals['_CHECKKEYSRESPONSE']._serialized_start=1477
+  _globals['_CHECKKEYSRESPONSE']._serialized_end=1552
+  _globals['_LISTRULESREQUEST']._serialized_start=1554
+  _globals['_LISTRULESREQUEST']._serialized_end=1572
+  _globals['_LISTRULESRESPONSE']._serialized_start=1574
+  _globals['_LISTRULESRESPONSE']._serialized_end=1629
+  _globals['_UPDATERULEREQUEST']._serialized_start=1631
+  _globals['_UPDATERULEREQUEST']._serialized_end=1703
+  _globals['_UPDATERULERESPONSE']._serialized_start=1705
+  _globals['_UPDATERULERESPONSE']._serialized_end=1760
+  _globals['_DEDUPESERVICE']._serialized_start=1945
+  _globals['_DEDUPESERVICE']._serialized_end=2964
 # @@protoc_insertion_point(module_scope)

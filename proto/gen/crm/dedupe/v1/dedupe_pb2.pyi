@@ -243,6 +243,141 @@ class ReserveKeysResponse(_message.Message):
 Global___ReserveKeysResponse: _TypeAlias = ReserveKeysResponse  # noqa: Y015
 
 @_typing.final
+class ReserveKeysBatchRequest(_message.Message):
+    """Request of ReserveKeysBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATIONS_FIELD_NUMBER: _builtins.int
+    HOLDER_ID_FIELD_NUMBER: _builtins.int
+    HOLDER_NAME_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    holder_id: _builtins.str
+    """For whom, UUID."""
+    holder_name: _builtins.str
+    """That person's name; leaves dedupe masked only."""
+    validate_only: _builtins.bool
+    """True: take nothing, only say what would become of them."""
+    @_builtins.property
+    def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReserveKeysRequest]:
+        """1 to 1000. holder_id and holder_name are those of the batch."""
+
+    def __init__(
+        self,
+        *,
+        reservations: _abc.Iterable[Global___ReserveKeysRequest] | None = ...,
+        holder_id: _builtins.str = ...,
+        holder_name: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder_id", b"holder_id", "holder_name", b"holder_name", "reservations", b"reservations", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveKeysBatchRequest: _TypeAlias = ReserveKeysBatchRequest  # noqa: Y015
+
+@_typing.final
+class ReserveKeysResult(_message.Message):
+    """What became of one reservation of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_ZH_FIELD_NUMBER: _builtins.int
+    MESSAGE_EN_FIELD_NUMBER: _builtins.int
+    reserved: _builtins.bool
+    """True: its keys are taken."""
+    reason: _builtins.str
+    """Why not: reason of the error, as ReserveKeys gives it."""
+    message_zh: _builtins.str
+    """Why not, Chinese."""
+    message_en: _builtins.str
+    """Why not, English."""
+    def __init__(
+        self,
+        *,
+        reserved: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        message_zh: _builtins.str = ...,
+        message_en: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_en", b"message_en", "message_zh", b"message_zh", "reason", b"reason", "reserved", b"reserved"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveKeysResult: _TypeAlias = ReserveKeysResult  # noqa: Y015
+
+@_typing.final
+class ReserveKeysBatchResponse(_message.Message):
+    """Response of ReserveKeysBatch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReserveKeysResult]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ReserveKeysResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveKeysBatchResponse: _TypeAlias = ReserveKeysBatchResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmReservationsRequest(_message.Message):
+    """Request of ConfirmReservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reservation_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000 UUIDs."""
+
+    def __init__(
+        self,
+        *,
+        reservation_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservation_ids", b"reservation_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmReservationsRequest: _TypeAlias = ConfirmReservationsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmReservationsResponse(_message.Message):
+    """Response of ConfirmReservations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmReservationsResponse: _TypeAlias = ConfirmReservationsResponse  # noqa: Y015
+
+@_typing.final
 class ReleaseReservationRequest(_message.Message):
     """Request of ReleaseReservation."""
 

@@ -40,6 +40,16 @@ class DedupeServiceStub:
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysRequest.SerializeToString,
                 response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysResponse.FromString,
                 _registered_method=True)
+        self.ReserveKeysBatch = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ReserveKeysBatch',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchResponse.FromString,
+                _registered_method=True)
+        self.ConfirmReservations = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ConfirmReservations',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsResponse.FromString,
+                _registered_method=True)
         self.ReleaseReservation = channel.unary_unary(
                 '/crm.dedupe.v1.DedupeService/ReleaseReservation',
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReleaseReservationRequest.SerializeToString,
@@ -74,6 +84,21 @@ class DedupeServiceServicer:
     def ReserveKeys(self, request, context):
         """Take every key of the subjects for a writer, or none. Repeating a reservation id gives the same answer.
         Taken by somebody else: ALREADY_EXISTS with reason KEY_HELD and the masked holder in the metadata.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReserveKeysBatch(self, request, context):
+        """Take the keys of many reservations at once, each whole or not at all, each with its own result. In the order
+        asked: of two that want the same key the first gets it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmReservations(self, request, context):
+        """The writer wrote the rows of these reservations; its events say the same again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +146,16 @@ def add_DedupeServiceServicer_to_server(servicer, server):
                     servicer.ReserveKeys,
                     request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysRequest.FromString,
                     response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysResponse.SerializeToString,
+            ),
+            'ReserveKeysBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReserveKeysBatch,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchResponse.SerializeToString,
+            ),
+            'ConfirmReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmReservations,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsResponse.SerializeToString,
             ),
             'ReleaseReservation': grpc.unary_unary_rpc_method_handler(
                     servicer.ReleaseReservation,
@@ -176,6 +211,60 @@ class DedupeService:
             '/crm.dedupe.v1.DedupeService/ReserveKeys',
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysRequest.SerializeToString,
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReserveKeysBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ReserveKeysBatch',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ReserveKeysBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ConfirmReservations',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ConfirmReservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,12 @@ class DedupeServiceStub:
     """Take every key of the subjects for a writer, or none. Repeating a reservation id gives the same answer.
     Taken by somebody else: ALREADY_EXISTS with reason KEY_HELD and the masked holder in the metadata.
     """
+    ReserveKeysBatch: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ReserveKeysBatchRequest, _dedupe_pb2.ReserveKeysBatchResponse]
+    """Take the keys of many reservations at once, each whole or not at all, each with its own result. In the order
+    asked: of two that want the same key the first gets it.
+    """
+    ConfirmReservations: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ConfirmReservationsRequest, _dedupe_pb2.ConfirmReservationsResponse]
+    """The writer wrote the rows of these reservations; its events say the same again."""
     ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ReleaseReservationRequest, _dedupe_pb2.ReleaseReservationResponse]
     """Give back the keys of a reservation that its writer did not and will not write."""
     FindHolders: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.FindHoldersRequest, _dedupe_pb2.FindHoldersResponse]
@@ -57,6 +63,12 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     """Take every key of the subjects for a writer, or none. Repeating a reservation id gives the same answer.
     Taken by somebody else: ALREADY_EXISTS with reason KEY_HELD and the masked holder in the metadata.
     """
+    ReserveKeysBatch: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ReserveKeysBatchRequest, _dedupe_pb2.ReserveKeysBatchResponse]  # type: ignore[assignment]
+    """Take the keys of many reservations at once, each whole or not at all, each with its own result. In the order
+    asked: of two that want the same key the first gets it.
+    """
+    ConfirmReservations: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ConfirmReservationsRequest, _dedupe_pb2.ConfirmReservationsResponse]  # type: ignore[assignment]
+    """The writer wrote the rows of these reservations; its events say the same again."""
     ReleaseReservation: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ReleaseReservationRequest, _dedupe_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
     """Give back the keys of a reservation that its writer did not and will not write."""
     FindHolders: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.FindHoldersRequest, _dedupe_pb2.FindHoldersResponse]  # type: ignore[assignment]
@@ -80,6 +92,24 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Take every key of the subjects for a writer, or none. Repeating a reservation id gives the same answer.
         Taken by somebody else: ALREADY_EXISTS with reason KEY_HELD and the masked holder in the metadata.
         """
+
+    @_abc_1.abstractmethod
+    def ReserveKeysBatch(
+        self,
+        request: _dedupe_pb2.ReserveKeysBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ReserveKeysBatchResponse, _abc.Awaitable[_dedupe_pb2.ReserveKeysBatchResponse]]:
+        """Take the keys of many reservations at once, each whole or not at all, each with its own result. In the order
+        asked: of two that want the same key the first gets it.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmReservations(
+        self,
+        request: _dedupe_pb2.ConfirmReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ConfirmReservationsResponse, _abc.Awaitable[_dedupe_pb2.ConfirmReservationsResponse]]:
+        """The writer wrote the rows of these reservations; its events say the same again."""
 
     @_abc_1.abstractmethod
     def ReleaseReservation(
