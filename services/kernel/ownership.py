@@ -90,8 +90,8 @@ def check_cap(used: int, limit: int) -> None:
     if limit and used >= limit:
         raise RuleViolation(
             "OWNER_CAP_REACHED",
-            "客户保有量已满（{used}/{limit}）",
-            "You have as many customers as you may ({used}/{limit})",
+            "保有量已满（{used}/{limit}）",
+            "You own as many as you may ({used}/{limit})",
             used=used,
             limit=limit,
         )
@@ -104,7 +104,7 @@ def check_daily_claims(used: int, limit: int, now: datetime) -> None:
         raise Quota(
             "DAILY_CLAIMS_USED_UP",
             "今日领取次数已用完（{used}/{limit}）",
-            "You have claimed as many customers today as you may ({used}/{limit})",
+            "You have claimed as many today as you may ({used}/{limit})",
             retry_after_s=int((tomorrow - now).total_seconds()) + 1,
             used=used,
             limit=limit,
@@ -127,8 +127,8 @@ def check_lock(days: int, locked: int) -> timedelta:
     if locked >= MOST_LOCKS:
         raise RuleViolation(
             "LOCK_CAP_REACHED",
-            "最多锁定{limit}个客户",
-            "You may keep at most {limit} customers locked",
+            "最多锁定{limit}条",
+            "You may keep at most {limit} locked",
             limit=MOST_LOCKS,
         )
     return timedelta(days=days or LOCK_DAYS)
