@@ -151,7 +151,7 @@ def test_a_pass_over_a_lowered_cap_goes_to_the_pool_and_says_why(office: Office,
         settings.default_pool_id,
     )
     (change,) = manager.ledger(pending.customer_id)
-    assert change.reason == "客户保有量已满（1/1）"
+    assert change.reason == "保有量已满（1/1）"
     assert office.events("registration_passed")[-1]["ownerId"] == ""
 
 
