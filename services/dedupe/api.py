@@ -9,12 +9,13 @@ from crm.dedupe.v1 import dedupe_pb2_grpc as pb_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store
-from services.chassis.errors import InvalidInput
+from services.chassis.errors import AppError, InvalidInput
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import Rule
+from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
 from services.dedupe.usecases.lookups import find_holders
 from services.dedupe.usecases.reservations import reserve_keys
 from services.dedupe.usecases.rules import list_rules, update_rule
@@ -29,6 +30,8 @@ KIND_NUMBERS = {kind: number for number, kind in KINDS.items()}
 FIELD_NUMBERS = {RuleField.NAME: pb.RULE_FIELD_NAME, RuleField.PHONE: pb.RULE_FIELD_PHONE}
 # Subjects of one reservation: a customer and its contacts.
 MOST_SUBJECTS = 100
+# Reservations of one batch.
+MOST_RESERVATIONS = 1000
 
 
 class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
@@ -51,6 +54,39 @@ class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
         with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
             settle_time = reserve_keys(tx, reservation_id, subjects, holder_id, request.holder_name)
         return pb.ReserveKeysResponse(settle_time=_timestamp(settle_time))
+
+    def ReserveKeysBatch(
+        self, request: pb.ReserveKeysBatchRequest, context: grpc.ServicerContext
+    ) -> pb.ReserveKeysBatchResponse:
+        """Take the keys of many reservations, each whole or not at all."""
+        _check_batch(len(request.reservations), "reservations")
+        holder_id = parse_id(request.holder_id, "holder_id") if request.holder_id else ""
+        wanted = [
+            Wanted(
+                parse_id(item.reservation_id, f"reservations[{index}].reservation_id"),
+                tuple(_subjects(item.subjects)),
+            )
+            for index, item in enumerate(request.reservations)
+        ]
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            if request.validate_only:
+                results = check_batch(tx, wanted, request.holder_name)
+            else:
+                results = reserve_batch(tx, wanted, holder_id, request.holder_name)
+        return pb.ReserveKeysBatchResponse(results=[_result(results[item.reservation_id]) for item in wanted])
+
+    def ConfirmReservations(
+        self, request: pb.ConfirmReservationsRequest, context: grpc.ServicerContext
+    ) -> pb.ConfirmReservationsResponse:
+        """Note what was written."""
+        _check_batch(len(request.reservation_ids), "reservation_ids")
+        ids = [
+            parse_id(value, f"reservation_ids[{index}]")
+            for index, value in enumerate(request.reservation_ids)
+        ]
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            confirm_batch(tx, ids)
+        return pb.ConfirmReservationsResponse()
 
     def ReleaseReservation(
         self, request: pb.ReleaseReservationRequest, context: grpc.ServicerContext
@@ -120,6 +156,23 @@ def _subjects(subjects: Iterable[pb.Subject]) -> list[Subject]:
             most=MOST_SUBJECTS,
         )
     return parsed
+
+
+def _check_batch(count: int, field: str) -> None:
+    if not 1 <= count <= MOST_RESERVATIONS:
+        raise InvalidInput(
+            field,
+            "BATCH_OUT_OF_RANGE",
+            "每批须为 1 到 {most} 项",
+            "A batch has 1 to {most} items",
+            most=MOST_RESERVATIONS,
+        )
+
+
+def _result(refusal: AppError | None) -> pb.ReserveKeysResult:
+    if refusal is None:
+        return pb.ReserveKeysResult(reserved=True)
+    return pb.ReserveKeysResult(reason=refusal.reason, message_zh=refusal.zh, message_en=refusal.en)
 
 
 def _holder(held: Held) -> pb.Holder:

@@ -39,7 +39,7 @@ def reserve_keys(
     `field` and `since` when another subject holds a key of a rule that is on, RuleViolation RESERVATION_CANCELLED,
     and InvalidInput RESERVATION_REUSED when the id came before with other subjects.
     """
-    digest = hashlib.sha256(repr(sorted(map(repr, subjects))).encode()).digest()
+    digest = request_digest(subjects)
     # Asked before our own row is there.
     will_wake = queries.settling_will_wake(tx)
     settle_time = tx.now + SETTLE_AFTER
@@ -66,7 +66,7 @@ def reserve_keys(
     for held in queries.take_keys(tx, reservation_id, wanted):
         if (held.key.kind, held.key.field) in active and held.subject_id != wanted[held.key]:
             RESERVATIONS.labels("refused").inc()
-            raise _key_held(held)
+            raise key_held(held)
     if not will_wake:
         tx.start_workflow(
             WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
@@ -75,10 +75,15 @@ def reserve_keys(
     return settle_time
 
 
+def request_digest(subjects: Sequence[Subject]) -> bytes:
+    """Return what tells a repeated reservation from another one."""
+    return hashlib.sha256(repr(sorted(map(repr, subjects))).encode()).digest()
+
+
 def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> datetime:
     stored = _get(tx, reservation_id)
     if stored.state == ReservationState.CANCELLED:
-        raise _cancelled(reservation_id)
+        raise cancelled(reservation_id)
     if stored.request_digest != digest:
         raise InvalidInput(
             "reservation_id",
@@ -89,7 +94,8 @@ def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> datetime:
     return stored.settle_time
 
 
-def _key_held(held: Held) -> AlreadyExists:
+def key_held(held: Held) -> AlreadyExists:
+    """Return the refusal that names who holds a key."""
     zh, en = LABELS[held.key.kind, held.key.field]
     return AlreadyExists(
         "KEY_HELD",
@@ -102,7 +108,8 @@ def _key_held(held: Held) -> AlreadyExists:
     )
 
 
-def _cancelled(reservation_id: str) -> RuleViolation:
+def cancelled(reservation_id: str) -> RuleViolation:
+    """Return the refusal of a reservation that was given up."""
     return RuleViolation(
         "RESERVATION_CANCELLED",
         "该请求已作废，请重新提交",
@@ -118,7 +125,7 @@ def confirm(tx: Transaction, reservation_id: str) -> None:
     """
     reservation = _get(tx, reservation_id)
     if reservation.state == ReservationState.CANCELLED:
-        raise _cancelled(reservation_id)
+        raise cancelled(reservation_id)
     reservation.state = ReservationState.CONFIRMED
 
 

@@ -1,0 +1,198 @@
+"""Many reservations in one transaction, for imports: each whole or not at all, each with its own result.
+
+What stands in a reservation and how it ends is the same as of `reserve_keys`; only the statements are few.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction, WorkflowStart
+from services.chassis.errors import AlreadyExists, AppError, InvalidInput
+from services.dedupe.domain.keys import Key, Subject, keys_of
+from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
+from services.dedupe.metrics import RESERVATIONS
+from services.dedupe.store import queries
+from services.dedupe.store.queries import Held
+from services.dedupe.store.tables import HeldKey, Reservation
+from services.dedupe.usecases.reservations import cancelled, key_held, request_digest
+from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
+from services.kernel.masking import mask_name
+
+# Keys of one query: PostgreSQL takes 65535 values, a key has three.
+STATEMENT_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A reservation to be made."""
+
+    reservation_id: str
+    subjects: tuple[Subject, ...]
+
+    @property
+    def keys(self) -> dict[Key, str]:
+        """The subject's id by key; two subjects of one reservation may share a key."""
+        return {key: subject.id for subject in reversed(self.subjects) for key in keys_of(subject)}
+
+
+def check_batch(
+    tx: Transaction, wanted: Sequence[Wanted], holder_name: str = ""
+) -> dict[str, AppError | None]:
+    """Return for each reservation why it cannot be made, None where it can; takes nothing.
+
+    Of two that want the same key the first gets it. Errors as of `reserve_keys`.
+    """
+    results, _ = _judge(tx, wanted, _held(tx, wanted), holder_name)
+    return results
+
+
+def reserve_batch(
+    tx: Transaction, wanted: Sequence[Wanted], holder_id: str, holder_name: str
+) -> dict[str, AppError | None]:
+    """Make the reservations that can be made; return as `check_batch`.
+
+    The same reservation again gives the same result. Waits for a simultaneous taker of a key to commit.
+    """
+    will_wake = queries.settling_will_wake(tx)
+    while True:
+        known = _known(tx, wanted)
+        fresh = [item for item in wanted if item.reservation_id not in known]
+        held = _held(tx, fresh)
+        results, accepted = _judge(tx, fresh, held, holder_name)
+        with tx.session.begin_nested() as attempt:
+            if _insert_reservations(tx, accepted, holder_id, holder_name) and _insert_keys(
+                tx, accepted, held
+            ):
+                break
+            # Somebody was faster between our look and our statement: look again, at all of them.
+            attempt.rollback()
+    if accepted and not will_wake:
+        tx.start_workflow(
+            WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
+        )
+    RESERVATIONS.labels("reserved").inc(len(accepted))
+    RESERVATIONS.labels("refused").inc(len(fresh) - len(accepted))
+    for item in wanted:
+        if stored := known.get(item.reservation_id):
+            results[item.reservation_id] = _repeated(item, stored)
+    return results
+
+
+def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
+    """Note that the writer wrote; one that is not there or was cancelled stays as it is."""
+    tx.session.execute(
+        update(Reservation)
+        .where(
+            Reservation.tenant_id == tx.tenant.id,
+            Reservation.reservation_id.in_(reservation_ids),
+            Reservation.state == ReservationState.RESERVED,
+        )
+        .values(state=ReservationState.CONFIRMED)
+    )
+
+
+def _judge(
+    tx: Transaction, wanted: Sequence[Wanted], held: Mapping[Key, Held], holder_name: str
+) -> tuple[dict[str, AppError | None], list[Wanted]]:
+    """Return each reservation's result by who holds what, and the ones that are accepted."""
+    active = queries.active_rules(tx)
+    results: dict[str, AppError | None] = {}
+    accepted: list[Wanted] = []
+    # Keys that an earlier one of this batch gets.
+    taken: dict[Key, Held] = {}
+    for item in wanted:
+        refusal: AlreadyExists | None = None
+        keys = item.keys
+        for key in sorted(keys):
+            holder = held.get(key) or taken.get(key)
+            if holder and (key.kind, key.field) in active and holder.subject_id != keys[key]:
+                refusal = key_held(holder)
+                break
+        results[item.reservation_id] = refusal
+        if refusal is None:
+            accepted.append(item)
+            for key, subject_id in keys.items():
+                taken.setdefault(
+                    key, Held(key, subject_id, item.reservation_id, mask_name(holder_name), tx.now)
+                )
+    return results, accepted
+
+
+def _held(tx: Transaction, wanted: Sequence[Wanted]) -> dict[Key, Held]:
+    keys = sorted({key for item in wanted for key in item.keys})
+    return {
+        found.key: found
+        for start in range(0, len(keys), STATEMENT_ROWS)
+        for found in queries.holders(tx, keys[start : start + STATEMENT_ROWS])
+    }
+
+
+def _known(tx: Transaction, wanted: Sequence[Wanted]) -> dict[str, Reservation]:
+    rows = tx.session.scalars(
+        select(Reservation).where(
+            Reservation.tenant_id == tx.tenant.id,
+            Reservation.reservation_id.in_([item.reservation_id for item in wanted]),
+        )
+    )
+    return {row.reservation_id: row for row in rows}
+
+
+def _repeated(item: Wanted, stored: Reservation) -> AppError | None:
+    if stored.state == ReservationState.CANCELLED:
+        return cancelled(item.reservation_id)
+    if stored.request_digest != request_digest(item.subjects):
+        return InvalidInput(
+            "reservation_id",
+            "RESERVATION_REUSED",
+            "该预留编号已用于其他记录",
+            "This reservation id was used for other records",
+        )
+    return None
+
+
+def _insert_reservations(
+    tx: Transaction, accepted: Sequence[Wanted], holder_id: str, holder_name: str
+) -> bool:
+    """Add the rows of reservations; tell whether none of them came from elsewhere meanwhile."""
+    if not accepted:
+        return True
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "reservation_id": item.reservation_id,
+            "state": ReservationState.RESERVED,
+            "request_digest": request_digest(item.subjects),
+            "holder_id": holder_id or None,
+            "holder_name": mask_name(holder_name),
+            "settle_time": tx.now + SETTLE_AFTER,
+            "create_time": tx.now,
+        }
+        for item in accepted
+    ]
+    added = insert(Reservation).on_conflict_do_nothing().returning(Reservation.reservation_id)
+    return len(tx.session.execute(added, rows).all()) == len(rows)
+
+
+def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], held: Mapping[Key, Held]) -> bool:
+    """Take the free keys, in the order that everybody takes them; tell whether all were free still."""
+    # Reversed: the first that wants a key gets it.
+    owners = {key: (item, subject) for item in reversed(accepted) for key, subject in item.keys.items()}
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "kind": key.kind,
+            "field": key.field,
+            "digest": key.digest,
+            "subject_id": subject_id,
+            "reservation_id": item.reservation_id,
+        }
+        for key, (item, subject_id) in sorted(owners.items(), key=lambda entry: entry[0])
+        if key not in held
+    ]
+    if not rows:
+        return True
+    taken = insert(HeldKey).on_conflict_do_nothing().returning(HeldKey.digest)
+    return len(tx.session.execute(taken, rows).all()) == len(rows)

@@ -1,0 +1,87 @@
+"""Batches of reservations: the results of one after the other, in few statements; one winner among batches too."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.chassis.db import Store
+from services.chassis.errors import AlreadyExists, AppError
+from services.chassis.ids import new_id
+from services.chassis.tenancy import Tenant
+from services.dedupe.domain.keys import Subject, SubjectKind
+from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
+from services.dedupe.usecases.reservations import cancel
+from tests.integration.dedupe.test_reservations import held_keys, reserve, run
+
+# Few names and numbers, so that they meet.
+NAMES = st.sampled_from(["甲公司", "乙公司", "丙公司", "甲 公司"])
+PHONES = st.lists(st.sampled_from(["+8613800138000", "+8613800138001", "+8613800138002"]), max_size=2)
+
+
+def wanted(*names: str) -> list[Wanted]:
+    """Return a reservation for a new customer of each name."""
+    return [Wanted(new_id(), (Subject(SubjectKind.CUSTOMER, new_id(), name, ()),)) for name in names]
+
+
+def take(store: Store, tenant: Tenant, items: list[Wanted]) -> dict[str, AppError | None]:
+    """Reserve a batch for 王小明."""
+    return run(store, tenant, lambda tx: reserve_batch(tx, items, "", "王小明"))
+
+
+def reasons(results: dict[str, AppError | None], items: list[Wanted]) -> list[str]:
+    """Return "" or the reason for each."""
+    return [error.reason if (error := results[item.reservation_id]) else "" for item in items]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(NAMES, PHONES), min_size=1, max_size=6), st.integers(0, 6))
+def test_a_batch_gives_what_one_after_the_other_gives(
+    store: Store, rows: list[tuple[str, list[str]]], before: int
+) -> None:
+    """F150: all keys of a reservation or none, and the first that asks gets them."""
+    batch, single = Tenant(new_id(), "main"), Tenant(new_id(), "main")
+    items = [
+        Wanted(new_id(), (Subject(SubjectKind.CUSTOMER, new_id(), name, tuple(phones)),))
+        for name, phones in rows
+    ]
+    expected = []
+    for item in items:
+        try:
+            run(
+                store,
+                single,
+                lambda tx, item=item: reserve_keys(tx, item.reservation_id, item.subjects, "", "王"),
+            )
+            expected.append("")
+        except AlreadyExists as held:
+            expected.append(held.reason)
+    found = []
+    for part in (items[:before], items[before:]):
+        found += reasons(take(store, batch, part), part)
+    assert found == expected
+    assert held_keys(store, batch) == held_keys(store, single)
+
+
+def test_of_two_batches_at_the_same_instant_one_wins_each_key(store: Store, main_tenant: Tenant) -> None:
+    names = [f"公司{number}" for number in range(40)]
+    batches = [wanted(*names), wanted(*reversed(names))]
+    with ThreadPoolExecutor(2) as pool:
+        got = list(pool.map(lambda items: take(store, main_tenant, items), batches))
+    lists = [reasons(results, items) for results, items in zip(got, batches, strict=True)]
+    for first, second in zip(lists[0], reversed(lists[1]), strict=True):
+        assert sorted([first, second]) == ["", "KEY_HELD"]
+
+
+def test_a_repeated_batch_gives_the_same_and_a_look_takes_nothing(store: Store, main_tenant: Tenant) -> None:
+    items = wanted("甲公司", "乙公司", "甲公司")
+    assert reasons(run(store, main_tenant, lambda tx: check_batch(tx, items)), items) == ["", "", "KEY_HELD"]
+    assert held_keys(store, main_tenant) == 0
+    for _ in range(2):
+        results = take(store, main_tenant, items)
+        assert reasons(results, items) == ["", "", "KEY_HELD"]
+    assert "王**" in str(results[items[2].reservation_id])
+    run(store, main_tenant, lambda tx: confirm_batch(tx, [item.reservation_id for item in items]))
+    run(store, main_tenant, lambda tx: cancel(tx, items[0].reservation_id))
+    results = take(store, main_tenant, items)
+    assert reasons(results, items) == ["RESERVATION_CANCELLED", "", ""]
