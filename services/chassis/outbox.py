@@ -1,19 +1,24 @@
 """The relay: delivers what transactions left in the outbox, at least once, in order by aggregate.
 
-One thread for each database and lane, in every process that has a gRPC server or an edge. A shard is delivered by one
-relay at a time under an advisory lock, and a row is deleted only after RabbitMQ confirmed it or Temporal took
-it. A crash in between delivers it again: receivers keep an inbox, workflow ids are deterministic. A row that
-cannot be delivered stops its shard, not the others, and is tried again with a growing delay.
+A relay for each database and lane runs in every process that has a gRPC server or an edge; one of them is
+active, by an advisory lock of the very session that reads and deletes, and the others stand by. A row is deleted
+only after RabbitMQ confirmed it or Temporal took it. A crash in between delivers it again: receivers keep an
+inbox, workflow ids are deterministic. A row that cannot be delivered stops its shard, not the others, and is
+tried again with a growing delay. An active relay that is frozen is put out by one that stands by.
 """
 
 import random
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 import psycopg
-from sqlalchemy import Connection, delete, func, select, text, update
+from psycopg import sql
+from psycopg.rows import class_row
 
 from services.chassis.db import Store, outbox_channel
 from services.chassis.logging import get_logger
@@ -22,11 +27,35 @@ from services.chassis.metrics import OUTBOX_AGE, OUTBOX_DELIVERED, OUTBOX_DEPTH,
 log = get_logger(__name__)
 
 # Without a NOTIFY the outbox is looked at this often, in seconds: rows whose delivery failed, a lost connection.
-SWEEP_S = 1.0
-# Rows delivered in one transaction.
-BATCH = 200
+SWEEP_S: Final = 1.0
+# How often a relay that stands by asks for the lock, in seconds.
+STAND_BY_S: Final = 1.0
+# Longer than any delivery takes, in seconds.
+SILENCE_S: Final = 30.0
+# Deletes are gathered for this long, in seconds: rows delivered but not deleted would come again after a crash.
+DELETE_S: Final = 1.0
+# Rows read at once.
+BATCH: Final = 200
 # Longest delay between tries of a row, in seconds.
-LONGEST_DELAY_S = 60
+LONGEST_DELAY_S: Final = 60
+# How often depth and age are measured, in seconds.
+MEASURE_S: Final = 15.0
+
+# A lost delete only repeats a delivery, so a commit need not wait for the disk. A machine that vanished keeps the lock
+# until the server's keep-alive finds out: about 10 s.
+KEEPALIVE: Final = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+OPTIONS: Final = f"-c synchronous_commit=off {KEEPALIVE}"
+
+LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+# The two halves of the lock's key are how pg_locks shows it.
+PUT_OUT_THE_SILENT: Final = """
+SELECT pg_terminate_backend(activity.pid)
+FROM pg_locks AS held JOIN pg_stat_activity AS activity USING (pid)
+WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
+  AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (held.classid::bigint << 32) | held.objid::bigint = hashtextextended(%s, 0)
+  AND activity.state = 'idle' AND activity.state_change < clock_timestamp() - make_interval(secs => %s)
+"""
 
 
 class Destination(Protocol):
@@ -39,14 +68,42 @@ class Destination(Protocol):
         """Drop connections: after a failure, and at the end."""
 
 
-class Relay:
-    """Delivers one lane of a service's outbox in one database; a lane that is down holds up no other."""
+@dataclass(frozen=True, slots=True)
+class _Row:
+    id: int
+    shard: int
+    kind: str
+    body: Mapping[str, Any]
+    attempts: int
+    next_attempt_time: datetime | None
 
-    def __init__(self, store: Store, database: str, lane: str, destination: Destination) -> None:
+
+class Relay:
+    """Delivers one lane of a service's outbox in one database; a lane that is down holds up no other.
+
+    patience_s: wait before the first bid for the lock, so that a process with time to spare gets it. silence_s: an
+    active relay that asked its database nothing for this long is frozen.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        database: str,
+        lane: str,
+        destination: Destination,
+        patience_s: float = 0.0,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._store = store
         self._database = database
         self._lane = lane
         self._destination = destination
+        self._patience_s = patience_s
+        self._silence_s = silence_s
+        self._name = f"{store.service}.outbox.{lane}"
+        self._outbox = sql.Identifier(store.service, "outbox")
+        # Until when the head of a shard waits for its next try, in seconds since the epoch.
+        self._waiting: dict[int, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"relay-{store.service}-{database}-{lane}", daemon=True
@@ -57,12 +114,13 @@ class Relay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the batch at hand; returns when the thread has ended."""
+        """Stop after the row at hand; returns when the thread has ended."""
         self._stop.set()
         self._thread.join(timeout=15)
 
     def _run(self) -> None:
         try:
+            self._stop.wait(self._patience_s)
             self._stay_connected()
         finally:
             self._destination.reset()
@@ -73,115 +131,116 @@ class Relay:
         while not self._stop.is_set():
             try:
                 with psycopg.connect(
-                    url, autocommit=True, application_name=f"{self._store.service}-relay"
-                ) as listen:
-                    listen.execute(f'LISTEN "{outbox_channel(self._store.service, self._lane)}"')
+                    url, autocommit=True, application_name=f"{self._store.service}-relay", options=OPTIONS
+                ) as connection:
                     if down:
                         log.info("outbox relay is back", database=self._database)
                         down = False
-                    self._follow(listen)
+                    if self._stand_by(connection):
+                        self._follow(connection)
             except (psycopg.Error, OSError) as error:
                 if not down:
                     log.warning("outbox relay lost its database", database=self._database, error=str(error))
                     down = True
                 self._stop.wait(1 + random.random())  # noqa: S311 - jitter, not a secret
 
-    def _follow(self, listen: psycopg.Connection) -> None:
-        swept = 0.0
+    def _stand_by(self, connection: psycopg.Connection) -> bool:
+        """Wait until this relay is the active one; false when it was stopped before."""
         while not self._stop.is_set():
-            try:
-                self.drain()
-            except Exception:
-                # Nothing is lost: the rows are there. The next sweep tries again.
-                log.exception("outbox relay could not read", database=self._database)
-                self._stop.wait(1)
-            if time.monotonic() - swept > 15:
-                self._measure()
-                swept = time.monotonic()
-            for _ in listen.notifies(timeout=SWEEP_S, stop_after=1):
-                pass
+            row = connection.execute(LOCK, (self._name,)).fetchone()
+            if row and row[0]:
+                return True
+            if connection.execute(PUT_OUT_THE_SILENT, (self._name, self._silence_s)).rowcount:
+                log.error(
+                    "the active relay was frozen and is put out", lane=self._lane, database=self._database
+                )
+            self._stop.wait(STAND_BY_S)
+        return False
 
-    def drain(self) -> int:
-        """Deliver all that is due now; return how many rows."""
-        outbox = self._store.tables["outbox"]
-        total = 0
-        while not self._stop.is_set():
-            with self._store.engine(self._database).connect() as connection:
-                shards = connection.scalars(
-                    select(outbox.c.shard)
-                    .where(outbox.c.lane == self._lane)
-                    .group_by(outbox.c.shard)
-                    .order_by(func.min(outbox.c.id))
-                ).all()
-                connection.rollback()
-                delivered = sum(self._drain_shard(connection, shard) for shard in shards)
-            total += delivered
-            if delivered == 0:
+    def _follow(self, connection: psycopg.Connection) -> None:
+        channel = sql.Identifier(outbox_channel(self._store.service, self._lane))
+        connection.execute(sql.SQL("LISTEN {}").format(channel))
+        self._waiting.clear()
+        measured = -MEASURE_S
+        try:
+            while not self._stop.is_set():
+                while self._deliver_due(connection):
+                    pass
+                if time.monotonic() - measured > MEASURE_S:
+                    self._measure(connection)
+                    measured = time.monotonic()
+                for _ in connection.notifies(timeout=SWEEP_S, stop_after=1):
+                    pass
+        finally:
+            # Whoever is active now measures.
+            for gauge in (OUTBOX_DEPTH, OUTBOX_AGE):
+                with suppress(KeyError):
+                    gauge.remove(self._store.service, self._database, self._lane)
+
+    def _deliver_due(self, connection: psycopg.Connection) -> int:
+        """Deliver a batch of what is due now; return how many rows were."""
+        now = time.time()
+        self._waiting = {shard: until for shard, until in self._waiting.items() if until > now}
+        query = sql.SQL(
+            "SELECT id, shard, kind, body, attempts, next_attempt_time FROM {}"
+            " WHERE lane = %s AND shard <> ALL(%s) ORDER BY id LIMIT %s"
+        ).format(self._outbox)
+        cursor = connection.cursor(row_factory=class_row(_Row))
+        rows = cursor.execute(query, (self._lane, list(self._waiting), BATCH)).fetchall()
+        delivered, done = 0, list[int]()
+        flushed = time.monotonic()
+        for row in rows:
+            if self._stop.is_set():
                 break
-        return total
+            # The head of a shard that waits for its next try holds up the rows behind it: that keeps order.
+            if row.shard in self._waiting:
+                continue
+            if row.next_attempt_time and row.next_attempt_time.timestamp() > now:
+                self._waiting[row.shard] = row.next_attempt_time.timestamp()
+                continue
+            try:
+                self._destination.deliver(row.kind, row.body)
+            except Exception as error:
+                self._postpone(connection, row, error)
+                self._destination.reset()
+                continue
+            done.append(row.id)
+            delivered += 1
+            OUTBOX_DELIVERED.labels(self._store.service, row.kind).inc()
+            if time.monotonic() - flushed > DELETE_S:
+                self._delete(connection, done)
+                done, flushed = [], time.monotonic()
+        self._delete(connection, done)
+        return delivered
 
-    def _drain_shard(self, connection: Connection, shard: int) -> int:
-        outbox = self._store.tables["outbox"]
-        with connection.begin():
-            # A lost delete only repeats a delivery, so the commit need not wait for the disk.
-            connection.execute(text("SET LOCAL synchronous_commit = off"))
-            locked = connection.execute(
-                text("SELECT pg_try_advisory_xact_lock(hashtext(:name), :shard)"),
-                {"name": f"{self._store.service}.{self._lane}", "shard": shard},
-            ).scalar_one()
-            if not locked:
-                return 0
-            rows = connection.execute(
-                select(outbox)
-                .where(outbox.c.lane == self._lane, outbox.c.shard == shard)
-                .order_by(outbox.c.id)
-                .limit(BATCH)
-            ).all()
-            done: list[int] = []
-            for row in rows:
-                # The head of a shard that waits for its next try holds up the rows behind it: that keeps order.
-                if row.next_attempt_time and row.next_attempt_time.timestamp() > time.time():
-                    break
-                try:
-                    self._destination.deliver(row.kind, row.body)
-                except Exception as error:
-                    self._postpone(connection, row.id, row.attempts, row.kind, error)
-                    self._destination.reset()
-                    break
-                done.append(row.id)
-                OUTBOX_DELIVERED.labels(self._store.service, row.kind).inc()
-            if done:
-                connection.execute(delete(outbox).where(outbox.c.id.in_(done)))
-            return len(done)
+    def _delete(self, connection: psycopg.Connection, done: Sequence[int]) -> None:
+        if done:
+            query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._outbox)
+            connection.execute(query, (list(done),))
 
-    def _postpone(
-        self, connection: Connection, row_id: int, attempts: int, kind: str, error: Exception
-    ) -> None:
-        outbox = self._store.tables["outbox"]
-        delay_s = min(LONGEST_DELAY_S, 0.5 * 2 ** min(attempts, 10)) * (0.75 + random.random() / 2)  # noqa: S311
-        connection.execute(
-            update(outbox)
-            .where(outbox.c.id == row_id)
-            .values(
-                attempts=outbox.c.attempts + 1,
-                next_attempt_time=func.clock_timestamp() + text(f"interval '{delay_s:.3f} seconds'"),
-            )
-        )
-        OUTBOX_FAILED.labels(self._store.service, kind).inc()
-        if attempts == 0:
+    def _postpone(self, connection: psycopg.Connection, row: _Row, error: Exception) -> None:
+        delay_s = min(LONGEST_DELAY_S, 0.5 * 2 ** min(row.attempts, 10)) * (0.75 + random.random() / 2)  # noqa: S311
+        self._waiting[row.shard] = time.time() + delay_s
+        query = sql.SQL(
+            "UPDATE {} SET attempts = attempts + 1,"
+            " next_attempt_time = clock_timestamp() + make_interval(secs => %s) WHERE id = %s"
+        ).format(self._outbox)
+        connection.execute(query, (delay_s, row.id))
+        OUTBOX_FAILED.labels(self._store.service, row.kind).inc()
+        if row.attempts == 0:
             log.warning(
-                "outbox row could not be delivered and waits", kind=kind, row_id=row_id, error=str(error)
+                "outbox row could not be delivered and waits", kind=row.kind, row_id=row.id, error=str(error)
             )
 
-    def _measure(self) -> None:
-        outbox = self._store.tables["outbox"]
-        age = func.extract("epoch", func.clock_timestamp() - func.min(outbox.c.create_time))
-        with self._store.engine(self._database).connect() as connection:
-            depth, oldest_s = connection.execute(
-                select(func.count(), func.coalesce(age, 0)).where(outbox.c.lane == self._lane)
-            ).one()
-        OUTBOX_DEPTH.labels(self._store.service, self._database, self._lane).set(depth)
-        OUTBOX_AGE.labels(self._store.service, self._database, self._lane).set(float(oldest_s))
+    def _measure(self, connection: psycopg.Connection) -> None:
+        query = sql.SQL(
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)"
+            " FROM {} WHERE lane = %s"
+        ).format(self._outbox)
+        depth, oldest_s = connection.execute(query, (self._lane,)).fetchone() or (0, 0.0)
+        labels = (self._store.service, self._database, self._lane)
+        OUTBOX_DEPTH.labels(*labels).set(depth)
+        OUTBOX_AGE.labels(*labels).set(float(oldest_s))
 
 
 class EventDestination:

@@ -172,8 +172,11 @@ def stop_event() -> threading.Event:
     return stop
 
 
-def start_relays(runtime: Runtime) -> "Callable[[], None]":
-    """Start the outbox relay of every database in threads; return what stops them."""
+def start_relays(runtime: Runtime, patience_s: float = 0.0) -> "Callable[[], None]":
+    """Start the outbox relay of every database in threads; return what stops them.
+
+    patience_s: wait before the first bid for being the active one, in seconds.
+    """
     from services.chassis.amqp import Publisher, read_manifest
     from services.chassis.outbox import Destination, EventDestination, Relay
 
@@ -183,7 +186,7 @@ def start_relays(runtime: Runtime) -> "Callable[[], None]":
         "temporal": lambda: runtime.temporal,
     }
     relays = [
-        Relay(runtime.store, database, lane, destination())
+        Relay(runtime.store, database, lane, destination(), patience_s)
         for database in runtime.settings.database_urls
         for lane, destination in lanes.items()
     ]

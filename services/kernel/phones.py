@@ -10,6 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import PhoneNumberType
@@ -99,6 +100,7 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
     return PhoneNumber(international, extension, PhoneKind.MOBILE if mobile else PhoneKind.LANDLINE)
 
 
+@lru_cache(maxsize=4096)
 def match_number(text: str) -> str:
     """Return the form under which a caller's number may be stored; "" for hidden numbers and extensions.
 

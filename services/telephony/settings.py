@@ -12,6 +12,8 @@ from services.telephony.pbx.ami import AmiSettings
 
 # The name of the PBX where none is given.
 DEFAULT_PBX: Final = "pbx"
+# An edge has better to do than the apis: it relays the outbox only where none of them does, this many seconds on.
+RELAY_PATIENCE_S: Final = 3.0
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,10 @@ from services.telephony.edges.lease import Lease
 from services.telephony.modem.link import Link
 from services.telephony.modem.port import Failure, Incoming, LinkState, Outgoing, Report
 from services.telephony.modem.session import Settings as ModemSettings
-from services.telephony.settings import ModemPort, read_modems
+from services.telephony.settings import RELAY_PATIENCE_S, ModemPort, read_modems
 from services.telephony.store import tables
-from services.telephony.usecases import sms, staff
+from services.telephony.usecases import modems, replies, sms, staff
+from services.telephony.usecases.modems import Limits
 
 log = get_logger(__name__)
 
@@ -83,12 +84,18 @@ class StoredQueue:
 
     def received(self, message: Incoming) -> None:
         """Keep a received segment."""
-        self._do(lambda tx: sms.note_received(tx, self._modem, message))
+        self._do(lambda tx: replies.note_received(tx, self._modem, message))
+
+    def signal(self, strength: int | None) -> None:
+        """Note how strong the signal is."""
+        metrics.MODEM_SIGNAL.labels(self._modem).set(-1 if strength is None else strength)
+        self._do(lambda tx: modems.note_signal(tx, self._modem, strength))
 
     def link_changed(self, state: LinkState, detail: str) -> None:
         """Note where the modem stands."""
         metrics.MODEM_READY.labels(self._modem).set(state is LinkState.READY)
-        self._do(lambda tx: sms.note_modem(tx, self._modem, state, detail))
+        metrics.SIM_STOPPED.labels(self._modem).set(state is LinkState.SIM_STOPPED)
+        self._do(lambda tx: modems.note_modem(tx, self._modem, state, detail))
 
     def _do(self, work: Callable[[Transaction], T]) -> T:
         with self._store.transaction(self._tenant) as tx:
@@ -131,15 +138,41 @@ class ModemKeeper:
         tenant = self._await_tenant(lease)
         if tenant is None:
             return
-        queue = StoredQueue(self._store, tenant, self._port.name)
-        link = Link(ModemSettings(name=self._port.name, port=self._port.port), queue)
+        limits = self._limits(tenant)
+        while lease.held() and not self._stop.is_set():
+            if limits and limits.enabled:
+                limits = self._use(lease, tenant, limits)
+            else:
+                self._stop.wait(CHECK_S)
+                limits = self._limits(tenant)
+
+    def _use(self, lease: Lease, tenant: Tenant, limits: Limits) -> Limits | None:
+        """Run the modem's thread under these limits until they, the lease or the process end; return the new ones."""
+        settings = ModemSettings(
+            name=self._port.name,
+            port=self._port.port,
+            hourly_limit=limits.hourly,
+            daily_limit=limits.daily,
+        )
+        link = Link(settings, StoredQueue(self._store, tenant, self._port.name))
         self._link = link
         link.start()
-        while lease.held() and not self._stop.wait(CHECK_S):
-            pass
+        now: Limits | None = limits
+        while now == limits and lease.held() and not self._stop.wait(CHECK_S):
+            now = self._limits(tenant, otherwise=limits)
         self._link = None
         if not link.stop(STOP_S):
             log.error("modem thread did not end in time", modem=self._port.name)
+        return now
+
+    def _limits(self, tenant: Tenant, otherwise: Limits | None = None) -> Limits | None:
+        """Say that the modem's owner lives and return how it may be used; while the database is down, `otherwise`."""
+        try:
+            with self._store.transaction(tenant) as tx:
+                return modems.limits_of(tx, self._port.name)
+        except Exception as error:
+            log.warning("limits could not be read", modem=self._port.name, error=str(error))
+            return otherwise
 
     def _await_tenant(self, lease: Lease) -> Tenant | None:
         """Wait until the modem belongs to a tenant; None when the lease is lost or it is time to stop."""
@@ -222,7 +255,7 @@ def run(runtime: Runtime) -> int:
     """Own every modem of MODEMS whose lease is ours, until SIGTERM."""
     ports = read_modems(runtime.environ)
     stop = stop_event()
-    stop_relays = start_relays(runtime)
+    stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
     chassis_metrics.serve("telephony.modem", runtime.settings.bind_address, runtime.settings.metrics_port)
     keepers = [ModemKeeper(port, runtime.store, stop) for port in ports]
 

@@ -47,17 +47,20 @@ from services.telephony.pbx.ami import (
 )
 from services.telephony.pbx.callgraph import (
     Call,
+    CallerShown,
     Change,
     Direction,
     Event,
     Graph,
+    LegAnswered,
+    LegRinging,
     apply,
     from_json,
     restore,
     resync,
 )
 from services.telephony.pbx.recordings import RefusedError, UnfinishedError, keep, locate
-from services.telephony.settings import PbxSettings, read_pbx, read_recordings_folder
+from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_recordings_folder
 from services.telephony.store import tables
 from services.telephony.store.rows import Row
 from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, end_lost_call, record_calls
@@ -90,6 +93,8 @@ WRITERS: Final = 4
 SWITCH_S: Final = 0.0005
 # Calls in one transaction: the last one of a batch waits for all before it.
 LARGEST_BATCH: Final = 10
+# What no page waits for (a call's begin, its end) is written this much later, in seconds, with what follows it.
+SETTLE_S: Final = 0.05
 # Pause after a write that failed, in seconds.
 WRITE_RETRY_S: Final = 0.5
 # How often it is looked whether a write is over, in seconds.
@@ -135,6 +140,10 @@ class PbxEdge:
         # Calls that changed since they were written, by linked id, and when the first such change arrived.
         self._changed: dict[str, Call] = {}
         self._arrived: dict[str, float] = {}
+        # When those that can wait are to be written, in seconds of the loop's clock.
+        self._due: dict[str, float] = {}
+        # Those among them that wait for more of the same call.
+        self._settling: set[str] = set()
         self._tenants: dict[str, Tenant] = {}
         self._lookups: dict[str, _Lookup] = {}
         self._wake = asyncio.Event()
@@ -227,8 +236,14 @@ class PbxEdge:
                 log.warning("the PBX did not answer; asking again", error=str(error))
 
     def _note(self, changes: Sequence[Change], time_s: float) -> None:
+        loop = asyncio.get_running_loop()
         for change in changes:
             linked_id = change.call.linked_id
+            if isinstance(change, LegRinging | LegAnswered | CallerShown):
+                self._due.pop(linked_id, None)
+            elif linked_id not in self._changed:
+                self._due[linked_id] = loop.time() + SETTLE_S
+                loop.call_later(SETTLE_S, self._wake.set)
             # The latest state counts; a call that is over is in no graph any more.
             self._changed[linked_id] = self._graph.calls.get(linked_id, change.call)
             self._arrived.setdefault(linked_id, time_s)
@@ -259,8 +274,9 @@ class PbxEdge:
             self._writers_free.release()
 
     def _ready(self) -> Mapping[Tenant, list[CallUpdate]]:
-        """Take the changed calls whose tenant is known, that wait for no answer and are not being written."""
+        """Take the changed calls whose tenant is known, that wait for nothing and are not being written."""
         ready: dict[Tenant, list[CallUpdate]] = defaultdict(list)
+        now_s = asyncio.get_running_loop().time()
         for linked_id, call in list(self._changed.items()):
             if linked_id in self._writing:
                 continue
@@ -268,13 +284,15 @@ class PbxEdge:
             if tenant is None:
                 continue
             lookup = self._lookup(call, tenant)
-            if not (lookup.released or self._draining):
+            due_s = self._due.get(linked_id, 0.0)
+            if not self._draining and (not lookup.released or due_s > now_s):
                 continue
             if sum(map(len, ready.values())) == LARGEST_BATCH:
                 # The rest is for the next writer.
                 self._wake.set()
                 break
             del self._changed[linked_id]
+            self._due.pop(linked_id, None)
             self._writing.add(linked_id)
             ready[tenant].append(CallUpdate(call, lookup.callers))
         return ready
@@ -320,6 +338,7 @@ class PbxEdge:
             metrics.UNASSIGNED.labels(self._settings.name).inc()
             log.warning("a call on lines of no tenant", did=call.dialled_number, linked_id=call.linked_id)
             del self._changed[call.linked_id]
+            self._due.pop(call.linked_id, None)
             self._arrived.pop(call.linked_id, None)
         else:
             self._lines_missed.set()
@@ -508,7 +527,7 @@ def run(runtime: Runtime) -> int:
     directory = clients.customers(runtime)
     stop = stop_event()
     sys.setswitchinterval(SWITCH_S)
-    stop_relays = start_relays(runtime)
+    stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
     chassis_metrics.serve("telephony.pbx", runtime.settings.bind_address, runtime.settings.metrics_port)
     lease = Lease(runtime.settings.database_urls[HOME_DATABASE], f"telephony.pbx.{settings.name}")
     while lease.acquire(stop):

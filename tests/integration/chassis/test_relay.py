@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import psycopg
 import pytest
 from kombu import Connection, Queue
 from sqlalchemy import func, select, text
@@ -21,7 +22,7 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store, WorkflowStart, service_metadata
 from services.chassis.dead_letters import count, peek, replay
 from services.chassis.ids import new_id
-from services.chassis.outbox import EventDestination, Relay
+from services.chassis.outbox import LOCK, EventDestination, Relay
 from services.chassis.tenancy import Tenant
 from tests.support.until import until
 
@@ -104,6 +105,25 @@ def test_two_relays_deliver_every_event_in_order_by_aggregate(
         assert [body["version"] for body in bodies if body["aggregate"] == aggregate] == list(range(1, 21))
     assert bodies[0]["tenant"] == {"id": tenant.id, "database": tenant.database}
     assert bodies[0]["data"] == {"text": "张三"}
+
+
+def test_a_frozen_relay_is_put_out_by_one_that_stands_by(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    """SIGSTOP keeps a process's connection, and with it the lock."""
+    with psycopg.connect(own_stores.database_urls["main"], autocommit=True) as frozen:
+        assert frozen.execute(LOCK, ("relaytest.outbox.amqp",)).fetchone() == (True,)
+        publisher = EventDestination(Publisher(own_stores.amqp_url, [ENTRY]))
+        relay = Relay(store, "main", "amqp", publisher, silence_s=1.0)
+        relay.start()
+        try:
+            with store.transaction(main_tenant) as tx:
+                tx.emit("thing_happened", new_id(), 1, {})
+            assert len(take_all(own_stores.amqp_url, 1)) == 1
+        finally:
+            relay.stop()
+        with pytest.raises(psycopg.OperationalError):
+            frozen.execute("SELECT 1")
 
 
 class Stuck:
