@@ -48,11 +48,7 @@ def test_a_batch_gives_what_one_after_the_other_gives(
     expected = []
     for item in items:
         try:
-            run(
-                store,
-                single,
-                lambda tx, item=item: reserve_keys(tx, item.reservation_id, item.subjects, "", "王"),
-            )
+            reserve(store, single, *item.subjects, reservation=item.reservation_id)
             expected.append("")
         except AlreadyExists as held:
             expected.append(held.reason)
