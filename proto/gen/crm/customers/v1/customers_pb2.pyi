@@ -34,6 +34,8 @@ class _CustomerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Custome
     """In use: owned, or in a pool."""
     CUSTOMER_STATE_REJECTED: _CustomerState.ValueType  # 3
     """Registration was rejected; kept in the registration history only."""
+    CUSTOMER_STATE_TRASHED: _CustomerState.ValueType  # 4
+    """Thrown out of its pool; may be restored."""
 
 class CustomerState(_CustomerState, metaclass=_CustomerStateEnumTypeWrapper):
     """Life cycle of a customer."""
@@ -46,6 +48,8 @@ CUSTOMER_STATE_ACTIVE: CustomerState.ValueType  # 2
 """In use: owned, or in a pool."""
 CUSTOMER_STATE_REJECTED: CustomerState.ValueType  # 3
 """Registration was rejected; kept in the registration history only."""
+CUSTOMER_STATE_TRASHED: CustomerState.ValueType  # 4
+"""Thrown out of its pool; may be restored."""
 Global___CustomerState: _TypeAlias = CustomerState  # noqa: Y015
 
 class _CustomerView:
@@ -100,6 +104,20 @@ class _OwnershipCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Owners
     """Came with a lead's conversion."""
     OWNERSHIP_CAUSE_REGISTER: _OwnershipCause.ValueType  # 6
     """Came with a passed registration."""
+    OWNERSHIP_CAUSE_ASSIGN: _OwnershipCause.ValueType  # 7
+    """Assigned out of a pool."""
+    OWNERSHIP_CAUSE_TRANSFER: _OwnershipCause.ValueType  # 8
+    """Given from one owner to another."""
+    OWNERSHIP_CAUSE_HAND_OVER: _OwnershipCause.ValueType  # 9
+    """Handed over with all of an owner's."""
+    OWNERSHIP_CAUSE_ALLOCATE: _OwnershipCause.ValueType  # 10
+    """Allocated by a rule."""
+    OWNERSHIP_CAUSE_TRASH: _OwnershipCause.ValueType  # 11
+    """Thrown out of its pool."""
+    OWNERSHIP_CAUSE_RESTORE: _OwnershipCause.ValueType  # 12
+    """Back in its pool out of the trash."""
+    OWNERSHIP_CAUSE_REVERSE: _OwnershipCause.ValueType  # 13
+    """A reclaim undone: work on the customer from before it became known only then."""
 
 class OwnershipCause(_OwnershipCause, metaclass=_OwnershipCauseEnumTypeWrapper):
     """Why an owner came or went."""
@@ -118,6 +136,20 @@ OWNERSHIP_CAUSE_CONVERT: OwnershipCause.ValueType  # 5
 """Came with a lead's conversion."""
 OWNERSHIP_CAUSE_REGISTER: OwnershipCause.ValueType  # 6
 """Came with a passed registration."""
+OWNERSHIP_CAUSE_ASSIGN: OwnershipCause.ValueType  # 7
+"""Assigned out of a pool."""
+OWNERSHIP_CAUSE_TRANSFER: OwnershipCause.ValueType  # 8
+"""Given from one owner to another."""
+OWNERSHIP_CAUSE_HAND_OVER: OwnershipCause.ValueType  # 9
+"""Handed over with all of an owner's."""
+OWNERSHIP_CAUSE_ALLOCATE: OwnershipCause.ValueType  # 10
+"""Allocated by a rule."""
+OWNERSHIP_CAUSE_TRASH: OwnershipCause.ValueType  # 11
+"""Thrown out of its pool."""
+OWNERSHIP_CAUSE_RESTORE: OwnershipCause.ValueType  # 12
+"""Back in its pool out of the trash."""
+OWNERSHIP_CAUSE_REVERSE: OwnershipCause.ValueType  # 13
+"""A reclaim undone: work on the customer from before it became known only then."""
 Global___OwnershipCause: _TypeAlias = OwnershipCause  # noqa: Y015
 
 class _SettleResult:
@@ -366,6 +398,26 @@ class OwnershipChange(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class InputsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CHANGE_ID_FIELD_NUMBER: _builtins.int
     FROM_OWNER_ID_FIELD_NUMBER: _builtins.int
     TO_OWNER_ID_FIELD_NUMBER: _builtins.int
@@ -375,6 +427,7 @@ class OwnershipChange(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     RULE_VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
     change_id: _builtins.str
     """UUID."""
     from_owner_id: _builtins.str
@@ -395,6 +448,10 @@ class OwnershipChange(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
 
+    @_builtins.property
+    def inputs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What it was decided on, by name: used, limit, claimed, due times."""
+
     def __init__(
         self,
         *,
@@ -407,10 +464,11 @@ class OwnershipChange(_message.Message):
         reason: _builtins.str = ...,
         rule_version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        inputs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "cause", b"cause", "change_id", b"change_id", "create_time", b"create_time", "from_owner_id", b"from_owner_id", "pool_id", b"pool_id", "reason", b"reason", "rule_version", b"rule_version", "to_owner_id", b"to_owner_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "cause", b"cause", "change_id", b"change_id", "create_time", b"create_time", "from_owner_id", b"from_owner_id", "inputs", b"inputs", "pool_id", b"pool_id", "reason", b"reason", "rule_version", b"rule_version", "to_owner_id", b"to_owner_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -424,23 +482,125 @@ class ReclaimRule(_message.Message):
 
     IDLE_DAYS_FIELD_NUMBER: _builtins.int
     WARN_DAYS_FIELD_NUMBER: _builtins.int
+    CLAUSES_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    EXEMPT_LEVELS_FIELD_NUMBER: _builtins.int
+    EXEMPT_BUSINESS_TYPES_FIELD_NUMBER: _builtins.int
+    EXEMPT_CONTRACTED_FIELD_NUMBER: _builtins.int
     idle_days: _builtins.int
     """Days without evidence until reclaim; 0 switches it off."""
     warn_days: _builtins.int
     """How many days before the reclaim the owner is warned, at least 1."""
+    exempt_contracted: _builtins.bool
+    """Customers with a contract never fall back."""
+    @_builtins.property
+    def clauses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReclaimClause]:
+        """A customer falls back as soon as one of these holds; empty: no evidence for idle_days is the only one."""
+
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What restarts the clock, of: follow_up, call, order, contract; empty: all of them."""
+
+    @_builtins.property
+    def exempt_levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers of these levels never fall back."""
+
+    @_builtins.property
+    def exempt_business_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers of these business types never fall back."""
+
     def __init__(
         self,
         *,
         idle_days: _builtins.int = ...,
         warn_days: _builtins.int = ...,
+        clauses: _abc.Iterable[Global___ReclaimClause] | None = ...,
+        evidence: _abc.Iterable[_builtins.str] | None = ...,
+        exempt_levels: _abc.Iterable[_builtins.str] | None = ...,
+        exempt_business_types: _abc.Iterable[_builtins.str] | None = ...,
+        exempt_contracted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_days", b"idle_days", "warn_days", b"warn_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clauses", b"clauses", "evidence", b"evidence", "exempt_business_types", b"exempt_business_types", "exempt_contracted", b"exempt_contracted", "exempt_levels", b"exempt_levels", "idle_days", b"idle_days", "warn_days", b"warn_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReclaimRule: _TypeAlias = ReclaimRule  # noqa: Y015
+
+@_typing.final
+class ReclaimClause(_message.Message):
+    """One way to lose a customer: all that is set of it holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDLE_DAYS_FIELD_NUMBER: _builtins.int
+    CONTRACT_DAYS_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    BUSINESS_TYPES_FIELD_NUMBER: _builtins.int
+    idle_days: _builtins.int
+    """No evidence for so many days; 0: not asked."""
+    contract_days: _builtins.int
+    """No contract for so many days; 0: not asked."""
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only customers of these levels; empty: all."""
+
+    @_builtins.property
+    def business_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only customers of these business types; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        idle_days: _builtins.int = ...,
+        contract_days: _builtins.int = ...,
+        levels: _abc.Iterable[_builtins.str] | None = ...,
+        business_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["business_types", b"business_types", "contract_days", b"contract_days", "idle_days", b"idle_days", "levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReclaimClause: _TypeAlias = ReclaimClause  # noqa: Y015
+
+@_typing.final
+class PoolMembers(_message.Message):
+    """Who may see and claim, beside the departments of a pool. All empty, departments too: everybody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_IDS_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    REGION_DEPARTMENT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs."""
+
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of roles."""
+
+    @_builtins.property
+    def region_department_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Departments that are named as somebody's regions, UUIDs."""
+
+    def __init__(
+        self,
+        *,
+        person_ids: _abc.Iterable[_builtins.str] | None = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        region_department_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_ids", b"person_ids", "region_department_ids", b"region_department_ids", "roles", b"roles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PoolMembers: _TypeAlias = PoolMembers  # noqa: Y015
 
 @_typing.final
 class Pool(_message.Message):
@@ -454,6 +614,14 @@ class Pool(_message.Message):
     DEPARTMENT_IDS_FIELD_NUMBER: _builtins.int
     DAILY_CLAIMS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    ADMIN_IDS_FIELD_NUMBER: _builtins.int
+    CLAIM_REQUESTS_FIELD_NUMBER: _builtins.int
+    CLAIM_PERIOD_DAYS_FIELD_NUMBER: _builtins.int
+    COOL_DOWN_DAYS_FIELD_NUMBER: _builtins.int
+    NEW_DATA_DAYS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELDS_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -462,6 +630,16 @@ class Pool(_message.Message):
     """Claims a person may make in a day; 0: no limit."""
     version: _builtins.int
     """Number of the last change; of the rule too."""
+    kind: _builtins.str
+    """What kind of resource it is, for example "新客户"; may be empty."""
+    claim_requests: _builtins.int
+    """Claim requests a person may make in a period; 0: no limit."""
+    claim_period_days: _builtins.int
+    """Days of a period for daily_claims and claim_requests, from midnight in China; 0 means 1."""
+    cool_down_days: _builtins.int
+    """Days for which nobody may claim what they owned before; 0: none."""
+    new_data_days: _builtins.int
+    """Days for which a new customer cannot be claimed, only assigned; 0: none."""
     @_builtins.property
     def rule(self) -> Global___ReclaimRule:
         """When customers of owners who belong here fall back into it."""
@@ -469,6 +647,18 @@ class Pool(_message.Message):
     @_builtins.property
     def department_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Departments whose people are members, by UUID; empty: everybody."""
+
+    @_builtins.property
+    def members(self) -> Global___PoolMembers:
+        """Who may see and claim beside the people of department_ids."""
+
+    @_builtins.property
+    def admin_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who manages it, UUIDs: no limits on their claims but the cap."""
+
+    @_builtins.property
+    def hidden_fields(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What nobody sees of a customer in the pool, of: address, business_type, contacts, level, phones, region."""
 
     def __init__(
         self,
@@ -479,10 +669,18 @@ class Pool(_message.Message):
         department_ids: _abc.Iterable[_builtins.str] | None = ...,
         daily_claims: _builtins.int = ...,
         version: _builtins.int = ...,
+        kind: _builtins.str = ...,
+        members: Global___PoolMembers | None = ...,
+        admin_ids: _abc.Iterable[_builtins.str] | None = ...,
+        claim_requests: _builtins.int = ...,
+        claim_period_days: _builtins.int = ...,
+        cool_down_days: _builtins.int = ...,
+        new_data_days: _builtins.int = ...,
+        hidden_fields: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "rule", b"rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_claims", b"daily_claims", "department_ids", b"department_ids", "name", b"name", "pool_id", b"pool_id", "rule", b"rule", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admin_ids", b"admin_ids", "claim_period_days", b"claim_period_days", "claim_requests", b"claim_requests", "cool_down_days", b"cool_down_days", "daily_claims", b"daily_claims", "department_ids", b"department_ids", "hidden_fields", b"hidden_fields", "kind", b"kind", "members", b"members", "name", b"name", "new_data_days", b"new_data_days", "pool_id", b"pool_id", "rule", b"rule", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -498,12 +696,15 @@ class Settings(_message.Message):
     OWNER_CAP_FIELD_NUMBER: _builtins.int
     DEFAULT_RULE_FIELD_NUMBER: _builtins.int
     DEFAULT_POOL_ID_FIELD_NUMBER: _builtins.int
+    LOCK_CAP_FIELD_NUMBER: _builtins.int
     registration_required: _builtins.bool
     """A rep's new customer needs an approver."""
     owner_cap: _builtins.int
     """Customers a person may own; 0: no limit."""
     default_pool_id: _builtins.str
     """Where those fall to, UUID of a pool."""
+    lock_cap: _builtins.int
+    """Customers a person may keep locked; 0: 20."""
     @_builtins.property
     def default_rule(self) -> Global___ReclaimRule:
         """Rule for owned customers that belong to no pool."""
@@ -515,10 +716,11 @@ class Settings(_message.Message):
         owner_cap: _builtins.int = ...,
         default_rule: Global___ReclaimRule | None = ...,
         default_pool_id: _builtins.str = ...,
+        lock_cap: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_rule", b"default_rule"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_pool_id", b"default_pool_id", "default_rule", b"default_rule", "owner_cap", b"owner_cap", "registration_required", b"registration_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_pool_id", b"default_pool_id", "default_rule", b"default_rule", "lock_cap", b"lock_cap", "owner_cap", b"owner_cap", "registration_required", b"registration_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
