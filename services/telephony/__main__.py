@@ -21,8 +21,11 @@ def _metadata() -> "MetaData":
 
 
 def _api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
+    from services.telephony import clients
     from services.telephony.api import register
+    from services.telephony.edges.sms_keeper import SmsKeeper
 
+    SmsKeeper(runtime.store, clients.customers(runtime)).start()
     return register(runtime, server)
 
 

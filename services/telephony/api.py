@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import grpc
-from crm.telephony.v1 import telephony_pb2, telephony_pb2_grpc
+from crm.telephony.v1 import sms_pb2, sms_pb2_grpc, telephony_pb2, telephony_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -18,10 +18,12 @@ from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page
 from services.chassis.service import Runtime
 from services.kernel.phones import mask_number
 from services.telephony import clients
+from services.telephony.domain.sms import Lane
 from services.telephony.settings import read_recordings_folder
+from services.telephony.sms_api import LANES, SMS_STATES, SmsApi, sms_message
 from services.telephony.store.rows import Row
 from services.telephony.usecases import desk, recordings, sms, staff
-from services.telephony.usecases.desk import CallView, Viewer
+from services.telephony.usecases.desk import CallView
 
 # Bytes of a recording in one message.
 CHUNK_BYTES: Final = 64 * 1024
@@ -43,14 +45,6 @@ _POP_STATES: Final = {
     "withdrawn": telephony_pb2.POP_STATE_WITHDRAWN,
     "wrap_up": telephony_pb2.POP_STATE_WRAP_UP,
     "closed": telephony_pb2.POP_STATE_CLOSED,
-}
-_SMS_STATES: Final = {
-    "queued": telephony_pb2.SMS_STATE_QUEUED,
-    "sending": telephony_pb2.SMS_STATE_SENDING,
-    "sent": telephony_pb2.SMS_STATE_SENT,
-    "delivered": telephony_pb2.SMS_STATE_DELIVERED,
-    "failed": telephony_pb2.SMS_STATE_FAILED,
-    "uncertain": telephony_pb2.SMS_STATE_UNCERTAIN,
 }
 
 
@@ -138,7 +132,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
             request,
             telephony_pb2.SaveCallNoteResponse,
             lambda tx: telephony_pb2.SaveCallNoteResponse(
-                call=call_message(desk.save_note(tx, _viewer(), call_id, request.note))
+                call=call_message(desk.save_note(tx, current_caller(), call_id, request.note))
             ),
         )
 
@@ -155,7 +149,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
             telephony_pb2.LinkCallResponse,
             lambda tx: telephony_pb2.LinkCallResponse(
                 call=call_message(
-                    desk.link_call(tx, _viewer(), call_id, customer_id, found.name, found.owner_id)
+                    desk.link_call(tx, current_caller(), call_id, customer_id, found.name, found.owner_id)
                 )
             ),
         )
@@ -171,7 +165,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
 
         def work(tx: Transaction) -> telephony_pb2.ListCallsResponse:
             found = desk.list_calls(
-                tx, _viewer(), customer_id=customer_id, states=states, before=before, limit=size + 1
+                tx, current_caller(), customer_id=customer_id, states=states, before=before, limit=size + 1
             )
             page, more = cut_page(found, size)
             return telephony_pb2.ListCallsResponse(
@@ -189,7 +183,9 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         """Return one call with its legs."""
         call_id = parse_id(request.call_id, "call_id")
         return self.read(
-            lambda tx: telephony_pb2.GetCallResponse(call=call_message(desk.get_call(tx, _viewer(), call_id)))
+            lambda tx: telephony_pb2.GetCallResponse(
+                call=call_message(desk.get_call(tx, current_caller(), call_id))
+            )
         )
 
     def GetRecording(
@@ -201,7 +197,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         """
         call_id = parse_id(request.call_id, "call_id")
         with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
-            kept = recordings.play_recording(tx, _viewer(), call_id)
+            kept = recordings.play_recording(tx, current_caller(), call_id)
         total, offset = kept["size_bytes"], request.offset_bytes
         if not 0 <= offset < total or request.length_bytes < 0:
             raise InvalidInput(
@@ -231,6 +227,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
 
         Raises RuleViolation NO_MOBILE; InvalidInput TEXT_LENGTH, TEXT_INVALID.
         """
+        urgent = request.lane == LANES[Lane.URGENT]
         sms_id = parse_id(request.request_id, "request_id")
         person_id = parse_id(request.person_id, "person_id")
         with self.store.transaction(current_tenant()) as tx:
@@ -245,7 +242,16 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
             request,
             telephony_pb2.SendSmsResponse,
             lambda tx: telephony_pb2.SendSmsResponse(
-                sms=sms_message(sms.queue_sms(tx, sms_id, person_id, number, request.text))
+                sms=sms_message(
+                    sms.queue_sms(
+                        tx,
+                        sms_id,
+                        person_id,
+                        number,
+                        request.text,
+                        lane=Lane.URGENT if urgent else Lane.REMINDER,
+                    )
+                )
             ),
         )
 
@@ -255,9 +261,11 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         """Return SMS that the caller may see, newest first."""
         size = page_size(request.page_size)
         before = decode_cursor(request.page_token)
+        states = [name for name, number in SMS_STATES.items() if number == request.state]
 
         def work(tx: Transaction) -> telephony_pb2.ListSmsResponse:
-            page, more = cut_page(sms.list_sms(tx, _viewer(), before, size + 1), size)
+            found = sms.list_sms(tx, current_caller(), before, size + 1, states=states)
+            page, more = cut_page(found, size)
             return telephony_pb2.ListSmsResponse(
                 sms=[sms_message(row) for row in page],
                 next_page_token=encode_cursor(page[-1]["create_time"], page[-1]["id"]) if more else "",
@@ -275,7 +283,11 @@ def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
         read_recordings_folder(runtime.environ),
     )
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
-    return [telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name]
+    sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
+    return [
+        telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name,
+        sms_pb2.DESCRIPTOR.services_by_name["SmsService"].full_name,
+    ]
 
 
 def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
@@ -342,27 +354,6 @@ def call_message(view: CallView) -> telephony_pb2.Call:
         recording=_recording(view.recording),
         note=call["note"],
     )
-
-
-def sms_message(row: Row) -> telephony_pb2.Sms:
-    """Return a message; the number is masked for everybody."""
-    return telephony_pb2.Sms(
-        sms_id=row["id"],
-        number=mask_number(row["number"]),
-        text=row["text"],
-        state=_SMS_STATES[row["state"]],
-        segment_count=row["segment_count"],
-        modem=row["modem"],
-        detail=row["detail"],
-        create_time=_time(row["create_time"]),
-        send_time=_time(row["send_time"]),
-        deliver_time=_time(row["deliver_time"]),
-    )
-
-
-def _viewer() -> Viewer:
-    caller = current_caller()
-    return Viewer(caller.person_id, caller.scope, caller.department_path)
 
 
 def _number(call: Row) -> str:

@@ -18,4 +18,22 @@ WRITE_FAILURES = Counter("crm_telephony_call_write_failures", "Writes of calls t
 LOOKUPS = Counter("crm_telephony_caller_lookups", "Questions who is calling, by outcome.", ["outcome"])
 RECORDINGS = Counter("crm_telephony_recordings", "Recordings, by what became of them.", ["outcome"])
 MODEM_READY = Gauge("crm_telephony_modem_ready", "1 while the modem sends and receives.", ["modem"])
+MODEM_SIGNAL = Gauge(
+    "crm_telephony_modem_signal", "Signal as +CSQ has it, 0 to 31; -1: not known.", ["modem"]
+)
+SIM_STOPPED = Gauge(
+    "crm_telephony_sim_stopped",
+    "1 while the SIM is missing, locked or barred: a person has to look.",
+    ["modem"],
+)
+SMS_BLOCKED = Gauge(
+    "crm_telephony_sms_blocked",
+    "Tenants whose urgent or reminding SMS wait while none of their modems can send; alert on more than 0.",
+    ["database"],
+)
+SMS_UNROUTED = Counter("crm_telephony_sms_unrouted", "SMS given up as no modem could send them.")
+SMS_WAITING = Gauge("crm_telephony_sms_waiting", "SMS that wait for a modem.", ["database", "lane"])
+SMS_UNCERTAIN = Gauge(
+    "crm_telephony_sms_uncertain", "SMS of which nobody knows whether they went out.", ["database"]
+)
 SMS_SEGMENTS = Counter("crm_telephony_sms_segments", "SMS segments, by outcome.", ["outcome"])

@@ -47,6 +47,7 @@ class Queue(SmsQueue):
         self.reports: dict[str, Report] = {}
         self.messages: dict[str, Incoming] = {}
         self.links: list[tuple[LinkState, str]] = []
+        self.signals: list[int | None] = []
         self.breaches: list[str] = []
         self.ages: Sequence[float] = ()
         # How many calls there have been, and what happens at each: a test may raise there.
@@ -130,6 +131,9 @@ class Queue(SmsQueue):
     def received(self, message: Incoming) -> None:
         with self._transaction():
             self.messages[message.fingerprint] = message
+
+    def signal(self, strength: int | None) -> None:
+        self.signals.append(strength)
 
     def link_changed(self, state: LinkState, detail: str) -> None:
         self.links.append((state, detail))

@@ -87,15 +87,12 @@ class SmsKeeper:
     def _count(self, database: str) -> None:
         sms = tables.sms
         with self._store.across(database) as session:
-            waiting = dict(
-                session.execute(
-                    select(sms.c.lane, func.count())
-                    .where(sms.c.state.in_([SmsState.QUEUED, SmsState.SENDING]))
-                    .group_by(sms.c.lane)
-                )
-                .tuples()
-                .all()
+            query = (
+                select(sms.c.lane, func.count())
+                .where(sms.c.state.in_([SmsState.QUEUED, SmsState.SENDING]))
+                .group_by(sms.c.lane)
             )
+            waiting: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
             uncertain = session.scalar(select(func.count()).where(sms.c.state == SmsState.UNCERTAIN))
         for lane in Lane:
             metrics.SMS_WAITING.labels(database, lane.value).set(waiting.get(lane.value, 0))

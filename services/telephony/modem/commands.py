@@ -67,6 +67,9 @@ _CME_FAILURES = {14: Failure.RETRY} | dict.fromkeys((10, 11, 12, 13, 15, 17, 18)
 # 1 and 5 registered at home and abroad, 6 and 7 the same for SMS only (TS 27.007 7.2).
 _REGISTERED = {1, 5, 6, 7}
 
+# -51 dBm or more (TS 27.007 8.5).
+_STRONGEST_SIGNAL = 31
+
 ECHO_OFF = Command("ATE0")
 NUMERIC_ERRORS = Command("AT+CMEE=1")
 PDU_MODE = Command("AT+CMGF=0")
@@ -110,6 +113,13 @@ def is_registered(answer: str) -> bool:
     """Read the answer to REGISTRATION or LTE_REGISTRATION."""
     found = re.search(r"REG: ?\d(?:, ?(\d)\b)+", answer)
     return found is not None and int(found[1]) in _REGISTERED
+
+
+def signal_strength(answer: str) -> int | None:
+    """Read the answer to SIGNAL (TS 27.007 8.5): 0 to 31; None for 99, not known."""
+    found = re.search(r"\+CSQ: ?(\d+)", answer)
+    strength = int(found[1]) if found else 99
+    return strength if strength <= _STRONGEST_SIGNAL else None
 
 
 def final_result(text: str) -> str | None:

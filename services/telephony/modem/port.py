@@ -182,6 +182,12 @@ class SmsQueue(Protocol):
     def received(self, message: Incoming) -> None:
         """Keep a received segment."""
 
+    def signal(self, strength: int | None) -> None:
+        """Note how strong the signal is: 0 to 31 as +CSQ has it, None if the modem does not know.
+
+        What it raises is logged and otherwise ignored.
+        """
+
     def link_changed(self, state: LinkState, detail: str) -> None:
         """Note where the modem stands, for people, metrics and alarms; detail: one English line or empty.
 

@@ -167,6 +167,7 @@ class Session:
         self._acknowledges = re.match(r"\+CSMS: ?1", self._ask(commands.SERVICE)) is not None
         self._allowance.start(self._queue.sent_ages(Allowance.WINDOW_S))
         self._sweep()
+        self._tell_signal(self._ask(commands.SIGNAL))
         self._enter(LinkState.READY, "")
 
     def _wait_for_sim(self) -> None:
@@ -357,11 +358,18 @@ class Session:
     def _check(self) -> None:
         """Find out whether the modem is alive and registered; one question may go unanswered, two may not."""
         try:
-            self._ask(commands.SIGNAL)
+            answer = self._ask(commands.SIGNAL)
         except NoAnswerError:
-            self._ask(commands.SIGNAL)
+            answer = self._ask(commands.SIGNAL)
+        self._tell_signal(answer)
         if not self._registered():
             raise LinkLostError("no longer registered in a network")
+
+    def _tell_signal(self, answer: str) -> None:
+        try:
+            self._queue.signal(commands.signal_strength(answer))
+        except Exception:
+            log.exception("signal not noted", extra={"modem": self._settings.name})
 
     def _ask(self, command: Command) -> str:
         """Return the answer in one line, empty if the modem refuses."""

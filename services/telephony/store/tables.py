@@ -131,6 +131,14 @@ call = Table(
     Index("ix_call_live", "pbx", postgresql_where=text("graph IS NOT NULL")),
 )
 
+# Until when each PBX was followed without a gap; in the home database only, and of no tenant.
+pbx_progress = Table(
+    "pbx_progress",
+    metadata,
+    Column("pbx", Text, primary_key=True),
+    _time("followed_until", nullable=False),
+)
+
 leg = Table(
     "leg",
     metadata,
@@ -223,12 +231,17 @@ sms = Table(
     metadata,
     Column("id", Uuid(as_uuid=False), primary_key=True),
     _id("tenant_id"),
-    # Whom it is for.
-    _id("person_id"),
+    # Whom it is for: a member of staff, or somebody at a customer.
+    _id("person_id", nullable=True),
+    _id("customer_id", nullable=True),
     Column("number", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("encoding", Text, nullable=False),
+    # urgent, reminder, bulk.
+    _text("lane", "reminder"),
     Column("state", Text, nullable=False),
+    # Why it failed, for programs: a `domain.sms.Reason`; detail says it in words.
+    _text("reason"),
     Column("segment_count", Integer, nullable=False),
     # Number that joins the parts on the handset, 0 to 255.
     Column("concat_reference", Integer, nullable=False),
@@ -237,10 +250,22 @@ sms = Table(
     _text("detail"),
     _time("create_time", nullable=False),
     _time("expire_time", nullable=False),
+    # When a modem took it up; what a number gets is counted by it.
+    _time("begin_time"),
     _time("send_time"),
     _time("deliver_time"),
+    # Who said what became of an uncertain one.
+    _id("decided_by_id", nullable=True),
+    _time("decide_time"),
     Column("version", BigInteger, nullable=False),
     Index(None, "tenant_id", "create_time", "id"),
+    Index("ix_sms_number", "tenant_id", "number", "create_time"),
+    Index(
+        "ix_sms_open",
+        "tenant_id",
+        "expire_time",
+        postgresql_where=text("state IN ('queued', 'sending', 'uncertain')"),
+    ),
 )
 
 sms_segment = Table(
@@ -261,8 +286,24 @@ sms_segment = Table(
     _time("send_time"),
     _time("deliver_time"),
     _text("detail"),
+    # The message's lane as a number: 0 goes first.
+    Column("priority", Integer, nullable=False, server_default="1"),
     UniqueConstraint("sms_id", "part"),
-    Index("ix_sms_segment_due", "tenant_id", "next_attempt_time", postgresql_where=text("state = 'queued'")),
+    Index(
+        "ix_sms_segment_next",
+        "tenant_id",
+        "priority",
+        "next_attempt_time",
+        "sms_id",
+        "part",
+        postgresql_where=text("state = 'queued'"),
+    ),
+    Index(
+        "ix_sms_segment_held",
+        "tenant_id",
+        "modem",
+        postgresql_where=text("state IN ('claimed', 'sending')"),
+    ),
     Index("ix_sms_segment_modem", "modem", "send_time"),
 )
 
@@ -297,7 +338,66 @@ sms_incoming = Table(
     Column("parts", Integer, nullable=False),
     Column("reference", Integer, nullable=False),
     _time("sent_time"),
+    _time("receive_time", nullable=False),  # The message it was joined to.
+    _id("received_id", nullable=True),
+    Index(
+        "ix_sms_incoming_parts",
+        "tenant_id",
+        "receive_time",
+        postgresql_where=text("received_id IS NULL"),
+    ),
+)
+
+# Received messages, joined of their segments, with whose they are; match_time is null until that was asked.
+sms_received = Table(
+    "sms_received",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("modem", Text, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("parts", Integer, nullable=False),
+    # Segments that never came.
+    Column("missing_parts", Integer, nullable=False),
+    Column("opt_out", Boolean, nullable=False),
     _time("receive_time", nullable=False),
+    _time("match_time"),
+    _id("customer_id", nullable=True),
+    _text("customer_name"),
+    _id("contact_id", nullable=True),
+    _text("contact_name"),
+    _id("owner_id", nullable=True),
+    Index(None, "tenant_id", "receive_time", "id"),
+    Index(
+        "ix_sms_received_unmatched",
+        "tenant_id",
+        "receive_time",
+        postgresql_where=text("match_time IS NULL"),
+    ),
+)
+
+# Numbers that get no bulk SMS any more.
+sms_opt_out = Table(
+    "sms_opt_out",
+    metadata,
+    Column("tenant_id", Uuid(as_uuid=False), primary_key=True),
+    Column("number", Text, primary_key=True),
+    # The message that asked for it.
+    _id("received_id", nullable=True),
+    _time("time", nullable=False),
+)
+
+# A tenant's rules for SMS; without a row the defaults of `domain.sms.Policy` hold.
+sms_policy = Table(
+    "sms_policy",
+    metadata,
+    Column("tenant_id", Uuid(as_uuid=False), primary_key=True),
+    Column("bulk_from_minute", Integer, nullable=False),
+    Column("bulk_until_minute", Integer, nullable=False),
+    Column("number_hourly_limit", Integer, nullable=False),
+    Column("number_daily_limit", Integer, nullable=False),
+    Column("blocked_after_s", Integer, nullable=False),
 )
 
 # A modem and its SIM belong to one tenant.
@@ -309,4 +409,12 @@ modem = Table(
     _text("state", "down"),
     _text("detail"),
     _time("state_time"),
+    # Whether it may be used, and how much its SIM may send.
+    Column("enabled", Boolean, nullable=False, server_default=text("true")),
+    Column("hourly_limit", Integer, nullable=False, server_default="200"),
+    Column("daily_limit", Integer, nullable=False, server_default="1000"),
+    # As +CSQ has it, 0 to 31; null: not known.
+    Column("signal", Integer, nullable=True),
+    # When the process that owns it was last alive.
+    _time("seen_time"),
 )

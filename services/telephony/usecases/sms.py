@@ -5,41 +5,48 @@ then on only an outcome moves it. A message's state follows from its segments; e
 event: `sms_sent`, `sms_delivered`, `sms_failed`, `sms_uncertain`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import InvalidInput
+from services.chassis.errors import InvalidInput, RuleViolation, not_found
 from services.chassis.ids import derive_id
+from services.chassis.tokens import Caller
+from services.kernel.visibility import sees_all
 from services.telephony.domain.sms import (
     LIMITED_ATTEMPTS,
     LONGEST_TEXT,
     REPORT_WINDOW,
     REPORTED_FOR,
+    SAME_TEXT_PAUSE,
     VALIDITY,
+    Decision,
+    Lane,
+    Policy,
+    Reason,
     SegmentState,
     SmsState,
     fate,
+    next_allowed,
     retry_time,
     same_number,
 )
-from services.telephony.modem.pdu import Encoding, PduError, split
+from services.telephony.modem.pdu import Encoding, PduError, Split, split
 from services.telephony.modem.port import (
     Failure,
     Fate,
-    Incoming,
-    LinkState,
     Outgoing,
     Report,
     StaleSegmentError,
 )
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
-from services.telephony.usecases.desk import Viewer, in_scope
+from services.telephony.usecases.desk import in_scope
+from services.telephony.usecases.modems import policy_of
 
 # What NOTIFY says when a message waits for a modem.
 CHANNEL: Final = "telephony_sms"
@@ -52,28 +59,23 @@ _EVENTS: Final = {
 }
 
 
-def queue_sms(tx: Transaction, sms_id: str, person_id: str, number: str, text: str) -> Row:
-    """Queue a message to a number in E.164 and return it.
+def queue_sms(
+    tx: Transaction,
+    sms_id: str,
+    person_id: str | None,
+    number: str,
+    text: str,
+    *,
+    lane: Lane = Lane.REMINDER,
+    customer_id: str | None = None,
+    due_time: datetime | None = None,
+) -> Row:
+    """Queue a message to a number in E.164, a member of staff's or a customer's, and return it.
 
+    due_time: not before; None: now.
     Raises InvalidInput TEXT_LENGTH outside 1 to 500 characters, TEXT_INVALID for what no alphabet has.
     """
-    if not 1 <= len(text) <= LONGEST_TEXT:
-        raise InvalidInput(
-            "text",
-            "TEXT_LENGTH",
-            "短信内容应为1到{longest}字",
-            "A text has 1 to {longest} characters",
-            longest=LONGEST_TEXT,
-        )
-    try:
-        cut = split(text)
-    except PduError as error:
-        raise InvalidInput(
-            "text",
-            "TEXT_INVALID",
-            "短信内容含有无法发送的字符",
-            "The text has characters that cannot be sent",
-        ) from error
+    cut = cut_text(text)
     sms = tables.sms
     last = tx.session.scalars(
         select(sms.c.concat_reference)
@@ -85,6 +87,8 @@ def queue_sms(tx: Transaction, sms_id: str, person_id: str, number: str, text: s
         "id": sms_id,
         "tenant_id": tx.tenant.id,
         "person_id": person_id,
+        "customer_id": customer_id,
+        "lane": lane.value,
         "number": number,
         "text": text,
         "encoding": cut.encoding.value,
@@ -93,7 +97,7 @@ def queue_sms(tx: Transaction, sms_id: str, person_id: str, number: str, text: s
         # Two long messages to one handset must not be joined into one.
         "concat_reference": 0 if last is None else (last + 1) % 256,
         "create_time": tx.now,
-        "expire_time": tx.now + VALIDITY,
+        "expire_time": (due_time or tx.now) + VALIDITY,
         "version": 1,
     }
     tx.session.execute(insert(sms).values(row))
@@ -107,14 +111,40 @@ def queue_sms(tx: Transaction, sms_id: str, person_id: str, number: str, text: s
                     "part": part,
                     "text": share,
                     "state": SegmentState.QUEUED.value,
-                    "next_attempt_time": tx.now,
+                    "priority": lane.priority,
+                    "next_attempt_time": due_time or tx.now,
                 }
                 for part, share in enumerate(cut.parts, 1)
             ]
         )
     )
     tx.session.execute(select(func.pg_notify(CHANNEL, "")))
-    return {**row, "modem": "", "detail": "", "send_time": None, "deliver_time": None}
+    blank = {"modem": "", "reason": "", "detail": "", "send_time": None, "deliver_time": None}
+    return {**row, **blank, "decided_by_id": None}
+
+
+def cut_text(text: str, longest: int = LONGEST_TEXT) -> Split:
+    """Return a text in the segments that it takes.
+
+    Raises InvalidInput TEXT_LENGTH outside 1 to `longest` characters, TEXT_INVALID for what no alphabet has.
+    """
+    if not 1 <= len(text) <= longest:
+        raise InvalidInput(
+            "text",
+            "TEXT_LENGTH",
+            "短信内容应为1到{longest}字",
+            "A text has 1 to {longest} characters",
+            longest=longest,
+        )
+    try:
+        return split(text)
+    except PduError as error:
+        raise InvalidInput(
+            "text",
+            "TEXT_INVALID",
+            "短信内容含有无法发送的字符",
+            "The text has characters that cannot be sent",
+        ) from error
 
 
 def find_sms(tx: Transaction, sms_id: str) -> Row | None:
@@ -123,15 +153,24 @@ def find_sms(tx: Transaction, sms_id: str) -> Row | None:
     return one(tx.session, select(sms).where(sms.c.tenant_id == tx.tenant.id, sms.c.id == sms_id))
 
 
-def list_sms(tx: Transaction, viewer: Viewer, before: tuple[datetime, str] | None, limit: int) -> list[Row]:
+def list_sms(
+    tx: Transaction,
+    viewer: Caller,
+    before: tuple[datetime, str] | None,
+    limit: int,
+    *,
+    states: Collection[str] = (),
+) -> list[Row]:
     """Return the messages to whom the viewer sees, newest first.
 
-    before: create time and id of the last one before.
+    states: only in these; none: in any. before: create time and id of the last one before.
     """
     sms = tables.sms
     query = select(sms).where(sms.c.tenant_id == tx.tenant.id)
-    if viewer.scope != "all":
+    if not sees_all(viewer):
         query = query.where(in_scope(tx, viewer, sms.c.person_id))
+    if states:
+        query = query.where(sms.c.state.in_(states))
     if before:
         query = query.where(tuple_(sms.c.create_time, sms.c.id) < before)
     return every(tx.session, query.order_by(sms.c.create_time.desc(), sms.c.id.desc()).limit(limit))
@@ -164,21 +203,24 @@ def sent_ages(tx: Transaction, modem: str, window_s: int) -> list[float]:
     segment = tables.sms_segment
     age = func.extract("epoch", tx.now - func.coalesce(segment.c.send_time, segment.c.intent_time))
     query = select(age).where(
-        segment.c.tenant_id == tx.tenant.id,
-        segment.c.modem == modem,
-        # An uncertain one may have gone out: it counts.
-        segment.c.state.in_([SegmentState.SENT, SegmentState.DELIVERED, SegmentState.UNCERTAIN]),
+        segment.c.tenant_id == tx.tenant.id, segment.c.modem == modem, used_allowance(segment)
     )
     return [float(seconds) for seconds in tx.session.scalars(query.where(age <= window_s))]
 
 
-def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
-    """Claim the next due segment for a modem, oldest message first, its parts in order; None if there is
-    none.
+def used_allowance(segment: Table) -> ColumnElement[bool]:
+    """Return the condition that a segment counts against its SIM: it went out, or may have."""
+    return segment.c.send_time.is_not(None) | (segment.c.state == SegmentState.UNCERTAIN)
 
-    A message that is no longer worth sending fails instead.
+
+def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
+    """Claim the next due segment for a modem: by lane, then by time, the parts of a message in order.
+
+    None if there is none. A message that is no longer worth sending, or whose receiver opted out, fails instead;
+    one that its number may not get yet is put off.
     """
     sms, segment = tables.sms, tables.sms_segment
+    policy = policy_of(tx)
     query = (
         select(segment)
         .join(sms, sms.c.id == segment.c.sms_id)
@@ -188,16 +230,24 @@ def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
             segment.c.next_attempt_time <= tx.now,
             or_(sms.c.modem == "", sms.c.modem == modem),
         )
-        .order_by(sms.c.create_time, segment.c.sms_id, segment.c.part)
+        .order_by(segment.c.priority, segment.c.next_attempt_time, segment.c.sms_id, segment.c.part)
         .limit(1)
         .with_for_update(of=sms, skip_locked=True)
     )
+    if not policy.bulk_allowed(tx.now):
+        query = query.where(segment.c.priority < Lane.BULK.priority)
     while (row := one(tx.session, query)) is not None:
         message = _message(tx, row)
         if message["expire_time"] <= tx.now:
-            _move(tx, row, state=SegmentState.FAILED, detail="expired")
+            fail(tx, row, Reason.EXPIRED, "expired")
             continue
-        tx.session.execute(update(sms).where(sms.c.id == row["sms_id"]).values(modem=modem))
+        if message["begin_time"] is None and _held_back(tx, message, row, policy):
+            continue
+        tx.session.execute(
+            update(sms)
+            .where(sms.c.id == row["sms_id"])
+            .values(modem=modem, begin_time=message["begin_time"] or tx.now)
+        )
         _move(tx, row, state=SegmentState.CLAIMED, modem=modem)
         return Outgoing(
             id=row["id"],
@@ -212,6 +262,46 @@ def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
     return None
 
 
+def _held_back(tx: Transaction, message: Row, row: Row, policy: Policy) -> bool:
+    """Fail or put off a message that its number may not get, or not yet; tell whether it was."""
+    sms, segment, opt_out = tables.sms, tables.sms_segment, tables.sms_opt_out
+    number, lane = message["number"], Lane(message["lane"])
+    # Of two modems that take up messages to one number, each must see the other's.
+    tx.session.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"sms {tx.tenant.id} {number}", 0)))
+    )
+    if lane is Lane.BULK:
+        wants_none = select(opt_out.c.number).where(
+            opt_out.c.tenant_id == tx.tenant.id, opt_out.c.number == number
+        )
+        if tx.session.execute(wants_none).first() is not None:
+            fail(tx, row, Reason.OPTED_OUT, "the receiver opted out")
+            return True
+    recent = every(
+        tx.session,
+        select(sms.c.begin_time, sms.c.text, sms.c.lane).where(
+            sms.c.tenant_id == tx.tenant.id,
+            sms.c.number == number,
+            # What is taken up was queued within its validity, or retried so long.
+            sms.c.create_time > tx.now - 2 * VALIDITY,
+            sms.c.begin_time > tx.now - VALIDITY,
+        ),
+    )
+    same = [each["begin_time"] + SAME_TEXT_PAUSE for each in recent if each["text"] == message["text"]]
+    later = max((time for time in same if time > tx.now), default=None)
+    if later is None and lane is not Lane.URGENT:
+        counted = [each["begin_time"] for each in recent if each["lane"] != Lane.URGENT]
+        later = next_allowed(policy, counted, tx.now)
+    if later is None:
+        return False
+    tx.session.execute(
+        update(segment)
+        .where(segment.c.sms_id == message["id"], segment.c.state == SegmentState.QUEUED)
+        .values(next_attempt_time=later)
+    )
+    return True
+
+
 def begin_sending(tx: Transaction, segment_id: str, modem: str) -> None:
     """Write the intent to send; raises StaleSegmentError when the segment is not this modem's any more."""
     row = _claimed(tx, segment_id, modem, SegmentState.CLAIMED)
@@ -220,7 +310,8 @@ def begin_sending(tx: Transaction, segment_id: str, modem: str) -> None:
 
 def note_sent(tx: Transaction, segment_id: str, modem: str, reference: int | None) -> None:
     """Note that the network took a segment."""
-    row = _claimed(tx, segment_id, modem, SegmentState.SENDING)
+    # What was given up as uncertain when its process seemed gone is certain now.
+    row = _claimed(tx, segment_id, modem, SegmentState.SENDING, SegmentState.UNCERTAIN)
     _move(tx, row, state=SegmentState.SENT, send_time=tx.now, reference=reference, detail="")
 
 
@@ -236,7 +327,7 @@ def note_failed(tx: Transaction, segment_id: str, modem: str, failure: Failure, 
     next_time = retry_time(attempts, tx.now)
     used_up = failure is Failure.LIMITED and attempts >= LIMITED_ATTEMPTS
     if failure is Failure.MESSAGE or used_up or next_time >= message["expire_time"]:
-        _move(tx, row, state=SegmentState.FAILED, detail=error)
+        fail(tx, row, Reason.REFUSED, error)
     else:
         _move(
             tx, row, state=SegmentState.QUEUED, attempts=attempts, next_attempt_time=next_time, detail=error
@@ -287,49 +378,72 @@ def note_report(tx: Transaction, modem: str, report: Report) -> None:
             send_time=row["send_time"] or report.sent_time or tx.now,
         )
     elif report.fate is Fate.FAILED:
-        _move(tx, row, state=SegmentState.FAILED, detail=f"not delivered, status {report.status:#04x}")
+        fail(tx, row, Reason.NOT_DELIVERED, f"not delivered, status {report.status:#04x}")
     elif row["state"] == SegmentState.UNCERTAIN:
         # Whatever it says: the network has it.
         _move(tx, row, state=SegmentState.SENT, send_time=report.sent_time or tx.now)
 
 
-def note_received(tx: Transaction, modem: str, message: Incoming) -> None:
-    """Keep a received segment once."""
-    tx.session.execute(
-        insert(tables.sms_incoming)
-        .values(
-            modem=modem,
-            fingerprint=message.fingerprint,
-            tenant_id=tx.tenant.id,
-            number=message.number,
-            text=message.text,
-            encoding=message.encoding.value,
-            part=message.part,
-            parts=message.parts,
-            reference=message.reference,
-            sent_time=message.sent_time,
-            receive_time=tx.now,
+def decide(tx: Transaction, viewer: Caller, sms_id: str, decision: Decision) -> Row:
+    """Settle an uncertain message by a person's word and return it.
+
+    Raises NotFound SMS_NOT_FOUND, RuleViolation SMS_NOT_UNCERTAIN.
+    """
+    sms, segment = tables.sms, tables.sms_segment
+    query = select(sms).where(sms.c.tenant_id == tx.tenant.id, sms.c.id == sms_id)
+    if not sees_all(viewer):
+        query = query.where(in_scope(tx, viewer, sms.c.person_id))
+    message = one(tx.session, query.with_for_update())
+    if message is None:
+        raise not_found("sms", "短信", sms_id)
+    if message["state"] != SmsState.UNCERTAIN:
+        raise RuleViolation(
+            "SMS_NOT_UNCERTAIN", "该短信的结果并非未知", "What became of this message is known", id=sms_id
         )
-        .on_conflict_do_nothing()
-    )
-
-
-def note_modem(tx: Transaction, name: str, state: LinkState, detail: str) -> None:
-    """Note where a modem stands."""
-    modem = tables.modem
     tx.session.execute(
-        update(modem)
-        .where(modem.c.name == name, modem.c.tenant_id == tx.tenant.id)
-        .values(state=state.value, detail=detail, state_time=tx.now)
+        update(sms)
+        .where(sms.c.id == sms_id)
+        .values(
+            decided_by_id=viewer.person_id,
+            decide_time=tx.now,
+            # Sent again, it is worth sending as long as a new one.
+            expire_time=tx.now + VALIDITY if decision is Decision.SEND_AGAIN else message["expire_time"],
+        )
     )
+    doubtful = every(
+        tx.session,
+        select(segment)
+        .where(segment.c.sms_id == sms_id, segment.c.state == SegmentState.UNCERTAIN)
+        .order_by(segment.c.part),
+    )
+    for row in doubtful:
+        if decision is Decision.WENT_OUT:
+            _move(tx, row, state=SegmentState.SENT, send_time=row["intent_time"])
+        elif decision is Decision.DID_NOT:
+            fail(tx, row, Reason.DECIDED, "a person says that it did not go out")
+        else:
+            _give_back(tx, row, attempts=0, next_attempt_time=tx.now, intent_time=None, detail="")
+    tx.session.execute(select(func.pg_notify(CHANNEL, "")))
+    settled = one(tx.session, select(sms).where(sms.c.id == sms_id))
+    if settled is None:
+        raise RuntimeError(f"message {sms_id} is gone")
+    return settled
+
+
+def fail(tx: Transaction, row: Row, reason: Reason, detail: str) -> None:
+    """Fail a segment and with it its message, for a reason and in words."""
+    _move(tx, row, state=SegmentState.FAILED, reason=reason, detail=detail)
 
 
 def sms_facts(row: Row) -> dict[str, Any]:
     """Return what other services learn of a message."""
     return {
         "smsId": row["id"],
-        "personId": row["person_id"],
+        "personId": row["person_id"] or "",
+        "customerId": row["customer_id"] or "",
+        "lane": row["lane"],
         "state": row["state"],
+        "reason": row["reason"],
         "detail": row["detail"],
         "sendTime": row["send_time"].isoformat() if row["send_time"] else "",
         "deliverTime": row["deliver_time"].isoformat() if row["deliver_time"] else "",
@@ -368,7 +482,7 @@ def _give_back(tx: Transaction, row: Row, **values: Any) -> None:
         segment.c.state != SegmentState.QUEUED,
     )
     if tx.session.execute(others.limit(1)).first() is None:
-        tx.session.execute(update(sms).where(sms.c.id == row["sms_id"]).values(modem=""))
+        tx.session.execute(update(sms).where(sms.c.id == row["sms_id"]).values(modem="", begin_time=None))
     _move(tx, row, state=SegmentState.QUEUED, modem="", **values)
 
 
@@ -409,7 +523,9 @@ def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
     return min(known or near, key=distance_s, default=None)
 
 
-def _move(tx: Transaction, row: Row, *, state: SegmentState, **values: Any) -> None:
+def _move(
+    tx: Transaction, row: Row, *, state: SegmentState, reason: Reason | None = None, **values: Any
+) -> None:
     """Write a segment, and its message's state where that follows, under the message's lock."""
     segment = tables.sms_segment
     tx.session.execute(update(segment).where(segment.c.id == row["id"]).values(state=state.value, **values))
@@ -425,7 +541,12 @@ def _move(tx: Transaction, row: Row, *, state: SegmentState, **values: Any) -> N
             update(segment).where(*rest).values(state=state.value, detail="another part failed")
         )
     sms = tables.sms
-    changed = {"state": after.value, "version": message["version"] + 1, **_marks(tx, after, row, values)}
+    changed = {
+        "state": after.value,
+        "version": message["version"] + 1,
+        "reason": reason.value if reason else "",
+        **_marks(tx, after, row, values),
+    }
     tx.session.execute(update(sms).where(sms.c.id == message["id"]).values(changed))
     if after in _EVENTS:
         tx.emit(_EVENTS[after], message["id"], changed["version"], sms_facts({**message, **changed}))

@@ -157,6 +157,34 @@ SMS_STATE_UNCERTAIN: SmsState.ValueType  # 6
 """Sent or not is unknown; never sent again by itself."""
 Global___SmsState: _TypeAlias = SmsState  # noqa: Y015
 
+class _SmsLane:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SmsLaneEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SmsLane.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SMS_LANE_UNSPECIFIED: _SmsLane.ValueType  # 0
+    """Not set: a reminder."""
+    SMS_LANE_URGENT: _SmsLane.ValueType  # 1
+    """Now; fails within a minute when no modem can send, so that it goes another way."""
+    SMS_LANE_REMINDER: _SmsLane.ValueType  # 2
+    """Soon; fails within minutes when no modem can send."""
+    SMS_LANE_BULK: _SmsLane.ValueType  # 3
+    """To many customers: in the hours for it only, never to who opted out."""
+
+class SmsLane(_SmsLane, metaclass=_SmsLaneEnumTypeWrapper):
+    """How much an SMS matters; the modems take them in this order."""
+
+SMS_LANE_UNSPECIFIED: SmsLane.ValueType  # 0
+"""Not set: a reminder."""
+SMS_LANE_URGENT: SmsLane.ValueType  # 1
+"""Now; fails within a minute when no modem can send, so that it goes another way."""
+SMS_LANE_REMINDER: SmsLane.ValueType  # 2
+"""Soon; fails within minutes when no modem can send."""
+SMS_LANE_BULK: SmsLane.ValueType  # 3
+"""To many customers: in the hours for it only, never to who opted out."""
+Global___SmsLane: _TypeAlias = SmsLane  # noqa: Y015
+
 @_typing.final
 class Caller(_message.Message):
     """One who may be calling."""
@@ -489,6 +517,9 @@ class Sms(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     DELIVER_TIME_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_ID_FIELD_NUMBER: _builtins.int
     sms_id: _builtins.str
     """UUID."""
     number: _builtins.str
@@ -503,6 +534,12 @@ class Sms(_message.Message):
     """Modem that sent it, empty before."""
     detail: _builtins.str
     """Why it failed."""
+    lane: Global___SmsLane.ValueType
+    """Lane."""
+    reason: _builtins.str
+    """Why it failed, for programs: REFUSED, NOT_DELIVERED, EXPIRED, NO_MODEM, OPTED_OUT or DECIDED."""
+    decided_by_id: _builtins.str
+    """Who said what became of an uncertain one, UUID, empty for nobody."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Queued."""
@@ -528,10 +565,13 @@ class Sms(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         deliver_time: _timestamp_pb2.Timestamp | None = ...,
+        lane: Global___SmsLane.ValueType = ...,
+        reason: _builtins.str = ...,
+        decided_by_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deliver_time", b"deliver_time", "send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deliver_time", b"deliver_time", "detail", b"detail", "modem", b"modem", "number", b"number", "segment_count", b"segment_count", "send_time", b"send_time", "sms_id", b"sms_id", "state", b"state", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "decided_by_id", b"decided_by_id", "deliver_time", b"deliver_time", "detail", b"detail", "lane", b"lane", "modem", b"modem", "number", b"number", "reason", b"reason", "segment_count", b"segment_count", "send_time", b"send_time", "sms_id", b"sms_id", "state", b"state", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1039,22 +1079,26 @@ class SendSmsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PERSON_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition; becomes the SMS's id."""
     person_id: _builtins.str
     """Member of staff, UUID. Without a mobile: FAILED_PRECONDITION with reason NO_MOBILE."""
     text: _builtins.str
     """Text, 1 to 500 characters."""
+    lane: Global___SmsLane.ValueType
+    """Lane: urgent or reminder; unspecified: reminder."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         person_id: _builtins.str = ...,
         text: _builtins.str = ...,
+        lane: Global___SmsLane.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_id", b"person_id", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lane", b"lane", "person_id", b"person_id", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1092,19 +1136,23 @@ class ListSmsRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    state: Global___SmsState.ValueType
+    """Only this state; unspecified: all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: Global___SmsState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
