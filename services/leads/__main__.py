@@ -40,11 +40,12 @@ def handlers() -> "Handlers":
 
 
 def worker(runtime: Runtime) -> "WorkerBundle":
-    """Return the workflow and its activities."""
+    """Return the workflows and their activities."""
     from services.chassis.temporal import WorkerBundle
     from services.leads.clients import Customers, Dedupe, Identity
-    from services.leads.workflows.activities import ConversionActivities
+    from services.leads.workflows.activities import ConversionActivities, PoolActivities
     from services.leads.workflows.contracts import QUEUE, RPC_TIMEOUT_S
+    from services.leads.workflows.pool import SweepLeadPool
     from services.leads.workflows.workflow import ConvertLead
 
     activities = ConversionActivities(
@@ -53,7 +54,9 @@ def worker(runtime: Runtime) -> "WorkerBundle":
         Dedupe(runtime, RPC_TIMEOUT_S),
         Customers(runtime, RPC_TIMEOUT_S),
     )
-    return WorkerBundle(QUEUE, [ConvertLead], activities.all())
+    return WorkerBundle(
+        QUEUE, [ConvertLead, SweepLeadPool], [*activities.all(), PoolActivities(runtime.store).sweep]
+    )
 
 
 SERVICE = Service(name="leads", metadata=metadata, api=api, handlers=handlers, worker=worker)

@@ -1,38 +1,87 @@
 """Leads over gRPC: requests to use cases and back."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 from crm.leads.v1 import leads_pb2, leads_pb2_grpc
+from crm.orders.v1 import orders_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
-from services.chassis.grpc_server import Api, current_caller, current_tenant
+from services.chassis.errors import InvalidInput
+from services.chassis.grpc_server import Api, Mutation, current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
 from services.chassis.temporal import TemporalLink, rebuild
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount
+from services.kernel.ownership import LONGEST_IDLE_DAYS, ReclaimRule
 from services.kernel.phones import mask_number
 from services.leads.clients import Identity
 from services.leads.domain.conversion import ConversionState
+from services.leads.domain.pool import Cause, PoolRules
 from services.leads.domain.states import LeadState, OpportunityState, lead_actions
+from services.leads.store.ledger import pool_rules
 from services.leads.store.queries import (
+    LeadFilter,
     find_conversion,
     find_lead,
     lead_changes,
     list_leads,
     list_opportunities,
+    opportunities_of,
+    ownership_changes,
 )
-from services.leads.store.tables import Conversion, Lead, LeadChange, Opportunity
-from services.leads.usecases.conversions import OpportunityInput, conversion_id, request_conversion
-from services.leads.usecases.leads import LeadInput, assign_lead, capture_lead, create_lead, follow_lead
+from services.leads.store.tables import (
+    CaptureSource,
+    Conversion,
+    Lead,
+    LeadChange,
+    Opportunity,
+    OwnershipChange,
+)
+from services.leads.usecases.conversions import (
+    OpportunityInput,
+    conversion_id,
+    request_conversion,
+    right_missing,
+)
+from services.leads.usecases.leads import (
+    LeadInput,
+    assign_lead,
+    capture_lead,
+    claim_lead,
+    create_lead,
+    follow_lead,
+    lock_lead,
+    mark_invalid,
+    restore_lead,
+    resume_lead,
+    return_lead,
+    unlock_lead,
+    void_lead,
+)
 from services.leads.usecases.opportunities import win_opportunity
+from services.leads.usecases.pool import admit_capture, create_source, sources, update_pool_rules
 from services.leads.workflows.contracts import QUEUE, WORKFLOW, ConversionRef, conversion_workflow_id
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+# What every verb of a lead answers with: a message that holds the lead.
+Moved = TypeVar(
+    "Moved",
+    leads_pb2.ClaimLeadResponse,
+    leads_pb2.ReturnLeadResponse,
+    leads_pb2.MarkLeadInvalidResponse,
+    leads_pb2.ResumeLeadResponse,
+    leads_pb2.VoidLeadResponse,
+    leads_pb2.RestoreLeadResponse,
+    leads_pb2.LockLeadResponse,
+    leads_pb2.UnlockLeadResponse,
+)
 
 # Longest answer of another service that a caller waits for, in seconds.
 RPC_TIMEOUT_S = 3.0
@@ -48,12 +97,24 @@ LEAD_STATES = {
     LeadState.INVALID: leads_pb2.LEAD_STATE_INVALID,
     LeadState.VOIDED: leads_pb2.LEAD_STATE_VOIDED,
 }
+PROGRESS = {leads_pb2.LEAD_PROGRESS_NOT_FOLLOWED: False, leads_pb2.LEAD_PROGRESS_FOLLOWED: True}
+CAUSES = {
+    Cause.CREATE: leads_pb2.LEAD_OWNERSHIP_CAUSE_CREATE,
+    Cause.ASSIGN: leads_pb2.LEAD_OWNERSHIP_CAUSE_ASSIGN,
+    Cause.CLAIM: leads_pb2.LEAD_OWNERSHIP_CAUSE_CLAIM,
+    Cause.RETURN: leads_pb2.LEAD_OWNERSHIP_CAUSE_RETURN,
+    Cause.RECLAIM: leads_pb2.LEAD_OWNERSHIP_CAUSE_RECLAIM,
+    Cause.RESTORE: leads_pb2.LEAD_OWNERSHIP_CAUSE_RESTORE,
+}
 STATE_FILTERS = {message: state for state, message in LEAD_STATES.items()}
 OPPORTUNITY_STATES = {
     OpportunityState.OPEN: leads_pb2.OPPORTUNITY_STATE_OPEN,
     OpportunityState.WON: leads_pb2.OPPORTUNITY_STATE_WON,
     OpportunityState.LOST: leads_pb2.OPPORTUNITY_STATE_LOST,
 }
+OPPORTUNITY_FILTERS = {message: state for state, message in OPPORTUNITY_STATES.items()}
+# How orders' contract and orders' events name the same state.
+ORDER_STATE_PREFIX = "ORDER_STATE_"
 
 
 class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
@@ -68,15 +129,23 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: leads_pb2.CaptureLeadRequest, context: grpc.ServicerContext
     ) -> leads_pb2.CaptureLeadResponse:
         given = LeadInput(request.name, request.company, request.phone, request.note)
-        return self.write(
-            request,
-            leads_pb2.CaptureLeadResponse,
-            lambda tx: leads_pb2.CaptureLeadResponse(
-                lead=lead_message(
-                    capture_lead(tx, request.source, request.source_key, given), current_caller()
-                )
-            ),
+        caller = current_caller()
+        # As sent: what is signed is what is parsed.
+        signed = (
+            request.source,
+            request.source_key,
+            request.name,
+            request.company,
+            request.phone,
+            request.note,
         )
+
+        def work(tx: Transaction) -> leads_pb2.CaptureLeadResponse:
+            admit_capture(tx, caller, request.source, signed, request.sign_time, request.signature)
+            lead = capture_lead(tx, request.source, request.source_key, given)
+            return leads_pb2.CaptureLeadResponse(lead=lead_message(lead, caller, tx.now))
+
+        return self.write(request, leads_pb2.CaptureLeadResponse, work)
 
     def CreateLead(
         self, request: leads_pb2.CreateLeadRequest, context: grpc.ServicerContext
@@ -87,7 +156,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             request,
             leads_pb2.CreateLeadResponse,
             lambda tx: leads_pb2.CreateLeadResponse(
-                lead=lead_message(create_lead(tx, caller, given), caller)
+                lead=lead_message(create_lead(tx, caller, given), caller, tx.now)
             ),
         )
 
@@ -99,7 +168,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         def work(tx: Transaction) -> leads_pb2.GetLeadResponse:
             lead = find_lead(tx, caller, request.lead_id)
             return leads_pb2.GetLeadResponse(
-                lead=lead_message(lead, caller), changes=map(change_message, lead_changes(tx, lead.id))
+                lead=lead_messages(tx, [lead], caller)[0],
+                changes=map(change_message, lead_changes(tx, lead.id)),
             )
 
         return self.read(work)
@@ -109,12 +179,19 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
     ) -> leads_pb2.ListLeadsResponse:
         caller = current_caller()
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
-        state = STATE_FILTERS.get(request.state)
+        wanted = LeadFilter(
+            state=STATE_FILTERS.get(request.state),
+            owner_id=parse_id(request.owner_id, "owner_id") if request.owner_id else "",
+            followed=PROGRESS.get(request.progress),
+            idle_days=parse_idle_days(request.idle_days),
+            opportunity_state=OPPORTUNITY_FILTERS.get(request.opportunity_state),
+            order_state=order_state_text(request.order_state),
+        )
 
         def work(tx: Transaction) -> leads_pb2.ListLeadsResponse:
-            page, more = cut_page(list_leads(tx, caller, state, after, size + 1), size)
+            page, more = cut_page(list_leads(tx, caller, wanted, after, size + 1), size)
             return leads_pb2.ListLeadsResponse(
-                leads=[lead_message(lead, caller) for lead in page],
+                leads=lead_messages(tx, page, caller),
                 next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
             )
 
@@ -130,21 +207,159 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             request,
             leads_pb2.AssignLeadResponse,
             lambda tx: leads_pb2.AssignLeadResponse(
-                lead=lead_message(assign_lead(tx, caller, request.lead_id, owner), caller)
+                lead=lead_message(assign_lead(tx, caller, request.lead_id, owner), caller, tx.now)
             ),
+        )
+
+    def ClaimLead(
+        self, request: leads_pb2.ClaimLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ClaimLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.ClaimLeadResponse,
+            lambda tx, caller: claim_lead(tx, caller, request.lead_id),
+        )
+
+    def ReturnLead(
+        self, request: leads_pb2.ReturnLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ReturnLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.ReturnLeadResponse,
+            lambda tx, caller: return_lead(tx, caller, request.lead_id, request.reason),
+        )
+
+    def MarkLeadInvalid(
+        self, request: leads_pb2.MarkLeadInvalidRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.MarkLeadInvalidResponse:
+        return self._move(
+            request,
+            leads_pb2.MarkLeadInvalidResponse,
+            lambda tx, caller: mark_invalid(tx, caller, request.lead_id, request.reason),
+        )
+
+    def ResumeLead(
+        self, request: leads_pb2.ResumeLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ResumeLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.ResumeLeadResponse,
+            lambda tx, caller: resume_lead(tx, caller, request.lead_id),
+        )
+
+    def VoidLead(
+        self, request: leads_pb2.VoidLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.VoidLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.VoidLeadResponse,
+            lambda tx, caller: void_lead(tx, caller, request.lead_id, request.reason),
+        )
+
+    def RestoreLead(
+        self, request: leads_pb2.RestoreLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.RestoreLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.RestoreLeadResponse,
+            lambda tx, caller: restore_lead(tx, caller, request.lead_id),
+        )
+
+    def LockLead(
+        self, request: leads_pb2.LockLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.LockLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.LockLeadResponse,
+            lambda tx, caller: lock_lead(tx, caller, request.lead_id, request.days),
+        )
+
+    def UnlockLead(
+        self, request: leads_pb2.UnlockLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.UnlockLeadResponse:
+        return self._move(
+            request,
+            leads_pb2.UnlockLeadResponse,
+            lambda tx, caller: unlock_lead(tx, caller, request.lead_id),
+        )
+
+    def ListLeadOwnershipChanges(
+        self, request: leads_pb2.ListLeadOwnershipChangesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ListLeadOwnershipChangesResponse:
+        caller = current_caller()
+
+        def work(tx: Transaction) -> leads_pb2.ListLeadOwnershipChangesResponse:
+            lead = find_lead(tx, caller, request.lead_id)
+            return leads_pb2.ListLeadOwnershipChangesResponse(
+                changes=map(ownership_message, ownership_changes(tx, lead.id))
+            )
+
+        return self.read(work)
+
+    def GetLeadSettings(
+        self, request: leads_pb2.GetLeadSettingsRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.GetLeadSettingsResponse:
+        return self.read(
+            lambda tx: leads_pb2.GetLeadSettingsResponse(settings=settings_message(pool_rules(tx)))
+        )
+
+    def UpdateLeadSettings(
+        self, request: leads_pb2.UpdateLeadSettingsRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.UpdateLeadSettingsResponse:
+        given = request.settings
+        rules = PoolRules(
+            given.owner_cap,
+            given.daily_claims,
+            ReclaimRule(given.idle_days, given.warn_days),
+            given.captures_per_minute,
+        )
+        return self.write(
+            request,
+            leads_pb2.UpdateLeadSettingsResponse,
+            lambda tx: leads_pb2.UpdateLeadSettingsResponse(
+                settings=settings_message(update_pool_rules(tx, rules))
+            ),
+        )
+
+    def CreateCaptureSource(
+        self, request: leads_pb2.CreateCaptureSourceRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.CreateCaptureSourceResponse:
+        def work(tx: Transaction) -> leads_pb2.CreateCaptureSourceResponse:
+            source, secret = create_source(tx, request.name)
+            return leads_pb2.CreateCaptureSourceResponse(source=source_message(source), secret=secret.hex())
+
+        return self.write(request, leads_pb2.CreateCaptureSourceResponse, work)
+
+    def ListCaptureSources(
+        self, request: leads_pb2.ListCaptureSourcesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ListCaptureSourcesResponse:
+        return self.read(
+            lambda tx: leads_pb2.ListCaptureSourcesResponse(sources=map(source_message, sources(tx)))
         )
 
     def AddLeadFollowUp(
         self, request: leads_pb2.AddLeadFollowUpRequest, context: grpc.ServicerContext
     ) -> leads_pb2.AddLeadFollowUpResponse:
         caller = current_caller()
-        return self.write(
-            request,
-            leads_pb2.AddLeadFollowUpResponse,
-            lambda tx: leads_pb2.AddLeadFollowUpResponse(
-                lead=lead_message(follow_lead(tx, caller, request.lead_id, request.text), caller)
-            ),
-        )
+
+        def work(tx: Transaction) -> leads_pb2.AddLeadFollowUpResponse:
+            # The new lead first: it locks its owner's row, which comes before any lead's.
+            fresh = None
+            if request.HasField("new_lead"):
+                new = request.new_lead
+                fresh = create_lead(
+                    tx,
+                    require_right(caller, "leads.create"),
+                    LeadInput(new.name, new.company, new.phone, new.note),
+                    field="new_lead.",
+                )
+            lead = follow_lead(tx, caller, request.lead_id, request.text)
+            return leads_pb2.AddLeadFollowUpResponse(
+                lead=lead_message(lead, caller, tx.now),
+                new_lead=lead_message(fresh, caller, tx.now) if fresh else None,
+            )
+
+        return self.write(request, leads_pb2.AddLeadFollowUpResponse, work)
 
     def ConvertLead(
         self, request: leads_pb2.ConvertLeadRequest, context: grpc.ServicerContext
@@ -221,15 +436,32 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             ),
         )
 
+    def _move(
+        self, request: Mutation, answer: type[Moved], verb: Callable[[Transaction, Caller], Lead]
+    ) -> Moved:
+        caller = current_caller()
+        return self.write(
+            request, answer, lambda tx: answer(lead=lead_message(verb(tx, caller), caller, tx.now))
+        )
+
     def _conversion(self, ref: ConversionRef) -> Conversion:
         with self.store.transaction(ref.tenant, ref.actor_id) as tx:
             return find_conversion(tx, ref.conversion_id)[1]
 
 
-def lead_message(lead: Lead, caller: Caller) -> leads_pb2.Lead:
+def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> list[leads_pb2.Lead]:
+    """Return leads with what became of them."""
+    made = opportunities_of(tx, leads)
+    return [lead_message(lead, caller, tx.now, made.get(lead.opportunity_id or "")) for lead in leads]
+
+
+def lead_message(
+    lead: Lead, caller: Caller, now: "datetime", opportunity: Opportunity | None = None
+) -> leads_pb2.Lead:
     """Return a lead as this caller may see it: the number only to its owner and to who may see all numbers."""
     owned = lead.owner_id is not None and lead.owner_id == caller.person_id
     plain = owned or "numbers.view_all" in caller.rights
+    locked = lead.lock_expire_time is not None and lead.lock_expire_time > now
     state = LeadState(lead.state)
     return leads_pb2.Lead(
         lead_id=lead.id,
@@ -244,9 +476,82 @@ def lead_message(lead: Lead, caller: Caller) -> leads_pb2.Lead:
         version=lead.version,
         customer_id=lead.customer_id or "",
         allowed_actions=lead_actions(
-            state, rights=caller.rights, owned=owned, converting=lead.conversion_id is not None
+            state,
+            rights=caller.rights,
+            owned=owned,
+            converting=lead.conversion_id is not None,
+            locked=locked,
         ),
+        last_follow_time=timestamp(lead.last_follow_time) if lead.last_follow_time else None,
+        lock_expire_time=timestamp(lead.lock_expire_time) if locked and lead.lock_expire_time else None,
+        opportunity_id=opportunity.id if opportunity else "",
+        opportunity_state=OPPORTUNITY_STATES[OpportunityState(opportunity.state)]
+        if opportunity
+        else leads_pb2.OPPORTUNITY_STATE_UNSPECIFIED,
+        order_state=order_state_number(opportunity.order_state if opportunity else ""),
     )
+
+
+def ownership_message(change: OwnershipChange) -> leads_pb2.LeadOwnershipChange:
+    """Return a row of the ledger."""
+    return leads_pb2.LeadOwnershipChange(
+        from_owner_id=change.from_owner_id or "",
+        to_owner_id=change.to_owner_id or "",
+        cause=CAUSES[Cause(change.cause)],
+        actor_id=change.actor_id or "",
+        reason=change.reason,
+        create_time=timestamp(change.create_time),
+    )
+
+
+def settings_message(rules: PoolRules) -> leads_pb2.LeadSettings:
+    """Return the rules of the lead pool."""
+    return leads_pb2.LeadSettings(
+        owner_cap=rules.owner_cap,
+        daily_claims=rules.daily_claims,
+        idle_days=rules.reclaim.idle_days,
+        warn_days=rules.reclaim.warn_days,
+        captures_per_minute=rules.captures_per_minute,
+    )
+
+
+def source_message(source: CaptureSource) -> leads_pb2.CaptureSource:
+    """Return a registered source, without its secret."""
+    return leads_pb2.CaptureSource(name=source.name, create_time=timestamp(source.create_time))
+
+
+def order_state_number(text: str) -> orders_pb2.OrderState.ValueType:
+    """Return an order's state as the contract has it; one that is not known here is none."""
+    return dict(orders_pb2.OrderState.items()).get(
+        ORDER_STATE_PREFIX + text.upper(), orders_pb2.ORDER_STATE_UNSPECIFIED
+    )
+
+
+def order_state_text(number: orders_pb2.OrderState.ValueType) -> str:
+    """Return an order's state as orders' events name it; "" for none."""
+    if number not in orders_pb2.OrderState.values() or not number:
+        return ""
+    return orders_pb2.OrderState.Name(number).removeprefix(ORDER_STATE_PREFIX).lower()
+
+
+def parse_idle_days(days: int) -> int:
+    """Return the days of a filter; raises InvalidInput IDLE_DAYS_OUT_OF_RANGE."""
+    if not 0 <= days <= LONGEST_IDLE_DAYS:
+        raise InvalidInput(
+            "idle_days",
+            "IDLE_DAYS_OUT_OF_RANGE",
+            "未跟进天数应在 0 到 {most} 之间",
+            "idle_days is 0 to {most}",
+            most=LONGEST_IDLE_DAYS,
+        )
+    return days
+
+
+def require_right(caller: Caller, right: str) -> Caller:
+    """Return the caller; raises Forbidden RIGHT_MISSING where a request asks for more than its method does."""
+    if right not in caller.rights:
+        raise right_missing(right)
+    return caller
 
 
 def change_message(change: LeadChange) -> leads_pb2.LeadChange:
@@ -273,6 +578,9 @@ def opportunity_message(opportunity: Opportunity) -> leads_pb2.Opportunity:
         state=OPPORTUNITY_STATES[OpportunityState(opportunity.state)],
         create_time=timestamp(opportunity.create_time),
         version=opportunity.version,
+        customer_name=opportunity.customer_name,
+        order_id=opportunity.order_id or "",
+        order_state=order_state_number(opportunity.order_state),
     )
 
 

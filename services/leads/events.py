@@ -2,6 +2,7 @@
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
+from services.leads.usecases.opportunities import hear_of_order
 from services.leads.usecases.staff import move_person
 
 handlers = Handlers("leads")
@@ -11,3 +12,11 @@ handlers = Handlers("leads")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""
     move_person(tx, event.data["personId"], event.data["departmentPath"])
+
+
+@handlers.on("orders", "order_changed")
+def on_order_changed(tx: Transaction, event: Event) -> None:
+    """An order moved: its lead is found by that (F133)."""
+    data = event.data
+    if data["opportunityId"]:
+        hear_of_order(tx, data["opportunityId"], data["orderId"], data["state"], event.version)

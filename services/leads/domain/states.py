@@ -21,6 +21,7 @@ class LeadAction(StrEnum):
     """What moves a lead."""
 
     ASSIGN = "assign"
+    CLAIM = "claim"
     RETURN = "return"
     FOLLOW = "follow"
     MARK_INVALID = "mark_invalid"
@@ -47,6 +48,7 @@ class OpportunityAction(StrEnum):
 
 LEAD_TRANSITIONS: Mapping[LeadAction, Mapping[LeadState, LeadState]] = {
     LeadAction.ASSIGN: {LeadState.UNASSIGNED: LeadState.ASSIGNED},
+    LeadAction.CLAIM: {LeadState.UNASSIGNED: LeadState.ASSIGNED},
     LeadAction.RETURN: {
         LeadState.ASSIGNED: LeadState.UNASSIGNED,
         LeadState.FOLLOWING: LeadState.UNASSIGNED,
@@ -76,6 +78,9 @@ OPPORTUNITY_TRANSITIONS: Mapping[OpportunityAction, Mapping[OpportunityState, Op
     OpportunityAction.WIN: {OpportunityState.OPEN: OpportunityState.WON},
 }
 
+# Those in which a lead counts as somebody's work: under the cap, and taken back for neglect.
+OWNED_STATES = (LeadState.ASSIGNED, LeadState.FOLLOWING, LeadState.INVALID)
+
 LEAD_STATE_ZH: Mapping[LeadState, str] = {
     LeadState.UNASSIGNED: "未分配",
     LeadState.ASSIGNED: "待处理",
@@ -90,14 +95,19 @@ def next_lead_state(state: LeadState, action: LeadAction) -> LeadState:
     """Return the state after an action; raises RuleViolation LEAD_STATE when this state does not allow it."""
     after = LEAD_TRANSITIONS[action].get(state)
     if after is None:
-        raise RuleViolation(
-            "LEAD_STATE",
-            f"线索{LEAD_STATE_ZH[state]}，不能执行该操作",
-            "The lead is {state}: {action} is not possible",
-            state=state,
-            action=action,
-        )
+        raise lead_state_refused(state, action)
     return after
+
+
+def lead_state_refused(state: LeadState, action: str) -> RuleViolation:
+    """Return the refusal for what a lead's state does not allow."""
+    return RuleViolation(
+        "LEAD_STATE",
+        f"线索{LEAD_STATE_ZH[state]}，不能执行该操作",
+        "The lead is {state}: {action} is not possible",
+        state=state,
+        action=action,
+    )
 
 
 def next_opportunity_state(state: OpportunityState, action: OpportunityAction) -> OpportunityState:
@@ -115,19 +125,30 @@ def next_opportunity_state(state: OpportunityState, action: OpportunityAction) -
 
 
 def lead_actions(
-    state: LeadState, *, rights: frozenset[str], owned: bool, converting: bool
-) -> list[LeadAction]:
-    """Return what a person may do with a lead that the contract has a verb for, in the table's order.
+    state: LeadState, *, rights: frozenset[str], owned: bool, converting: bool, locked: bool = False
+) -> list[str]:
+    """Return what a person may do with a lead, in the order in which a card shows it.
 
-    rights: the person's. owned: whether the lead is this person's. converting: whether a conversion holds it.
+    rights: the person's. owned: whether the lead is this person's. converting: whether a conversion holds it. locked:
+    whether its owner locked it. Besides the actions of the table: lock and unlock.
     """
-    needs = {
-        LeadAction.ASSIGN: ("leads.assign", True),
-        LeadAction.FOLLOW: ("leads.follow", owned),
-        LeadAction.CONVERT: ("leads.convert", owned),
+    if converting:
+        return []
+    mine = owned and "leads.follow" in rights
+    offered = {
+        LeadAction.ASSIGN: "leads.assign" in rights,
+        LeadAction.CLAIM: "leads.claim" in rights,
+        LeadAction.FOLLOW: mine,
+        LeadAction.MARK_INVALID: mine,
+        LeadAction.RESUME: mine,
+        LeadAction.RETURN: mine,
+        LeadAction.CONVERT: owned and "leads.convert" in rights,
+        LeadAction.VOID: mine or {"leads.follow", "leads.assign"} <= rights,
+        LeadAction.RESTORE: "leads.restore" in rights,
     }
-    return [
-        action
-        for action, (right, mine) in needs.items()
-        if right in rights and mine and not converting and state in LEAD_TRANSITIONS[action]
+    actions: list[str] = [
+        action for action, offer in offered.items() if offer and state in LEAD_TRANSITIONS[action]
     ]
+    if mine and state in OWNED_STATES:
+        actions.append("unlock" if locked else "lock")
+    return actions

@@ -1,18 +1,20 @@
 """Reads and locks of leads, opportunities and conversions; every one within the transaction's tenant."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.chassis.ids import parse_id
 from services.chassis.tokens import Caller
+from services.kernel.ownership import SHORTEST_WARNING
 from services.kernel.visibility import visible
-from services.leads.domain.states import LeadState, OpportunityState
-from services.leads.store.tables import Conversion, Lead, LeadChange, Opportunity
+from services.leads.domain.states import OWNED_STATES, LeadState, OpportunityState
+from services.leads.store.tables import Conversion, Lead, LeadChange, Opportunity, OwnershipChange
 
 
 def find_lead(tx: Transaction, caller: Caller, lead_id: str, *, lock: bool = False) -> Lead:
@@ -25,8 +27,24 @@ def find_lead(tx: Transaction, caller: Caller, lead_id: str, *, lock: bool = Fal
     return lead
 
 
+@dataclass(frozen=True)
+class LeadFilter:
+    """Which leads a list shows (F133); everything that is left out shows all.
+
+    followed: whether it was ever followed up. idle_days: without a follow-up for at least so many. order_state: as
+    orders names it.
+    """
+
+    state: LeadState | None = None
+    owner_id: str = ""
+    followed: bool | None = None
+    idle_days: int = 0
+    opportunity_state: OpportunityState | None = None
+    order_state: str = ""
+
+
 def list_leads(
-    tx: Transaction, caller: Caller, state: LeadState | None, after: tuple[datetime, str] | None, limit: int
+    tx: Transaction, caller: Caller, wanted: LeadFilter, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[Lead]:
     """Return leads that the caller sees, newest first, from behind `after` on."""
     query = (
@@ -35,9 +53,80 @@ def list_leads(
         .order_by(Lead.create_time.desc(), Lead.id.desc())
         .limit(limit)
     )
-    if state:
-        query = query.where(Lead.state == state)
+    if wanted.state:
+        query = query.where(Lead.state == wanted.state)
+    if wanted.owner_id:
+        query = query.where(Lead.owner_id == wanted.owner_id)
+    if wanted.followed is not None:
+        query = query.where(Lead.last_follow_time.is_not(None) == wanted.followed)
+    if wanted.idle_days:
+        since = tx.now - timedelta(days=wanted.idle_days)
+        query = query.where(func.coalesce(Lead.last_follow_time, Lead.create_time) <= since)
+    if wanted.opportunity_state or wanted.order_state:
+        query = query.join(
+            Opportunity,
+            and_(Opportunity.tenant_id == tx.tenant.id, Opportunity.id == Lead.opportunity_id),
+        )
+        if wanted.opportunity_state:
+            query = query.where(Opportunity.state == wanted.opportunity_state)
+        if wanted.order_state:
+            query = query.where(Opportunity.order_state == wanted.order_state)
     return tx.session.scalars(query).all()
+
+
+def opportunities_of(tx: Transaction, leads: Sequence[Lead]) -> dict[str, Opportunity]:
+    """Return the opportunities that these leads' conversions made, by id."""
+    ids = [lead.opportunity_id for lead in leads if lead.opportunity_id]
+    if not ids:
+        return {}
+    rows = tx.session.scalars(
+        select(Opportunity).where(Opportunity.tenant_id == tx.tenant.id, Opportunity.id.in_(ids))
+    )
+    return {row.id: row for row in rows}
+
+
+def ownership_changes(tx: Transaction, lead_id: str) -> Sequence[OwnershipChange]:
+    """Return the ledger of a lead's owners, newest first."""
+    return tx.session.scalars(
+        select(OwnershipChange)
+        .where(OwnershipChange.tenant_id == tx.tenant.id, OwnershipChange.lead_id == lead_id)
+        .order_by(OwnershipChange.id.desc())
+    ).all()
+
+
+def locked_count(tx: Transaction, person_id: str, but: str) -> int:
+    """Count the leads that a person keeps locked now, but for one."""
+    query = select(func.count()).where(
+        Lead.tenant_id == tx.tenant.id,
+        Lead.owner_id == person_id,
+        Lead.id != but,
+        Lead.lock_expire_time > tx.now,
+    )
+    return tx.session.scalar(query) or 0
+
+
+def neglected(tx: Transaction, evidence_before: datetime, limit: int, *, warned: bool) -> Sequence[Lead]:
+    """Lock leads of the tenant without evidence since a time, longest neglected first.
+
+    warned: those whose owner was warned at least a day ago, instead of those whose owner was not. A lead that is locked
+    by its owner, held by a conversion or worked on at the moment is left out: every exemption stands in the predicate
+    under which the row is locked.
+    """
+    return tx.session.scalars(
+        select(Lead)
+        .where(
+            Lead.tenant_id == tx.tenant.id,
+            Lead.owner_id.is_not(None),
+            Lead.state.in_(OWNED_STATES),
+            Lead.conversion_id.is_(None),
+            Lead.evidence_time <= evidence_before,
+            Lead.warned_time <= tx.now - SHORTEST_WARNING if warned else Lead.warned_time.is_(None),
+            or_(Lead.lock_expire_time.is_(None), Lead.lock_expire_time <= tx.now),
+        )
+        .order_by(Lead.evidence_time)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
 
 
 def lead_changes(tx: Transaction, lead_id: str) -> Sequence[LeadChange]:
@@ -107,9 +196,10 @@ def find_conversion(tx: Transaction, conversion_id: str, *, lock: bool = False) 
 
 
 def _lead_visible(caller: Caller) -> ColumnElement[bool]:
-    """Nobody owns a lead of the pool: whoever may assign leads sees it."""
+    """Nobody owns a lead of the pool: whoever may assign or claim leads sees it."""
     seen = visible(caller, Lead.owner_id, Lead.owner_department_path)
-    return or_(seen, Lead.state == LeadState.UNASSIGNED) if "leads.assign" in caller.rights else seen
+    takes = {"leads.assign", "leads.claim"} & caller.rights
+    return or_(seen, Lead.state == LeadState.UNASSIGNED) if takes else seen
 
 
 def _opportunity_visible(caller: Caller) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The tables of leads: leads and their log, conversions, opportunities."""
+"""The tables of leads: leads, their log and their owners, conversions, opportunities."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,10 +10,13 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
+    LargeBinary,
     Numeric,
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -42,6 +45,12 @@ class Lead(Base):
         UniqueConstraint("tenant_id", "source", "source_key"),
         Index("ix_lead_newest", "tenant_id", "create_time", "id"),
         Index("ix_lead_owner", "tenant_id", "owner_id", "create_time"),
+        Index(
+            "ix_lead_neglected",
+            "tenant_id",
+            "evidence_time",
+            postgresql_where=text("owner_id IS NOT NULL AND state IN ('assigned', 'following', 'invalid')"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -61,8 +70,86 @@ class Lead(Base):
     conversion_id: Mapped[str | None] = mapped_column(RecordId)
     # What it became.
     customer_id: Mapped[str | None] = mapped_column(RecordId)
+    opportunity_id: Mapped[str | None] = mapped_column(RecordId)
+    last_follow_time: Mapped[datetime | None]
+    # When its owner gained it or followed it up last: neglect is counted from here.
+    evidence_time: Mapped[datetime | None]
+    # Of the warning that precedes a reclaim, absent unless it came after the evidence.
+    warned_time: Mapped[datetime | None]
+    lock_expire_time: Mapped[datetime | None]
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class OwnerCounter(Base):
+    """The row that is locked while somebody's leads are counted; it counts nothing itself."""
+
+    __tablename__ = "owner_counter"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    owner_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+
+
+class OwnershipChange(Base):
+    """A row of the ledger of owners; append only, and the database lets no owner be whom it does not name."""
+
+    __tablename__ = "ownership_change"
+    __table_args__ = (
+        Index(None, "lead_id", "id"),
+        Index(
+            "ix_ownership_change_claims",
+            "tenant_id",
+            "to_owner_id",
+            "create_time",
+            postgresql_where=text("cause = 'claim'"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    lead_id: Mapped[str] = mapped_column(RecordId, ForeignKey("leads.lead.id"))
+    from_owner_id: Mapped[str | None] = mapped_column(RecordId)
+    to_owner_id: Mapped[str | None] = mapped_column(RecordId)
+    cause: Mapped[str]
+    # NULL for the system.
+    actor_id: Mapped[str | None] = mapped_column(RecordId)
+    reason: Mapped[str]
+    create_time: Mapped[datetime]
+
+
+class Settings(Base):
+    """The rules of a tenant's lead pool, laid down at its first use; 0 means no limit, and idle_days 0: never."""
+
+    __tablename__ = "settings"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    owner_cap: Mapped[int] = mapped_column(Integer)
+    daily_claims: Mapped[int] = mapped_column(Integer)
+    idle_days: Mapped[int] = mapped_column(Integer)
+    warn_days: Mapped[int] = mapped_column(Integer)
+    captures_per_minute: Mapped[int] = mapped_column(Integer)
+
+
+class CaptureSource(Base):
+    """A registered outside source. secret: its leads are signed with it, so it is kept as it is."""
+
+    __tablename__ = "capture_source"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    secret: Mapped[bytes] = mapped_column(LargeBinary)
+    create_time: Mapped[datetime]
+
+
+class CaptureCounter(Base):
+    """How many leads a caller captured in the minute that it is in."""
+
+    __tablename__ = "capture_counter"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    caller_id: Mapped[str] = mapped_column(primary_key=True)
+    minute: Mapped[datetime]
+    count: Mapped[int] = mapped_column(Integer)
 
 
 class LeadChange(Base):
@@ -136,5 +223,9 @@ class Opportunity(Base):
     # CNY.
     amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
     state: Mapped[str]
+    # The order that came of it, as orders told last; order_version: an older word is ignored.
+    order_id: Mapped[str | None] = mapped_column(RecordId)
+    order_state: Mapped[str] = mapped_column(server_default="")
+    order_version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)

@@ -98,12 +98,7 @@ def begin_conversion(tx: Transaction, conversion: str, actor: Person) -> None:
     if row.state != ConversionState.REQUESTED:
         return
     if not actor.active or RIGHT not in actor.rights:
-        raise Forbidden(
-            "RIGHT_MISSING",
-            "您没有该操作的权限（{right}）",
-            "You lack the right for this ({right})",
-            right=RIGHT,
-        )
+        raise right_missing(RIGHT)
     _check(lead, row.actor_id)
     lead.conversion_id = row.id
     row.state = ConversionState.OPEN
@@ -160,7 +155,7 @@ def finish_conversion(tx: Transaction, conversion: str) -> None:
     if row.opportunity_id:
         tx.session.get_one(Opportunity, row.opportunity_id).state = OpportunityState.OPEN
     row.state, row.finish_time = ConversionState.DONE, tx.now
-    lead.customer_id, lead.conversion_id = row.customer_id, None
+    lead.customer_id, lead.opportunity_id, lead.conversion_id = row.customer_id, row.opportunity_id, None
     move_lead(tx, lead, LeadState.CONVERTED, "")
     tx.emit(
         "lead_converted",
@@ -184,6 +179,16 @@ def abort_conversion(tx: Transaction, conversion: str, refusal: dict[str, Any]) 
     if lead.conversion_id == row.id:
         lead.conversion_id = None
     row.state, row.refusal, row.finish_time = ConversionState.REFUSED, refusal, tx.now
+
+
+def right_missing(right: str) -> Forbidden:
+    """Return the refusal for whoever lacks a right."""
+    return Forbidden(
+        "RIGHT_MISSING",
+        "您没有该操作的权限（{right}）",
+        "You lack the right for this ({right})",
+        right=right,
+    )
 
 
 def _check(lead: Lead, person_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a lead before it is converted: captured, created, assigned, followed up."""
+"""What becomes of a lead before it is converted: made, owned, worked on, parked, voided."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,23 @@ from services.chassis.db import Transaction
 from services.chassis.errors import Forbidden, RuleViolation
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
+from services.kernel.ownership import check_lock
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
-from services.leads.domain.states import LeadAction, LeadState, next_lead_state
-from services.leads.store.queries import captured_lead, find_lead
+from services.leads.domain.pool import Cause
+from services.leads.domain.states import (
+    OWNED_STATES,
+    LeadAction,
+    LeadState,
+    lead_state_refused,
+    next_lead_state,
+)
+from services.leads.store.ledger import Owner, gain, lock_owner, lose
+from services.leads.store.queries import captured_lead, find_lead, locked_count
 from services.leads.store.tables import Lead, LeadChange
+
+# Characters of a reason to return, park or void a lead.
+LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -59,18 +71,24 @@ def capture_lead(tx: Transaction, source: str, source_key: str, given: LeadInput
     return lead
 
 
-def create_lead(tx: Transaction, caller: Caller, given: LeadInput) -> Lead:
-    """Add a rep's own find: it is the rep's and waits to be handled (F117)."""
+def create_lead(tx: Transaction, caller: Caller, given: LeadInput, field: str = "") -> Lead:
+    """Add a rep's own find: it is the rep's and waits to be handled (F117); raises OWNER_CAP_REACHED.
+
+    field: what stands before the fields' names in the request.
+    """
+    lock_owner(tx, caller.person_id)
     lead = Lead(
-        **_values(tx, given),
+        **_values(tx, given, field),
         source="",
         source_key=None,
-        state=LeadState.ASSIGNED,
-        owner_id=caller.person_id,
-        owner_department_path=caller.department_path,
+        state=LeadState.UNASSIGNED,
+        owner_id=None,
+        owner_department_path="",
     )
     tx.session.add(lead)
     tx.session.flush()
+    gain(tx, lead, Owner(caller.person_id, caller.department_path), Cause.CREATE)
+    lead.state = LeadState.ASSIGNED
     _log(tx, lead, None, "")
     return lead
 
@@ -78,8 +96,9 @@ def create_lead(tx: Transaction, caller: Caller, given: LeadInput) -> Lead:
 def assign_lead(tx: Transaction, caller: Caller, lead_id: str, owner: Person) -> Lead:
     """Give a lead of the pool to a person (F116).
 
-    Raises NotFound LEAD_NOT_FOUND, RuleViolation LEAD_STATE or OWNER_INACTIVE.
+    Raises NotFound LEAD_NOT_FOUND, RuleViolation LEAD_STATE, OWNER_INACTIVE or OWNER_CAP_REACHED.
     """
+    lock_owner(tx, owner.person_id)
     lead = find_lead(tx, caller, lead_id, lock=True)
     after = next_lead_state(LeadState(lead.state), LeadAction.ASSIGN)
     if not owner.active:
@@ -89,7 +108,7 @@ def assign_lead(tx: Transaction, caller: Caller, lead_id: str, owner: Person) ->
             "{name} is disabled and gets no leads",
             name=owner.name,
         )
-    lead.owner_id, lead.owner_department_path = owner.person_id, owner.department_path
+    gain(tx, lead, Owner(owner.person_id, owner.department_path), Cause.ASSIGN)
     move_lead(tx, lead, after, "")
     tx.emit(
         "lead_assigned",
@@ -100,17 +119,95 @@ def assign_lead(tx: Transaction, caller: Caller, lead_id: str, owner: Person) ->
     return lead
 
 
+def claim_lead(tx: Transaction, caller: Caller, lead_id: str) -> Lead:
+    """Take a lead of the pool for oneself.
+
+    Raises NotFound LEAD_NOT_FOUND, RuleViolation LEAD_STATE or OWNER_CAP_REACHED, Quota DAILY_CLAIMS_USED_UP.
+    """
+    lock_owner(tx, caller.person_id)
+    lead = find_lead(tx, caller, lead_id, lock=True)
+    after = next_lead_state(LeadState(lead.state), LeadAction.CLAIM)
+    gain(tx, lead, Owner(caller.person_id, caller.department_path), Cause.CLAIM)
+    move_lead(tx, lead, after, "")
+    return lead
+
+
+def return_lead(tx: Transaction, caller: Caller, lead_id: str, reason: str) -> Lead:
+    """Give an own lead back to the pool (F115, O9).
+
+    Raises what every verb of an owner does: NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, RuleViolation LEAD_STATE
+    or LEAD_CONVERTING, InvalidInput TEXT_TOO_LONG for the reason.
+    """
+    lead, after, reason = _act(tx, caller, lead_id, LeadAction.RETURN, reason)
+    lose(tx, lead, Cause.RETURN, reason)
+    move_lead(tx, lead, after, reason)
+    return lead
+
+
+def mark_invalid(tx: Transaction, caller: Caller, lead_id: str, reason: str) -> Lead:
+    """Park an own lead in follow-up for later (F119); raises as `return_lead`."""
+    lead, after, reason = _act(tx, caller, lead_id, LeadAction.MARK_INVALID, reason)
+    move_lead(tx, lead, after, reason)
+    return lead
+
+
+def resume_lead(tx: Transaction, caller: Caller, lead_id: str) -> Lead:
+    """Follow up a parked lead again (F119); raises as `return_lead`."""
+    lead, after, _ = _act(tx, caller, lead_id, LeadAction.RESUME, "")
+    move_lead(tx, lead, after, "")
+    lead.evidence_time, lead.warned_time = tx.now, None
+    return lead
+
+
+def void_lead(tx: Transaction, caller: Caller, lead_id: str, reason: str) -> Lead:
+    """Void junk (F121): an own lead, or any visible one for who may assign leads; raises as `return_lead`."""
+    lead, after, reason = _act(
+        tx, caller, lead_id, LeadAction.VOID, reason, anyone="leads.assign" in caller.rights
+    )
+    move_lead(tx, lead, after, reason)
+    return lead
+
+
+def restore_lead(tx: Transaction, caller: Caller, lead_id: str) -> Lead:
+    """Bring a voided lead back into the pool (F122): whoever had it may be gone; raises as `return_lead`."""
+    lead, after, _ = _act(tx, caller, lead_id, LeadAction.RESTORE, "", anyone=True)
+    if lead.owner_id:
+        lose(tx, lead, Cause.RESTORE, "")
+    move_lead(tx, lead, after, "")
+    return lead
+
+
+def lock_lead(tx: Transaction, caller: Caller, lead_id: str, days: int) -> Lead:
+    """Keep an own lead from being taken back; days: 1 to 90, 0 for the usual 30.
+
+    Raises NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, InvalidInput LOCK_DAYS_OUT_OF_RANGE, RuleViolation
+    LEAD_STATE or LOCK_CAP_REACHED (O12).
+    """
+    lock_owner(tx, caller.person_id)
+    lead = _own_work(tx, caller, lead_id, "lock")
+    lead.lock_expire_time = tx.now + check_lock(days, locked_count(tx, caller.person_id, lead.id))
+    lead.version += 1
+    return lead
+
+
+def unlock_lead(tx: Transaction, caller: Caller, lead_id: str) -> Lead:
+    """End an own lead's lock; one that has none stays. Raises as `lock_lead`."""
+    lead = _own_work(tx, caller, lead_id, "unlock")
+    lead.lock_expire_time = None
+    lead.version += 1
+    return lead
+
+
 def follow_lead(tx: Transaction, caller: Caller, lead_id: str, text: str) -> Lead:
     """Record what the owner did about a lead; the first time makes it followed up (F118).
 
     Raises NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, RuleViolation LEAD_STATE or LEAD_CONVERTING.
     """
     text = parse_text(text, "text", 4000)
-    lead = find_lead(tx, caller, lead_id, lock=True)
-    require_owner(lead, caller.person_id)
-    refuse_converting(lead)
-    after = next_lead_state(LeadState(lead.state), LeadAction.FOLLOW)
+    lead, after, _ = _act(tx, caller, lead_id, LeadAction.FOLLOW, "")
     move_lead(tx, lead, after, text)
+    lead.last_follow_time = lead.evidence_time = tx.now
+    lead.warned_time = None
     return lead
 
 
@@ -135,16 +232,36 @@ def move_lead(tx: Transaction, lead: Lead, after: LeadState, text: str) -> None:
     _log(tx, lead, before, text)
 
 
-def _values(tx: Transaction, given: LeadInput) -> dict[str, object]:
-    phone = parse_phone(given.phone, "phone") if given.phone.strip() else None
+def _act(
+    tx: Transaction, caller: Caller, lead_id: str, action: LeadAction, reason: str, *, anyone: bool = False
+) -> tuple[Lead, LeadState, str]:
+    """Lock a lead for a verb that its state allows; return it with the state to come and the parsed reason."""
+    reason = parse_text(reason, "reason", LONGEST_REASON, required=False)
+    lead = find_lead(tx, caller, lead_id, lock=True)
+    if not anyone:
+        require_owner(lead, caller.person_id)
+    refuse_converting(lead)
+    return lead, next_lead_state(LeadState(lead.state), action), reason
+
+
+def _own_work(tx: Transaction, caller: Caller, lead_id: str, action: str) -> Lead:
+    lead = find_lead(tx, caller, lead_id, lock=True)
+    require_owner(lead, caller.person_id)
+    if LeadState(lead.state) not in OWNED_STATES:
+        raise lead_state_refused(LeadState(lead.state), action)
+    return lead
+
+
+def _values(tx: Transaction, given: LeadInput, field: str = "") -> dict[str, object]:
+    phone = parse_phone(given.phone, f"{field}phone") if given.phone.strip() else None
     return {
         "id": new_id(),
         "tenant_id": tx.tenant.id,
-        "name": parse_text(given.name, "name", 100),
-        "company": parse_text(given.company, "company", 200, required=False),
+        "name": parse_text(given.name, f"{field}name", 100),
+        "company": parse_text(given.company, f"{field}company", 200, required=False),
         "phone": phone.e164 if phone else "",
         "phone_key": phone.key if phone else "",
-        "note": parse_text(given.note, "note", 4000, required=False),
+        "note": parse_text(given.note, f"{field}note", 4000, required=False),
         "create_time": tx.now,
         "version": 1,
     }

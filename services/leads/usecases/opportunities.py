@@ -1,5 +1,7 @@
 """What becomes of an opportunity once its conversion is through."""
 
+from sqlalchemy import update
+
 from services.chassis.db import Transaction
 from services.chassis.errors import Forbidden
 from services.chassis.tokens import Caller
@@ -36,3 +38,19 @@ def win_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Opp
         },
     )
     return opportunity
+
+
+def hear_of_order(tx: Transaction, opportunity_id: str, order_id: str, state: str, version: int) -> None:
+    """Keep the state of the order that came of an opportunity, unless it is older than what is known.
+
+    state: as orders names it. An order without an opportunity of ours is none of our business.
+    """
+    tx.session.execute(
+        update(Opportunity)
+        .where(
+            Opportunity.tenant_id == tx.tenant.id,
+            Opportunity.id == opportunity_id,
+            Opportunity.order_version < version,
+        )
+        .values(order_id=order_id, order_state=state, order_version=version)
+    )

@@ -1,4 +1,4 @@
-"""The conversion's activities: a call to another service, or a transaction in leads' store; each may be repeated.
+"""The activities: a call to another service, or a transaction in leads' store; each may be repeated.
 
 What business refuses comes back as an answer. Anything else is raised, and Temporal tries again until it works.
 """
@@ -31,19 +31,25 @@ from services.leads.usecases.conversions import (
     plan_conversion,
     reservation_id,
 )
+from services.leads.usecases.pool import sweep
 from services.leads.workflows.contracts import (
     ABORT,
     BEGIN,
     FINISH,
     PLAN,
     RESERVE,
+    SWEEP,
     WRITE_CUSTOMER,
     Abort,
     ConversionRef,
     Refusal,
     Round,
     StepAnswer,
+    SweepAt,
 )
+
+# Leads of each kind in one transaction of a sweep.
+BATCH = 200
 
 # Errors that trying again will not mend.
 REFUSALS = (InvalidInput, Forbidden, NotFound, AlreadyExists, RuleViolation, Quota)
@@ -183,6 +189,19 @@ class ConversionActivities:
                 if row.contact_id
                 else None,
             )
+
+
+class PoolActivities:
+    """The sweep of the lead pool."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @activity.defn(name=SWEEP)
+    def sweep(self, at: SweepAt) -> bool:
+        """Warn and take back a batch of what is due; return whether there may be more."""
+        with self._store.transaction(at.tenant, now=at.now) as tx:
+            return sweep(tx, BATCH)
 
 
 def _answer(work: Callable[[], None]) -> StepAnswer:

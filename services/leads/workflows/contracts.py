@@ -5,7 +5,7 @@ No name, number or text of a customer travels in a payload: activities read them
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.chassis.tenancy import Tenant
 
@@ -19,6 +19,10 @@ WRITE_CUSTOMER = "leads.write_customer"
 FINISH = "leads.finish_conversion"
 ABORT = "leads.abort_conversion"
 
+# The sweep of a tenant's lead pool, and its activity.
+POOL_WORKFLOW = "SweepLeadPool"
+SWEEP = "leads.sweep_pool"
+
 # Longest answer of another service that an activity waits for, in seconds; no activity asks more than two.
 RPC_TIMEOUT_S = 2.5
 # A worker that died is noticed after this; every activity may be repeated.
@@ -28,6 +32,26 @@ ACTIVITY_TIMEOUT = timedelta(seconds=6)
 def conversion_workflow_id(lead_id: str, request_id: str) -> str:
     """Return the id of the workflow that answers this request to convert this lead."""
     return f"conversion-{lead_id}-{request_id}"
+
+
+def pool_workflow_id(tenant_id: str) -> str:
+    """Return the id of the sweep of a tenant's lead pool, of which one runs."""
+    return f"lead-pool-{tenant_id}"
+
+
+@dataclass(frozen=True)
+class PoolSweep:
+    """Whose pool is swept."""
+
+    tenant: Tenant
+
+
+@dataclass(frozen=True)
+class SweepAt:
+    """A batch of what is due at a time, warned and taken back; its activity answers whether there may be more."""
+
+    tenant: Tenant
+    now: datetime
 
 
 @dataclass(frozen=True)

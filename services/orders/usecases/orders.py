@@ -157,6 +157,12 @@ def _move(tx: Transaction, order: Order, action: OrderAction, actor_id: str, com
 
 
 def _log(tx: Transaction, order: Order, before: OrderState | None, actor_id: str, comment: str) -> None:
+    tx.emit(
+        "order_changed",
+        order.id,
+        order.version,
+        {"orderId": order.id, "opportunityId": order.opportunity_id, "state": order.state},
+    )
     tx.session.add(
         OrderChange(
             tenant_id=tx.tenant.id,

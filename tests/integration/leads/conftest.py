@@ -25,7 +25,15 @@ from tests.support.served import served
 from tests.support.until import until
 
 RIGHTS = frozenset(
-    {"leads.create", "leads.view", "leads.follow", "leads.convert", "opportunities.close", "leads.capture"}
+    {
+        "leads.create",
+        "leads.view",
+        "leads.follow",
+        "leads.claim",
+        "leads.convert",
+        "opportunities.close",
+        "leads.capture",
+    }
 )
 
 
@@ -173,6 +181,8 @@ class Events:
         outbox = self.store.tables["outbox"]
         with self.store.across(tenant.database) as session:
             rows = session.execute(
-                outbox.select().where(outbox.c.tenant_id == tenant.id).order_by(outbox.c.id)
+                outbox.select()
+                .where(outbox.c.tenant_id == tenant.id, outbox.c.kind == "event")
+                .order_by(outbox.c.id)
             )
             return [row.body for row in rows if row.body["type"] == event_type]

@@ -19,7 +19,10 @@ from tests.integration.leads.scripted import Worlds
 def capture_request(key: str, **given: str) -> pb.CaptureLeadRequest:
     """Return a lead from the website."""
     values = {"name": "韩梅梅", "company": "云海科技", "phone": "138-0013-8000", **given}
-    return pb.CaptureLeadRequest(request_id=new_id(), source="website", source_key=key, **values)
+    request = pb.CaptureLeadRequest(request_id=new_id(), source="website", source_key=key)
+    for name, value in values.items():
+        setattr(request, name, value)
+    return request
 
 
 def assign(member: Member, lead_id: str, owner_id: str) -> pb.Lead:
@@ -99,7 +102,7 @@ def test_a_reps_own_find_is_owned_and_waits_to_be_handled(team: Team) -> None:
         rep.person_id,
         "+8613800138000",
     )
-    assert list(lead.allowed_actions) == ["follow", "convert"]
+    assert list(lead.allowed_actions) == ["follow", "return", "convert", "void", "lock"]
 
 
 def test_an_assigned_lead_is_followed_up_and_each_step_is_logged(team: Team, events: Events) -> None:

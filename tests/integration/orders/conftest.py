@@ -159,14 +159,17 @@ class Shop:
         answer: pb.CloseOrderResponse = owner.call(self.stub.CloseOrder, request)
         return answer.order
 
-    def told(self) -> list[Mapping[str, Any]]:
-        """Return what orders told others about this tenant, in order; no relay empties the outbox here."""
+    def told(self, *, moves: bool = False) -> list[Mapping[str, Any]]:
+        """Return what orders told others about this tenant, in order; no relay empties the outbox here.
+
+        moves: the word of each move, order_changed, instead of what is said besides.
+        """
         outbox = self.store.tables["outbox"]
         with self.store.across(self.tenant.database) as session:
             rows = session.execute(
                 outbox.select().where(outbox.c.tenant_id == self.tenant.id).order_by(outbox.c.id)
             )
-            return [row.body for row in rows]
+            return [row.body for row in rows if (row.body["type"] == "order_changed") == moves]
 
 
 @pytest.fixture

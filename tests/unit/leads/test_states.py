@@ -21,6 +21,7 @@ from services.leads.domain.states import (
 # As the requirements state them, from Chinese to Chinese: F115, F116, F118, F119, F120, F121, F122, O9.
 STATED = {
     ("未分配", "assign", "待处理"),
+    ("未分配", "claim", "待处理"),
     ("待处理", "return", "未分配"),
     ("跟进中", "return", "未分配"),
     ("无效", "return", "未分配"),
@@ -66,19 +67,34 @@ def test_no_sequence_of_actions_leaves_the_table(state: LeadState, actions: list
         state = after
 
 
-RIGHTS = st.frozensets(st.sampled_from(["leads.assign", "leads.follow", "leads.convert", "leads.view"]))
+RIGHTS = st.frozensets(
+    st.sampled_from(
+        ["leads.assign", "leads.claim", "leads.follow", "leads.convert", "leads.restore", "leads.view"]
+    )
+)
+# What each action asks for, and whether it is the owner's alone.
+ASKS = {
+    "assign": ("leads.assign", False),
+    "claim": ("leads.claim", False),
+    "convert": ("leads.convert", True),
+    "void": ("leads.follow", False),
+    "restore": ("leads.restore", False),
+}
 
 
-@given(st.sampled_from(LeadState), RIGHTS, st.booleans(), st.booleans())
+@given(st.sampled_from(LeadState), RIGHTS, st.booleans(), st.booleans(), st.booleans())
 def test_what_is_offered_is_never_refused_by_the_table(
-    state: LeadState, rights: frozenset[str], owned: bool, converting: bool
+    state: LeadState, rights: frozenset[str], owned: bool, converting: bool, locked: bool
 ) -> None:
-    offered = lead_actions(state, rights=rights, owned=owned, converting=converting)
+    offered = lead_actions(state, rights=rights, owned=owned, converting=converting, locked=locked)
     for action in offered:
-        next_lead_state(state, action)
-        assert f"leads.{action}" in rights
-        assert owned or action is LeadAction.ASSIGN
+        right, own = ASKS.get(action, ("leads.follow", True))
+        assert right in rights
+        assert owned or not own
+        if action not in ("lock", "unlock"):
+            next_lead_state(state, LeadAction(action))
     assert not (converting and offered)
+    assert {"lock", "unlock"} & set(offered) <= ({"unlock"} if locked else {"lock"})
 
 
 @given(st.sampled_from(OpportunityState), st.sampled_from(OpportunityAction))

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from crm.orders.v1 import orders_pb2 as _orders_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -88,6 +89,70 @@ OPPORTUNITY_STATE_LOST: OpportunityState.ValueType  # 3
 """Lost."""
 Global___OpportunityState: _TypeAlias = OpportunityState  # noqa: Y015
 
+class _LeadProgress:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeadProgressEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeadProgress.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEAD_PROGRESS_UNSPECIFIED: _LeadProgress.ValueType  # 0
+    """Not set: all."""
+    LEAD_PROGRESS_NOT_FOLLOWED: _LeadProgress.ValueType  # 1
+    """Never followed up."""
+    LEAD_PROGRESS_FOLLOWED: _LeadProgress.ValueType  # 2
+    """Followed up at least once."""
+
+class LeadProgress(_LeadProgress, metaclass=_LeadProgressEnumTypeWrapper):
+    """How far the work on a lead has come."""
+
+LEAD_PROGRESS_UNSPECIFIED: LeadProgress.ValueType  # 0
+"""Not set: all."""
+LEAD_PROGRESS_NOT_FOLLOWED: LeadProgress.ValueType  # 1
+"""Never followed up."""
+LEAD_PROGRESS_FOLLOWED: LeadProgress.ValueType  # 2
+"""Followed up at least once."""
+Global___LeadProgress: _TypeAlias = LeadProgress  # noqa: Y015
+
+class _LeadOwnershipCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeadOwnershipCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeadOwnershipCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEAD_OWNERSHIP_CAUSE_UNSPECIFIED: _LeadOwnershipCause.ValueType  # 0
+    """Not set."""
+    LEAD_OWNERSHIP_CAUSE_CREATE: _LeadOwnershipCause.ValueType  # 1
+    """Created by its owner."""
+    LEAD_OWNERSHIP_CAUSE_ASSIGN: _LeadOwnershipCause.ValueType  # 2
+    """Given by a manager."""
+    LEAD_OWNERSHIP_CAUSE_CLAIM: _LeadOwnershipCause.ValueType  # 3
+    """Taken from the pool."""
+    LEAD_OWNERSHIP_CAUSE_RETURN: _LeadOwnershipCause.ValueType  # 4
+    """Given back."""
+    LEAD_OWNERSHIP_CAUSE_RECLAIM: _LeadOwnershipCause.ValueType  # 5
+    """Taken back for neglect."""
+    LEAD_OWNERSHIP_CAUSE_RESTORE: _LeadOwnershipCause.ValueType  # 6
+    """Voided before, restored into the pool."""
+
+class LeadOwnershipCause(_LeadOwnershipCause, metaclass=_LeadOwnershipCauseEnumTypeWrapper):
+    """Why a lead's owner changed."""
+
+LEAD_OWNERSHIP_CAUSE_UNSPECIFIED: LeadOwnershipCause.ValueType  # 0
+"""Not set."""
+LEAD_OWNERSHIP_CAUSE_CREATE: LeadOwnershipCause.ValueType  # 1
+"""Created by its owner."""
+LEAD_OWNERSHIP_CAUSE_ASSIGN: LeadOwnershipCause.ValueType  # 2
+"""Given by a manager."""
+LEAD_OWNERSHIP_CAUSE_CLAIM: LeadOwnershipCause.ValueType  # 3
+"""Taken from the pool."""
+LEAD_OWNERSHIP_CAUSE_RETURN: LeadOwnershipCause.ValueType  # 4
+"""Given back."""
+LEAD_OWNERSHIP_CAUSE_RECLAIM: LeadOwnershipCause.ValueType  # 5
+"""Taken back for neglect."""
+LEAD_OWNERSHIP_CAUSE_RESTORE: LeadOwnershipCause.ValueType  # 6
+"""Voided before, restored into the pool."""
+Global___LeadOwnershipCause: _TypeAlias = LeadOwnershipCause  # noqa: Y015
+
 @_typing.final
 class Lead(_message.Message):
     """A lead."""
@@ -106,6 +171,11 @@ class Lead(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+    LAST_FOLLOW_TIME_FIELD_NUMBER: _builtins.int
+    LOCK_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_STATE_FIELD_NUMBER: _builtins.int
+    ORDER_STATE_FIELD_NUMBER: _builtins.int
     lead_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -126,13 +196,27 @@ class Lead(_message.Message):
     """Number of the last change."""
     customer_id: _builtins.str
     """What it became, empty before."""
+    opportunity_id: _builtins.str
+    """Opportunity that its conversion made, UUID, empty if none."""
+    opportunity_state: Global___OpportunityState.ValueType
+    """State of that opportunity."""
+    order_state: _orders_pb2.OrderState.ValueType
+    """State of the order that came of it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Created."""
 
     @_builtins.property
     def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the caller may do, of: assign, follow, convert."""
+        """What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock."""
+
+    @_builtins.property
+    def last_follow_time(self) -> _timestamp_pb2.Timestamp:
+        """Last follow-up; absent when there is none."""
+
+    @_builtins.property
+    def lock_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when it is not taken back; absent when it is not locked."""
 
     def __init__(
         self,
@@ -149,10 +233,15 @@ class Lead(_message.Message):
         version: _builtins.int = ...,
         customer_id: _builtins.str = ...,
         allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+        last_follow_time: _timestamp_pb2.Timestamp | None = ...,
+        lock_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        opportunity_id: _builtins.str = ...,
+        opportunity_state: Global___OpportunityState.ValueType = ...,
+        order_state: _orders_pb2.OrderState.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_follow_time", b"last_follow_time", "lock_expire_time", b"lock_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "lead_id", b"lead_id", "name", b"name", "note", b"note", "owner_id", b"owner_id", "phone", b"phone", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "last_follow_time", b"last_follow_time", "lead_id", b"lead_id", "lock_expire_time", b"lock_expire_time", "name", b"name", "note", b"note", "opportunity_id", b"opportunity_id", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "phone", b"phone", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,6 +301,9 @@ class Opportunity(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    ORDER_STATE_FIELD_NUMBER: _builtins.int
     opportunity_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -226,6 +318,12 @@ class Opportunity(_message.Message):
     """State."""
     version: _builtins.int
     """Number of the last change."""
+    customer_name: _builtins.str
+    """Customer's name as known when it was made."""
+    order_id: _builtins.str
+    """Order that came of it, UUID, empty before."""
+    order_state: _orders_pb2.OrderState.ValueType
+    """State of that order."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Created."""
@@ -241,14 +339,127 @@ class Opportunity(_message.Message):
         state: Global___OpportunityState.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        customer_name: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        order_state: _orders_pb2.OrderState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "customer_id", b"customer_id", "name", b"name", "opportunity_id", b"opportunity_id", "owner_id", b"owner_id", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "name", b"name", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "order_state", b"order_state", "owner_id", b"owner_id", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Opportunity: _TypeAlias = Opportunity  # noqa: Y015
+
+@_typing.final
+class LeadOwnershipChange(_message.Message):
+    """A row of the ledger of a lead's owners."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_OWNER_ID_FIELD_NUMBER: _builtins.int
+    TO_OWNER_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    from_owner_id: _builtins.str
+    """Owner before, UUID, empty for the pool."""
+    to_owner_id: _builtins.str
+    """Owner after, UUID, empty for the pool."""
+    cause: Global___LeadOwnershipCause.ValueType
+    """Why."""
+    actor_id: _builtins.str
+    """By whom, UUID, empty for the system."""
+    reason: _builtins.str
+    """Reason as given."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        from_owner_id: _builtins.str = ...,
+        to_owner_id: _builtins.str = ...,
+        cause: Global___LeadOwnershipCause.ValueType = ...,
+        actor_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "cause", b"cause", "create_time", b"create_time", "from_owner_id", b"from_owner_id", "reason", b"reason", "to_owner_id", b"to_owner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadOwnershipChange: _TypeAlias = LeadOwnershipChange  # noqa: Y015
+
+@_typing.final
+class LeadSettings(_message.Message):
+    """The rules of a tenant's lead pool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_CAP_FIELD_NUMBER: _builtins.int
+    DAILY_CLAIMS_FIELD_NUMBER: _builtins.int
+    IDLE_DAYS_FIELD_NUMBER: _builtins.int
+    WARN_DAYS_FIELD_NUMBER: _builtins.int
+    CAPTURES_PER_MINUTE_FIELD_NUMBER: _builtins.int
+    owner_cap: _builtins.int
+    """Leads that somebody may have at a time; 0: no limit."""
+    daily_claims: _builtins.int
+    """Leads that somebody may claim a day; 0: no limit."""
+    idle_days: _builtins.int
+    """Days without a follow-up after which a lead falls back into the pool; 0: never."""
+    warn_days: _builtins.int
+    """Days before that when the owner is warned."""
+    captures_per_minute: _builtins.int
+    """Leads that one caller may capture a minute; 1 to 6000."""
+    def __init__(
+        self,
+        *,
+        owner_cap: _builtins.int = ...,
+        daily_claims: _builtins.int = ...,
+        idle_days: _builtins.int = ...,
+        warn_days: _builtins.int = ...,
+        captures_per_minute: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captures_per_minute", b"captures_per_minute", "daily_claims", b"daily_claims", "idle_days", b"idle_days", "owner_cap", b"owner_cap", "warn_days", b"warn_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadSettings: _TypeAlias = LeadSettings  # noqa: Y015
+
+@_typing.final
+class CaptureSource(_message.Message):
+    """An outside source whose leads are signed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, as in CaptureLead."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Registered."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptureSource: _TypeAlias = CaptureSource  # noqa: Y015
 
 @_typing.final
 class CaptureLeadRequest(_message.Message):
@@ -263,6 +474,8 @@ class CaptureLeadRequest(_message.Message):
     COMPANY_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    SIGN_TIME_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     source: _builtins.str
@@ -277,6 +490,12 @@ class CaptureLeadRequest(_message.Message):
     """Phone as typed."""
     note: _builtins.str
     """What the person wants."""
+    sign_time: _builtins.int
+    """When it was signed, Unix time in seconds; for a registered source only, within five minutes of now."""
+    signature: _builtins.str
+    """For a registered source only: HMAC-SHA256 in hexadecimal, under the source's secret, of sign_time, source,
+    source_key, name, company, phone and note, each as UTF-8 with a line feed behind it.
+    """
     def __init__(
         self,
         *,
@@ -287,10 +506,12 @@ class CaptureLeadRequest(_message.Message):
         company: _builtins.str = ...,
         phone: _builtins.str = ...,
         note: _builtins.str = ...,
+        sign_time: _builtins.int = ...,
+        signature: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "name", b"name", "note", b"note", "phone", b"phone", "request_id", b"request_id", "source", b"source", "source_key", b"source_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "name", b"name", "note", b"note", "phone", b"phone", "request_id", b"request_id", "sign_time", b"sign_time", "signature", b"signature", "source", b"source", "source_key", b"source_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,22 +664,42 @@ class ListLeadsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    IDLE_DAYS_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_STATE_FIELD_NUMBER: _builtins.int
+    ORDER_STATE_FIELD_NUMBER: _builtins.int
     state: Global___LeadState.ValueType
     """Only this state; unspecified: all."""
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    owner_id: _builtins.str
+    """Only this owner's, UUID; empty: all."""
+    progress: Global___LeadProgress.ValueType
+    """Only with this progress."""
+    idle_days: _builtins.int
+    """Only those without a follow-up for this many days; 0: all."""
+    opportunity_state: Global___OpportunityState.ValueType
+    """Only those whose opportunity is in this state."""
+    order_state: _orders_pb2.OrderState.ValueType
+    """Only those whose order is in this state."""
     def __init__(
         self,
         *,
         state: Global___LeadState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        progress: Global___LeadProgress.ValueType = ...,
+        idle_days: _builtins.int = ...,
+        opportunity_state: Global___OpportunityState.ValueType = ...,
+        order_state: _orders_pb2.OrderState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_days", b"idle_days", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -555,22 +796,28 @@ class AddLeadFollowUpRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     LEAD_ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    NEW_LEAD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     lead_id: _builtins.str
     """UUID."""
     text: _builtins.str
     """1 to 4000 characters, not only blanks."""
+    @_builtins.property
+    def new_lead(self) -> Global___LeadInput:
+        """Another lead that came up meanwhile: the caller's own, made in the same step. Absent: none."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         lead_id: _builtins.str = ...,
         text: _builtins.str = ...,
+        new_lead: Global___LeadInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["new_lead", b"new_lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "new_lead", b"new_lead", "request_id", b"request_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -583,22 +830,62 @@ class AddLeadFollowUpResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEAD_FIELD_NUMBER: _builtins.int
+    NEW_LEAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lead(self) -> Global___Lead:
         """As stored."""
+
+    @_builtins.property
+    def new_lead(self) -> Global___Lead:
+        """The new lead, if one was asked for."""
 
     def __init__(
         self,
         *,
         lead: Global___Lead | None = ...,
+        new_lead: Global___Lead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "new_lead", b"new_lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead", "new_lead", b"new_lead"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddLeadFollowUpResponse: _TypeAlias = AddLeadFollowUpResponse  # noqa: Y015
+
+@_typing.final
+class LeadInput(_message.Message):
+    """A lead as typed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Person's name."""
+    company: _builtins.str
+    """Company."""
+    phone: _builtins.str
+    """Phone as typed."""
+    note: _builtins.str
+    """What the person wants."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        company: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "name", b"name", "note", b"note", "phone", b"phone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadInput: _TypeAlias = LeadInput  # noqa: Y015
 
 @_typing.final
 class OpportunityInput(_message.Message):
@@ -807,3 +1094,653 @@ class WinOpportunityResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WinOpportunityResponse: _TypeAlias = WinOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class ReturnLeadRequest(_message.Message):
+    """Request of ReturnLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnLeadRequest: _TypeAlias = ReturnLeadRequest  # noqa: Y015
+
+@_typing.final
+class ReturnLeadResponse(_message.Message):
+    """Response of ReturnLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnLeadResponse: _TypeAlias = ReturnLeadResponse  # noqa: Y015
+
+@_typing.final
+class MarkLeadInvalidRequest(_message.Message):
+    """Request of MarkLeadInvalid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkLeadInvalidRequest: _TypeAlias = MarkLeadInvalidRequest  # noqa: Y015
+
+@_typing.final
+class MarkLeadInvalidResponse(_message.Message):
+    """Response of MarkLeadInvalid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkLeadInvalidResponse: _TypeAlias = MarkLeadInvalidResponse  # noqa: Y015
+
+@_typing.final
+class VoidLeadRequest(_message.Message):
+    """Request of VoidLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidLeadRequest: _TypeAlias = VoidLeadRequest  # noqa: Y015
+
+@_typing.final
+class VoidLeadResponse(_message.Message):
+    """Response of VoidLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidLeadResponse: _TypeAlias = VoidLeadResponse  # noqa: Y015
+
+@_typing.final
+class ClaimLeadRequest(_message.Message):
+    """Request of ClaimLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimLeadRequest: _TypeAlias = ClaimLeadRequest  # noqa: Y015
+
+@_typing.final
+class ClaimLeadResponse(_message.Message):
+    """Response of ClaimLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimLeadResponse: _TypeAlias = ClaimLeadResponse  # noqa: Y015
+
+@_typing.final
+class ResumeLeadRequest(_message.Message):
+    """Request of ResumeLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeLeadRequest: _TypeAlias = ResumeLeadRequest  # noqa: Y015
+
+@_typing.final
+class ResumeLeadResponse(_message.Message):
+    """Response of ResumeLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeLeadResponse: _TypeAlias = ResumeLeadResponse  # noqa: Y015
+
+@_typing.final
+class RestoreLeadRequest(_message.Message):
+    """Request of RestoreLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreLeadRequest: _TypeAlias = RestoreLeadRequest  # noqa: Y015
+
+@_typing.final
+class RestoreLeadResponse(_message.Message):
+    """Response of RestoreLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestoreLeadResponse: _TypeAlias = RestoreLeadResponse  # noqa: Y015
+
+@_typing.final
+class UnlockLeadRequest(_message.Message):
+    """Request of UnlockLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockLeadRequest: _TypeAlias = UnlockLeadRequest  # noqa: Y015
+
+@_typing.final
+class UnlockLeadResponse(_message.Message):
+    """Response of UnlockLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnlockLeadResponse: _TypeAlias = UnlockLeadResponse  # noqa: Y015
+
+@_typing.final
+class LockLeadRequest(_message.Message):
+    """Request of LockLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    days: _builtins.int
+    """1 to 90; 0 means 30."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockLeadRequest: _TypeAlias = LockLeadRequest  # noqa: Y015
+
+@_typing.final
+class LockLeadResponse(_message.Message):
+    """Response of LockLead."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LockLeadResponse: _TypeAlias = LockLeadResponse  # noqa: Y015
+
+@_typing.final
+class ListLeadOwnershipChangesRequest(_message.Message):
+    """Request of ListLeadOwnershipChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    lead_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        lead_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead_id", b"lead_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeadOwnershipChangesRequest: _TypeAlias = ListLeadOwnershipChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListLeadOwnershipChangesResponse(_message.Message):
+    """Response of ListLeadOwnershipChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeadOwnershipChange]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___LeadOwnershipChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeadOwnershipChangesResponse: _TypeAlias = ListLeadOwnershipChangesResponse  # noqa: Y015
+
+@_typing.final
+class GetLeadSettingsRequest(_message.Message):
+    """Request of GetLeadSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeadSettingsRequest: _TypeAlias = GetLeadSettingsRequest  # noqa: Y015
+
+@_typing.final
+class GetLeadSettingsResponse(_message.Message):
+    """Response of GetLeadSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___LeadSettings:
+        """The rules."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___LeadSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeadSettingsResponse: _TypeAlias = GetLeadSettingsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLeadSettingsRequest(_message.Message):
+    """Request of UpdateLeadSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def settings(self) -> Global___LeadSettings:
+        """The rules, all of them."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        settings: Global___LeadSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLeadSettingsRequest: _TypeAlias = UpdateLeadSettingsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLeadSettingsResponse(_message.Message):
+    """Response of UpdateLeadSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___LeadSettings:
+        """The rules."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___LeadSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLeadSettingsResponse: _TypeAlias = UpdateLeadSettingsResponse  # noqa: Y015
+
+@_typing.final
+class CreateCaptureSourceRequest(_message.Message):
+    """Request of CreateCaptureSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    name: _builtins.str
+    """1 to 50 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCaptureSourceRequest: _TypeAlias = CreateCaptureSourceRequest  # noqa: Y015
+
+@_typing.final
+class CreateCaptureSourceResponse(_message.Message):
+    """Response of CreateCaptureSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """The secret to sign with; it is not shown again."""
+    @_builtins.property
+    def source(self) -> Global___CaptureSource:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        source: Global___CaptureSource | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret", b"secret", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCaptureSourceResponse: _TypeAlias = CreateCaptureSourceResponse  # noqa: Y015
+
+@_typing.final
+class ListCaptureSourcesRequest(_message.Message):
+    """Request of ListCaptureSources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCaptureSourcesRequest: _TypeAlias = ListCaptureSourcesRequest  # noqa: Y015
+
+@_typing.final
+class ListCaptureSourcesResponse(_message.Message):
+    """Response of ListCaptureSources."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___CaptureSource]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        sources: _abc.Iterable[Global___CaptureSource] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCaptureSourcesResponse: _TypeAlias = ListCaptureSourcesResponse  # noqa: Y015

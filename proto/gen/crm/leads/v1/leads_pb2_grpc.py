@@ -70,6 +70,71 @@ class LeadsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadResponse.FromString,
                 _registered_method=True)
+        self.ClaimLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ClaimLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadResponse.FromString,
+                _registered_method=True)
+        self.ReturnLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ReturnLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadResponse.FromString,
+                _registered_method=True)
+        self.MarkLeadInvalid = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/MarkLeadInvalid',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidResponse.FromString,
+                _registered_method=True)
+        self.ResumeLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ResumeLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadResponse.FromString,
+                _registered_method=True)
+        self.VoidLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/VoidLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadResponse.FromString,
+                _registered_method=True)
+        self.RestoreLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/RestoreLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadResponse.FromString,
+                _registered_method=True)
+        self.LockLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/LockLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadResponse.FromString,
+                _registered_method=True)
+        self.UnlockLead = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/UnlockLead',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadResponse.FromString,
+                _registered_method=True)
+        self.ListLeadOwnershipChanges = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ListLeadOwnershipChanges',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesResponse.FromString,
+                _registered_method=True)
+        self.GetLeadSettings = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/GetLeadSettings',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsResponse.FromString,
+                _registered_method=True)
+        self.UpdateLeadSettings = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/UpdateLeadSettings',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.FromString,
+                _registered_method=True)
+        self.CreateCaptureSource = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/CreateCaptureSource',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceResponse.FromString,
+                _registered_method=True)
+        self.ListCaptureSources = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ListCaptureSources',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesResponse.FromString,
+                _registered_method=True)
         self.ListOpportunities = channel.unary_unary(
                 '/crm.leads.v1.LeadsService/ListOpportunities',
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesRequest.SerializeToString,
@@ -135,6 +200,97 @@ class LeadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimLead(self, request, context):
+        """Take a lead of the pool; caps and the day's quota hold as for customers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnLead(self, request, context):
+        """Give a lead back to the pool: it loses its owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkLeadInvalid(self, request, context):
+        """Park a lead in follow-up for a later time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeLead(self, request, context):
+        """Follow up a parked lead again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidLead(self, request, context):
+        """Void a lead that proved to be junk: by its owner, or whoever may assign leads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreLead(self, request, context):
+        """Bring a voided lead back into the pool; for administrators only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LockLead(self, request, context):
+        """Keep an own lead from being taken back for a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnlockLead(self, request, context):
+        """End the lock of an own lead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeadOwnershipChanges(self, request, context):
+        """The ledger of a lead's owners, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLeadSettings(self, request, context):
+        """The rules of the lead pool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLeadSettings(self, request, context):
+        """Set the rules of the lead pool.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCaptureSource(self, request, context):
+        """Register an outside source: from then on its leads must be signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCaptureSources(self, request, context):
+        """Registered outside sources, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOpportunities(self, request, context):
         """Opportunities the caller may see, newest first.
         """
@@ -186,6 +342,71 @@ def add_LeadsServiceServicer_to_server(servicer, server):
                     servicer.ConvertLead,
                     request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadResponse.SerializeToString,
+            ),
+            'ClaimLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadResponse.SerializeToString,
+            ),
+            'ReturnLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadResponse.SerializeToString,
+            ),
+            'MarkLeadInvalid': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkLeadInvalid,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidResponse.SerializeToString,
+            ),
+            'ResumeLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadResponse.SerializeToString,
+            ),
+            'VoidLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadResponse.SerializeToString,
+            ),
+            'RestoreLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadResponse.SerializeToString,
+            ),
+            'LockLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.LockLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadResponse.SerializeToString,
+            ),
+            'UnlockLead': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnlockLead,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadResponse.SerializeToString,
+            ),
+            'ListLeadOwnershipChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeadOwnershipChanges,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesResponse.SerializeToString,
+            ),
+            'GetLeadSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLeadSettings,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsResponse.SerializeToString,
+            ),
+            'UpdateLeadSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLeadSettings,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.SerializeToString,
+            ),
+            'CreateCaptureSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCaptureSource,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceResponse.SerializeToString,
+            ),
+            'ListCaptureSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCaptureSources,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesResponse.SerializeToString,
             ),
             'ListOpportunities': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOpportunities,
@@ -388,6 +609,357 @@ class LeadsService:
             '/crm.leads.v1.LeadsService/ConvertLead',
             crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ClaimLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ClaimLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ReturnLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ReturnLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkLeadInvalid(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/MarkLeadInvalid',
+            crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.MarkLeadInvalidResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ResumeLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ResumeLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/VoidLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.VoidLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/RestoreLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.RestoreLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LockLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/LockLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.LockLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnlockLead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/UnlockLead',
+            crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.UnlockLeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeadOwnershipChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ListLeadOwnershipChanges',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadOwnershipChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLeadSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/GetLeadSettings',
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLeadSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/UpdateLeadSettings',
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCaptureSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/CreateCaptureSource',
+            crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCaptureSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ListCaptureSources',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListCaptureSourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,32 @@ class LeadsServiceStub:
     """Record a result of handling; an assigned lead becomes followed up."""
     ConvertLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ConvertLeadRequest, _leads_pb2.ConvertLeadResponse]
     """Turn a lead into customer, and where chosen contact and opportunity: whole or not at all."""
+    ClaimLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ClaimLeadRequest, _leads_pb2.ClaimLeadResponse]
+    """Take a lead of the pool; caps and the day's quota hold as for customers."""
+    ReturnLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ReturnLeadRequest, _leads_pb2.ReturnLeadResponse]
+    """Give a lead back to the pool: it loses its owner."""
+    MarkLeadInvalid: _grpc.UnaryUnaryMultiCallable[_leads_pb2.MarkLeadInvalidRequest, _leads_pb2.MarkLeadInvalidResponse]
+    """Park a lead in follow-up for a later time."""
+    ResumeLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ResumeLeadRequest, _leads_pb2.ResumeLeadResponse]
+    """Follow up a parked lead again."""
+    VoidLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.VoidLeadRequest, _leads_pb2.VoidLeadResponse]
+    """Void a lead that proved to be junk: by its owner, or whoever may assign leads."""
+    RestoreLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.RestoreLeadRequest, _leads_pb2.RestoreLeadResponse]
+    """Bring a voided lead back into the pool; for administrators only."""
+    LockLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.LockLeadRequest, _leads_pb2.LockLeadResponse]
+    """Keep an own lead from being taken back for a time."""
+    UnlockLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UnlockLeadRequest, _leads_pb2.UnlockLeadResponse]
+    """End the lock of an own lead."""
+    ListLeadOwnershipChanges: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListLeadOwnershipChangesRequest, _leads_pb2.ListLeadOwnershipChangesResponse]
+    """The ledger of a lead's owners, newest first."""
+    GetLeadSettings: _grpc.UnaryUnaryMultiCallable[_leads_pb2.GetLeadSettingsRequest, _leads_pb2.GetLeadSettingsResponse]
+    """The rules of the lead pool."""
+    UpdateLeadSettings: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadSettingsRequest, _leads_pb2.UpdateLeadSettingsResponse]
+    """Set the rules of the lead pool."""
+    CreateCaptureSource: _grpc.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]
+    """Register an outside source: from then on its leads must be signed."""
+    ListCaptureSources: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]
+    """Registered outside sources, by name."""
     ListOpportunities: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]
     """Opportunities the caller may see, newest first."""
     WinOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.WinOpportunityRequest, _leads_pb2.WinOpportunityResponse]
@@ -71,6 +97,32 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     """Record a result of handling; an assigned lead becomes followed up."""
     ConvertLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ConvertLeadRequest, _leads_pb2.ConvertLeadResponse]  # type: ignore[assignment]
     """Turn a lead into customer, and where chosen contact and opportunity: whole or not at all."""
+    ClaimLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ClaimLeadRequest, _leads_pb2.ClaimLeadResponse]  # type: ignore[assignment]
+    """Take a lead of the pool; caps and the day's quota hold as for customers."""
+    ReturnLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ReturnLeadRequest, _leads_pb2.ReturnLeadResponse]  # type: ignore[assignment]
+    """Give a lead back to the pool: it loses its owner."""
+    MarkLeadInvalid: _aio.UnaryUnaryMultiCallable[_leads_pb2.MarkLeadInvalidRequest, _leads_pb2.MarkLeadInvalidResponse]  # type: ignore[assignment]
+    """Park a lead in follow-up for a later time."""
+    ResumeLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ResumeLeadRequest, _leads_pb2.ResumeLeadResponse]  # type: ignore[assignment]
+    """Follow up a parked lead again."""
+    VoidLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.VoidLeadRequest, _leads_pb2.VoidLeadResponse]  # type: ignore[assignment]
+    """Void a lead that proved to be junk: by its owner, or whoever may assign leads."""
+    RestoreLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.RestoreLeadRequest, _leads_pb2.RestoreLeadResponse]  # type: ignore[assignment]
+    """Bring a voided lead back into the pool; for administrators only."""
+    LockLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.LockLeadRequest, _leads_pb2.LockLeadResponse]  # type: ignore[assignment]
+    """Keep an own lead from being taken back for a time."""
+    UnlockLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.UnlockLeadRequest, _leads_pb2.UnlockLeadResponse]  # type: ignore[assignment]
+    """End the lock of an own lead."""
+    ListLeadOwnershipChanges: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListLeadOwnershipChangesRequest, _leads_pb2.ListLeadOwnershipChangesResponse]  # type: ignore[assignment]
+    """The ledger of a lead's owners, newest first."""
+    GetLeadSettings: _aio.UnaryUnaryMultiCallable[_leads_pb2.GetLeadSettingsRequest, _leads_pb2.GetLeadSettingsResponse]  # type: ignore[assignment]
+    """The rules of the lead pool."""
+    UpdateLeadSettings: _aio.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadSettingsRequest, _leads_pb2.UpdateLeadSettingsResponse]  # type: ignore[assignment]
+    """Set the rules of the lead pool."""
+    CreateCaptureSource: _aio.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]  # type: ignore[assignment]
+    """Register an outside source: from then on its leads must be signed."""
+    ListCaptureSources: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]  # type: ignore[assignment]
+    """Registered outside sources, by name."""
     ListOpportunities: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]  # type: ignore[assignment]
     """Opportunities the caller may see, newest first."""
     WinOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.WinOpportunityRequest, _leads_pb2.WinOpportunityResponse]  # type: ignore[assignment]
@@ -134,6 +186,110 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.ConvertLeadResponse, _abc.Awaitable[_leads_pb2.ConvertLeadResponse]]:
         """Turn a lead into customer, and where chosen contact and opportunity: whole or not at all."""
+
+    @_abc_1.abstractmethod
+    def ClaimLead(
+        self,
+        request: _leads_pb2.ClaimLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ClaimLeadResponse, _abc.Awaitable[_leads_pb2.ClaimLeadResponse]]:
+        """Take a lead of the pool; caps and the day's quota hold as for customers."""
+
+    @_abc_1.abstractmethod
+    def ReturnLead(
+        self,
+        request: _leads_pb2.ReturnLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ReturnLeadResponse, _abc.Awaitable[_leads_pb2.ReturnLeadResponse]]:
+        """Give a lead back to the pool: it loses its owner."""
+
+    @_abc_1.abstractmethod
+    def MarkLeadInvalid(
+        self,
+        request: _leads_pb2.MarkLeadInvalidRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.MarkLeadInvalidResponse, _abc.Awaitable[_leads_pb2.MarkLeadInvalidResponse]]:
+        """Park a lead in follow-up for a later time."""
+
+    @_abc_1.abstractmethod
+    def ResumeLead(
+        self,
+        request: _leads_pb2.ResumeLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ResumeLeadResponse, _abc.Awaitable[_leads_pb2.ResumeLeadResponse]]:
+        """Follow up a parked lead again."""
+
+    @_abc_1.abstractmethod
+    def VoidLead(
+        self,
+        request: _leads_pb2.VoidLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.VoidLeadResponse, _abc.Awaitable[_leads_pb2.VoidLeadResponse]]:
+        """Void a lead that proved to be junk: by its owner, or whoever may assign leads."""
+
+    @_abc_1.abstractmethod
+    def RestoreLead(
+        self,
+        request: _leads_pb2.RestoreLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.RestoreLeadResponse, _abc.Awaitable[_leads_pb2.RestoreLeadResponse]]:
+        """Bring a voided lead back into the pool; for administrators only."""
+
+    @_abc_1.abstractmethod
+    def LockLead(
+        self,
+        request: _leads_pb2.LockLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.LockLeadResponse, _abc.Awaitable[_leads_pb2.LockLeadResponse]]:
+        """Keep an own lead from being taken back for a time."""
+
+    @_abc_1.abstractmethod
+    def UnlockLead(
+        self,
+        request: _leads_pb2.UnlockLeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.UnlockLeadResponse, _abc.Awaitable[_leads_pb2.UnlockLeadResponse]]:
+        """End the lock of an own lead."""
+
+    @_abc_1.abstractmethod
+    def ListLeadOwnershipChanges(
+        self,
+        request: _leads_pb2.ListLeadOwnershipChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ListLeadOwnershipChangesResponse, _abc.Awaitable[_leads_pb2.ListLeadOwnershipChangesResponse]]:
+        """The ledger of a lead's owners, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetLeadSettings(
+        self,
+        request: _leads_pb2.GetLeadSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.GetLeadSettingsResponse, _abc.Awaitable[_leads_pb2.GetLeadSettingsResponse]]:
+        """The rules of the lead pool."""
+
+    @_abc_1.abstractmethod
+    def UpdateLeadSettings(
+        self,
+        request: _leads_pb2.UpdateLeadSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.UpdateLeadSettingsResponse, _abc.Awaitable[_leads_pb2.UpdateLeadSettingsResponse]]:
+        """Set the rules of the lead pool."""
+
+    @_abc_1.abstractmethod
+    def CreateCaptureSource(
+        self,
+        request: _leads_pb2.CreateCaptureSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.CreateCaptureSourceResponse, _abc.Awaitable[_leads_pb2.CreateCaptureSourceResponse]]:
+        """Register an outside source: from then on its leads must be signed."""
+
+    @_abc_1.abstractmethod
+    def ListCaptureSources(
+        self,
+        request: _leads_pb2.ListCaptureSourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ListCaptureSourcesResponse, _abc.Awaitable[_leads_pb2.ListCaptureSourcesResponse]]:
+        """Registered outside sources, by name."""
 
     @_abc_1.abstractmethod
     def ListOpportunities(

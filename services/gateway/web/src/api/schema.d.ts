@@ -164,6 +164,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/auditEntries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What must be accounted for, newest first: sign-ins, changes of rights, revealed numbers, exports, playbacks.
+         * @description Needs the right `audit.view`.
+         */
+        get: operations["identity.ListAuditEntries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/calls": {
         parameters: {
             query?: never;
@@ -258,6 +278,30 @@ export interface paths {
          * @description Needs the right `calls.agent`.
          */
         post: operations["telephony.SaveCallNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/captureSources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Registered outside sources, by name.
+         * @description Needs the right `integrations.manage`.
+         */
+        get: operations["leads.ListCaptureSources"];
+        put?: never;
+        /**
+         * Register an outside source: from then on its leads must be signed.
+         * @description Needs the right `integrations.manage`.
+         */
+        post: operations["leads.CreateCaptureSource"];
         delete?: never;
         options?: never;
         head?: never;
@@ -549,11 +593,227 @@ export interface paths {
          */
         get: operations["identity.ListDepartments"];
         put?: never;
+        /**
+         * Add a department.
+         * @description Needs the right `departments.manage`.
+         */
+        post: operations["identity.CreateDepartment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/departments/{departmentId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Rename, reorder or move a department, name its head or its posts; a move takes everything below along.
+         * @description Needs the right `departments.manage`.
+         */
+        patch: operations["identity.UpdateDepartment"];
+        trace?: never;
+    };
+    "/api/v1/departments/{departmentId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove an empty department.
+         * @description Needs the right `departments.manage`.
+         */
+        post: operations["identity.DeleteDepartment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The caller's imports, newest first.
+         * @description Needs the right `customers.import`.
+         */
+        get: operations["customers.ListImports"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{importId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One import with its progress.
+         * @description Needs the right `customers.import`.
+         */
+        get: operations["customers.GetImport"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change the mapping, or who gets the customers; the rows must be checked anew then.
+         * @description Needs the right `customers.import`.
+         */
+        patch: operations["customers.UpdateImport"];
+        trace?: never;
+    };
+    "/api/v1/imports/{importId}/rows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Staged rows in the order of the file.
+         * @description Needs the right `customers.import`.
+         */
+        get: operations["customers.ListImportRows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Correct a row that is not imported yet; it is checked at once.
+         * @description Needs the right `customers.import`.
+         */
+        patch: operations["customers.UpdateImportRow"];
+        trace?: never;
+    };
+    "/api/v1/imports/{importId}:cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End an import for good; customers that were made stay.
+         * @description Needs the right `customers.import`.
+         */
+        post: operations["customers.CancelImport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{importId}:check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check every row: each field, and whether somebody holds its keys.
+         * @description Needs the right `customers.import`.
+         */
+        post: operations["customers.CheckImport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports/{importId}:commit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make customers of the rows that are ready.
+         * @description Needs the right `customers.import`.
+         */
+        post: operations["customers.CommitImport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports:fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fields that a column can be mapped to.
+         * @description Needs the right `customers.import`.
+         */
+        get: operations["customers.ListImportFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leadSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The rules of the lead pool.
+         * @description For every signed-in person.
+         */
+        get: operations["leads.GetLeadSettings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Set the rules of the lead pool.
+         * @description Needs the right `pools.manage`.
+         */
+        patch: operations["leads.UpdateLeadSettings"];
         trace?: never;
     };
     "/api/v1/leads": {
@@ -620,6 +880,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/leads/{leadId}/ownershipChanges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The ledger of a lead's owners, newest first.
+         * @description Needs the right `leads.view`.
+         */
+        get: operations["leads.ListLeadOwnershipChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/leads/{leadId}:assign": {
         parameters: {
             query?: never;
@@ -640,6 +920,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/leads/{leadId}:claim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a lead of the pool; caps and the day's quota hold as for customers.
+         * @description Needs the right `leads.claim`.
+         */
+        post: operations["leads.ClaimLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/leads/{leadId}:convert": {
         parameters: {
             query?: never;
@@ -654,6 +954,146 @@ export interface paths {
          * @description Needs the right `leads.convert`.
          */
         post: operations["leads.ConvertLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:lock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep an own lead from being taken back for a time.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.LockLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:markInvalid": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Park a lead in follow-up for a later time.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.MarkLeadInvalid"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bring a voided lead back into the pool; for administrators only.
+         * @description Needs the right `leads.restore`.
+         */
+        post: operations["leads.RestoreLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Follow up a parked lead again.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.ResumeLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:return": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a lead back to the pool: it loses its owner.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.ReturnLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:unlock": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End the lock of an own lead.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.UnlockLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:void": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Void a lead that proved to be junk: by its owner, or whoever may assign leads.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.VoidLead"];
         delete?: never;
         options?: never;
         head?: never;
@@ -717,6 +1157,30 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
+        /**
+         * Change the own name or mobile.
+         * @description For every signed-in person.
+         */
+        patch: operations["identity.UpdateMe"];
+        trace?: never;
+    };
+    "/api/v1/me:changePassword": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change the own password; every session ends, this one too.
+         * @description For every signed-in person.
+         */
+        post: operations["identity.ChangePassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
         patch?: never;
         trace?: never;
     };
@@ -754,6 +1218,46 @@ export interface paths {
          * @description For every signed-in person.
          */
         post: operations["notify.MarkMessagesRead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/modems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tenant's modems: state, signal, and how much of their quota is used.
+         * @description Needs the right `sms.view`.
+         */
+        get: operations["telephony.ListModems"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/modems/{name}:configure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say whether a modem may be used and how much its SIM may send.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["telephony.ConfigureModem"];
         delete?: never;
         options?: never;
         head?: never;
@@ -972,6 +1476,66 @@ export interface paths {
         patch: operations["identity.UpdatePerson"];
         trace?: never;
     };
+    "/api/v1/people/{personId}:endSessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sign a person out everywhere.
+         * @description Needs the right `people.manage`.
+         */
+        post: operations["identity.EndSessions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/people/{personId}:resetPassword": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a person a new password, unlock the account and end its sessions.
+         * @description Needs the right `people.manage`.
+         */
+        post: operations["identity.ResetPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/people/{personId}:retire": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Note that a person left: the account ends, the extension is free, the records keep the name.
+         * @description Needs the right `people.manage`.
+         */
+        post: operations["identity.RetirePerson"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pools": {
         parameters: {
             query?: never;
@@ -1056,6 +1620,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/receivedSms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Received messages of the customers that the caller sees, newest first; unknown senders' to who sees all.
+         * @description Needs the right `sms.view`.
+         */
+        get: operations["telephony.ListReceivedSms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registry/companies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Companies whose name begins with or contains what was typed, at most 10; none for less than 2 characters.
+         * @description Needs the right `customers.create`.
+         */
+        get: operations["customers.SearchCompanies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/registry/companies/{creditCode}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One company by its unified social credit code.
+         * @description Needs the right `customers.create`.
+         */
+        get: operations["customers.GetCompany"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/reminders": {
         parameters: {
             query?: never;
@@ -1068,6 +1692,26 @@ export interface paths {
          * @description Needs the right `orders.view`.
          */
         get: operations["notify.ListReminders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/rightModules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What can be granted, by module.
+         * @description Needs the right `people.view`.
+         */
+        get: operations["identity.ListRightModules"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1089,7 +1733,51 @@ export interface paths {
          */
         get: operations["identity.ListRoles"];
         put?: never;
+        /**
+         * Add a role.
+         * @description Needs the right `roles.manage`.
+         */
+        post: operations["identity.CreateRole"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/roles/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change a role; whoever holds it has the new rights at once.
+         * @description Needs the right `roles.manage`.
+         */
+        patch: operations["identity.UpdateRole"];
+        trace?: never;
+    };
+    "/api/v1/roles/{code}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a role; refused while somebody holds it.
+         * @description Needs the right `roles.manage`.
+         */
+        post: operations["identity.DeleteRole"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1128,6 +1816,70 @@ export interface paths {
         get: operations["telephony.ListSms"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sms/{smsId}:decide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what became of an SMS that is SMS_STATE_UNCERTAIN.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["telephony.DecideSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/sms:measure": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * How a text would be sent: alphabet and parts.
+         * @description For every signed-in person.
+         */
+        post: operations["telephony.MeasureSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/smsPolicy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tenant's rules for SMS.
+         * @description Needs the right `sms.view`.
+         */
+        get: operations["telephony.GetSmsPolicy"];
+        put?: never;
+        /**
+         * Change them.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["telephony.SaveSmsPolicy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1349,6 +2101,26 @@ export interface components {
             /** @description As stored. */
             followUp?: components["schemas"]["customers.FollowUp"];
         };
+        /** @description Request of CancelImport. */
+        "customers.CancelImportRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CancelImport. */
+        "customers.CancelImportResponse": {
+            /** @description As stored. */
+            import?: components["schemas"]["customers.Import"];
+        };
+        /** @description Request of CheckImport. */
+        "customers.CheckImportRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CheckImport. */
+        "customers.CheckImportResponse": {
+            /** @description As stored. */
+            import?: components["schemas"]["customers.Import"];
+        };
         /** @description Request of ClaimCustomers. */
         "customers.ClaimCustomersRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -1360,6 +2132,35 @@ export interface components {
         "customers.ClaimCustomersResponse": {
             /** @description In the order asked. */
             results: components["schemas"]["customers.ItemResult"][];
+        };
+        /** @description Request of CommitImport. */
+        "customers.CommitImportRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CommitImport. */
+        "customers.CommitImportResponse": {
+            /** @description As stored. */
+            import?: components["schemas"]["customers.Import"];
+        };
+        /** @description A registered company. */
+        "customers.Company": {
+            /** @description Unified social credit code, 18 characters (GB 32100-2015). */
+            creditCode: string;
+            /** @description Registered name. */
+            name: string;
+            /** @description Legal representative. */
+            legalPerson: string;
+            /** @description Registered address; not in candidates. */
+            address: string;
+            /** @description Province or city, for example "上海". */
+            region: string;
+            /** @description State as the registry words it, for example "存续". */
+            status: string;
+            /** @description Line of business; not in candidates. */
+            businessType: string;
+            /** @description Day of foundation, YYYY-MM-DD, empty where unknown; not in candidates. */
+            foundDate: string;
         };
         /** @description A person at a customer. */
         "customers.Contact": {
@@ -1486,9 +2287,10 @@ export interface components {
          *     - `CUSTOMER_STATE_PENDING`: Registration waits for its approver; not usable.
          *     - `CUSTOMER_STATE_ACTIVE`: In use: owned, or in a pool.
          *     - `CUSTOMER_STATE_REJECTED`: Registration was rejected; kept in the registration history only.
+         *     - `CUSTOMER_STATE_TRASHED`: Thrown out of its pool; may be restored.
          * @enum {string}
          */
-        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED";
+        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED" | "CUSTOMER_STATE_TRASHED";
         /**
          * @description Which customers a list shows.
          *     - `CUSTOMER_VIEW_UNSPECIFIED`: Not set: as MINE.
@@ -1513,16 +2315,160 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description Response of GetCompany. */
+        "customers.GetCompanyResponse": {
+            /** @description With everything that the registry gives. */
+            company?: components["schemas"]["customers.Company"];
+        };
         /** @description Response of GetCustomer. */
         "customers.GetCustomerResponse": {
             /** @description The customer. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Response of GetImport. */
+        "customers.GetImportResponse": {
+            /** @description The import. */
+            import?: components["schemas"]["customers.Import"];
         };
         /** @description Response of GetSettings. */
         "customers.GetSettingsResponse": {
             /** @description The settings. */
             settings?: components["schemas"]["customers.Settings"];
         };
+        /** @description An import. */
+        "customers.Import": {
+            /** @description UUID. */
+            importId: string;
+            /** @description State. */
+            state: components["schemas"]["customers.ImportState"];
+            /** @description Name of the file, or of the source. */
+            fileName: string;
+            /**
+             * Format: int64
+             * @description Size of the file in bytes, as far as it came.
+             */
+            sizeBytes: string;
+            /** @description Found out: "CSV" or "XLSX"; empty before. */
+            format: string;
+            /** @description Found out: "UTF-8", "UTF-8-BOM", "UTF-16" or "GB18030"; empty for XLSX. */
+            encoding: string;
+            /** @description Texts of the header. */
+            columns: string[];
+            /** @description For each column the key of its field, empty for none. */
+            mapping: string[];
+            /** @description Who gets the customers, UUID; empty where a pool does. */
+            ownerId: string;
+            /** @description Pool that gets the customers, UUID; empty where a person does. */
+            poolId: string;
+            /**
+             * Format: int32
+             * @description Rows by state.
+             */
+            rowCount: number;
+            /**
+             * Format: int32
+             * @description Not checked yet.
+             */
+            stagedCount: number;
+            /**
+             * Format: int32
+             * @description Can be committed.
+             */
+            readyCount: number;
+            /**
+             * Format: int32
+             * @description Wrong.
+             */
+            badCount: number;
+            /**
+             * Format: int32
+             * @description Held by somebody.
+             */
+            duplicateCount: number;
+            /**
+             * Format: int32
+             * @description Customers now.
+             */
+            doneCount: number;
+            /** @description Why the file could not be read: reason of the error. */
+            errorReason: string;
+            /** @description Why the file could not be read, for the reader. */
+            errorMessage: string;
+            /**
+             * Format: date-time
+             * @description Made.
+             */
+            createTime?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /** @description What is wrong with a row. */
+        "customers.ImportFault": {
+            /** @description The column's header, empty where it is the whole row. */
+            column: string;
+            /** @description The field's key. */
+            field: string;
+            /** @description Reason of the error. */
+            reason: string;
+            /** @description For the reader. */
+            message: string;
+        };
+        /** @description A field that a column can be mapped to. */
+        "customers.ImportField": {
+            /** @description Key, for example "name", "contact_phones". */
+            key: string;
+            /** @description Name for the reader. */
+            label: string;
+            /** @description True: a row without it is bad. */
+            required: boolean;
+        };
+        /** @description A staged row. */
+        "customers.ImportRow": {
+            /**
+             * Format: int32
+             * @description Row in the file, as a spreadsheet counts; the header is row 1.
+             */
+            line: number;
+            /** @description Texts, one for each column. */
+            cells: string[];
+            /** @description State. */
+            state: components["schemas"]["customers.ImportRowState"];
+            /** @description What is wrong. */
+            faults: components["schemas"]["customers.ImportFault"][];
+            /** @description The customer it became, UUID, empty before. */
+            customerId: string;
+            /** @description True: corrected by hand. */
+            edited: boolean;
+        };
+        /**
+         * @description What became of a row.
+         *     - `IMPORT_ROW_STATE_UNSPECIFIED`: Not set; in a request: every state.
+         *     - `IMPORT_ROW_STATE_STAGED`: Not checked yet.
+         *     - `IMPORT_ROW_STATE_READY`: Can be committed.
+         *     - `IMPORT_ROW_STATE_BAD`: A field is wrong, or a rule refuses it.
+         *     - `IMPORT_ROW_STATE_DUPLICATE`: Somebody holds its keys, or it was imported before.
+         *     - `IMPORT_ROW_STATE_DONE`: It is a customer now.
+         * @enum {string}
+         */
+        "customers.ImportRowState": "IMPORT_ROW_STATE_UNSPECIFIED" | "IMPORT_ROW_STATE_STAGED" | "IMPORT_ROW_STATE_READY" | "IMPORT_ROW_STATE_BAD" | "IMPORT_ROW_STATE_DUPLICATE" | "IMPORT_ROW_STATE_DONE";
+        /**
+         * @description How far an import is.
+         *     - `IMPORT_STATE_UNSPECIFIED`: Not set.
+         *     - `IMPORT_STATE_UPLOADING`: Its file is coming.
+         *     - `IMPORT_STATE_STAGING`: Its file is read.
+         *     - `IMPORT_STATE_STAGED`: Rows are staged and wait to be mapped and checked.
+         *     - `IMPORT_STATE_CHECKING`: Rows are checked.
+         *     - `IMPORT_STATE_CHECKED`: Every row is checked.
+         *     - `IMPORT_STATE_COMMITTING`: Customers are made.
+         *     - `IMPORT_STATE_DONE`: All ready rows are customers; the others may be corrected and committed too.
+         *     - `IMPORT_STATE_FAILED`: The file could not be read.
+         *     - `IMPORT_STATE_CANCELLED`: Given up.
+         * @enum {string}
+         */
+        "customers.ImportState": "IMPORT_STATE_UNSPECIFIED" | "IMPORT_STATE_UPLOADING" | "IMPORT_STATE_STAGING" | "IMPORT_STATE_STAGED" | "IMPORT_STATE_CHECKING" | "IMPORT_STATE_CHECKED" | "IMPORT_STATE_COMMITTING" | "IMPORT_STATE_DONE" | "IMPORT_STATE_FAILED" | "IMPORT_STATE_CANCELLED";
         /** @description What became of one item. */
         "customers.ItemResult": {
             /** @description UUID. */
@@ -1545,6 +2491,25 @@ export interface components {
         "customers.ListFollowUpsResponse": {
             /** @description Newest first. */
             followUps: components["schemas"]["customers.FollowUp"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListImportFields. */
+        "customers.ListImportFieldsResponse": {
+            /** @description In the order of a form. */
+            fields: components["schemas"]["customers.ImportField"][];
+        };
+        /** @description Response of ListImportRows. */
+        "customers.ListImportRowsResponse": {
+            /** @description In the order of the file. */
+            rows: components["schemas"]["customers.ImportRow"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListImports. */
+        "customers.ListImportsResponse": {
+            /** @description Newest first. */
+            imports: components["schemas"]["customers.Import"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
@@ -1582,9 +2547,16 @@ export interface components {
          *     - `OWNERSHIP_CAUSE_RECLAIM`: Taken back by a rule.
          *     - `OWNERSHIP_CAUSE_CONVERT`: Came with a lead's conversion.
          *     - `OWNERSHIP_CAUSE_REGISTER`: Came with a passed registration.
+         *     - `OWNERSHIP_CAUSE_ASSIGN`: Assigned out of a pool.
+         *     - `OWNERSHIP_CAUSE_TRANSFER`: Given from one owner to another.
+         *     - `OWNERSHIP_CAUSE_HAND_OVER`: Handed over with all of an owner's.
+         *     - `OWNERSHIP_CAUSE_ALLOCATE`: Allocated by a rule.
+         *     - `OWNERSHIP_CAUSE_TRASH`: Thrown out of its pool.
+         *     - `OWNERSHIP_CAUSE_RESTORE`: Back in its pool out of the trash.
+         *     - `OWNERSHIP_CAUSE_REVERSE`: A reclaim undone: work on the customer from before it became known only then.
          * @enum {string}
          */
-        "customers.OwnershipCause": "OWNERSHIP_CAUSE_UNSPECIFIED" | "OWNERSHIP_CAUSE_CREATE" | "OWNERSHIP_CAUSE_CLAIM" | "OWNERSHIP_CAUSE_RETURN" | "OWNERSHIP_CAUSE_RECLAIM" | "OWNERSHIP_CAUSE_CONVERT" | "OWNERSHIP_CAUSE_REGISTER";
+        "customers.OwnershipCause": "OWNERSHIP_CAUSE_UNSPECIFIED" | "OWNERSHIP_CAUSE_CREATE" | "OWNERSHIP_CAUSE_CLAIM" | "OWNERSHIP_CAUSE_RETURN" | "OWNERSHIP_CAUSE_RECLAIM" | "OWNERSHIP_CAUSE_CONVERT" | "OWNERSHIP_CAUSE_REGISTER" | "OWNERSHIP_CAUSE_ASSIGN" | "OWNERSHIP_CAUSE_TRANSFER" | "OWNERSHIP_CAUSE_HAND_OVER" | "OWNERSHIP_CAUSE_ALLOCATE" | "OWNERSHIP_CAUSE_TRASH" | "OWNERSHIP_CAUSE_RESTORE" | "OWNERSHIP_CAUSE_REVERSE";
         /** @description A row of the ownership ledger. */
         "customers.OwnershipChange": {
             /** @description UUID. */
@@ -1611,6 +2583,12 @@ export interface components {
              * @description When.
              */
             createTime?: string;
+            /** @description What it was decided on, by name: used, limit, claimed, due times. */
+            inputs: components["schemas"]["customers.OwnershipChange.InputsEntry"][];
+        };
+        "customers.OwnershipChange.InputsEntry": {
+            key: string;
+            value: string;
         };
         /** @description A phone number of a customer or contact. */
         "customers.Phone": {
@@ -1648,6 +2626,34 @@ export interface components {
              * @description Number of the last change; of the rule too.
              */
             version: string;
+            /** @description What kind of resource it is, for example "新客户"; may be empty. */
+            kind: string;
+            /** @description Who may see and claim beside the people of department_ids. */
+            members?: components["schemas"]["customers.PoolMembers"];
+            /** @description Who manages it, UUIDs: no limits on their claims but the cap. */
+            adminIds: string[];
+            /**
+             * Format: int32
+             * @description Claim requests a person may make in a period; 0: no limit.
+             */
+            claimRequests: number;
+            /**
+             * Format: int32
+             * @description Days of a period for daily_claims and claim_requests, from midnight in China; 0 means 1.
+             */
+            claimPeriodDays: number;
+            /**
+             * Format: int32
+             * @description Days for which nobody may claim what they owned before; 0: none.
+             */
+            coolDownDays: number;
+            /**
+             * Format: int32
+             * @description Days for which a new customer cannot be claimed, only assigned; 0: none.
+             */
+            newDataDays: number;
+            /** @description What nobody sees of a customer in the pool, of: address, business_type, contacts, level, phones, region. */
+            hiddenFields: string[];
         };
         /** @description A public pool. */
         "customers.Pool.Input": {
@@ -1669,6 +2675,86 @@ export interface components {
              * @description Number of the last change; of the rule too.
              */
             version?: string;
+            /** @description What kind of resource it is, for example "新客户"; may be empty. */
+            kind?: string;
+            /** @description Who may see and claim beside the people of department_ids. */
+            members?: components["schemas"]["customers.PoolMembers.Input"];
+            /** @description Who manages it, UUIDs: no limits on their claims but the cap. */
+            adminIds?: string[];
+            /**
+             * Format: int32
+             * @description Claim requests a person may make in a period; 0: no limit.
+             */
+            claimRequests?: number;
+            /**
+             * Format: int32
+             * @description Days of a period for daily_claims and claim_requests, from midnight in China; 0 means 1.
+             */
+            claimPeriodDays?: number;
+            /**
+             * Format: int32
+             * @description Days for which nobody may claim what they owned before; 0: none.
+             */
+            coolDownDays?: number;
+            /**
+             * Format: int32
+             * @description Days for which a new customer cannot be claimed, only assigned; 0: none.
+             */
+            newDataDays?: number;
+            /** @description What nobody sees of a customer in the pool, of: address, business_type, contacts, level, phones, region. */
+            hiddenFields?: string[];
+        };
+        /** @description Who may see and claim, beside the departments of a pool. All empty, departments too: everybody. */
+        "customers.PoolMembers": {
+            /** @description UUIDs. */
+            personIds: string[];
+            /** @description Codes of roles. */
+            roles: string[];
+            /** @description Departments that are named as somebody's regions, UUIDs. */
+            regionDepartmentIds: string[];
+        };
+        /** @description Who may see and claim, beside the departments of a pool. All empty, departments too: everybody. */
+        "customers.PoolMembers.Input": {
+            /** @description UUIDs. */
+            personIds?: string[];
+            /** @description Codes of roles. */
+            roles?: string[];
+            /** @description Departments that are named as somebody's regions, UUIDs. */
+            regionDepartmentIds?: string[];
+        };
+        /** @description One way to lose a customer: all that is set of it holds. */
+        "customers.ReclaimClause": {
+            /**
+             * Format: int32
+             * @description No evidence for so many days; 0: not asked.
+             */
+            idleDays: number;
+            /**
+             * Format: int32
+             * @description No contract for so many days; 0: not asked.
+             */
+            contractDays: number;
+            /** @description Only customers of these levels; empty: all. */
+            levels: string[];
+            /** @description Only customers of these business types; empty: all. */
+            businessTypes: string[];
+        };
+        /** @description One way to lose a customer: all that is set of it holds. */
+        "customers.ReclaimClause.Input": {
+            /**
+             * Format: int32
+             * @description No evidence for so many days; 0: not asked.
+             */
+            idleDays?: number;
+            /**
+             * Format: int32
+             * @description No contract for so many days; 0: not asked.
+             */
+            contractDays?: number;
+            /** @description Only customers of these levels; empty: all. */
+            levels?: string[];
+            /** @description Only customers of these business types; empty: all. */
+            businessTypes?: string[];
         };
         /** @description When customers fall back. */
         "customers.ReclaimRule": {
@@ -1682,6 +2768,16 @@ export interface components {
              * @description How many days before the reclaim the owner is warned, at least 1.
              */
             warnDays: number;
+            /** @description A customer falls back as soon as one of these holds; empty: no evidence for idle_days is the only one. */
+            clauses: components["schemas"]["customers.ReclaimClause"][];
+            /** @description What restarts the clock, of: follow_up, call, order, contract; empty: all of them. */
+            evidence: string[];
+            /** @description Customers of these levels never fall back. */
+            exemptLevels: string[];
+            /** @description Customers of these business types never fall back. */
+            exemptBusinessTypes: string[];
+            /** @description Customers with a contract never fall back. */
+            exemptContracted: boolean;
         };
         /** @description When customers fall back. */
         "customers.ReclaimRule.Input": {
@@ -1695,6 +2791,16 @@ export interface components {
              * @description How many days before the reclaim the owner is warned, at least 1.
              */
             warnDays?: number;
+            /** @description A customer falls back as soon as one of these holds; empty: no evidence for idle_days is the only one. */
+            clauses?: components["schemas"]["customers.ReclaimClause.Input"][];
+            /** @description What restarts the clock, of: follow_up, call, order, contract; empty: all of them. */
+            evidence?: string[];
+            /** @description Customers of these levels never fall back. */
+            exemptLevels?: string[];
+            /** @description Customers of these business types never fall back. */
+            exemptBusinessTypes?: string[];
+            /** @description Customers with a contract never fall back. */
+            exemptContracted?: boolean;
         };
         /** @description Request of ReturnCustomer. */
         "customers.ReturnCustomerRequest": {
@@ -1710,6 +2816,11 @@ export interface components {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description Response of SearchCompanies. */
+        "customers.SearchCompaniesResponse": {
+            /** @description Best first. */
+            companies: components["schemas"]["customers.Company"][];
+        };
         /** @description Settings of a tenant. */
         "customers.Settings": {
             /** @description A rep's new customer needs an approver. */
@@ -1723,6 +2834,11 @@ export interface components {
             defaultRule?: components["schemas"]["customers.ReclaimRule"];
             /** @description Where those fall to, UUID of a pool. */
             defaultPoolId: string;
+            /**
+             * Format: int32
+             * @description Customers a person may keep locked; 0: 20.
+             */
+            lockCap: number;
         };
         /** @description Settings of a tenant. */
         "customers.Settings.Input": {
@@ -1737,6 +2853,11 @@ export interface components {
             defaultRule?: components["schemas"]["customers.ReclaimRule.Input"];
             /** @description Where those fall to, UUID of a pool. */
             defaultPoolId?: string;
+            /**
+             * Format: int32
+             * @description Customers a person may keep locked; 0: 20.
+             */
+            lockCap?: number;
         };
         /** @description Request of UnlockCustomer. */
         "customers.UnlockCustomerRequest": {
@@ -1747,6 +2868,39 @@ export interface components {
         "customers.UnlockCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of UpdateImport. */
+        "customers.UpdateImportRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description For each column the key of its field, empty for none; as many as there are columns. */
+            mapping?: string[];
+            /** @description Who gets the customers, UUID; another than the caller needs pools.manage. */
+            ownerId?: string;
+            /** @description Pool that gets the customers instead, UUID; needs pools.manage. */
+            poolId?: string;
+        };
+        /** @description Response of UpdateImport. */
+        "customers.UpdateImportResponse": {
+            /** @description As stored. */
+            import?: components["schemas"]["customers.Import"];
+        };
+        /** @description Request of UpdateImportRow. */
+        "customers.UpdateImportRowRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int32
+             * @description Which row.
+             */
+            line?: number;
+            /** @description Texts, one for each column. */
+            cells?: string[];
+        };
+        /** @description Response of UpdateImportRow. */
+        "customers.UpdateImportRowResponse": {
+            /** @description As stored. */
+            row?: components["schemas"]["customers.ImportRow"];
         };
         /** @description Request of UpdatePool. */
         "customers.UpdatePoolRequest": {
@@ -1864,6 +3018,44 @@ export interface components {
             /** @description The session's secret; only when asked for by `token=true`. */
             sessionToken?: string;
         };
+        /** @description A fact of an audit entry. */
+        "identity.AuditDetail": {
+            /** @description Name, for example "reason". */
+            name: string;
+            /** @description Value as text. */
+            value: string;
+        };
+        /** @description Something that must be accounted for. */
+        "identity.AuditEntry": {
+            /** @description UUID. */
+            entryId: string;
+            /**
+             * Format: date-time
+             * @description When it happened.
+             */
+            createTime?: string;
+            /** @description What, past tense: signed_in, role_changed, number_revealed, ... */
+            action: string;
+            /** @description Who, a person's id; empty for the system. */
+            actorId: string;
+            /** @description The service in which it happened. */
+            service: string;
+            /** @description What it was about: the id of a person, customer, call, ...; empty for nothing. */
+            subjectId: string;
+            /** @description Further facts, never a number or a secret. */
+            details: components["schemas"]["identity.AuditDetail"][];
+        };
+        /** @description Request of ChangePassword. */
+        "identity.ChangePasswordRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The password that holds now. */
+            oldPassword?: string;
+            /** @description The new one, at least 10 characters. */
+            newPassword?: string;
+        };
+        /** @description Response of ChangePassword. */
+        "identity.ChangePasswordResponse": Record<string, never>;
         /** @description Name of a member of staff, for display. */
         "identity.Colleague": {
             /** @description UUID. */
@@ -1887,6 +3079,18 @@ export interface components {
             /** @description Shown once: use it as `Authorization: Bearer ...` on the HTTP API. */
             secret: string;
         };
+        /** @description Request of CreateDepartment. */
+        "identity.CreateDepartmentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The new department: parent_id, name, head_id, position, posts. */
+            department?: components["schemas"]["identity.Department.Input"];
+        };
+        /** @description Response of CreateDepartment. */
+        "identity.CreateDepartmentResponse": {
+            /** @description As stored. */
+            department?: components["schemas"]["identity.Department"];
+        };
         /** @description Request of CreatePerson. */
         "identity.CreatePersonRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -1901,15 +3105,44 @@ export interface components {
             /** @description As stored. */
             person?: components["schemas"]["identity.Person"];
         };
+        /** @description Request of CreateRole. */
+        "identity.CreateRoleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The new role; preset, version and holder_count are ignored. */
+            role?: components["schemas"]["identity.Role.Input"];
+        };
+        /** @description Response of CreateRole. */
+        "identity.CreateRoleResponse": {
+            /** @description As stored. */
+            role?: components["schemas"]["identity.Role"];
+        };
         /**
          * @description How far a person sees.
          *     - `DATA_SCOPE_UNSPECIFIED`: Not set.
          *     - `DATA_SCOPE_SELF`: Own records only.
          *     - `DATA_SCOPE_DEPARTMENT`: Records of the own department and those below.
          *     - `DATA_SCOPE_ALL`: Every record of the tenant.
+         *     - `DATA_SCOPE_SUBORDINATES`: Records of the departments that the person heads, and those below them.
+         *     - `DATA_SCOPE_DEPARTMENT_ONLY`: Records of the own department without those below.
+         *     - `DATA_SCOPE_REGIONS`: Records of the departments that are named as the person's regions, and those below them.
          * @enum {string}
          */
-        "identity.DataScope": "DATA_SCOPE_UNSPECIFIED" | "DATA_SCOPE_SELF" | "DATA_SCOPE_DEPARTMENT" | "DATA_SCOPE_ALL";
+        "identity.DataScope": "DATA_SCOPE_UNSPECIFIED" | "DATA_SCOPE_SELF" | "DATA_SCOPE_DEPARTMENT" | "DATA_SCOPE_ALL" | "DATA_SCOPE_SUBORDINATES" | "DATA_SCOPE_DEPARTMENT_ONLY" | "DATA_SCOPE_REGIONS";
+        /** @description Request of DeleteDepartment. */
+        "identity.DeleteDepartmentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteDepartment. */
+        "identity.DeleteDepartmentResponse": Record<string, never>;
+        /** @description Request of DeleteRole. */
+        "identity.DeleteRoleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteRole. */
+        "identity.DeleteRoleResponse": Record<string, never>;
         /** @description A node of the organisation tree. */
         "identity.Department": {
             /** @description UUID. */
@@ -1920,7 +3153,63 @@ export interface components {
             name: string;
             /** @description Path from the root: labels with "/" behind each, for scope by prefix. */
             path: string;
+            /** @description The head's person id, empty for none. */
+            headId: string;
+            /**
+             * Format: int32
+             * @description Place among its siblings, smallest first; equal ones by name.
+             */
+            position: number;
+            /** @description Names of the posts that its people can hold. */
+            posts: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version: string;
+            /**
+             * Format: int32
+             * @description How many people are in it, those who left not counted; output only.
+             */
+            personCount: number;
         };
+        /** @description A node of the organisation tree. */
+        "identity.Department.Input": {
+            /** @description UUID. */
+            departmentId?: string;
+            /** @description Parent's UUID, empty at the root. */
+            parentId?: string;
+            /** @description Display name. */
+            name?: string;
+            /** @description Path from the root: labels with "/" behind each, for scope by prefix. */
+            path?: string;
+            /** @description The head's person id, empty for none. */
+            headId?: string;
+            /**
+             * Format: int32
+             * @description Place among its siblings, smallest first; equal ones by name.
+             */
+            position?: number;
+            /** @description Names of the posts that its people can hold. */
+            posts?: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version?: string;
+            /**
+             * Format: int32
+             * @description How many people are in it, those who left not counted; output only.
+             */
+            personCount?: number;
+        };
+        /** @description Request of EndSessions. */
+        "identity.EndSessionsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of EndSessions. */
+        "identity.EndSessionsResponse": Record<string, never>;
         /** @description Response of GetMe. */
         "identity.GetMeResponse": {
             /** @description The caller. */
@@ -1934,6 +3223,13 @@ export interface components {
             person?: components["schemas"]["identity.Person"];
             /** @description Department path, for scope by prefix. */
             departmentPath: string;
+        };
+        /** @description Response of ListAuditEntries. */
+        "identity.ListAuditEntriesResponse": {
+            /** @description Newest first. */
+            entries: components["schemas"]["identity.AuditEntry"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Response of ListColleagues. */
         "identity.ListColleaguesResponse": {
@@ -1951,6 +3247,11 @@ export interface components {
             people: components["schemas"]["identity.Person"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description Response of ListRightModules. */
+        "identity.ListRightModulesResponse": {
+            /** @description By module. */
+            modules: components["schemas"]["identity.RightModule"][];
         };
         /** @description Response of ListRoles. */
         "identity.ListRolesResponse": {
@@ -1984,6 +3285,15 @@ export interface components {
              * @description Number of the last change, for update conflicts.
              */
             version: string;
+            /** @description Post in the department, one of the department's posts, empty for none. */
+            post: string;
+            /** @description Departments whose records the person sees by the scope regions, UUIDs. */
+            regionDepartmentIds: string[];
+            /**
+             * Format: date-time
+             * @description When the person left, absent for who did not; output only.
+             */
+            leaveTime?: string;
         };
         /** @description A member of staff. */
         "identity.Person.Input": {
@@ -2012,6 +3322,64 @@ export interface components {
              * @description Number of the last change, for update conflicts.
              */
             version?: string;
+            /** @description Post in the department, one of the department's posts, empty for none. */
+            post?: string;
+            /** @description Departments whose records the person sees by the scope regions, UUIDs. */
+            regionDepartmentIds?: string[];
+            /**
+             * Format: date-time
+             * @description When the person left, absent for who did not; output only.
+             */
+            leaveTime?: string;
+        };
+        /** @description Request of ResetPassword. */
+        "identity.ResetPasswordRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The new password, at least 10 characters. */
+            password?: string;
+        };
+        /** @description Response of ResetPassword. */
+        "identity.ResetPasswordResponse": Record<string, never>;
+        /** @description Request of RetirePerson. */
+        "identity.RetirePersonRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of RetirePerson. */
+        "identity.RetirePersonResponse": {
+            /** @description As stored. */
+            person?: components["schemas"]["identity.Person"];
+        };
+        /** @description Something that a role can give. */
+        "identity.Right": {
+            /** @description Name, as the contracts ask for it, for example "customers.claim". */
+            right: string;
+            /** @description Whether it opens the module or does something in it. */
+            level: components["schemas"]["identity.RightLevel"];
+            /** @description Chinese name. */
+            nameZh: string;
+            /** @description English name. */
+            nameEn: string;
+        };
+        /**
+         * @description Whether a right opens something or does something.
+         *     - `RIGHT_LEVEL_UNSPECIFIED`: Not set.
+         *     - `RIGHT_LEVEL_ENTRY`: Opens the module's entry: its menu and lists.
+         *     - `RIGHT_LEVEL_OPERATION`: One operation in the module.
+         * @enum {string}
+         */
+        "identity.RightLevel": "RIGHT_LEVEL_UNSPECIFIED" | "RIGHT_LEVEL_ENTRY" | "RIGHT_LEVEL_OPERATION";
+        /** @description The rights of one part of the system. */
+        "identity.RightModule": {
+            /** @description What stands before the dot of its rights, for example "customers". */
+            module: string;
+            /** @description Chinese name. */
+            nameZh: string;
+            /** @description English name. */
+            nameEn: string;
+            /** @description Entry first, then operations by name. */
+            rights: components["schemas"]["identity.Right"][];
         };
         /** @description A role: a named set of rights. */
         "identity.Role": {
@@ -2023,6 +3391,41 @@ export interface components {
             rights: string[];
             /** @description How far its holders see. */
             scope: components["schemas"]["identity.DataScope"];
+            /** @description True: comes with every tenant and stays; the administrator's has every right for ever. Output only. */
+            preset: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version: string;
+            /**
+             * Format: int32
+             * @description How many people hold it; output only.
+             */
+            holderCount: number;
+        };
+        /** @description A role: a named set of rights. */
+        "identity.Role.Input": {
+            /** @description Code, unique in the tenant. */
+            code?: string;
+            /** @description Display name. */
+            name?: string;
+            /** @description Rights, sorted. */
+            rights?: string[];
+            /** @description How far its holders see. */
+            scope?: components["schemas"]["identity.DataScope"];
+            /** @description True: comes with every tenant and stays; the administrator's has every right for ever. Output only. */
+            preset?: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version?: string;
+            /**
+             * Format: int32
+             * @description How many people hold it; output only.
+             */
+            holderCount?: number;
         };
         /** @description Request of SignIn. */
         "identity.SignInRequest": {
@@ -2033,6 +3436,42 @@ export interface components {
             /** @description Password. */
             password?: string;
         };
+        /** @description Request of UpdateDepartment. */
+        "identity.UpdateDepartmentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description New values; version must be the one that was read. */
+            department?: components["schemas"]["identity.Department.Input"];
+            /**
+             * @description Which of name, parent_id, head_id, position, posts to set.
+             * @example name,departmentId
+             */
+            updateMask?: string;
+        };
+        /** @description Response of UpdateDepartment. */
+        "identity.UpdateDepartmentResponse": {
+            /** @description As stored. */
+            department?: components["schemas"]["identity.Department"];
+        };
+        /** @description Request of UpdateMe. */
+        "identity.UpdateMeRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Display name. */
+            name?: string;
+            /** @description Mobile, empty for none. */
+            mobile?: string;
+            /**
+             * @description Which of name, mobile to set.
+             * @example name,departmentId
+             */
+            updateMask?: string;
+        };
+        /** @description Response of UpdateMe. */
+        "identity.UpdateMeResponse": {
+            /** @description As stored. */
+            person?: components["schemas"]["identity.Person"];
+        };
         /** @description Request of UpdatePerson. */
         "identity.UpdatePersonRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2040,7 +3479,7 @@ export interface components {
             /** @description New values; version must be the one that was read. */
             person?: components["schemas"]["identity.Person.Input"];
             /**
-             * @description Which of name, mobile, extension, department_id, roles, active to set.
+             * @description Which of name, mobile, extension, department_id, roles, active, post, region_department_ids to set.
              * @example name,departmentId
              */
             updateMask?: string;
@@ -2050,17 +3489,38 @@ export interface components {
             /** @description As stored. */
             person?: components["schemas"]["identity.Person"];
         };
+        /** @description Request of UpdateRole. */
+        "identity.UpdateRoleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description New values; version must be the one that was read. */
+            role?: components["schemas"]["identity.Role.Input"];
+            /**
+             * @description Which of name, rights, scope to set.
+             * @example name,departmentId
+             */
+            updateMask?: string;
+        };
+        /** @description Response of UpdateRole. */
+        "identity.UpdateRoleResponse": {
+            /** @description As stored. */
+            role?: components["schemas"]["identity.Role"];
+        };
         /** @description Request of AddLeadFollowUp. */
         "leads.AddLeadFollowUpRequest": {
             /** @description UUID of this request, for safe repetition. */
             requestId?: string;
             /** @description 1 to 4000 characters, not only blanks. */
             text?: string;
+            /** @description Another lead that came up meanwhile: the caller's own, made in the same step. Absent: none. */
+            newLead?: components["schemas"]["leads.LeadInput"];
         };
         /** @description Response of AddLeadFollowUp. */
         "leads.AddLeadFollowUpResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+            /** @description The new lead, if one was asked for. */
+            newLead?: components["schemas"]["leads.Lead"];
         };
         /** @description Request of AssignLead. */
         "leads.AssignLeadRequest": {
@@ -2090,9 +3550,36 @@ export interface components {
             phone?: string;
             /** @description What the person wants. */
             note?: string;
+            /**
+             * Format: int64
+             * @description When it was signed, Unix time in seconds; for a registered source only, within five minutes of now.
+             */
+            signTime?: string;
+            /** @description For a registered source only: HMAC-SHA256 in hexadecimal, under the source's secret, of sign_time, source, source_key, name, company, phone and note, each as UTF-8 with a line feed behind it. */
+            signature?: string;
         };
         /** @description Response of CaptureLead. */
         "leads.CaptureLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description An outside source whose leads are signed. */
+        "leads.CaptureSource": {
+            /** @description Name, as in CaptureLead. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description Registered.
+             */
+            createTime?: string;
+        };
+        /** @description Request of ClaimLead. */
+        "leads.ClaimLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of ClaimLead. */
+        "leads.ClaimLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
@@ -2118,6 +3605,20 @@ export interface components {
             /** @description Opportunity, empty if none was asked for. */
             opportunityId: string;
         };
+        /** @description Request of CreateCaptureSource. */
+        "leads.CreateCaptureSourceRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 50 characters. */
+            name?: string;
+        };
+        /** @description Response of CreateCaptureSource. */
+        "leads.CreateCaptureSourceResponse": {
+            /** @description As stored. */
+            source?: components["schemas"]["leads.CaptureSource"];
+            /** @description The secret to sign with; it is not shown again. */
+            secret: string;
+        };
         /** @description Request of CreateLead. */
         "leads.CreateLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2142,6 +3643,11 @@ export interface components {
             lead?: components["schemas"]["leads.Lead"];
             /** @description Newest first. */
             changes: components["schemas"]["leads.LeadChange"][];
+        };
+        /** @description Response of GetLeadSettings. */
+        "leads.GetLeadSettingsResponse": {
+            /** @description The rules. */
+            settings?: components["schemas"]["leads.LeadSettings"];
         };
         /** @description A lead. */
         "leads.Lead": {
@@ -2173,8 +3679,24 @@ export interface components {
             version: string;
             /** @description What it became, empty before. */
             customerId: string;
-            /** @description What the caller may do, of: assign, follow, convert. */
+            /** @description What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock. */
             allowedActions: string[];
+            /**
+             * Format: date-time
+             * @description Last follow-up; absent when there is none.
+             */
+            lastFollowTime?: string;
+            /**
+             * Format: date-time
+             * @description Until when it is not taken back; absent when it is not locked.
+             */
+            lockExpireTime?: string;
+            /** @description Opportunity that its conversion made, UUID, empty if none. */
+            opportunityId: string;
+            /** @description State of that opportunity. */
+            opportunityState: components["schemas"]["leads.OpportunityState"];
+            /** @description State of the order that came of it. */
+            orderState: components["schemas"]["orders.OrderState"];
         };
         /** @description A row of a lead's log. */
         "leads.LeadChange": {
@@ -2192,6 +3714,111 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description A lead as typed. */
+        "leads.LeadInput": {
+            /** @description Person's name. */
+            name?: string;
+            /** @description Company. */
+            company?: string;
+            /** @description Phone as typed. */
+            phone?: string;
+            /** @description What the person wants. */
+            note?: string;
+        };
+        /**
+         * @description Why a lead's owner changed.
+         *     - `LEAD_OWNERSHIP_CAUSE_UNSPECIFIED`: Not set.
+         *     - `LEAD_OWNERSHIP_CAUSE_CREATE`: Created by its owner.
+         *     - `LEAD_OWNERSHIP_CAUSE_ASSIGN`: Given by a manager.
+         *     - `LEAD_OWNERSHIP_CAUSE_CLAIM`: Taken from the pool.
+         *     - `LEAD_OWNERSHIP_CAUSE_RETURN`: Given back.
+         *     - `LEAD_OWNERSHIP_CAUSE_RECLAIM`: Taken back for neglect.
+         *     - `LEAD_OWNERSHIP_CAUSE_RESTORE`: Voided before, restored into the pool.
+         * @enum {string}
+         */
+        "leads.LeadOwnershipCause": "LEAD_OWNERSHIP_CAUSE_UNSPECIFIED" | "LEAD_OWNERSHIP_CAUSE_CREATE" | "LEAD_OWNERSHIP_CAUSE_ASSIGN" | "LEAD_OWNERSHIP_CAUSE_CLAIM" | "LEAD_OWNERSHIP_CAUSE_RETURN" | "LEAD_OWNERSHIP_CAUSE_RECLAIM" | "LEAD_OWNERSHIP_CAUSE_RESTORE";
+        /** @description A row of the ledger of a lead's owners. */
+        "leads.LeadOwnershipChange": {
+            /** @description Owner before, UUID, empty for the pool. */
+            fromOwnerId: string;
+            /** @description Owner after, UUID, empty for the pool. */
+            toOwnerId: string;
+            /** @description Why. */
+            cause: components["schemas"]["leads.LeadOwnershipCause"];
+            /** @description By whom, UUID, empty for the system. */
+            actorId: string;
+            /** @description Reason as given. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description How far the work on a lead has come.
+         *     - `LEAD_PROGRESS_UNSPECIFIED`: Not set: all.
+         *     - `LEAD_PROGRESS_NOT_FOLLOWED`: Never followed up.
+         *     - `LEAD_PROGRESS_FOLLOWED`: Followed up at least once.
+         * @enum {string}
+         */
+        "leads.LeadProgress": "LEAD_PROGRESS_UNSPECIFIED" | "LEAD_PROGRESS_NOT_FOLLOWED" | "LEAD_PROGRESS_FOLLOWED";
+        /** @description The rules of a tenant's lead pool. */
+        "leads.LeadSettings": {
+            /**
+             * Format: int32
+             * @description Leads that somebody may have at a time; 0: no limit.
+             */
+            ownerCap: number;
+            /**
+             * Format: int32
+             * @description Leads that somebody may claim a day; 0: no limit.
+             */
+            dailyClaims: number;
+            /**
+             * Format: int32
+             * @description Days without a follow-up after which a lead falls back into the pool; 0: never.
+             */
+            idleDays: number;
+            /**
+             * Format: int32
+             * @description Days before that when the owner is warned.
+             */
+            warnDays: number;
+            /**
+             * Format: int32
+             * @description Leads that one caller may capture a minute; 1 to 6000.
+             */
+            capturesPerMinute: number;
+        };
+        /** @description The rules of a tenant's lead pool. */
+        "leads.LeadSettings.Input": {
+            /**
+             * Format: int32
+             * @description Leads that somebody may have at a time; 0: no limit.
+             */
+            ownerCap?: number;
+            /**
+             * Format: int32
+             * @description Leads that somebody may claim a day; 0: no limit.
+             */
+            dailyClaims?: number;
+            /**
+             * Format: int32
+             * @description Days without a follow-up after which a lead falls back into the pool; 0: never.
+             */
+            idleDays?: number;
+            /**
+             * Format: int32
+             * @description Days before that when the owner is warned.
+             */
+            warnDays?: number;
+            /**
+             * Format: int32
+             * @description Leads that one caller may capture a minute; 1 to 6000.
+             */
+            capturesPerMinute?: number;
+        };
         /**
          * @description Life cycle of a lead.
          *     - `LEAD_STATE_UNSPECIFIED`: Not set.
@@ -2204,6 +3831,16 @@ export interface components {
          * @enum {string}
          */
         "leads.LeadState": "LEAD_STATE_UNSPECIFIED" | "LEAD_STATE_UNASSIGNED" | "LEAD_STATE_ASSIGNED" | "LEAD_STATE_FOLLOWING" | "LEAD_STATE_CONVERTED" | "LEAD_STATE_INVALID" | "LEAD_STATE_VOIDED";
+        /** @description Response of ListCaptureSources. */
+        "leads.ListCaptureSourcesResponse": {
+            /** @description By name. */
+            sources: components["schemas"]["leads.CaptureSource"][];
+        };
+        /** @description Response of ListLeadOwnershipChanges. */
+        "leads.ListLeadOwnershipChangesResponse": {
+            /** @description Newest first. */
+            changes: components["schemas"]["leads.LeadOwnershipChange"][];
+        };
         /** @description Response of ListLeads. */
         "leads.ListLeadsResponse": {
             /** @description Newest first. */
@@ -2217,6 +3854,33 @@ export interface components {
             opportunities: components["schemas"]["leads.Opportunity"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description Request of LockLead. */
+        "leads.LockLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int32
+             * @description 1 to 90; 0 means 30.
+             */
+            days?: number;
+        };
+        /** @description Response of LockLead. */
+        "leads.LockLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of MarkLeadInvalid. */
+        "leads.MarkLeadInvalidRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, at most 1000 characters. */
+            reason?: string;
+        };
+        /** @description Response of MarkLeadInvalid. */
+        "leads.MarkLeadInvalidResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
         };
         /** @description An opportunity. */
         "leads.Opportunity": {
@@ -2242,6 +3906,12 @@ export interface components {
              * @description Number of the last change.
              */
             version: string;
+            /** @description Customer's name as known when it was made. */
+            customerName: string;
+            /** @description Order that came of it, UUID, empty before. */
+            orderId: string;
+            /** @description State of that order. */
+            orderState: components["schemas"]["orders.OrderState"];
         };
         /** @description The opportunity that a conversion makes. */
         "leads.OpportunityInput": {
@@ -2259,6 +3929,72 @@ export interface components {
          * @enum {string}
          */
         "leads.OpportunityState": "OPPORTUNITY_STATE_UNSPECIFIED" | "OPPORTUNITY_STATE_OPEN" | "OPPORTUNITY_STATE_WON" | "OPPORTUNITY_STATE_LOST";
+        /** @description Request of RestoreLead. */
+        "leads.RestoreLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of RestoreLead. */
+        "leads.RestoreLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of ResumeLead. */
+        "leads.ResumeLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of ResumeLead. */
+        "leads.ResumeLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of ReturnLead. */
+        "leads.ReturnLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, at most 1000 characters. */
+            reason?: string;
+        };
+        /** @description Response of ReturnLead. */
+        "leads.ReturnLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of UnlockLead. */
+        "leads.UnlockLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of UnlockLead. */
+        "leads.UnlockLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of UpdateLeadSettings. */
+        "leads.UpdateLeadSettingsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The rules, all of them. */
+            settings?: components["schemas"]["leads.LeadSettings.Input"];
+        };
+        /** @description Response of UpdateLeadSettings. */
+        "leads.UpdateLeadSettingsResponse": {
+            /** @description The rules. */
+            settings?: components["schemas"]["leads.LeadSettings"];
+        };
+        /** @description Request of VoidLead. */
+        "leads.VoidLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, at most 1000 characters. */
+            reason?: string;
+        };
+        /** @description Response of VoidLead. */
+        "leads.VoidLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
         /** @description Request of WinOpportunity. */
         "leads.WinOpportunityRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2626,6 +4362,40 @@ export interface components {
             /** @description As stored. */
             pop?: components["schemas"]["telephony.Pop"];
         };
+        /** @description Request of ConfigureModem. */
+        "telephony.ConfigureModemRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Whether it may be used. */
+            enabled?: boolean;
+            /**
+             * Format: int32
+             * @description 1 to 10000.
+             */
+            hourlyLimit?: number;
+            /**
+             * Format: int32
+             * @description 1 to 100000.
+             */
+            dailyLimit?: number;
+        };
+        /** @description Response of ConfigureModem. */
+        "telephony.ConfigureModemResponse": {
+            /** @description As stored. */
+            modem?: components["schemas"]["telephony.Modem"];
+        };
+        /** @description Request of DecideSms. */
+        "telephony.DecideSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The decision. */
+            decision?: components["schemas"]["telephony.SmsDecision"];
+        };
+        /** @description Response of DecideSms. */
+        "telephony.DecideSmsResponse": {
+            /** @description As stored. */
+            sms?: components["schemas"]["telephony.Sms"];
+        };
         /** @description Response of GetAgent. */
         "telephony.GetAgentResponse": {
             /** @description Extension the caller is signed on to, empty if none. */
@@ -2637,6 +4407,11 @@ export interface components {
         "telephony.GetCallResponse": {
             /** @description The call. */
             call?: components["schemas"]["telephony.Call"];
+        };
+        /** @description Response of GetSmsPolicy. */
+        "telephony.GetSmsPolicyResponse": {
+            /** @description The rules in force. */
+            policy?: components["schemas"]["telephony.SmsPolicy"];
         };
         /** @description One agent's part in a call. */
         "telephony.Leg": {
@@ -2683,10 +4458,22 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListModems. */
+        "telephony.ListModemsResponse": {
+            /** @description By name. */
+            modems: components["schemas"]["telephony.Modem"][];
+        };
         /** @description Response of ListPops. */
         "telephony.ListPopsResponse": {
             /** @description Newest first. */
             pops: components["schemas"]["telephony.Pop"][];
+        };
+        /** @description Response of ListReceivedSms. */
+        "telephony.ListReceivedSmsResponse": {
+            /** @description Newest first. */
+            received: components["schemas"]["telephony.ReceivedSms"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Response of ListSms. */
         "telephony.ListSmsResponse": {
@@ -2695,6 +4482,79 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Request of MeasureSms. */
+        "telephony.MeasureSmsRequest": {
+            /** @description Text, at most 2000 characters. */
+            text?: string;
+        };
+        /** @description Response of MeasureSms. */
+        "telephony.MeasureSmsResponse": {
+            /**
+             * Format: int32
+             * @description Parts it takes.
+             */
+            segmentCount: number;
+            /** @description Whether it needs the alphabet of 70 characters a part (UCS-2) instead of that of 160 (GSM-7). */
+            unicode: boolean;
+            /**
+             * Format: int32
+             * @description Characters as they are counted.
+             */
+            length: number;
+        };
+        /** @description An SMS modem with its SIM. */
+        "telephony.Modem": {
+            /** @description Its name. */
+            name: string;
+            /** @description State. */
+            state: components["schemas"]["telephony.ModemState"];
+            /** @description Why, in words. */
+            detail: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            stateTime?: string;
+            /**
+             * Format: int32
+             * @description Signal as +CSQ has it, 0 to 31; -1: not known.
+             */
+            signal: number;
+            /** @description Whether it may be used. */
+            enabled: boolean;
+            /**
+             * Format: int32
+             * @description Segments that its SIM may send in an hour, and has sent in the last one.
+             */
+            hourlyLimit: number;
+            /**
+             * Format: int32
+             * @description See above.
+             */
+            hourlyUsed: number;
+            /**
+             * Format: int32
+             * @description The same for 24 hours.
+             */
+            dailyLimit: number;
+            /**
+             * Format: int32
+             * @description See above.
+             */
+            dailyUsed: number;
+        };
+        /**
+         * @description Where a modem stands.
+         *     - `MODEM_STATE_UNSPECIFIED`: Not set.
+         *     - `MODEM_STATE_DOWN`: Not connected, or no process owns it.
+         *     - `MODEM_STATE_STARTING`: Being prepared: opened, set up, waiting for its SIM or a network.
+         *     - `MODEM_STATE_READY`: Sends and receives.
+         *     - `MODEM_STATE_PAUSED`: Receives only for a while: its quota is used up, or sending failed too often.
+         *     - `MODEM_STATE_SIM_STOPPED`: The SIM is missing, locked or barred: a person has to look.
+         *     - `MODEM_STATE_DISABLED`: Switched off by an operator.
+         * @enum {string}
+         */
+        "telephony.ModemState": "MODEM_STATE_UNSPECIFIED" | "MODEM_STATE_DOWN" | "MODEM_STATE_STARTING" | "MODEM_STATE_READY" | "MODEM_STATE_PAUSED" | "MODEM_STATE_SIM_STOPPED" | "MODEM_STATE_DISABLED";
         /** @description A card on an agent's screen. */
         "telephony.Pop": {
             /** @description UUID. */
@@ -2758,6 +4618,42 @@ export interface components {
          * @enum {string}
          */
         "telephony.PopState": "POP_STATE_UNSPECIFIED" | "POP_STATE_RINGING" | "POP_STATE_TALKING" | "POP_STATE_WITHDRAWN" | "POP_STATE_WRAP_UP" | "POP_STATE_CLOSED";
+        /** @description A received message. */
+        "telephony.ReceivedSms": {
+            /** @description UUID. */
+            receivedId: string;
+            /** @description Sender's number, masked. */
+            number: string;
+            /** @description Text; parts that never came are shown as an ellipsis. */
+            text: string;
+            /**
+             * Format: int32
+             * @description Parts it had.
+             */
+            parts: number;
+            /**
+             * Format: int32
+             * @description Parts that never came.
+             */
+            missingParts: number;
+            /** @description Whether the sender wants no more bulk SMS. */
+            optOut: boolean;
+            /**
+             * Format: date-time
+             * @description When it came.
+             */
+            receiveTime?: string;
+            /** @description Customer, UUID, empty while unknown. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description Contact, UUID, may be empty. */
+            contactId: string;
+            /** @description Contact's name. */
+            contactName: string;
+            /** @description Modem that received it. */
+            modem: string;
+        };
         /** @description A recording. */
         "telephony.Recording": {
             /** @description UUID. */
@@ -2786,6 +4682,18 @@ export interface components {
         "telephony.SaveCallNoteResponse": {
             /** @description As stored. */
             call?: components["schemas"]["telephony.Call"];
+        };
+        /** @description Request of SaveSmsPolicy. */
+        "telephony.SaveSmsPolicyRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of them. */
+            policy?: components["schemas"]["telephony.SmsPolicy.Input"];
+        };
+        /** @description Response of SaveSmsPolicy. */
+        "telephony.SaveSmsPolicyResponse": {
+            /** @description As stored. */
+            policy?: components["schemas"]["telephony.SmsPolicy"];
         };
         /** @description Request of SignOff. */
         "telephony.SignOffRequest": {
@@ -2840,6 +4748,86 @@ export interface components {
              * @description Confirmed by the handset.
              */
             deliverTime?: string;
+            /** @description Lane. */
+            lane: components["schemas"]["telephony.SmsLane"];
+            /** @description Why it failed, for programs: REFUSED, NOT_DELIVERED, EXPIRED, NO_MODEM, OPTED_OUT or DECIDED. */
+            reason: string;
+            /** @description Who said what became of an uncertain one, UUID, empty for nobody. */
+            decidedById: string;
+        };
+        /**
+         * @description What a person says of an uncertain SMS.
+         *     - `SMS_DECISION_UNSPECIFIED`: Not set.
+         *     - `SMS_DECISION_WENT_OUT`: It went out.
+         *     - `SMS_DECISION_DID_NOT`: It did not.
+         *     - `SMS_DECISION_SEND_AGAIN`: It did not, and is to be sent again.
+         * @enum {string}
+         */
+        "telephony.SmsDecision": "SMS_DECISION_UNSPECIFIED" | "SMS_DECISION_WENT_OUT" | "SMS_DECISION_DID_NOT" | "SMS_DECISION_SEND_AGAIN";
+        /**
+         * @description How much an SMS matters; the modems take them in this order.
+         *     - `SMS_LANE_UNSPECIFIED`: Not set: a reminder.
+         *     - `SMS_LANE_URGENT`: Now; fails within a minute when no modem can send, so that it goes another way.
+         *     - `SMS_LANE_REMINDER`: Soon; fails within minutes when no modem can send.
+         *     - `SMS_LANE_BULK`: To many customers: in the hours for it only, never to who opted out.
+         * @enum {string}
+         */
+        "telephony.SmsLane": "SMS_LANE_UNSPECIFIED" | "SMS_LANE_URGENT" | "SMS_LANE_REMINDER" | "SMS_LANE_BULK";
+        /** @description A tenant's rules for SMS. */
+        "telephony.SmsPolicy": {
+            /**
+             * Format: int32
+             * @description Bulk goes out from this minute of the day on, China time, 0 to 1439.
+             */
+            bulkFromMinute: number;
+            /**
+             * Format: int32
+             * @description And until this one, 1 to 1440.
+             */
+            bulkUntilMinute: number;
+            /**
+             * Format: int32
+             * @description Messages that one number gets in an hour at most, urgent ones not counted.
+             */
+            numberHourlyLimit: number;
+            /**
+             * Format: int32
+             * @description And in 24 hours.
+             */
+            numberDailyLimit: number;
+            /**
+             * Format: int32
+             * @description Seconds that a reminder waits while no modem can send, before it goes another way; urgent ones a fifth of it.
+             */
+            blockedAfterSeconds: number;
+        };
+        /** @description A tenant's rules for SMS. */
+        "telephony.SmsPolicy.Input": {
+            /**
+             * Format: int32
+             * @description Bulk goes out from this minute of the day on, China time, 0 to 1439.
+             */
+            bulkFromMinute?: number;
+            /**
+             * Format: int32
+             * @description And until this one, 1 to 1440.
+             */
+            bulkUntilMinute?: number;
+            /**
+             * Format: int32
+             * @description Messages that one number gets in an hour at most, urgent ones not counted.
+             */
+            numberHourlyLimit?: number;
+            /**
+             * Format: int32
+             * @description And in 24 hours.
+             */
+            numberDailyLimit?: number;
+            /**
+             * Format: int32
+             * @description Seconds that a reminder waits while no modem can send, before it goes another way; urgent ones a fifth of it.
+             */
+            blockedAfterSeconds?: number;
         };
         /**
          * @description Life cycle of an SMS.
@@ -3084,6 +5072,38 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.ListAuditEntries": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+                /** @description Only this action; empty for all. */
+                action?: string;
+                /** @description Only what this person did, UUID; empty for everybody. */
+                actorId?: string;
+                /** @description Only what is about this, UUID; empty for all. */
+                subjectId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListAuditEntriesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "telephony.ListCalls": {
         parameters: {
             query?: {
@@ -3237,6 +5257,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.SaveCallNoteResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ListCaptureSources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListCaptureSourcesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.CreateCaptureSource": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.CreateCaptureSourceRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.CreateCaptureSourceResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -3702,6 +5771,402 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.CreateDepartment": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.CreateDepartmentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.CreateDepartmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.UpdateDepartment": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                departmentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.UpdateDepartmentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.UpdateDepartmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.DeleteDepartment": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                departmentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.DeleteDepartmentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.DeleteDepartmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListImports": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListImportsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.GetImport": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetImportResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UpdateImport": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateImportResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListImportRows": {
+        parameters: {
+            query?: {
+                /** @description Only rows of this state. */
+                state?: components["schemas"]["customers.ImportRowState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListImportRowsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UpdateImportRow": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateImportRowRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateImportRowResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CancelImport": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.CancelImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CancelImportResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CheckImport": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.CheckImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CheckImportResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CommitImport": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.CommitImportRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CommitImportResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListImportFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListImportFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.GetLeadSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.GetLeadSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateLeadSettings": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateLeadSettingsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateLeadSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.ListLeads": {
         parameters: {
             query?: {
@@ -3711,6 +6176,16 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only this owner's, UUID; empty: all. */
+                ownerId?: string;
+                /** @description Only with this progress. */
+                progress?: components["schemas"]["leads.LeadProgress"];
+                /** @description Only those without a follow-up for this many days; 0: all. */
+                idleDays?: number;
+                /** @description Only those whose opportunity is in this state. */
+                opportunityState?: components["schemas"]["leads.OpportunityState"];
+                /** @description Only those whose order is in this state. */
+                orderState?: components["schemas"]["orders.OrderState"];
             };
             header?: never;
             path?: never;
@@ -3813,6 +6288,30 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.ListLeadOwnershipChanges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListLeadOwnershipChangesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.AssignLead": {
         parameters: {
             query?: never;
@@ -3844,6 +6343,37 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.ClaimLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["leads.ClaimLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ClaimLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.ConvertLead": {
         parameters: {
             query?: never;
@@ -3870,6 +6400,223 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.ConvertLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.LockLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.LockLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.LockLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.MarkLeadInvalid": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.MarkLeadInvalidRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.MarkLeadInvalidResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.RestoreLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["leads.RestoreLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.RestoreLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ResumeLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["leads.ResumeLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ResumeLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ReturnLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.ReturnLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ReturnLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UnlockLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["leads.UnlockLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UnlockLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.VoidLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.VoidLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.VoidLeadResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -3943,6 +6690,62 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.UpdateMe": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.UpdateMeRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.UpdateMeResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.ChangePassword": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.ChangePasswordRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ChangePasswordResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "notify.ListMessages": {
         parameters: {
             query?: {
@@ -3994,6 +6797,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["notify.MarkMessagesReadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ListModems": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListModemsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ConfigureModem": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Modem. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.ConfigureModemRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ConfigureModemResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -4259,6 +7114,10 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only people of this department and those below, UUID; empty for all. */
+                departmentId?: string;
+                /** @description Only names and logins with this text in them. */
+                query?: string;
             };
             header?: never;
             path?: never;
@@ -4356,6 +7215,99 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.UpdatePersonResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.EndSessions": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                personId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.EndSessionsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.EndSessionsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.ResetPassword": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                personId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.ResetPasswordRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ResetPasswordResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.RetirePerson": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                personId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.RetirePersonRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.RetirePersonResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -4493,6 +7445,82 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "telephony.ListReceivedSms": {
+        parameters: {
+            query?: {
+                /** @description Only this customer's, UUID; empty: all. */
+                customerId?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListReceivedSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.SearchCompanies": {
+        parameters: {
+            query?: {
+                /** @description What was typed of the name, at most 100 characters. */
+                query?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.SearchCompaniesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.GetCompany": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Unified social credit code; its check character is verified. */
+                creditCode: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetCompanyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "notify.ListReminders": {
         parameters: {
             query?: {
@@ -4517,6 +7545,27 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.ListRightModules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListRightModulesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "identity.ListRoles": {
         parameters: {
             query?: never;
@@ -4533,6 +7582,96 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.ListRolesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.CreateRole": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.CreateRoleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.CreateRoleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.UpdateRole": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Code, unique in the tenant. */
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.UpdateRoleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.UpdateRoleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.DeleteRole": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Code. */
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.DeleteRoleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.DeleteRoleResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -4592,6 +7731,8 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only this state; unspecified: all. */
+                state?: components["schemas"]["telephony.SmsState"];
             };
             header?: never;
             path?: never;
@@ -4606,6 +7747,114 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.ListSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.DecideSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                smsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.DecideSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.DecideSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.MeasureSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.MeasureSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.MeasureSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetSmsPolicy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.GetSmsPolicyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.SaveSmsPolicy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.SaveSmsPolicyRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.SaveSmsPolicyResponse"];
                 };
             };
             default: components["responses"]["Error"];

@@ -1,0 +1,97 @@
+"""The lead pool's rules: what a tenant may set, why an owner comes or goes, who captures from outside (F115, F136)."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from services.chassis.errors import InvalidInput, Quota, Unauthenticated
+from services.kernel.ownership import DEFAULT_RULE, ReclaimRule, check_rule
+
+# Most leads that a rule may allow, and captures a minute.
+LARGEST_LIMIT = 100_000
+MOST_CAPTURES = 6000
+DEFAULT_CAPTURES = 600
+# A signature is good for this long before and after its time.
+SIGNATURE_LIFE = timedelta(minutes=5)
+
+
+class Cause(StrEnum):
+    """Why a lead's owner changed."""
+
+    CREATE = "create"
+    ASSIGN = "assign"
+    CLAIM = "claim"
+    RETURN = "return"
+    RECLAIM = "reclaim"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True)
+class PoolRules:
+    """What a tenant set for its lead pool. owner_cap, daily_claims: 0 for no limit."""
+
+    owner_cap: int = 0
+    daily_claims: int = 0
+    reclaim: ReclaimRule = DEFAULT_RULE
+    captures_per_minute: int = DEFAULT_CAPTURES
+
+
+def check_pool_rules(rules: PoolRules) -> PoolRules:
+    """Return rules that can hold; raises InvalidInput LIMIT_OUT_OF_RANGE or RULE_OUT_OF_RANGE naming the field."""
+    _check_limit("owner_cap", rules.owner_cap, 0, LARGEST_LIMIT)
+    _check_limit("daily_claims", rules.daily_claims, 0, LARGEST_LIMIT)
+    _check_limit("captures_per_minute", rules.captures_per_minute, 1, MOST_CAPTURES)
+    return PoolRules(
+        rules.owner_cap,
+        rules.daily_claims,
+        check_rule(rules.reclaim, "settings"),
+        rules.captures_per_minute,
+    )
+
+
+def _check_limit(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise InvalidInput(
+            f"settings.{name}",
+            "LIMIT_OUT_OF_RANGE",
+            "{field} 应在 {least} 到 {most} 之间",
+            "{field} is {least} to {most}",
+            least=least,
+            most=most,
+        )
+
+
+def check_captures(count: int, limit: int, now: datetime) -> None:
+    """Raise Quota CAPTURES_USED_UP, until the minute ends, when `count` is more than a caller may capture in one."""
+    if count > limit:
+        raise Quota(
+            "CAPTURES_USED_UP",
+            "接收线索过于频繁（每分钟最多{limit}条）",
+            "Too many leads at once (at most {limit} a minute)",
+            retry_after_s=60 - now.second,
+            limit=limit,
+        )
+
+
+def capture_signature(secret: bytes, sign_time: int, fields: Sequence[str]) -> str:
+    """Return the signature of a captured lead: HMAC-SHA256, hexadecimal, over each part with a line feed behind it.
+
+    sign_time: Unix seconds. fields: source, source_key, name, company, phone, note as sent.
+    """
+    message = "".join(f"{part}\n" for part in (sign_time, *fields))
+    return hmac.new(secret, message.encode(), hashlib.sha256).hexdigest()
+
+
+def check_signature(
+    secret: bytes, sign_time: int, fields: Sequence[str], signature: str, now: datetime
+) -> None:
+    """Raise Unauthenticated SIGNATURE_INVALID or SIGNATURE_EXPIRED unless this source signed this lead just now."""
+    if not hmac.compare_digest(capture_signature(secret, sign_time, fields).encode(), signature.encode()):
+        raise Unauthenticated("SIGNATURE_INVALID", "签名不正确", "The signature is wrong")
+    if abs(now.timestamp() - sign_time) > SIGNATURE_LIFE.total_seconds():
+        raise Unauthenticated(
+            "SIGNATURE_EXPIRED", "签名已过期，请校准时钟", "The signature is too old; set the clock"
+        )
