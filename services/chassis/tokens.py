@@ -33,8 +33,11 @@ class Caller:
 
     Exactly one of person_id (a person called) and service (a service called) is set. actor_id: the person on
     whose behalf it is done, the person itself or the one a service names, empty for the system. tenant is
-    absent only for calls before a tenant is known. scope: self, department or all. is_key: an outside system's API key
-    instead of a person; it may do what its rights name and nothing that is open to any person. locale: "zh-CN" or "en".
+    absent only for calls before a tenant is known. scope: self, subordinates, department_only, department (and below),
+    regions or all; paths: of the departments that the person sees with all below them beside the own one (as a head,
+    or as regions). epoch: of the account, which is the person, or the maker of a key. is_key: an outside system's API
+    key instead of a person; it may do what its rights name and nothing that is open to any person. locale: "zh-CN" or
+    "en".
     """
 
     tenant: Tenant | None
@@ -43,7 +46,9 @@ class Caller:
     rights: frozenset[str] = frozenset()
     scope: str = "self"
     department_path: str = ""
+    paths: tuple[str, ...] = ()
     epoch: int = 0
+    account_id: str = ""
     is_key: bool = False
     service: str = ""
     actor_id: str = ""
@@ -81,7 +86,9 @@ class Signer:
             "rig": sorted(caller.rights),
             "sco": caller.scope,
             "dep": caller.department_path,
+            "pat": caller.paths,
             "ep": caller.epoch,
+            "acc": caller.account_id or caller.person_id,
             "key": caller.is_key,
             "exp": expire,
         }
@@ -137,7 +144,10 @@ class Verifier:
                     rights=frozenset(claims["rig"]),
                     scope=claims["sco"],
                     department_path=claims["dep"],
+                    # Tokens of a release before had neither; they live for a minute.
+                    paths=tuple(claims.get("pat", ())),
                     epoch=claims["ep"],
+                    account_id=claims.get("acc", claims["sub"]),
                     is_key=claims["key"],
                     actor_id=claims["sub"],
                     locale=locale,

@@ -1,4 +1,4 @@
-"""Identity's processes: python -m services.identity api | migrate | check | create-tenant | create-department."""
+"""Identity's processes: python -m services.identity api | events | migrate | check, and commands for operators."""
 
 import sys
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from services.chassis.service import Runtime, Service, main
 
 if TYPE_CHECKING:
     import grpc
+
+    from services.chassis.events import Handlers
 
 
 def metadata() -> MetaData:
@@ -29,6 +31,13 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
         IdentityApi(runtime.store, runtime.signer), server
     )
     return [identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name]
+
+
+def handlers() -> "Handlers":
+    """Return what identity takes from other services."""
+    from services.identity.events import handlers
+
+    return handlers
 
 
 def create_tenant(runtime: Runtime, words: Sequence[str]) -> int:
@@ -56,6 +65,7 @@ SERVICE = Service(
     name="identity",
     metadata=metadata,
     api=api,
+    handlers=handlers,
     commands={
         "create-tenant": create_tenant,
         "create-department": create_department,

@@ -1,6 +1,7 @@
 """IdentityService: proto to use case and back."""
 
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 from crm.identity.v1 import identity_pb2 as pb
 from crm.identity.v1 import identity_pb2_grpc as pb_grpc
@@ -8,13 +9,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import ServicerContext
 
 from services.chassis.db import Store, Transaction
-from services.chassis.errors import not_found
+from services.chassis.errors import InvalidInput, not_found
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import new_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.settings import HOME_DATABASE
 from services.chassis.tenancy import Tenant
-from services.chassis.tokens import Signer
+from services.chassis.tokens import PERSON_TOKEN_S, Signer
 from services.identity import metrics
 from services.identity.domain.people import (
     LONGEST_PASSWORD,
@@ -22,17 +23,24 @@ from services.identity.domain.people import (
     invalid_credentials,
     session_ended,
 )
-from services.identity.domain.rights import Grant, Scope
+from services.identity.domain.rights import PRESET_CODES, Grant, Role, Scope, catalogue
 from services.identity.store import queries
 from services.identity.store.queries import Member
-from services.identity.usecases import credentials, people, sessions
+from services.identity.store.tables import Audit, Department
+from services.identity.usecases import credentials, departments, people, roles, sessions
 from services.kernel.phones import mask_number
+from services.kernel.visibility import covers
 
 SCOPES = {
     Scope.SELF: pb.DATA_SCOPE_SELF,
     Scope.DEPARTMENT: pb.DATA_SCOPE_DEPARTMENT,
     Scope.ALL: pb.DATA_SCOPE_ALL,
+    Scope.SUBORDINATES: pb.DATA_SCOPE_SUBORDINATES,
+    Scope.DEPARTMENT_ONLY: pb.DATA_SCOPE_DEPARTMENT_ONLY,
+    Scope.REGIONS: pb.DATA_SCOPE_REGIONS,
 }
+# How long a raised epoch is told: longer than a token lives, by the longest transaction that raised one.
+EPOCHS_TOLD = timedelta(seconds=PERSON_TOKEN_S + 30)
 
 
 class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
@@ -129,8 +137,20 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         size = page_size(request.page_size)
         cursor = decode_cursor(request.page_token)
 
+        department_id = parse_id(request.department_id, "department_id") if request.department_id else ""
+
         def work(tx: Transaction) -> pb.ListPeopleResponse:
-            found = queries.members_by_login(tx, current_caller(), cursor[1] if cursor else "", size + 1)
+            below = queries.department_paths(tx, [department_id]).get(department_id) if department_id else ""
+            if below is None:
+                raise not_found("department", "部门", department_id)
+            found = queries.members_by_login(
+                tx,
+                current_caller(),
+                cursor[1] if cursor else "",
+                size + 1,
+                below=below,
+                query=request.query.strip(),
+            )
             page, more = cut_page(found, size)
             return pb.ListPeopleResponse(
                 people=[_person(member, clear=_may_see_mobiles()) for member in page],
@@ -159,68 +179,282 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         self, request: pb.CreatePersonRequest, context: ServicerContext
     ) -> pb.CreatePersonResponse:
         """Add a person; see `create_person` for what is refused, and PASSWORD_LENGTH."""
-        check_password(request.password, "password")
+        check_password(request.password, "password", login=request.person.login.strip())
         password_hash = credentials.hash_password(request.password)
         # The request's digest is kept for replays: the password must not be guessable from it.
         kept = pb.CreatePersonRequest(request_id=request.request_id, person=request.person)
+
+        def work(tx: Transaction) -> pb.CreatePersonResponse:
+            given = _input(request.person)
+            _check_reach(tx, [given.department_id, *given.region_department_ids])
+            made = people.create_person(tx, _own_grant(), new_id(), given, password_hash)
+            return pb.CreatePersonResponse(person=_person(made, clear=True))
+
         return self.write(
             kept,
             pb.CreatePersonResponse,
-            lambda tx: pb.CreatePersonResponse(
-                person=_person(
-                    people.create_person(tx, _own_grant(), new_id(), _input(request.person), password_hash),
-                    clear=True,
-                )
-            ),
+            work,
         )
 
     def UpdatePerson(
         self, request: pb.UpdatePersonRequest, context: ServicerContext
     ) -> pb.UpdatePersonResponse:
-        """Change a person; see `update_person` for what is refused."""
+        """Change a person within the caller's scope; see `update_person` for what is refused."""
+        fields = list(request.update_mask.paths)
+
+        def work(tx: Transaction) -> pb.UpdatePersonResponse:
+            given = _input(request.person)
+            _seen(tx, given.person_id, "person.person_id")
+            _check_reach(
+                tx,
+                [
+                    *([given.department_id] if "department_id" in fields else []),
+                    *(given.region_department_ids if "region_department_ids" in fields else []),
+                ],
+            )
+            changed = people.update_person(tx, _own_grant(), given, fields)
+            return pb.UpdatePersonResponse(person=_person(changed, clear=True))
+
+        return self.write(request, pb.UpdatePersonResponse, work)
+
+    def RetirePerson(
+        self, request: pb.RetirePersonRequest, context: ServicerContext
+    ) -> pb.RetirePersonResponse:
+        """Note that a person left; see `retire_person` for what is refused."""
+
+        def work(tx: Transaction) -> pb.RetirePersonResponse:
+            person_id = _seen(tx, request.person_id)
+            return pb.RetirePersonResponse(
+                person=_person(people.retire_person(tx, _own_grant(), person_id), clear=True)
+            )
+
+        return self.write(request, pb.RetirePersonResponse, work)
+
+    def ResetPassword(
+        self, request: pb.ResetPasswordRequest, context: ServicerContext
+    ) -> pb.ResetPasswordResponse:
+        """Give a person another password; see `reset_password` for what is refused, and PASSWORD_*."""
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            login = queries.member(tx, _seen(tx, request.person_id)).person.login
+        check_password(request.password, "password", login=login)
+        password_hash = credentials.hash_password(request.password)
+
+        def work(tx: Transaction) -> pb.ResetPasswordResponse:
+            people.reset_password(tx, _own_grant(), request.person_id, password_hash)
+            return pb.ResetPasswordResponse()
+
+        kept = pb.ResetPasswordRequest(request_id=request.request_id, person_id=request.person_id)
+        return self.write(kept, pb.ResetPasswordResponse, work)
+
+    def EndSessions(self, request: pb.EndSessionsRequest, context: ServicerContext) -> pb.EndSessionsResponse:
+        """Sign a person out everywhere; see `sign_out_everywhere` for what is refused."""
+
+        def work(tx: Transaction) -> pb.EndSessionsResponse:
+            people.sign_out_everywhere(tx, _own_grant(), _seen(tx, request.person_id))
+            return pb.EndSessionsResponse()
+
+        return self.write(request, pb.EndSessionsResponse, work)
+
+    def UpdateMe(self, request: pb.UpdateMeRequest, context: ServicerContext) -> pb.UpdateMeResponse:
+        """Change the own name or mobile; see `update_me` for what is refused."""
         return self.write(
             request,
-            pb.UpdatePersonResponse,
-            lambda tx: pb.UpdatePersonResponse(
+            pb.UpdateMeResponse,
+            lambda tx: pb.UpdateMeResponse(
                 person=_person(
-                    people.update_person(
-                        tx, _own_grant(), _input(request.person), list(request.update_mask.paths)
-                    ),
+                    people.update_me(tx, request.name, request.mobile, list(request.update_mask.paths)),
                     clear=True,
                 )
             ),
         )
 
+    def ChangePassword(
+        self, request: pb.ChangePasswordRequest, context: ServicerContext
+    ) -> pb.ChangePasswordResponse:
+        """Change the own password; raises InvalidInput PASSWORD_WRONG, PASSWORD_SAME or another PASSWORD_*.
+
+        A wrong old password counts as a failed sign-in.
+        """
+        tenant, person_id = current_tenant(), current_caller().person_id
+        with self.store.transaction(tenant, person_id) as tx:
+            me = queries.member(tx, person_id).person
+        check_password(request.new_password, "new_password", login=me.login)
+        if request.new_password == request.old_password:
+            raise InvalidInput(
+                "new_password", "PASSWORD_SAME", "新密码不能与原密码相同", "The new password is the old one"
+            )
+        # Outside any transaction: hashing takes its time on purpose.
+        matches = credentials.password_matches(request.old_password[: LONGEST_PASSWORD + 1], me.password_hash)
+        password_hash = credentials.hash_password(request.new_password) if matches else ""
+        with self.store.transaction(tenant, person_id) as tx:
+            changed = people.change_password(tx, password_hash, old_matches=matches)
+        if not changed:
+            raise InvalidInput("old_password", "PASSWORD_WRONG", "原密码不正确", "The old password is wrong")
+        return pb.ChangePasswordResponse()
+
+    def ListRightModules(
+        self, request: pb.ListRightModulesRequest, context: ServicerContext
+    ) -> pb.ListRightModulesResponse:
+        """Return every right by module, entries first."""
+        levels = {True: pb.RIGHT_LEVEL_ENTRY, False: pb.RIGHT_LEVEL_OPERATION}
+        return pb.ListRightModulesResponse(
+            modules=[
+                pb.RightModule(
+                    module=module.module,
+                    name_zh=module.zh,
+                    name_en=module.en,
+                    rights=[
+                        pb.Right(
+                            right=right.right,
+                            level=levels[right.is_entry],
+                            name_zh=right.zh,
+                            name_en=right.en,
+                        )
+                        for right in module.rights
+                    ],
+                )
+                for module in catalogue()
+            ]
+        )
+
     def ListRoles(self, request: pb.ListRolesRequest, context: ServicerContext) -> pb.ListRolesResponse:
         """Return the tenant's roles, by code."""
-        return self.read(
-            lambda tx: pb.ListRolesResponse(
-                roles=[
-                    pb.Role(
-                        code=role.code, name=role.name, rights=sorted(role.rights), scope=SCOPES[role.scope]
-                    )
-                    for role in queries.roles(tx)
-                ]
+
+        def work(tx: Transaction) -> pb.ListRolesResponse:
+            holders = queries.holder_counts(tx)
+            return pb.ListRolesResponse(
+                roles=[_role(role, holders.get(role.code, 0)) for role in queries.roles(tx)]
             )
+
+        return self.read(work)
+
+    def CreateRole(self, request: pb.CreateRoleRequest, context: ServicerContext) -> pb.CreateRoleResponse:
+        """Add a role; see `create_role` for what is refused."""
+        given = _role_input(request.role)
+        return self.write(
+            request,
+            pb.CreateRoleResponse,
+            lambda tx: pb.CreateRoleResponse(
+                role=_stored_role(tx, roles.create_role(tx, _own_grant(), given))
+            ),
         )
+
+    def UpdateRole(self, request: pb.UpdateRoleRequest, context: ServicerContext) -> pb.UpdateRoleResponse:
+        """Change a role; see `update_role` for what is refused."""
+        fields = list(request.update_mask.paths)
+        given = _role_input(request.role, needs_scope="scope" in fields)
+        return self.write(
+            request,
+            pb.UpdateRoleResponse,
+            lambda tx: pb.UpdateRoleResponse(
+                role=_stored_role(tx, roles.update_role(tx, _own_grant(), given, fields))
+            ),
+        )
+
+    def DeleteRole(self, request: pb.DeleteRoleRequest, context: ServicerContext) -> pb.DeleteRoleResponse:
+        """Remove a role; see `delete_role` for what is refused."""
+
+        def work(tx: Transaction) -> pb.DeleteRoleResponse:
+            roles.delete_role(tx, _own_grant(), request.code)
+            return pb.DeleteRoleResponse()
+
+        return self.write(request, pb.DeleteRoleResponse, work)
 
     def ListDepartments(
         self, request: pb.ListDepartmentsRequest, context: ServicerContext
     ) -> pb.ListDepartmentsResponse:
-        """Return the tenant's departments, parents before children."""
-        return self.read(
-            lambda tx: pb.ListDepartmentsResponse(
-                departments=[
-                    pb.Department(
-                        department_id=item.id,
-                        parent_id=item.parent_id or "",
-                        name=item.name,
-                        path=item.path,
-                    )
-                    for item in queries.departments(tx)
-                ]
+        """Return the tenant's departments, parents before children, siblings in their order."""
+
+        def work(tx: Transaction) -> pb.ListDepartmentsResponse:
+            inside = queries.person_counts(tx)
+            return pb.ListDepartmentsResponse(
+                departments=[_department(item, inside.get(item.id, 0)) for item in queries.departments(tx)]
             )
+
+        return self.read(work)
+
+    def CreateDepartment(
+        self, request: pb.CreateDepartmentRequest, context: ServicerContext
+    ) -> pb.CreateDepartmentResponse:
+        """Add a department; see `create_department` for what is refused."""
+        return self.write(
+            request,
+            pb.CreateDepartmentResponse,
+            lambda tx: pb.CreateDepartmentResponse(
+                department=_department(
+                    departments.create_department(
+                        tx, current_caller(), _department_input(request.department)
+                    ),
+                    0,
+                )
+            ),
         )
+
+    def UpdateDepartment(
+        self, request: pb.UpdateDepartmentRequest, context: ServicerContext
+    ) -> pb.UpdateDepartmentResponse:
+        """Change or move a department; see `update_department` for what is refused."""
+
+        def work(tx: Transaction) -> pb.UpdateDepartmentResponse:
+            changed = departments.update_department(
+                tx,
+                current_caller(),
+                _department_input(request.department),
+                list(request.update_mask.paths),
+            )
+            inside = queries.person_counts(tx).get(changed.id, 0)
+            return pb.UpdateDepartmentResponse(department=_department(changed, inside))
+
+        return self.write(request, pb.UpdateDepartmentResponse, work)
+
+    def DeleteDepartment(
+        self, request: pb.DeleteDepartmentRequest, context: ServicerContext
+    ) -> pb.DeleteDepartmentResponse:
+        """Remove an empty department; see `delete_department` for what is refused."""
+
+        def work(tx: Transaction) -> pb.DeleteDepartmentResponse:
+            departments.delete_department(tx, current_caller(), request.department_id)
+            return pb.DeleteDepartmentResponse()
+
+        return self.write(request, pb.DeleteDepartmentResponse, work)
+
+    def ListAuditEntries(
+        self, request: pb.ListAuditEntriesRequest, context: ServicerContext
+    ) -> pb.ListAuditEntriesResponse:
+        """Return what must be accounted for, newest first."""
+        size = page_size(request.page_size)
+        before = decode_cursor(request.page_token)
+        actor_id = parse_id(request.actor_id, "actor_id") if request.actor_id else ""
+        subject_id = parse_id(request.subject_id, "subject_id") if request.subject_id else ""
+
+        def work(tx: Transaction) -> pb.ListAuditEntriesResponse:
+            found = queries.audit_entries(
+                tx,
+                action=request.action,
+                actor_id=actor_id,
+                subject_id=subject_id,
+                before=before,
+                limit=size + 1,
+            )
+            page, more = cut_page(found, size)
+            return pb.ListAuditEntriesResponse(
+                entries=[_audit_entry(row) for row in page],
+                next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
+            )
+
+        return self.read(work)
+
+    def ListEpochs(self, request: pb.ListEpochsRequest, context: ServicerContext) -> pb.ListEpochsResponse:
+        """Return the epochs that were raised during the life of a token, in every database."""
+        since = self.store.clock() - EPOCHS_TOLD
+        answer = pb.ListEpochsResponse()
+        for database in self.store.urls:
+            with self.store.across(database) as session:
+                answer.epochs.extend(
+                    pb.Epoch(person_id=person_id, epoch=epoch)
+                    for person_id, epoch in queries.epochs_since(session, since)
+                )
+        return answer
 
     def CreateApiKey(
         self, request: pb.CreateApiKeyRequest, context: ServicerContext
@@ -272,9 +506,22 @@ def _may_see_mobiles() -> bool:
 
 def _sees(member: Member) -> bool:
     caller = current_caller()
-    if caller.service or caller.scope == Scope.ALL or member.person.id == caller.person_id:
-        return True
-    return caller.scope == Scope.DEPARTMENT and member.department.path.startswith(caller.department_path)
+    return bool(caller.service) or covers(caller, member.person.id, member.department.path)
+
+
+def _seen(tx: Transaction, person_id: str, field: str = "person_id") -> str:
+    """Return the id of a person within the caller's scope; raises NotFound."""
+    parsed = parse_id(person_id, field)
+    if not _sees(queries.member(tx, parsed)):
+        raise not_found("person", "人员", parsed)
+    return parsed
+
+
+def _check_reach(tx: Transaction, department_ids: Iterable[str]) -> None:
+    """Raise Forbidden OUT_OF_SCOPE for a department that the caller may not give people to."""
+    wanted = [parse_id(each, "person.department_id") for each in department_ids]
+    for path in queries.department_paths(tx, wanted).values():
+        departments.check_reach(current_caller(), path)
 
 
 def _person(member: Member, *, clear: bool) -> pb.Person:
@@ -291,6 +538,71 @@ def _person(member: Member, *, clear: bool) -> pb.Person:
         rights=sorted(member.grant.rights),
         scope=SCOPES[member.grant.scope],
         version=person.version,
+        post=person.post,
+        region_department_ids=person.region_ids,
+        leave_time=_timestamp(person.leave_time) if person.leave_time else None,
+    )
+
+
+def _role(role: Role, holders: int) -> pb.Role:
+    return pb.Role(
+        code=role.code,
+        name=role.name,
+        rights=sorted(role.rights),
+        scope=SCOPES[role.scope],
+        preset=role.code in PRESET_CODES,
+        version=role.version,
+        holder_count=holders,
+    )
+
+
+def _stored_role(tx: Transaction, code: str) -> pb.Role:
+    (role,) = queries.roles(tx, [code])
+    return _role(role, queries.holder_counts(tx).get(code, 0))
+
+
+def _role_input(role: pb.Role, *, needs_scope: bool = True) -> roles.RoleInput:
+    scope = {number: scope for scope, number in SCOPES.items()}.get(role.scope)
+    if scope is None and needs_scope:
+        raise InvalidInput("role.scope", "SCOPE_MISSING", "请选择数据范围", "Choose a data scope")
+    return roles.RoleInput(role.code, role.name, tuple(role.rights), scope or Scope.SELF, role.version)
+
+
+def _department(item: Department, inside: int) -> pb.Department:
+    return pb.Department(
+        department_id=item.id,
+        parent_id=item.parent_id or "",
+        name=item.name,
+        path=item.path,
+        head_id=item.head_id or "",
+        position=item.position,
+        posts=item.posts,
+        version=item.version,
+        person_count=inside,
+    )
+
+
+def _department_input(department: pb.Department) -> departments.DepartmentInput:
+    return departments.DepartmentInput(
+        department_id=department.department_id,
+        parent_id=department.parent_id,
+        name=department.name,
+        head_id=department.head_id,
+        position=department.position,
+        posts=tuple(department.posts),
+        version=department.version,
+    )
+
+
+def _audit_entry(row: Audit) -> pb.AuditEntry:
+    return pb.AuditEntry(
+        entry_id=row.id,
+        create_time=_timestamp(row.create_time),
+        action=row.action,
+        actor_id=row.actor_id,
+        service=row.service or "identity",
+        subject_id=row.subject_id or "",
+        details=[pb.AuditDetail(name=name, value=value) for name, value in sorted(row.details.items())],
     )
 
 
@@ -305,6 +617,8 @@ def _input(person: pb.Person) -> people.PersonInput:
         roles=tuple(person.roles),
         active=person.active,
         version=person.version,
+        post=person.post,
+        region_department_ids=tuple(person.region_department_ids),
     )
 
 

@@ -45,7 +45,7 @@ def create_tenant(runtime: Runtime, words: Sequence[str]) -> int:
             if queries.tenant_by_slug(home, given.slug):
                 raise tenants.tenant_exists(given.slug)
         password = _password(runtime.environ)
-        check_password(password, PASSWORD_VARIABLE)
+        check_password(password, PASSWORD_VARIABLE, login=given.admin)
         new = tenants.NewTenant(
             given.slug, given.name, given.admin, given.admin_name, hash_password(password)
         )

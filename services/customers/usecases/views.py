@@ -15,7 +15,7 @@ from services.customers.domain.customers import CustomerState, is_member, pool_f
 from services.customers.store.rules import get_pool, pools
 from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
 from services.kernel.phones import match_number
-from services.kernel.visibility import visible
+from services.kernel.visibility import covers, visible
 
 # Rows of the ledger that one answer holds.
 MOST_CHANGES = 200
@@ -136,13 +136,11 @@ def seen_pools(tx: Transaction, caller: Caller) -> list[Pool]:
 def facts_of(tx: Transaction, caller: Caller, customer: Customer) -> Facts:
     """Return what decides what the caller may do with a customer."""
     pool = get_pool(tx, customer.pool_id) if customer.pool_id else None
-    below = caller.scope == "department" and bool(caller.department_path)
     return Facts(
         state=customer.state,
         owned=customer.owner_id is not None,
         own=customer.owner_id == caller.person_id,
-        in_scope=caller.scope == "all"
-        or (below and customer.owner_department_path.startswith(caller.department_path)),
+        in_scope=covers(caller, customer.owner_id, customer.owner_department_path),
         locked=customer.lock_expire_time is not None and customer.lock_expire_time > tx.now,
         member=pool is not None and is_member(pool.department_ids, caller.department_path),
         rights=caller.rights,

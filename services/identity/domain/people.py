@@ -15,6 +15,23 @@ LONGEST_NAME = 50
 SHORTEST_PASSWORD = 10
 # Longer ones only cost time to hash.
 LONGEST_PASSWORD = 200
+# Different characters of a password at least.
+FEWEST_DIFFERENT = 5
+# With one of these in it, a password is among the first that are tried.
+COMMON_RUNS = (
+    "12345678",
+    "87654321",
+    "password1",
+    "qwertyui",
+    "1q2w3e4r",
+    "abcdefgh",
+    "iloveyou",
+    "11111111",
+)
+# Shortest login that a password must not contain, in characters.
+SHORTEST_TELLING_LOGIN = 4
+# A department's posts, at most.
+MOST_POSTS = 50
 
 # Failures in a row after which an account is locked, and for how long.
 FAILURES_TO_LOCK = 10
@@ -87,8 +104,11 @@ def parse_mobile(text: str, field: str) -> str:
     return number.e164
 
 
-def check_password(password: str, field: str) -> None:
-    """Raise InvalidInput PASSWORD_LENGTH unless the password has 10 to 200 characters."""
+def check_password(password: str, field: str, *, login: str = "") -> None:
+    """Raise InvalidInput PASSWORD_LENGTH, PASSWORD_COMMON or PASSWORD_HAS_LOGIN for one that is easily guessed.
+
+    10 to 200 characters, five different ones at least, none of those that everybody tries, not with the login in it.
+    """
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
         raise InvalidInput(
             field,
@@ -97,6 +117,19 @@ def check_password(password: str, field: str) -> None:
             "A password has {shortest} to {longest} characters",
             shortest=SHORTEST_PASSWORD,
             longest=LONGEST_PASSWORD,
+        )
+    lowered = password.lower()
+    if len(set(lowered)) < FEWEST_DIFFERENT or any(run in lowered for run in COMMON_RUNS):
+        raise InvalidInput(
+            field,
+            "PASSWORD_COMMON",
+            "密码过于简单，请勿使用连续、重复或常见的字符",
+            "This password is easily guessed: no runs, repetitions or common words",
+        )
+    # A short login stands in many words by chance.
+    if len(login) >= SHORTEST_TELLING_LOGIN and login.lower() in lowered:
+        raise InvalidInput(
+            field, "PASSWORD_HAS_LOGIN", "密码不能包含登录账号", "A password must not contain the login"
         )
 
 

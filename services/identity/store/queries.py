@@ -4,8 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, cast, delete, func, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -13,8 +14,9 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.tokens import Caller
 from services.identity.domain import rights
-from services.identity.domain.rights import Grant, Scope
-from services.identity.store.tables import Department, Person, PersonRole, Role, Session, Tenant
+from services.identity.domain.rights import ALL_RIGHTS, EVERY_RIGHT, Grant, Scope
+from services.identity.store.tables import Audit, Department, Person, PersonRole, Role, Session, Tenant
+from services.kernel.visibility import visible
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,16 @@ def session_by_secret(database: DatabaseSession, secret_hash: bytes) -> Session 
     return database.scalars(select(Session).where(Session.secret_hash == secret_hash)).one_or_none()
 
 
-def end_sessions(tx: Transaction, person_id: str) -> None:
-    """End a person's sessions and the keys that the person made."""
-    tx.session.execute(
-        delete(Session).where(Session.tenant_id == tx.tenant.id, Session.person_id == person_id)
-    )
+def end_sessions(tx: Transaction, person_id: str, *, keys: bool) -> None:
+    """End a person's sessions, and with `keys` the keys that the person made."""
+    ended = delete(Session).where(Session.tenant_id == tx.tenant.id, Session.person_id == person_id)
+    tx.session.execute(ended if keys else ended.where(Session.kind == "session"))
+
+
+def epochs_since(database: DatabaseSession, since: datetime) -> list[tuple[str, int]]:
+    """Return (person id, epoch) of everybody of the database whose epoch was raised since then."""
+    found = database.execute(select(Person.id, Person.epoch).where(Person.epoch_time >= since))
+    return [(row[0], row[1]) for row in found]
 
 
 def person_by_login(tx: Transaction, login: str) -> Person | None:
@@ -86,31 +93,190 @@ def lock_person(tx: Transaction, person_id: str) -> Person:
     return person
 
 
-def roles(tx: Transaction, codes: Iterable[str] | None = None) -> list[rights.Role]:
-    """Return the tenant's roles, or those of them with these codes, by code."""
+def roles(tx: Transaction, codes: Iterable[str] | None = None, *, held: bool = False) -> list[rights.Role]:
+    """Return the tenant's roles, or those of them with these codes, by code; with `held` nobody changes them now."""
     query = select(Role).where(Role.tenant_id == tx.tenant.id).order_by(Role.code)
     if codes is not None:
         query = query.where(Role.code.in_(list(codes)))
+    if held:
+        query = query.with_for_update(read=True)
     return [
-        rights.Role(row.code, row.name, Scope(row.scope), frozenset(row.rights))
+        rights.Role(
+            row.code,
+            row.name,
+            Scope(row.scope),
+            ALL_RIGHTS if EVERY_RIGHT in row.rights else frozenset(row.rights),
+            row.version,
+        )
         for row in tx.session.scalars(query)
     ]
 
 
-def departments(tx: Transaction) -> list[Department]:
-    """Return the tenant's departments, parents before children."""
+def lock_role(tx: Transaction, code: str) -> Role:
+    """Return a role's row, locked; raises NotFound."""
+    role = tx.session.scalars(
+        select(Role)
+        .where(Role.tenant_id == tx.tenant.id, Role.code == code)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if role is None:
+        raise not_found("role", "角色", code)
+    return role
+
+
+def holder_counts(tx: Transaction) -> dict[str, int]:
+    """Return how many people hold each role that anybody holds."""
+    counted = tx.session.execute(
+        select(PersonRole.role_code, func.count())
+        .where(PersonRole.tenant_id == tx.tenant.id)
+        .group_by(PersonRole.role_code)
+    )
+    return {row[0]: row[1] for row in counted}
+
+
+def lock_holders(tx: Transaction, code: str) -> list[Person]:
+    """Return every holder of a role, locked in id order."""
+    held = select(PersonRole.person_id).where(
+        PersonRole.tenant_id == tx.tenant.id, PersonRole.role_code == code
+    )
+    return _lock_people(tx, Person.id.in_(held))
+
+
+def lock_people_of(
+    tx: Transaction, department_ids: Sequence[str], person_ids: Iterable[str] = ()
+) -> list[Person]:
+    """Return whoever is in these departments, or has one of them as a region, or is named; locked in id order."""
+    return _lock_people(
+        tx,
+        or_(
+            Person.department_id.in_(department_ids),
+            Person.region_ids.bool_op("&&")(cast(list(department_ids), ARRAY(Uuid(as_uuid=False)))),
+            Person.id.in_(list(person_ids)),
+        ),
+    )
+
+
+def _lock_people(tx: Transaction, who: ColumnElement[bool]) -> list[Person]:
     return list(
         tx.session.scalars(
-            select(Department).where(Department.tenant_id == tx.tenant.id).order_by(Department.path)
+            select(Person)
+            .where(Person.tenant_id == tx.tenant.id, who)
+            .order_by(Person.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
         )
     )
 
 
-def department(tx: Transaction, department_id: str) -> Department | None:
-    """Return a department."""
-    return tx.session.scalars(
-        select(Department).where(Department.tenant_id == tx.tenant.id, Department.id == department_id)
-    ).one_or_none()
+def departments(tx: Transaction) -> list[Department]:
+    """Return the tenant's departments, parents before children, siblings in their order."""
+    found = tx.session.scalars(
+        select(Department)
+        .where(Department.tenant_id == tx.tenant.id)
+        .order_by(Department.position, Department.name)
+    ).all()
+    children: defaultdict[str | None, list[Department]] = defaultdict(list)
+    for item in found:
+        children[item.parent_id].append(item)
+    ordered: list[Department] = []
+    waiting = children[None][::-1]
+    while waiting:
+        ordered.append(waiting.pop())
+        waiting += children[ordered[-1].id][::-1]
+    return ordered
+
+
+def lock_departments(tx: Transaction) -> dict[str, Department]:
+    """Lock the tenant's whole tree and return it by id: moves must not cross."""
+    found = tx.session.scalars(
+        select(Department)
+        .where(Department.tenant_id == tx.tenant.id)
+        .order_by(Department.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    return {item.id: item for item in found}
+
+
+def person_counts(tx: Transaction) -> dict[str, int]:
+    """Return how many people each department has that has any, those who left not counted."""
+    counted = tx.session.execute(
+        select(Person.department_id, func.count())
+        .where(Person.tenant_id == tx.tenant.id, Person.leave_time.is_(None))
+        .group_by(Person.department_id)
+    )
+    return {row[0]: row[1] for row in counted}
+
+
+def posts_held(tx: Transaction, department_id: str) -> set[str]:
+    """Return the posts that people of a department hold."""
+    return set(
+        tx.session.scalars(
+            select(Person.post).where(
+                Person.tenant_id == tx.tenant.id,
+                Person.department_id == department_id,
+                Person.leave_time.is_(None),
+                Person.post != "",
+            )
+        )
+    )
+
+
+def seen_paths(tx: Transaction, person: Person, scopes: Iterable[Scope]) -> tuple[str, ...]:
+    """Return the paths of the departments that somebody sees beside the own one: as a head, or as regions."""
+    wanted = set(scopes)
+    chosen = []
+    if Scope.SUBORDINATES in wanted:
+        chosen.append(Department.head_id == person.id)
+    if Scope.REGIONS in wanted and person.region_ids:
+        chosen.append(Department.id.in_(person.region_ids))
+    if not chosen:
+        return ()
+    paths = tx.session.scalars(
+        select(Department.path).where(Department.tenant_id == tx.tenant.id, or_(*chosen))
+    )
+    return rights.minimal_paths(paths)
+
+
+def audit_entries(
+    tx: Transaction,
+    *,
+    action: str,
+    actor_id: str,
+    subject_id: str,
+    before: tuple[datetime, str] | None,
+    limit: int,
+) -> list[Audit]:
+    """Return audit rows, newest first; empty texts filter nothing. before: time and id of the last one before."""
+    query = select(Audit).where(Audit.tenant_id == tx.tenant.id)
+    if action:
+        query = query.where(Audit.action == action)
+    if actor_id:
+        query = query.where(Audit.actor_id == actor_id)
+    if subject_id:
+        query = query.where(Audit.subject_id == subject_id)
+    if before:
+        query = query.where(tuple_(Audit.create_time, Audit.id) < before)
+    return list(tx.session.scalars(query.order_by(Audit.create_time.desc(), Audit.id.desc()).limit(limit)))
+
+
+def department(tx: Transaction, department_id: str, *, held: bool = False) -> Department | None:
+    """Return a department; with `held` nobody moves or removes it now."""
+    query = select(Department).where(Department.tenant_id == tx.tenant.id, Department.id == department_id)
+    if held:
+        query = query.with_for_update(read=True).execution_options(populate_existing=True)
+    return tx.session.scalars(query).one_or_none()
+
+
+def department_paths(tx: Transaction, department_ids: Iterable[str]) -> dict[str, str]:
+    """Return the paths of those of these departments that there are, by id."""
+    found = tx.session.execute(
+        select(Department.id, Department.path).where(
+            Department.tenant_id == tx.tenant.id, Department.id.in_(list(department_ids))
+        )
+    )
+    return {row[0]: row[1] for row in found}
 
 
 def member(tx: Transaction, person_id: str) -> Member:
@@ -121,14 +287,31 @@ def member(tx: Transaction, person_id: str) -> Member:
     return found[0]
 
 
-def members_by_login(tx: Transaction, caller: Caller, after_login: str, limit: int) -> list[Member]:
-    """Return the people that a caller may see, by login, from behind `after_login` on."""
-    query = _people(tx).where(Person.login > after_login).order_by(Person.login).limit(limit)
-    if caller.scope == Scope.SELF:
-        query = query.where(Person.id == caller.person_id)
-    elif caller.scope == Scope.DEPARTMENT:
-        query = query.where(Department.path.startswith(caller.department_path, autoescape=True))
-    return _members(tx, query)
+def members(tx: Transaction, person_ids: Iterable[str]) -> list[Member]:
+    """Return these people with roles, by id."""
+    return _members(tx, _people(tx).where(Person.id.in_(list(person_ids))).order_by(Person.id))
+
+
+def members_by_login(
+    tx: Transaction, caller: Caller, after_login: str, limit: int, *, below: str = "", query: str = ""
+) -> list[Member]:
+    """Return the people that a caller may see, by login, from behind `after_login` on.
+
+    below: only those of this department's path and below. query: only with this text in name or login.
+    """
+    found = (
+        _people(tx)
+        .where(Person.login > after_login, visible(caller, Person.id, Department.path))
+        .order_by(Person.login)
+        .limit(limit)
+    )
+    if below:
+        found = found.where(Department.path.startswith(below, autoescape=True))
+    if query:
+        found = found.where(
+            or_(Person.name.icontains(query, autoescape=True), Person.login.icontains(query, autoescape=True))
+        )
+    return _members(tx, found)
 
 
 def colleagues(tx: Transaction) -> list[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
@@ -44,7 +45,10 @@ class Tenant(Base):
 
 
 class Department(Base):
-    """A node of a tenant's tree. path: ids from the root down to itself, with "/" behind each."""
+    """A node of a tenant's tree. path: ids from the root down to itself, with "/" behind each.
+
+    position: among its siblings, smallest first. posts: names of the posts that its people can hold.
+    """
 
     __tablename__ = "department"
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -52,6 +56,11 @@ class Department(Base):
     parent_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False), ForeignKey("identity.department.id"))
     name: Mapped[str]
     path: Mapped[str]
+    # No foreign key: a head may be of any department, and each of the two may go first.
+    head_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False), index=True)
+    position: Mapped[int] = mapped_column(Integer, server_default="0")
+    posts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    version: Mapped[int] = mapped_column(BigInteger, server_default="1")
     __table_args__ = (
         UniqueConstraint("tenant_id", "path"),
         # Siblings have different names, so that a person can say which one is meant.
@@ -60,7 +69,7 @@ class Department(Base):
 
 
 class Role(Base):
-    """A named set of rights."""
+    """A named set of rights; "*" among them stands for all, of releases to come too."""
 
     __tablename__ = "role"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -68,10 +77,15 @@ class Role(Base):
     name: Mapped[str]
     scope: Mapped[str]
     rights: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    version: Mapped[int] = mapped_column(BigInteger, server_default="1")
 
 
 class Person(Base):
-    """A member of staff. epoch: grows when what the person may do changes, so that older tokens can be refused."""
+    """A member of staff.
+
+    epoch: grows when what the person may do changes, at epoch_time, so that older tokens are refused.
+    region_ids: departments whose records the person sees by the scope regions. leave_time: when the person left.
+    """
 
     __tablename__ = "person"
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -90,6 +104,10 @@ class Person(Base):
     failures: Mapped[int] = mapped_column(Integer, server_default="0")
     locked_until: Mapped[datetime | None]
     epoch: Mapped[int] = mapped_column(BigInteger)
+    epoch_time: Mapped[datetime | None] = mapped_column(index=True)
+    post: Mapped[str] = mapped_column(server_default="")
+    region_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default="{}")
+    leave_time: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger)
     create_time: Mapped[datetime]
     __table_args__ = (
@@ -140,16 +158,22 @@ class Session(Base):
 
 
 class Audit(Base):
-    """Who did or learned something that must be accounted for; append-only."""
+    """Who did or learned something that must be accounted for; append-only, by a trigger."""
 
     __tablename__ = "audit"
     id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     create_time: Mapped[datetime]
-    # The service that asked, "" for identity itself, and the person on whose behalf, "" for the system.
+    # The service in which it happened, or on whose request ("" for identity itself in rows of the first release), and
+    # the person who did it or on whose behalf, "" for the system.
     service: Mapped[str]
     actor_id: Mapped[str]
-    # mobile_resolved, account_locked, account_disabled, api_key_created.
+    # What, in the past tense: signed_in, mobile_resolved, number_revealed, ...
     action: Mapped[str]
-    subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
-    __table_args__ = (Index(None, "tenant_id", "create_time"),)
+    subject_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    details: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    __table_args__ = (
+        Index(None, "tenant_id", "create_time"),
+        Index("ix_audit_subject_id", "tenant_id", "subject_id", "create_time"),
+        Index("ix_audit_actor_id", "tenant_id", "actor_id", "create_time"),
+    )

@@ -28,10 +28,10 @@ def open_session(tx: Transaction, person_id: str, secret: str, *, password_right
         return None
     if not password_right:
         person.failures, person.locked_until = lock_after_failure(person.failures, tx.now)
-        if person.locked_until:
-            audit.record(tx, "account_locked", person.id)
+        audit.record(tx, "account_locked" if person.locked_until else "sign_in_refused", person.id)
         return None
     if not person.active:
+        audit.record(tx, "sign_in_refused", person.id)
         return None
     person.failures, person.locked_until = 0, None
     tx.session.execute(delete(Session).where(Session.person_id == person.id, Session.expire_time <= tx.now))
@@ -48,6 +48,7 @@ def open_session(tx: Transaction, person_id: str, secret: str, *, password_right
             expire_time=session_expire_time(tx.now),
         )
     )
+    audit.record(tx, "signed_in", person.id)
     return queries.member(tx, person.id)
 
 
@@ -75,6 +76,7 @@ def recognise(tx: Transaction, session: Session) -> Caller:
             scope=Scope.SELF,
             department_path=member.department.path,
             epoch=person.epoch,
+            account_id=person.id,
             is_key=True,
         )
     return Caller(
@@ -84,7 +86,9 @@ def recognise(tx: Transaction, session: Session) -> Caller:
         rights=member.grant.rights,
         scope=member.grant.scope,
         department_path=member.department.path,
+        paths=queries.seen_paths(tx, person, member.grant.scopes),
         epoch=person.epoch,
+        account_id=person.id,
     )
 
 
@@ -109,4 +113,4 @@ def create_api_key(tx: Transaction, maker: Caller, name: str, rights: Collection
         expire_time=None,
     )
     tx.session.add(key)
-    audit.record(tx, "api_key_created", key.id)
+    audit.record(tx, "api_key_created", key.id, details={"name": key.name, "rights": ", ".join(key.rights)})

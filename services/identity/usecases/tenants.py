@@ -8,9 +8,10 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.ids import new_id
 from services.identity.domain.people import parse_name, parse_slug
-from services.identity.domain.rights import ALL_RIGHTS, PRESET_ROLES, Grant, Scope
+from services.identity.domain.rights import ADMIN, ALL_RIGHTS, EVERY_RIGHT, PRESET_ROLES, Grant, Scope
 from services.identity.store import queries
-from services.identity.store.tables import Department, Role, Tenant
+from services.identity.store.tables import Role, Tenant
+from services.identity.usecases.departments import add_department
 from services.identity.usecases.people import PersonInput, create_person
 
 
@@ -44,12 +45,12 @@ def create_tenant(home: DatabaseSession, tx: Transaction, new: NewTenant) -> Non
             code=role.code,
             name=role.name,
             scope=role.scope,
-            rights=sorted(role.rights),
+            rights=[EVERY_RIGHT] if role.code == ADMIN else sorted(role.rights),
         )
         for role in PRESET_ROLES
     )
     tx.session.flush()
-    root = _add_department(tx, name, None)
+    root = add_department(tx, name, None)
     tx.emit("tenant_created", tx.tenant.id, 1, {"tenantName": name})
     admin = PersonInput(
         person_id="",
@@ -81,22 +82,4 @@ def create_department(tx: Transaction, name: str, parent_name: str) -> str:
     )
     if parent is None:
         raise not_found("department", "部门", parent_name)
-    return _add_department(tx, parse_name(name, "name"), parent).id
-
-
-def _add_department(tx: Transaction, name: str, parent: Department | None) -> Department:
-    department_id = new_id()
-    department = Department(
-        id=department_id,
-        tenant_id=tx.tenant.id,
-        parent_id=parent.id if parent else None,
-        name=name,
-        path=f"{parent.path if parent else ''}{department_id}/",
-    )
-    exists = AlreadyExists(
-        "DEPARTMENT_EXISTS", "部门 {name} 已存在", "The department {name} exists already", name=name
-    )
-    with queries.unique({"uq_department_tenant_id_parent_id_name": exists}):
-        tx.session.add(department)
-        tx.session.flush()
-    return department
+    return add_department(tx, parse_name(name, "name"), parent).id

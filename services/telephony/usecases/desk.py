@@ -8,6 +8,8 @@ from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_, update
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation, not_found
+from services.chassis.tokens import Caller
+from services.kernel.visibility import sees_all, sees_only_own, visible
 from services.telephony.domain.pops import OPEN_STATES, PopState
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
@@ -16,15 +18,6 @@ from services.telephony.usecases.calls import call_facts, write_pop
 # Pops on a screen at most; older ones were left open.
 MOST_POPS = 20
 LONGEST_NOTE = 4000
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Hold who looks, and how far that person sees: scope self, department or all."""
-
-    person_id: str
-    scope: str
-    department_path: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def close_pop(tx: Transaction, person_id: str, pop_id: str) -> tuple[Row, Row]:
     return about, write_pop(tx, about, after, before)
 
 
-def save_note(tx: Transaction, viewer: Viewer, call_id: str, note: str) -> CallView:
+def save_note(tx: Transaction, viewer: Caller, call_id: str, note: str) -> CallView:
     """Keep a note with a call, in place of the one before.
 
     Raises InvalidInput NOTE_TOO_LONG beyond 4000 characters, NotFound CALL_NOT_FOUND.
@@ -96,7 +89,7 @@ def save_note(tx: Transaction, viewer: Viewer, call_id: str, note: str) -> CallV
 
 
 def link_call(
-    tx: Transaction, viewer: Viewer, call_id: str, customer_id: str, customer_name: str, owner_id: str
+    tx: Transaction, viewer: Caller, call_id: str, customer_id: str, customer_name: str, owner_id: str
 ) -> CallView:
     """Say which customer a call belongs to; `call_linked` tells it when the call is over.
 
@@ -118,12 +111,12 @@ def link_call(
     return get_call(tx, viewer, call_id)
 
 
-def get_call(tx: Transaction, viewer: Viewer, call_id: str) -> CallView:
+def get_call(tx: Transaction, viewer: Caller, call_id: str) -> CallView:
     """Return a call that the viewer may see, with legs and recording; raises NotFound CALL_NOT_FOUND."""
     call, leg = tables.call, tables.leg
     found = one(
         tx.session,
-        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, visible(tx, viewer)),
+        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, sees_call(tx, viewer)),
     )
     if found is None:
         raise _no_call(call_id)
@@ -144,7 +137,7 @@ def kept_recording(tx: Transaction, call_id: str) -> Row | None:
 
 def list_calls(
     tx: Transaction,
-    viewer: Viewer,
+    viewer: Caller,
     *,
     customer_id: str,
     states: Sequence[str],
@@ -156,7 +149,7 @@ def list_calls(
     before: start time and id of the last call of the page before.
     """
     call, recording = tables.call, tables.recording
-    query = select(call).where(call.c.tenant_id == tx.tenant.id, visible(tx, viewer))
+    query = select(call).where(call.c.tenant_id == tx.tenant.id, sees_call(tx, viewer))
     if customer_id:
         query = query.where(call.c.customer_id == customer_id)
     if states:
@@ -174,30 +167,29 @@ def list_calls(
     return [CallView(row, recording=by_call.get(row["id"])) for row in rows]
 
 
-def visible(tx: Transaction, viewer: Viewer) -> ColumnElement[bool]:
+def sees_call(tx: Transaction, viewer: Caller) -> ColumnElement[bool]:
     """Return the condition under which a viewer sees a call: took part in it, or somebody in scope did."""
     call, leg = tables.call, tables.leg
-    if viewer.scope == "all":
+    if sees_all(viewer):
         return call.c.tenant_id == tx.tenant.id
     began, among = (in_scope(tx, viewer, who) for who in (call.c.origin_person_id, leg.c.person_id))
     return or_(began, exists().where(and_(leg.c.call_id == call.c.id, among)))
 
 
-def in_scope(tx: Transaction, viewer: Viewer, who: ColumnElement[str]) -> ColumnElement[bool]:
+def in_scope(tx: Transaction, viewer: Caller, who: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that `who` is the viewer, or of the staff in the viewer's scope."""
     own, person = who == viewer.person_id, tables.person
-    if viewer.scope != "department" or not viewer.department_path:
+    if sees_only_own(viewer):
         return own
     staff = select(person.c.id).where(
-        person.c.tenant_id == tx.tenant.id,
-        person.c.department_path.startswith(viewer.department_path, autoescape=True),
+        person.c.tenant_id == tx.tenant.id, visible(viewer, person.c.id, person.c.department_path)
     )
     return or_(own, who.in_(staff))
 
 
-def _locked(tx: Transaction, viewer: Viewer, call_id: str) -> Row:
+def _locked(tx: Transaction, viewer: Caller, call_id: str) -> Row:
     call = tables.call
-    query = select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, visible(tx, viewer))
+    query = select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, sees_call(tx, viewer))
     found = one(tx.session, query.with_for_update())
     if found is None:
         raise _no_call(call_id)

@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 from services.chassis.db import Transaction
 from services.chassis.errors import NotFound
 from services.chassis.ids import new_id
+from services.chassis.tokens import Caller
 from services.telephony.pbx.recordings import Recording
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every
-from services.telephony.usecases.desk import Viewer, get_call
+from services.telephony.usecases.desk import get_call
 
 # A file that is not complete is looked at again so much later, in seconds; the last step repeats.
 RETRY_S: Final = (0.5, 1, 2, 5, 15, 60)
@@ -74,7 +75,7 @@ def postpone_recording(tx: Transaction, recording_id: str, attempts: int, detail
     )
 
 
-def play_recording(tx: Transaction, viewer: Viewer, call_id: str) -> Row:
+def play_recording(tx: Transaction, viewer: Caller, call_id: str) -> Row:
     """Return a call's recording for a viewer who may see the call, and note that it was listened to.
 
     Raises NotFound CALL_NOT_FOUND or RECORDING_NOT_FOUND.

@@ -35,6 +35,12 @@ class _DataScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataScope.V
     """Records of the own department and those below."""
     DATA_SCOPE_ALL: _DataScope.ValueType  # 3
     """Every record of the tenant."""
+    DATA_SCOPE_SUBORDINATES: _DataScope.ValueType  # 4
+    """Records of the departments that the person heads, and those below them."""
+    DATA_SCOPE_DEPARTMENT_ONLY: _DataScope.ValueType  # 5
+    """Records of the own department without those below."""
+    DATA_SCOPE_REGIONS: _DataScope.ValueType  # 6
+    """Records of the departments that are named as the person's regions, and those below them."""
 
 class DataScope(_DataScope, metaclass=_DataScopeEnumTypeWrapper):
     """How far a person sees."""
@@ -47,7 +53,37 @@ DATA_SCOPE_DEPARTMENT: DataScope.ValueType  # 2
 """Records of the own department and those below."""
 DATA_SCOPE_ALL: DataScope.ValueType  # 3
 """Every record of the tenant."""
+DATA_SCOPE_SUBORDINATES: DataScope.ValueType  # 4
+"""Records of the departments that the person heads, and those below them."""
+DATA_SCOPE_DEPARTMENT_ONLY: DataScope.ValueType  # 5
+"""Records of the own department without those below."""
+DATA_SCOPE_REGIONS: DataScope.ValueType  # 6
+"""Records of the departments that are named as the person's regions, and those below them."""
 Global___DataScope: _TypeAlias = DataScope  # noqa: Y015
+
+class _RightLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RightLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RightLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RIGHT_LEVEL_UNSPECIFIED: _RightLevel.ValueType  # 0
+    """Not set."""
+    RIGHT_LEVEL_ENTRY: _RightLevel.ValueType  # 1
+    """Opens the module's entry: its menu and lists."""
+    RIGHT_LEVEL_OPERATION: _RightLevel.ValueType  # 2
+    """One operation in the module."""
+
+class RightLevel(_RightLevel, metaclass=_RightLevelEnumTypeWrapper):
+    """Whether a right opens something or does something."""
+
+RIGHT_LEVEL_UNSPECIFIED: RightLevel.ValueType  # 0
+"""Not set."""
+RIGHT_LEVEL_ENTRY: RightLevel.ValueType  # 1
+"""Opens the module's entry: its menu and lists."""
+RIGHT_LEVEL_OPERATION: RightLevel.ValueType  # 2
+"""One operation in the module."""
+Global___RightLevel: _TypeAlias = RightLevel  # noqa: Y015
 
 @_typing.final
 class Person(_message.Message):
@@ -66,6 +102,9 @@ class Person(_message.Message):
     RIGHTS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    POST_FIELD_NUMBER: _builtins.int
+    REGION_DEPARTMENT_IDS_FIELD_NUMBER: _builtins.int
+    LEAVE_TIME_FIELD_NUMBER: _builtins.int
     person_id: _builtins.str
     """UUID."""
     login: _builtins.str
@@ -84,6 +123,8 @@ class Person(_message.Message):
     """Widest scope that the roles give."""
     version: _builtins.int
     """Number of the last change, for update conflicts."""
+    post: _builtins.str
+    """Post in the department, one of the department's posts, empty for none."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Role codes, for example "sales_rep"."""
@@ -91,6 +132,14 @@ class Person(_message.Message):
     @_builtins.property
     def rights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Rights that the roles give together."""
+
+    @_builtins.property
+    def region_department_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Departments whose records the person sees by the scope regions, UUIDs."""
+
+    @_builtins.property
+    def leave_time(self) -> _timestamp_pb2.Timestamp:
+        """When the person left, absent for who did not; output only."""
 
     def __init__(
         self,
@@ -106,10 +155,13 @@ class Person(_message.Message):
         rights: _abc.Iterable[_builtins.str] | None = ...,
         scope: Global___DataScope.ValueType = ...,
         version: _builtins.int = ...,
+        post: _builtins.str = ...,
+        region_department_ids: _abc.Iterable[_builtins.str] | None = ...,
+        leave_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["leave_time", b"leave_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "department_id", b"department_id", "extension", b"extension", "login", b"login", "mobile", b"mobile", "name", b"name", "person_id", b"person_id", "rights", b"rights", "roles", b"roles", "scope", b"scope", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "department_id", b"department_id", "extension", b"extension", "leave_time", b"leave_time", "login", b"login", "mobile", b"mobile", "name", b"name", "person_id", b"person_id", "post", b"post", "region_department_ids", b"region_department_ids", "rights", b"rights", "roles", b"roles", "scope", b"scope", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -125,12 +177,21 @@ class Role(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     RIGHTS_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    PRESET_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HOLDER_COUNT_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Code, unique in the tenant."""
     name: _builtins.str
     """Display name."""
     scope: Global___DataScope.ValueType
     """How far its holders see."""
+    preset: _builtins.bool
+    """True: comes with every tenant and stays; the administrator's has every right for ever. Output only."""
+    version: _builtins.int
+    """Number of the last change, for update conflicts."""
+    holder_count: _builtins.int
+    """How many people hold it; output only."""
     @_builtins.property
     def rights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Rights, sorted."""
@@ -142,14 +203,87 @@ class Role(_message.Message):
         name: _builtins.str = ...,
         rights: _abc.Iterable[_builtins.str] | None = ...,
         scope: Global___DataScope.ValueType = ...,
+        preset: _builtins.bool = ...,
+        version: _builtins.int = ...,
+        holder_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "name", b"name", "rights", b"rights", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "holder_count", b"holder_count", "name", b"name", "preset", b"preset", "rights", b"rights", "scope", b"scope", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+@_typing.final
+class Right(_message.Message):
+    """Something that a role can give."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RIGHT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    NAME_ZH_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
+    right: _builtins.str
+    """Name, as the contracts ask for it, for example "customers.claim"."""
+    level: Global___RightLevel.ValueType
+    """Whether it opens the module or does something in it."""
+    name_zh: _builtins.str
+    """Chinese name."""
+    name_en: _builtins.str
+    """English name."""
+    def __init__(
+        self,
+        *,
+        right: _builtins.str = ...,
+        level: Global___RightLevel.ValueType = ...,
+        name_zh: _builtins.str = ...,
+        name_en: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "name_en", b"name_en", "name_zh", b"name_zh", "right", b"right"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Right: _TypeAlias = Right  # noqa: Y015
+
+@_typing.final
+class RightModule(_message.Message):
+    """The rights of one part of the system."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULE_FIELD_NUMBER: _builtins.int
+    NAME_ZH_FIELD_NUMBER: _builtins.int
+    NAME_EN_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    module: _builtins.str
+    """What stands before the dot of its rights, for example "customers"."""
+    name_zh: _builtins.str
+    """Chinese name."""
+    name_en: _builtins.str
+    """English name."""
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedCompositeFieldContainer[Global___Right]:
+        """Entry first, then operations by name."""
+
+    def __init__(
+        self,
+        *,
+        module: _builtins.str = ...,
+        name_zh: _builtins.str = ...,
+        name_en: _builtins.str = ...,
+        rights: _abc.Iterable[Global___Right] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["module", b"module", "name_en", b"name_en", "name_zh", b"name_zh", "rights", b"rights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RightModule: _TypeAlias = RightModule  # noqa: Y015
 
 @_typing.final
 class Department(_message.Message):
@@ -161,6 +295,11 @@ class Department(_message.Message):
     PARENT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    HEAD_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    POSTS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PERSON_COUNT_FIELD_NUMBER: _builtins.int
     department_id: _builtins.str
     """UUID."""
     parent_id: _builtins.str
@@ -169,6 +308,18 @@ class Department(_message.Message):
     """Display name."""
     path: _builtins.str
     """Path from the root: labels with "/" behind each, for scope by prefix."""
+    head_id: _builtins.str
+    """The head's person id, empty for none."""
+    position: _builtins.int
+    """Place among its siblings, smallest first; equal ones by name."""
+    version: _builtins.int
+    """Number of the last change, for update conflicts."""
+    person_count: _builtins.int
+    """How many people are in it, those who left not counted; output only."""
+    @_builtins.property
+    def posts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the posts that its people can hold."""
+
     def __init__(
         self,
         *,
@@ -176,10 +327,15 @@ class Department(_message.Message):
         parent_id: _builtins.str = ...,
         name: _builtins.str = ...,
         path: _builtins.str = ...,
+        head_id: _builtins.str = ...,
+        position: _builtins.int = ...,
+        posts: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int = ...,
+        person_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_id", b"department_id", "name", b"name", "parent_id", b"parent_id", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_id", b"department_id", "head_id", b"head_id", "name", b"name", "parent_id", b"parent_id", "path", b"path", "person_count", b"person_count", "position", b"position", "posts", b"posts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,19 +626,27 @@ class ListPeopleRequest(_message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    department_id: _builtins.str
+    """Only people of this department and those below, UUID; empty for all."""
+    query: _builtins.str
+    """Only names and logins with this text in them."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        department_id: _builtins.str = ...,
+        query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_id", b"department_id", "page_size", b"page_size", "page_token", b"page_token", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -639,7 +803,7 @@ class UpdatePersonRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of name, mobile, extension, department_id, roles, active to set."""
+        """Which of name, mobile, extension, department_id, roles, active, post, region_department_ids to set."""
 
     def __init__(
         self,
@@ -909,3 +1073,806 @@ class ResolveMobileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveMobileResponse: _TypeAlias = ResolveMobileResponse  # noqa: Y015
+
+@_typing.final
+class ListRightModulesRequest(_message.Message):
+    """Request of ListRightModules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRightModulesRequest: _TypeAlias = ListRightModulesRequest  # noqa: Y015
+
+@_typing.final
+class ListRightModulesResponse(_message.Message):
+    """Response of ListRightModules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedCompositeFieldContainer[Global___RightModule]:
+        """By module."""
+
+    def __init__(
+        self,
+        *,
+        modules: _abc.Iterable[Global___RightModule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["modules", b"modules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRightModulesResponse: _TypeAlias = ListRightModulesResponse  # noqa: Y015
+
+@_typing.final
+class CreateRoleRequest(_message.Message):
+    """Request of CreateRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def role(self) -> Global___Role:
+        """The new role; preset, version and holder_count are ignored."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        role: Global___Role | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRoleRequest: _TypeAlias = CreateRoleRequest  # noqa: Y015
+
+@_typing.final
+class CreateRoleResponse(_message.Message):
+    """Response of CreateRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def role(self) -> Global___Role:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        role: Global___Role | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateRoleResponse: _TypeAlias = CreateRoleResponse  # noqa: Y015
+
+@_typing.final
+class UpdateRoleRequest(_message.Message):
+    """Request of UpdateRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def role(self) -> Global___Role:
+        """New values; version must be the one that was read."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of name, rights, scope to set."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        role: Global___Role | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["role", b"role", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "role", b"role", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRoleRequest: _TypeAlias = UpdateRoleRequest  # noqa: Y015
+
+@_typing.final
+class UpdateRoleResponse(_message.Message):
+    """Response of UpdateRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def role(self) -> Global___Role:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        role: Global___Role | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRoleResponse: _TypeAlias = UpdateRoleResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRoleRequest(_message.Message):
+    """Request of DeleteRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    code: _builtins.str
+    """Code."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRoleRequest: _TypeAlias = DeleteRoleRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRoleResponse(_message.Message):
+    """Response of DeleteRole."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRoleResponse: _TypeAlias = DeleteRoleResponse  # noqa: Y015
+
+@_typing.final
+class CreateDepartmentRequest(_message.Message):
+    """Request of CreateDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def department(self) -> Global___Department:
+        """The new department: parent_id, name, head_id, position, posts."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        department: Global___Department | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["department", b"department"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDepartmentRequest: _TypeAlias = CreateDepartmentRequest  # noqa: Y015
+
+@_typing.final
+class CreateDepartmentResponse(_message.Message):
+    """Response of CreateDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def department(self) -> Global___Department:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        department: Global___Department | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["department", b"department"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDepartmentResponse: _TypeAlias = CreateDepartmentResponse  # noqa: Y015
+
+@_typing.final
+class UpdateDepartmentRequest(_message.Message):
+    """Request of UpdateDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def department(self) -> Global___Department:
+        """New values; version must be the one that was read."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of name, parent_id, head_id, position, posts to set."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        department: Global___Department | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDepartmentRequest: _TypeAlias = UpdateDepartmentRequest  # noqa: Y015
+
+@_typing.final
+class UpdateDepartmentResponse(_message.Message):
+    """Response of UpdateDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def department(self) -> Global___Department:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        department: Global___Department | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["department", b"department"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateDepartmentResponse: _TypeAlias = UpdateDepartmentResponse  # noqa: Y015
+
+@_typing.final
+class DeleteDepartmentRequest(_message.Message):
+    """Request of DeleteDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    department_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        department_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_id", b"department_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteDepartmentRequest: _TypeAlias = DeleteDepartmentRequest  # noqa: Y015
+
+@_typing.final
+class DeleteDepartmentResponse(_message.Message):
+    """Response of DeleteDepartment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteDepartmentResponse: _TypeAlias = DeleteDepartmentResponse  # noqa: Y015
+
+@_typing.final
+class RetirePersonRequest(_message.Message):
+    """Request of RetirePerson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    person_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_id", b"person_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetirePersonRequest: _TypeAlias = RetirePersonRequest  # noqa: Y015
+
+@_typing.final
+class RetirePersonResponse(_message.Message):
+    """Response of RetirePerson."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person(self) -> Global___Person:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        person: Global___Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetirePersonResponse: _TypeAlias = RetirePersonResponse  # noqa: Y015
+
+@_typing.final
+class ResetPasswordRequest(_message.Message):
+    """Request of ResetPassword."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    PASSWORD_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    person_id: _builtins.str
+    """UUID."""
+    password: _builtins.str
+    """The new password, at least 10 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["password", b"password", "person_id", b"person_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetPasswordRequest: _TypeAlias = ResetPasswordRequest  # noqa: Y015
+
+@_typing.final
+class ResetPasswordResponse(_message.Message):
+    """Response of ResetPassword."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetPasswordResponse: _TypeAlias = ResetPasswordResponse  # noqa: Y015
+
+@_typing.final
+class EndSessionsRequest(_message.Message):
+    """Request of EndSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    person_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_id", b"person_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionsRequest: _TypeAlias = EndSessionsRequest  # noqa: Y015
+
+@_typing.final
+class EndSessionsResponse(_message.Message):
+    """Response of EndSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndSessionsResponse: _TypeAlias = EndSessionsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateMeRequest(_message.Message):
+    """Request of UpdateMe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    MOBILE_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    name: _builtins.str
+    """Display name."""
+    mobile: _builtins.str
+    """Mobile, empty for none."""
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which of name, mobile to set."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        mobile: _builtins.str = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mobile", b"mobile", "name", b"name", "request_id", b"request_id", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateMeRequest: _TypeAlias = UpdateMeRequest  # noqa: Y015
+
+@_typing.final
+class UpdateMeResponse(_message.Message):
+    """Response of UpdateMe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person(self) -> Global___Person:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        person: Global___Person | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person", b"person"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateMeResponse: _TypeAlias = UpdateMeResponse  # noqa: Y015
+
+@_typing.final
+class ChangePasswordRequest(_message.Message):
+    """Request of ChangePassword."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OLD_PASSWORD_FIELD_NUMBER: _builtins.int
+    NEW_PASSWORD_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    old_password: _builtins.str
+    """The password that holds now."""
+    new_password: _builtins.str
+    """The new one, at least 10 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        old_password: _builtins.str = ...,
+        new_password: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["new_password", b"new_password", "old_password", b"old_password", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePasswordRequest: _TypeAlias = ChangePasswordRequest  # noqa: Y015
+
+@_typing.final
+class ChangePasswordResponse(_message.Message):
+    """Response of ChangePassword."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePasswordResponse: _TypeAlias = ChangePasswordResponse  # noqa: Y015
+
+@_typing.final
+class AuditEntry(_message.Message):
+    """Something that must be accounted for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID."""
+    action: _builtins.str
+    """What, past tense: signed_in, role_changed, number_revealed, ..."""
+    actor_id: _builtins.str
+    """Who, a person's id; empty for the system."""
+    service: _builtins.str
+    """The service in which it happened."""
+    subject_id: _builtins.str
+    """What it was about: the id of a person, customer, call, ...; empty for nothing."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened."""
+
+    @_builtins.property
+    def details(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditDetail]:
+        """Further facts, never a number or a secret."""
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        action: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
+        service: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        details: _abc.Iterable[Global___AuditDetail] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "create_time", b"create_time", "details", b"details", "entry_id", b"entry_id", "service", b"service", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditEntry: _TypeAlias = AuditEntry  # noqa: Y015
+
+@_typing.final
+class AuditDetail(_message.Message):
+    """A fact of an audit entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name, for example "reason"."""
+    value: _builtins.str
+    """Value as text."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditDetail: _TypeAlias = AuditDetail  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesRequest(_message.Message):
+    """Request of ListAuditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """From the page before."""
+    action: _builtins.str
+    """Only this action; empty for all."""
+    actor_id: _builtins.str
+    """Only what this person did, UUID; empty for everybody."""
+    subject_id: _builtins.str
+    """Only what is about this, UUID; empty for all."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        action: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "page_size", b"page_size", "page_token", b"page_token", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesRequest: _TypeAlias = ListAuditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditEntriesResponse(_message.Message):
+    """Response of ListAuditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditEntry]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___AuditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditEntriesResponse: _TypeAlias = ListAuditEntriesResponse  # noqa: Y015
+
+@_typing.final
+class ListEpochsRequest(_message.Message):
+    """Request of ListEpochs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEpochsRequest: _TypeAlias = ListEpochsRequest  # noqa: Y015
+
+@_typing.final
+class Epoch(_message.Message):
+    """A person's epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    person_id: _builtins.str
+    """UUID."""
+    epoch: _builtins.int
+    """Tokens of an older epoch than this one are refused."""
+    def __init__(
+        self,
+        *,
+        person_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "person_id", b"person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Epoch: _TypeAlias = Epoch  # noqa: Y015
+
+@_typing.final
+class ListEpochsResponse(_message.Message):
+    """Response of ListEpochs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def epochs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Epoch]:
+        """Raised lately, in no order."""
+
+    def __init__(
+        self,
+        *,
+        epochs: _abc.Iterable[Global___Epoch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epochs", b"epochs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEpochsResponse: _TypeAlias = ListEpochsResponse  # noqa: Y015

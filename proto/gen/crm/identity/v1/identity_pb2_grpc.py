@@ -105,6 +105,76 @@ class IdentityServiceStub:
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileRequest.SerializeToString,
                 response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileResponse.FromString,
                 _registered_method=True)
+        self.ListRightModules = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ListRightModules',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesResponse.FromString,
+                _registered_method=True)
+        self.CreateRole = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/CreateRole',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleResponse.FromString,
+                _registered_method=True)
+        self.UpdateRole = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/UpdateRole',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleResponse.FromString,
+                _registered_method=True)
+        self.DeleteRole = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/DeleteRole',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleResponse.FromString,
+                _registered_method=True)
+        self.CreateDepartment = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/CreateDepartment',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentResponse.FromString,
+                _registered_method=True)
+        self.UpdateDepartment = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/UpdateDepartment',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentResponse.FromString,
+                _registered_method=True)
+        self.DeleteDepartment = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/DeleteDepartment',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentResponse.FromString,
+                _registered_method=True)
+        self.RetirePerson = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/RetirePerson',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ResetPassword',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
+        self.EndSessions = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/EndSessions',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateMe = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/UpdateMe',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeResponse.FromString,
+                _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ChangePassword',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.ListAuditEntries = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ListAuditEntries',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesResponse.FromString,
+                _registered_method=True)
+        self.ListEpochs = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ListEpochs',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsResponse.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -209,6 +279,104 @@ class IdentityServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRightModules(self, request, context):
+        """What can be granted, by module.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateRole(self, request, context):
+        """Add a role.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRole(self, request, context):
+        """Change a role; whoever holds it has the new rights at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRole(self, request, context):
+        """Remove a role; refused while somebody holds it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDepartment(self, request, context):
+        """Add a department.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateDepartment(self, request, context):
+        """Rename, reorder or move a department, name its head or its posts; a move takes everything below along.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDepartment(self, request, context):
+        """Remove an empty department.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetirePerson(self, request, context):
+        """Note that a person left: the account ends, the extension is free, the records keep the name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Give a person a new password, unlock the account and end its sessions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSessions(self, request, context):
+        """Sign a person out everywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateMe(self, request, context):
+        """Change the own name or mobile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Change the own password; every session ends, this one too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAuditEntries(self, request, context):
+        """What must be accounted for, newest first: sign-ins, changes of rights, revealed numbers, exports, playbacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEpochs(self, request, context):
+        """Whose older tokens are refused: the epochs that were raised during the life of a token, in every tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IdentityServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +449,76 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.ResolveMobile,
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileRequest.FromString,
                     response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileResponse.SerializeToString,
+            ),
+            'ListRightModules': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRightModules,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesResponse.SerializeToString,
+            ),
+            'CreateRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRole,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleResponse.SerializeToString,
+            ),
+            'UpdateRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRole,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleResponse.SerializeToString,
+            ),
+            'DeleteRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRole,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleResponse.SerializeToString,
+            ),
+            'CreateDepartment': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDepartment,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentResponse.SerializeToString,
+            ),
+            'UpdateDepartment': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateDepartment,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentResponse.SerializeToString,
+            ),
+            'DeleteDepartment': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDepartment,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentResponse.SerializeToString,
+            ),
+            'RetirePerson': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetirePerson,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'EndSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSessions,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsResponse.SerializeToString,
+            ),
+            'UpdateMe': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateMe,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ListAuditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditEntries,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesResponse.SerializeToString,
+            ),
+            'ListEpochs': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEpochs,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +900,384 @@ class IdentityService:
             '/crm.identity.v1.IdentityService/ResolveMobile',
             crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileRequest.SerializeToString,
             crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRightModules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ListRightModules',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListRightModulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/CreateRole',
+            crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.CreateRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/UpdateRole',
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/DeleteRole',
+            crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.DeleteRoleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDepartment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/CreateDepartment',
+            crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.CreateDepartmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateDepartment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/UpdateDepartment',
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateDepartmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDepartment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/DeleteDepartment',
+            crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.DeleteDepartmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetirePerson(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/RetirePerson',
+            crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.RetirePersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ResetPassword',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/EndSessions',
+            crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.EndSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateMe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/UpdateMe',
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.UpdateMeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ChangePassword',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ListAuditEntries',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListAuditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEpochs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ListEpochs',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListEpochsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,6 +61,34 @@ class IdentityServiceStub:
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
     ResolveMobile: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResolveMobileRequest, _identity_pb2.ResolveMobileResponse]
     """A person's mobile in the clear, for sending to it; audited."""
+    ListRightModules: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListRightModulesRequest, _identity_pb2.ListRightModulesResponse]
+    """What can be granted, by module."""
+    CreateRole: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateRoleRequest, _identity_pb2.CreateRoleResponse]
+    """Add a role."""
+    UpdateRole: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateRoleRequest, _identity_pb2.UpdateRoleResponse]
+    """Change a role; whoever holds it has the new rights at once."""
+    DeleteRole: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteRoleRequest, _identity_pb2.DeleteRoleResponse]
+    """Remove a role; refused while somebody holds it."""
+    CreateDepartment: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateDepartmentRequest, _identity_pb2.CreateDepartmentResponse]
+    """Add a department."""
+    UpdateDepartment: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateDepartmentRequest, _identity_pb2.UpdateDepartmentResponse]
+    """Rename, reorder or move a department, name its head or its posts; a move takes everything below along."""
+    DeleteDepartment: _grpc.UnaryUnaryMultiCallable[_identity_pb2.DeleteDepartmentRequest, _identity_pb2.DeleteDepartmentResponse]
+    """Remove an empty department."""
+    RetirePerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RetirePersonRequest, _identity_pb2.RetirePersonResponse]
+    """Note that a person left: the account ends, the extension is free, the records keep the name."""
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]
+    """Give a person a new password, unlock the account and end its sessions."""
+    EndSessions: _grpc.UnaryUnaryMultiCallable[_identity_pb2.EndSessionsRequest, _identity_pb2.EndSessionsResponse]
+    """Sign a person out everywhere."""
+    UpdateMe: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdateMeRequest, _identity_pb2.UpdateMeResponse]
+    """Change the own name or mobile."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ChangePasswordRequest, _identity_pb2.ChangePasswordResponse]
+    """Change the own password; every session ends, this one too."""
+    ListAuditEntries: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListAuditEntriesRequest, _identity_pb2.ListAuditEntriesResponse]
+    """What must be accounted for, newest first: sign-ins, changes of rights, revealed numbers, exports, playbacks."""
+    ListEpochs: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListEpochsRequest, _identity_pb2.ListEpochsResponse]
+    """Whose older tokens are refused: the epochs that were raised during the life of a token, in every tenant."""
 
 @_typing.type_check_only
 class IdentityServiceAsyncStub(IdentityServiceStub):
@@ -95,6 +123,34 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
     ResolveMobile: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResolveMobileRequest, _identity_pb2.ResolveMobileResponse]  # type: ignore[assignment]
     """A person's mobile in the clear, for sending to it; audited."""
+    ListRightModules: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListRightModulesRequest, _identity_pb2.ListRightModulesResponse]  # type: ignore[assignment]
+    """What can be granted, by module."""
+    CreateRole: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateRoleRequest, _identity_pb2.CreateRoleResponse]  # type: ignore[assignment]
+    """Add a role."""
+    UpdateRole: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateRoleRequest, _identity_pb2.UpdateRoleResponse]  # type: ignore[assignment]
+    """Change a role; whoever holds it has the new rights at once."""
+    DeleteRole: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteRoleRequest, _identity_pb2.DeleteRoleResponse]  # type: ignore[assignment]
+    """Remove a role; refused while somebody holds it."""
+    CreateDepartment: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateDepartmentRequest, _identity_pb2.CreateDepartmentResponse]  # type: ignore[assignment]
+    """Add a department."""
+    UpdateDepartment: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateDepartmentRequest, _identity_pb2.UpdateDepartmentResponse]  # type: ignore[assignment]
+    """Rename, reorder or move a department, name its head or its posts; a move takes everything below along."""
+    DeleteDepartment: _aio.UnaryUnaryMultiCallable[_identity_pb2.DeleteDepartmentRequest, _identity_pb2.DeleteDepartmentResponse]  # type: ignore[assignment]
+    """Remove an empty department."""
+    RetirePerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.RetirePersonRequest, _identity_pb2.RetirePersonResponse]  # type: ignore[assignment]
+    """Note that a person left: the account ends, the extension is free, the records keep the name."""
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResetPasswordRequest, _identity_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """Give a person a new password, unlock the account and end its sessions."""
+    EndSessions: _aio.UnaryUnaryMultiCallable[_identity_pb2.EndSessionsRequest, _identity_pb2.EndSessionsResponse]  # type: ignore[assignment]
+    """Sign a person out everywhere."""
+    UpdateMe: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdateMeRequest, _identity_pb2.UpdateMeResponse]  # type: ignore[assignment]
+    """Change the own name or mobile."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_identity_pb2.ChangePasswordRequest, _identity_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Change the own password; every session ends, this one too."""
+    ListAuditEntries: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListAuditEntriesRequest, _identity_pb2.ListAuditEntriesResponse]  # type: ignore[assignment]
+    """What must be accounted for, newest first: sign-ins, changes of rights, revealed numbers, exports, playbacks."""
+    ListEpochs: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListEpochsRequest, _identity_pb2.ListEpochsResponse]  # type: ignore[assignment]
+    """Whose older tokens are refused: the epochs that were raised during the life of a token, in every tenant."""
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
     """People, their roles and their sessions."""
@@ -210,5 +266,117 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ResolveMobileResponse, _abc.Awaitable[_identity_pb2.ResolveMobileResponse]]:
         """A person's mobile in the clear, for sending to it; audited."""
+
+    @_abc_1.abstractmethod
+    def ListRightModules(
+        self,
+        request: _identity_pb2.ListRightModulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListRightModulesResponse, _abc.Awaitable[_identity_pb2.ListRightModulesResponse]]:
+        """What can be granted, by module."""
+
+    @_abc_1.abstractmethod
+    def CreateRole(
+        self,
+        request: _identity_pb2.CreateRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateRoleResponse, _abc.Awaitable[_identity_pb2.CreateRoleResponse]]:
+        """Add a role."""
+
+    @_abc_1.abstractmethod
+    def UpdateRole(
+        self,
+        request: _identity_pb2.UpdateRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateRoleResponse, _abc.Awaitable[_identity_pb2.UpdateRoleResponse]]:
+        """Change a role; whoever holds it has the new rights at once."""
+
+    @_abc_1.abstractmethod
+    def DeleteRole(
+        self,
+        request: _identity_pb2.DeleteRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteRoleResponse, _abc.Awaitable[_identity_pb2.DeleteRoleResponse]]:
+        """Remove a role; refused while somebody holds it."""
+
+    @_abc_1.abstractmethod
+    def CreateDepartment(
+        self,
+        request: _identity_pb2.CreateDepartmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CreateDepartmentResponse, _abc.Awaitable[_identity_pb2.CreateDepartmentResponse]]:
+        """Add a department."""
+
+    @_abc_1.abstractmethod
+    def UpdateDepartment(
+        self,
+        request: _identity_pb2.UpdateDepartmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateDepartmentResponse, _abc.Awaitable[_identity_pb2.UpdateDepartmentResponse]]:
+        """Rename, reorder or move a department, name its head or its posts; a move takes everything below along."""
+
+    @_abc_1.abstractmethod
+    def DeleteDepartment(
+        self,
+        request: _identity_pb2.DeleteDepartmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.DeleteDepartmentResponse, _abc.Awaitable[_identity_pb2.DeleteDepartmentResponse]]:
+        """Remove an empty department."""
+
+    @_abc_1.abstractmethod
+    def RetirePerson(
+        self,
+        request: _identity_pb2.RetirePersonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.RetirePersonResponse, _abc.Awaitable[_identity_pb2.RetirePersonResponse]]:
+        """Note that a person left: the account ends, the extension is free, the records keep the name."""
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _identity_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ResetPasswordResponse, _abc.Awaitable[_identity_pb2.ResetPasswordResponse]]:
+        """Give a person a new password, unlock the account and end its sessions."""
+
+    @_abc_1.abstractmethod
+    def EndSessions(
+        self,
+        request: _identity_pb2.EndSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.EndSessionsResponse, _abc.Awaitable[_identity_pb2.EndSessionsResponse]]:
+        """Sign a person out everywhere."""
+
+    @_abc_1.abstractmethod
+    def UpdateMe(
+        self,
+        request: _identity_pb2.UpdateMeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.UpdateMeResponse, _abc.Awaitable[_identity_pb2.UpdateMeResponse]]:
+        """Change the own name or mobile."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _identity_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ChangePasswordResponse, _abc.Awaitable[_identity_pb2.ChangePasswordResponse]]:
+        """Change the own password; every session ends, this one too."""
+
+    @_abc_1.abstractmethod
+    def ListAuditEntries(
+        self,
+        request: _identity_pb2.ListAuditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListAuditEntriesResponse, _abc.Awaitable[_identity_pb2.ListAuditEntriesResponse]]:
+        """What must be accounted for, newest first: sign-ins, changes of rights, revealed numbers, exports, playbacks."""
+
+    @_abc_1.abstractmethod
+    def ListEpochs(
+        self,
+        request: _identity_pb2.ListEpochsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListEpochsResponse, _abc.Awaitable[_identity_pb2.ListEpochsResponse]]:
+        """Whose older tokens are refused: the epochs that were raised during the life of a token, in every tenant."""
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
