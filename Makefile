@@ -8,6 +8,8 @@ LOCAL := $(PYTHON) -m deploy.local $(if $(STACK),--stack $(STACK))
 # The folder of whichever Node the web build uses comes first.
 NPM := PATH="$$(python3 -m deploy.local.bootstrap node):$$PATH" npm --prefix services/gateway/web
 PYTEST := $(PYTHON) -m pytest -p tests.support.no_skips
+# Workers of the whole run: most of its time is waiting for real parts. PYTEST_WORKERS=0 runs it in one process.
+PYTEST_WORKERS ?= 3
 # PYTEST_ARGS="-k call -x" goes to pytest.
 PYTEST_ARGS ?=
 
@@ -70,7 +72,7 @@ bench-pop: ## calls at 20 a second through the real PBX: how long until the pop 
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test
 	@$(NPM) test
-	@$(PYTEST) tests $(PYTEST_ARGS)
+	@$(PYTEST) -n $(PYTEST_WORKERS) --dist loadgroup tests $(PYTEST_ARGS)
 
 test-unit: ## the tests that need nothing but Python
 	@$(BOOTSTRAP) venv

@@ -3,10 +3,12 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+from deploy.local.ports import LISTEN_PORTS
 from deploy.local.stores import PrivateStores
 from services.__main__ import load
 from services.chassis.ids import new_id
@@ -31,6 +33,25 @@ ISSUERS = (
     "telephony",
     "gateway",
 )
+
+# Ports for each worker of a parallel run to pick from.
+WORKER_PORTS = 4000
+
+
+def pytest_configure() -> None:
+    """Give each worker of a parallel run ports of its own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker:
+        first = LISTEN_PORTS.start + int(worker.removeprefix("gw")) * WORKER_PORTS
+        os.environ["LISTEN_PORTS"] = f"{first}-{first + WORKER_PORTS - 1}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests, and all the stories, with one worker: they share what they start."""
+    stories = Path(__file__).parent / "e2e"
+    for item in items:
+        group = "e2e" if item.path.is_relative_to(stories) else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

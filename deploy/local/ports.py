@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 from pathlib import Path
@@ -13,6 +14,15 @@ from deploy.local.errors import LocalError
 # its server is down can be given the very same port as its own, connect to itself, and keep the server from
 # coming back.
 LISTEN_PORTS = range(15000, 32000)
+
+
+def listen_ports() -> range:
+    """Return the ports to pick from: LISTEN_PORTS of the environment ("15000-18999"), else all.
+
+    A port is free until its process listens: stacks that start at the same moment need ranges of their own.
+    """
+    first, _, last = os.environ.get("LISTEN_PORTS", "").partition("-")
+    return range(int(first), int(last) + 1) if first and last else LISTEN_PORTS
 
 
 def is_free(port: int, *, host: str = "127.0.0.1", datagram: bool = False) -> bool:
@@ -45,7 +55,8 @@ class Ports:
         prefer: int | None = None,
     ) -> int:
         """Return the first of `span` free ports: the one used before, else `prefer`, else any."""
-        for port in (self._ports.get(name), prefer, *random.sample(LISTEN_PORTS, 500)):
+        ports = listen_ports()
+        for port in (self._ports.get(name), prefer, *random.sample(ports, min(len(ports), 500))):
             if (
                 port is not None
                 and self._unclaimed(name, port, span)
@@ -53,7 +64,7 @@ class Ports:
             ):
                 return self._keep(name, port)
         raise LocalError(
-            f"没有空闲端口 / no free port for {name} between {LISTEN_PORTS.start} and {LISTEN_PORTS.stop}"
+            f"没有空闲端口 / no free port for {name} between {ports.start} and {ports.stop}"
         )
 
     def demand(self, name: str, port: int, *, host: str = "127.0.0.1") -> int:

@@ -5,37 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import pytest
 
-SKIPPED = pytest.StashKey[list[str]]()
+
+class NoSkips:
+    """Notes each skipped test; with several workers, whichever ran it."""
+
+    def __init__(self) -> None:
+        self._skipped: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a skipped test."""
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+            self._skipped.append(f"{report.nodeid}: {reason}")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Turn a passed run into a failed one when something was skipped."""
+        if self._skipped and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name what was skipped."""
+        for line in self._skipped:
+            terminalreporter.write_line(f"skipped, so this run fails: {line}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with nothing skipped."""
-    config.stash[SKIPPED] = []
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note each skipped test."""
-    report = yield
-    if report.skipped and not hasattr(report, "wasxfail"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        item.config.stash[SKIPPED].append(f"{item.nodeid}: {reason}")
-    return report
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn a passed run into a failed one when something was skipped."""
-    if session.config.stash[SKIPPED] and exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what was skipped."""
-    for line in config.stash[SKIPPED]:
-        terminalreporter.write_line(f"skipped, so this run fails: {line}", red=True)
+    """Watch where the reports come together, not in each worker."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(NoSkips(), "no-skips")
