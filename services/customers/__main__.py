@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the tables of customers."""
-    from services.customers.store.tables import Base
+    from services.customers.store.import_tables import Base
 
     return Base.metadata
 
