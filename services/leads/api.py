@@ -380,6 +380,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
                 customer_name=request.customer_name,
                 create_contact=request.create_contact,
                 opportunity=opportunity,
+                chosen_customer_id=request.customer_id,
             )
             # The answer is the workflow's: it is kept with the conversion.
             return leads_pb2.ConvertLeadResponse()

@@ -186,6 +186,8 @@ class Conversion(Base):
     # What dedupe calls the actor, masked, towards others; known from the first step on.
     actor_name: Mapped[str]
     customer_name: Mapped[str]
+    # Of several customers of that name the one that the caller chose.
+    chosen_customer_id: Mapped[str | None] = mapped_column(RecordId)
     opportunity_name: Mapped[str]
     amount: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
     state: Mapped[str]

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, Forbidden
-from services.chassis.ids import derive_id
+from services.chassis.ids import derive_id, parse_id
 from services.chassis.tokens import Caller
 from services.kernel.money import parse_amount
 from services.kernel.texts import parse_text
@@ -53,11 +53,13 @@ def request_conversion(
     customer_name: str,
     create_contact: bool,
     opportunity: OpportunityInput | None,
+    chosen_customer_id: str = "",
 ) -> Conversion:
     """Check and note down what a conversion shall make; the lead is not touched yet.
 
-    customer_name: "" takes the lead's company, or else its name. Raises InvalidInput naming the field (F130),
-    NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, RuleViolation LEAD_STATE or LEAD_CONVERTING.
+    customer_name: "" takes the lead's company, or else its name. chosen_customer_id: of several of that name. Raises
+    InvalidInput naming the field (F130), NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, RuleViolation LEAD_STATE or
+    LEAD_CONVERTING.
     """
     wanted_name = parse_text(customer_name, "customer_name", 200, required=False)
     opportunity_name = parse_text(opportunity.name, "opportunity.name", 200) if opportunity else ""
@@ -72,6 +74,7 @@ def request_conversion(
         actor_id=caller.person_id,
         actor_name="",
         customer_name=wanted_name or lead.company or lead.name,
+        chosen_customer_id=parse_id(chosen_customer_id, "customer_id") if chosen_customer_id else None,
         opportunity_name=opportunity_name,
         amount=amount,
         state=ConversionState.REQUESTED,

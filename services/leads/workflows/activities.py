@@ -60,6 +60,7 @@ class Plan:
     """A conversion as the steps outside leads' store need it.
 
     customer: with the id it has or will have. linked: it is there already. contact: to be made, or None.
+    chosen_customer_id: of several customers of that name, "" when the caller chose none.
     """
 
     reservation_id: str
@@ -67,6 +68,7 @@ class Plan:
     customer: Subject
     linked: bool
     contact: Subject | None
+    chosen_customer_id: str = ""
 
     @property
     def new(self) -> list[Subject]:
@@ -113,7 +115,8 @@ class ConversionActivities:
             customer = Subject(RecordKind.CUSTOMER, new_customer_id(ref.conversion_id), plan.customer.name)
             wanted = [customer, plan.contact] if plan.contact else [customer]
             holders = self._dedupe.holders(ref.tenant, ref.actor_id, wanted)
-            linked = customer_to_link(holders, frozenset(subject.subject_id for subject in wanted))
+            own = frozenset(subject.subject_id for subject in wanted)
+            linked = customer_to_link(holders, own, plan.chosen_customer_id)
             with self._store.transaction(ref.tenant, ref.actor_id) as tx:
                 plan_conversion(tx, ref.conversion_id, this.number, linked)
 
@@ -188,6 +191,7 @@ class ConversionActivities:
                 contact=Subject(RecordKind.CONTACT, row.contact_id, lead.name, phones)
                 if row.contact_id
                 else None,
+                chosen_customer_id=row.chosen_customer_id or "",
             )
 
 

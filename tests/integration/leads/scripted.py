@@ -48,6 +48,8 @@ class World:
     rules: set[tuple[int, int]] = field(default_factory=lambda: {CUSTOMER_NAME, CONTACT_PHONE})
     people: dict[str, identity_pb2.GetPersonResponse] = field(default_factory=dict)
     keys: dict[Key, Held] = field(default_factory=dict)
+    # Further customers of a name, from when its rule was off.
+    namesakes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     cancelled: set[str] = field(default_factory=set)
     customers: dict[str, str] = field(default_factory=dict)
     contacts: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -148,6 +150,13 @@ class ScriptedDedupe(dedupe_pb2_grpc.DedupeServiceServicer):
                     )
                     for kind, rule, value in keys
                     if (kind, rule, value) in world.keys
+                ]
+                + [
+                    dedupe_pb2.Holder(
+                        kind=dedupe_pb2.SUBJECT_KIND_CUSTOMER, subject_id=namesake, holder_name="赵*"
+                    )
+                    for subject in request.subjects
+                    for namesake in world.namesakes[subject.name]
                 ]
             )
 

@@ -153,6 +153,24 @@ def test_a_same_name_customer_is_linked(team: Team, rep: Member, temporal: Tempo
     keep_history(temporal, "linked", request)
 
 
+def test_of_several_same_name_customers_the_caller_chooses(team: Team, rep: Member) -> None:
+    """O5: they are offered, nothing is left behind, and the chosen one is linked."""
+    team.world.add_customer(first := new_id(), "云海科技")
+    team.world.customers[second := new_id()] = "云海科技"
+    team.world.namesakes["云海科技"].append(second)
+    lead = rep.lead(company="云海科技", phone="13800138000")
+    refused = rep.refusal(request_for(lead))
+    assert refused.reason == "CUSTOMER_AMBIGUOUS"
+    assert set(refused.metadata["candidates"].split(",")) == {first, second}
+    assert_untouched(team, rep, lead, customers=2)
+    stranger = rep.refusal(request_for(lead, customer_id=new_id()))
+    assert stranger.reason == "CUSTOMER_NO_CANDIDATE"
+    assert_untouched(team, rep, lead, customers=2)
+    answer = rep.convert(request_for(lead, customer_id=second))
+    assert (answer.linked, answer.customer_id) == (True, second)
+    assert team.world.contacts[answer.contact_id][0] == second
+
+
 def test_with_the_customer_rule_off_the_customer_is_always_new(team: Team, rep: Member) -> None:
     """F124."""
     team.world.add_customer(existing := new_id(), "云海科技")

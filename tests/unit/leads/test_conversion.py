@@ -43,4 +43,12 @@ def test_of_several_customers_none_is_picked_silently() -> None:
     """O5."""
     with pytest.raises(RuleViolation, match="CUSTOMER_AMBIGUOUS") as refused:
         customer_to_link([customer("b"), customer("a")], OWN)
-    assert refused.value.metadata == {"count": "2", "candidates": "a,b"}
+    assert refused.value.metadata["candidates"] == "a,b"
+    assert customer_to_link([customer("b"), customer("a")], OWN, "b") == "b"
+
+
+@pytest.mark.parametrize("holders", [[], [customer("a")], [customer("a"), customer("b")]])
+def test_a_chosen_customer_must_be_one_that_matches(holders: list[Holder]) -> None:
+    """O5."""
+    with pytest.raises(RuleViolation, match="CUSTOMER_NO_CANDIDATE"):
+        customer_to_link(holders, OWN, "c")

@@ -924,6 +924,7 @@ class ConvertLeadRequest(_message.Message):
     CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
     CREATE_CONTACT_FIELD_NUMBER: _builtins.int
     OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition: the same answer again."""
     lead_id: _builtins.str
@@ -932,6 +933,10 @@ class ConvertLeadRequest(_message.Message):
     """Company name for the customer; empty: the lead's company, or else its name."""
     create_contact: _builtins.bool
     """Make a contact with the lead's name and phone."""
+    customer_id: _builtins.str
+    """Which of several customers of that name to link to, UUID: one of those that CUSTOMER_AMBIGUOUS names in its metadata
+    `candidates`. Empty: the one there is, or a new one.
+    """
     @_builtins.property
     def opportunity(self) -> Global___OpportunityInput:
         """Make an opportunity; absent: none."""
@@ -944,10 +949,11 @@ class ConvertLeadRequest(_message.Message):
         customer_name: _builtins.str = ...,
         create_contact: _builtins.bool = ...,
         opportunity: Global___OpportunityInput | None = ...,
+        customer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_contact", b"create_contact", "customer_name", b"customer_name", "lead_id", b"lead_id", "opportunity", b"opportunity", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_contact", b"create_contact", "customer_id", b"customer_id", "customer_name", b"customer_name", "lead_id", b"lead_id", "opportunity", b"opportunity", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
