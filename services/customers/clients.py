@@ -1,5 +1,6 @@
 """The services that customers calls: dedupe for keys, identity for people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crm.dedupe.v1 import dedupe_pb2
@@ -14,6 +15,8 @@ from services.customers.domain.customers import CustomerDraft
 
 # How long a refused create waits for its keys to be given back, in seconds; settling does it else.
 RELEASE_TIMEOUT_S = 2.0
+# How long a batch of hundreds may take, in seconds.
+BATCH_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,23 @@ class Person:
     active: bool
     rights: frozenset[str]
     department_path: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """For whom keys are taken. name: leaves dedupe masked only."""
+
+    person_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a reservation of a batch was not made: reason and texts of the error."""
+
+    reason: str
+    zh: str
+    en: str
 
 
 class Identity:
@@ -50,33 +70,58 @@ class Dedupe:
 
     def reserve(self, tenant: Tenant, caller: Caller, reservation_id: str, draft: CustomerDraft) -> None:
         """Take every key of a new customer and its contacts; raises AlreadyExists KEY_HELD."""
-        subjects = [
-            dedupe_pb2.Subject(
-                kind=dedupe_pb2.SUBJECT_KIND_CUSTOMER,
-                subject_id=draft.id,
-                name=draft.name,
-                phones=[phone.key for phone in draft.phones],
-            ),
-            *(
-                dedupe_pb2.Subject(
-                    kind=dedupe_pb2.SUBJECT_KIND_CONTACT,
-                    subject_id=contact.id,
-                    name=contact.name,
-                    phones=[phone.key for phone in contact.phones],
-                )
-                for contact in draft.contacts
-            ),
-        ]
         self._client.call(
             self._client.stub.ReserveKeys,
             dedupe_pb2.ReserveKeysRequest(
                 reservation_id=reservation_id,
-                subjects=subjects,
+                subjects=_subjects(draft),
                 holder_id=caller.person_id,
                 holder_name=caller.name,
             ),
             tenant=tenant,
             actor_id=caller.actor_id,
+        )
+
+    def reserve_batch(
+        self,
+        tenant: Tenant,
+        holder: Holder,
+        drafts: Sequence[tuple[str, CustomerDraft]],
+        *,
+        validate_only: bool = False,
+    ) -> dict[str, Refusal]:
+        """Take the keys of many new customers, each with its reservation's id; return why not for those refused.
+
+        validate_only: take nothing, only tell.
+        """
+        answer = self._client.call(
+            self._client.stub.ReserveKeysBatch,
+            dedupe_pb2.ReserveKeysBatchRequest(
+                reservations=[
+                    dedupe_pb2.ReserveKeysRequest(reservation_id=reservation_id, subjects=_subjects(draft))
+                    for reservation_id, draft in drafts
+                ],
+                holder_id=holder.person_id,
+                holder_name=holder.name,
+                validate_only=validate_only,
+            ),
+            tenant=tenant,
+            actor_id=holder.person_id,
+            timeout_s=BATCH_TIMEOUT_S,
+        )
+        return {
+            reservation_id: Refusal(result.reason, result.message_zh, result.message_en)
+            for (reservation_id, _), result in zip(drafts, answer.results, strict=True)
+            if result.reason
+        }
+
+    def confirm_batch(self, tenant: Tenant, reservation_ids: Sequence[str]) -> None:
+        """Say that the rows of these reservations are written: sooner than the events that say it too."""
+        self._client.call(
+            self._client.stub.ConfirmReservations,
+            dedupe_pb2.ConfirmReservationsRequest(reservation_ids=reservation_ids),
+            tenant=tenant,
+            timeout_s=BATCH_TIMEOUT_S,
         )
 
     def release(self, tenant: Tenant, reservation_id: str) -> None:
@@ -87,3 +132,24 @@ class Dedupe:
             tenant=tenant,
             timeout_s=RELEASE_TIMEOUT_S,
         )
+
+
+def _subjects(draft: CustomerDraft) -> list[dedupe_pb2.Subject]:
+    """Return a new customer and its contacts as dedupe knows them."""
+    return [
+        dedupe_pb2.Subject(
+            kind=dedupe_pb2.SUBJECT_KIND_CUSTOMER,
+            subject_id=draft.id,
+            name=draft.name,
+            phones=[phone.key for phone in draft.phones],
+        ),
+        *(
+            dedupe_pb2.Subject(
+                kind=dedupe_pb2.SUBJECT_KIND_CONTACT,
+                subject_id=contact.id,
+                name=contact.name,
+                phones=[phone.key for phone in contact.phones],
+            )
+            for contact in draft.contacts
+        ),
+    ]
