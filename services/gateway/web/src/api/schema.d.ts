@@ -3593,6 +3593,8 @@ export interface components {
             createContact?: boolean;
             /** @description Make an opportunity; absent: none. */
             opportunity?: components["schemas"]["leads.OpportunityInput"];
+            /** @description Which of several customers of that name to link to, UUID: one of those that CUSTOMER_AMBIGUOUS names in its metadata `candidates`. Empty: the one there is, or a new one. */
+            customerId?: string;
         };
         /** @description Response of ConvertLead. */
         "leads.ConvertLeadResponse": {
