@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import OperationalError
 
 from services.chassis.db import Message, Store, Transaction
+from services.chassis.epochs import Epochs
 from services.chassis.errors import AppError, Forbidden, Internal, InvalidInput, Unauthenticated, Unavailable
 from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH, to_status
 from services.chassis.ids import new_id
@@ -119,9 +120,10 @@ def _translated(error: Exception) -> AppError:
 class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its types only
     """Knows the caller, checks access, turns errors into statuses, measures."""
 
-    def __init__(self, service: str, verifier: Verifier) -> None:
+    def __init__(self, service: str, verifier: Verifier, epochs: Epochs) -> None:
         self._service = service
         self._verifier = verifier
+        self._epochs = epochs
 
     def intercept_service(
         self,
@@ -162,6 +164,7 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
         )
         token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
         caller = self._verifier.verify(token, locale)
+        self._epochs.check(caller)
         check_access(method, caller)
         _caller.set(caller)
         _token.set(token)
@@ -266,13 +269,16 @@ class Api:
 
 
 class Server:
-    """A gRPC server with its health service; stop is graceful."""
+    """A gRPC server with its health service; stop is graceful.
 
-    def __init__(self, service: str, verifier: Verifier) -> None:
+    epochs: what is known of old tokens; whoever makes the server keeps it fresh.
+    """
+
+    def __init__(self, service: str, verifier: Verifier, epochs: Epochs | None = None) -> None:
         self._executor = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="rpc")
         self.grpc = grpc.server(
             self._executor,
-            interceptors=[_Interceptor(service, verifier)],
+            interceptors=[_Interceptor(service, verifier, epochs or Epochs())],
             options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 * 1024 * 1024)],
         )
         self._services: tuple[str, ...] = ("",)

@@ -25,6 +25,7 @@ EVENTS_HANDLED = Counter(
     "Events taken from a queue, by what became of them.",
     ["service", "event", "outcome"],
 )
+EPOCHS_AGE = Gauge("crm_epochs_age_seconds", "Time since it was last known whose tokens are old.")
 
 
 def serve(process: str, bind_address: str, port: int) -> None:

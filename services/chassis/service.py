@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import grpc
 
     from services.chassis.db import Store
+    from services.chassis.epochs import Epochs, EpochWatch
     from services.chassis.events import Handlers
     from services.chassis.grpc_client import Client
     from services.chassis.temporal import TemporalLink, WorkerBundle
@@ -200,8 +201,26 @@ def start_relays(runtime: Runtime, patience_s: float = 0.0) -> "Callable[[], Non
     return stop
 
 
+def epoch_watch(runtime: Runtime, epochs: "Epochs") -> "EpochWatch":
+    """Return what keeps `epochs` as identity says; raises LookupError without identity's address."""
+    from crm.identity.v1.identity_pb2 import ListEpochsRequest
+    from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
+
+    from services.chassis.epochs import LOOK_S, EpochWatch
+
+    identity = runtime.client("identity", IdentityServiceStub)
+
+    def ask() -> dict[str, int]:
+        # Signed with a fresh token: nobody's tenant, nobody's behalf.
+        answer = identity.call(identity.stub.ListEpochs, ListEpochsRequest(), tenant=None, timeout_s=LOOK_S)
+        return {item.person_id: item.epoch for item in answer.epochs}
+
+    return EpochWatch(epochs, ask)
+
+
 def run_api(service: Service, runtime: Runtime) -> int:
     """Serve gRPC and relay the outbox until SIGTERM."""
+    from services.chassis.epochs import Epochs
     from services.chassis.grpc_server import Server
     from services.chassis.tokens import Verifier
 
@@ -209,8 +228,11 @@ def run_api(service: Service, runtime: Runtime) -> int:
         raise SettingsError(f"{service.name} has no api")
     stop = stop_event()
     settings = runtime.settings
-    server = Server(service.name, Verifier(settings.trusted_keys))
+    epochs = Epochs()
+    watch = epoch_watch(runtime, epochs)
+    server = Server(service.name, Verifier(settings.trusted_keys), epochs)
     names = service.api(runtime, server.grpc)
+    watch.start()
     stop_relays = start_relays(runtime)
     metrics.serve(f"{service.name}.api", settings.bind_address, settings.metrics_port)
     port = server.start(settings.bind_address, settings.port, *names)
@@ -218,6 +240,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     log.info("api is serving", port=port)
     stop.wait()
     server.stop()
+    watch.stop()
     stop_relays()
     runtime.store.close()
     return 0

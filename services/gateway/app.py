@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from services.chassis.errors import AppError, Internal
 from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH
 from services.chassis.tokens import Signer
-from services.gateway import account, recordings, static, transcode
+from services.gateway import account, epochs, recordings, static, transcode
 from services.gateway.clients import Backends
 from services.gateway.errors import Refusal, from_app, from_rpc
 from services.gateway.frame import Frame, HttpRoute
@@ -64,7 +64,9 @@ def build(settings: Settings) -> ASGIApp:
         # Whatever is no route; a mount would also take the API's paths with a wrong verb.
         app.router.default = static.Desktop(settings.web)
         following = asyncio.create_task(live.follow())
+        watching = asyncio.create_task(epochs.watch(backends, signer, sessions, live))
         yield
+        watching.cancel()
         while not following.done():
             # Again and again: the AMQP client swallows a cancellation that meets it while it connects.
             following.cancel()

@@ -11,6 +11,7 @@ schemas (`live.*`).
 """
 
 import asyncio
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -89,6 +90,7 @@ class Page:
         # Pops that wait while a snapshot is taken.
         self._held: list[telephony_pb2.Pop] | None = []
         self._wake = asyncio.Event()
+        self._suspect = asyncio.Event()
         self._stale = self._count_stale = False
         self.resync()
 
@@ -149,9 +151,16 @@ class Page:
         await self._overflow.wait()
         raise Ended(CLOSE_SLOW, "slow")
 
+    def recheck(self) -> None:
+        """Look at once whether the session still holds, and take what the person now may see."""
+        self._suspect.set()
+        self.resync()
+
     async def _watch_session(self) -> None:
         while True:
-            await asyncio.sleep(self._sessions.cache_s / SESSION_CHECKS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._suspect.wait(), self._sessions.cache_s / SESSION_CHECKS)
+            self._suspect.clear()
             try:
                 await self._sessions.of(self._secret, self._trace)
             except grpc.aio.AioRpcError as error:
@@ -292,6 +301,13 @@ class Live:
             self._pages[person].discard(page)
             if not self._pages[person]:
                 del self._pages[person]
+
+    def recheck(self, person_id: str) -> None:
+        """Look at once whether a person's open pages may stay."""
+        for (_, owner_id), pages in self._pages.items():
+            if owner_id == person_id:
+                for page in pages:
+                    page.recheck()
 
     async def follow(self) -> None:
         """Take events from the broker until cancelled; a lost link is taken up again, with fresh snapshots."""

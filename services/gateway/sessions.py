@@ -1,7 +1,7 @@
 """Who a request is from: the session's secret it carries, exchanged for a short-lived access token.
 
 The secret comes in the cookie (browser) or as `Authorization: Bearer` (mobile clients, API keys). An exchange is
-reused for some seconds only, so an account that was disabled ends that soon here, whatever its token says.
+reused for some seconds, and dropped as soon as identity says that the account changed.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ def refuse_foreign_page(connection: HTTPConnection, *, silence_is_fine: bool = F
 class Sessions:
     """Exchanges sessions' secrets, once at a time for each.
 
-    cache_s: longest time, in seconds, that an exchange is reused.
+    cache_s: longest time, in seconds, that an exchange is reused; one of an account that changed is dropped at once.
     """
 
     def __init__(self, backends: Backends, signer: Signer, cache_s: float) -> None:
@@ -115,6 +115,12 @@ class Sessions:
         self.forget(secret)
         return await act((await self.of(secret, trace)).access_token)
 
+    def forget_account(self, person_id: str) -> None:
+        """Drop every exchange of a person: what the person may do has changed."""
+        self._exchanges = {
+            key: entry for key, entry in self._exchanges.items() if not _is_of(entry[1], person_id)
+        }
+
     def forget(self, secret: str) -> None:
         """Drop what is cached for a secret."""
         self._exchanges.pop(hashlib.sha256(secret.encode()).digest(), None)
@@ -143,3 +149,10 @@ class Sessions:
         if now > self._next_drop:
             self._next_drop = now + self.cache_s
             self._exchanges = {key: entry for key, entry in self._exchanges.items() if entry[0] > now}
+
+
+def _is_of(task: "asyncio.Task[tuple[Session, float]]", person_id: str) -> bool:
+    """Tell whether an exchange is a person's; one under way may be, so it is."""
+    if not task.done():
+        return True
+    return not task.cancelled() and not task.exception() and task.result()[0].person_id == person_id

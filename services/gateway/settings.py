@@ -19,9 +19,8 @@ class Settings:
     signing_key: the gateway's own Ed25519 key, base64, from SIGNING_KEYS. bind_address: default 127.0.0.1.
     port: of HTTP, default 8080. metrics_port: Prometheus, 0 is off. log_level: default INFO.
     tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
-    session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again: an
-    account that was disabled ends that much later, and its live socket at most 1.4 times that. web: folder of the
-    built desktop.
+    session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again, unless
+    identity says that something changed. web: folder of the built desktop.
     """
 
     addresses: Mapping[str, str]

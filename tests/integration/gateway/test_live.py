@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from crm.identity.v1 import identity_pb2
 from crm.notify.v1 import notify_pb2 as notify
 from crm.telephony.v1 import telephony_pb2 as telephony
 from google.protobuf import json_format
@@ -417,3 +419,32 @@ def test_a_gateway_that_stops_tells_its_pages(live_settings: Settings, person: P
                 frame(socket)
     assert closed.value.rcvd
     assert closed.value.rcvd.code == 1012
+
+
+def test_an_account_that_identity_ends_loses_its_pages_within_two_seconds(
+    gateway_settings: Settings, stores: PrivateStores, script: Script, main_tenant: Tenant
+) -> None:
+    """F247, F251: though the exchange would be trusted for twenty seconds."""
+    settings = replace(gateway_settings, amqp_url=stores.amqp_url, session_cache_s=20)
+    secret, caller = script.person(main_tenant)
+    other_secret, _ = script.person(main_tenant)
+    with (
+        subscribed(settings) as address,
+        page(address, secret) as ended,
+        page(address, other_secret) as other,
+    ):
+        assert frame(ended)["type"] == frame(other)["type"] == "snapshot"
+        del script.sessions[secret]
+        raised = identity_pb2.ListEpochsResponse(
+            epochs=[identity_pb2.Epoch(person_id=caller.person_id, epoch=2)]
+        )
+        script.answers["identity.ListEpochs"] = lambda _: raised
+        started = time.monotonic()
+        with pytest.raises(ConnectionClosed) as closed:
+            drain(ended)
+        assert time.monotonic() - started < 2
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 4401
+        # Somebody else's page stays as it was.
+        with pytest.raises(TimeoutError):
+            other.recv(timeout=0.2)

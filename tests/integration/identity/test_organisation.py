@@ -31,7 +31,7 @@ def epoch(company: Company, person_id: str) -> int:
     return next((item.epoch for item in told if item.person_id == person_id), 0)
 
 
-def make_role(company: Company, code: str, scope: "pb.DataScope", *rights: str) -> pb.Role:
+def make_role(company: Company, code: str, scope: "pb.DataScope.ValueType", *rights: str) -> pb.Role:
     role = pb.Role(code=code, name=f"角色{code}", rights=rights, scope=scope)
     made: pb.Role = company.admin(
         company.stub.CreateRole, pb.CreateRoleRequest(request_id=new_id(), role=role)
@@ -325,8 +325,9 @@ def test_the_staff_list_is_searched_by_name_and_department(company: Company) -> 
     company.add("li", "sales_rep", department="上海")
     company.add("wang", "sales_rep", department="华南")
 
-    def logins(**filters: str) -> list[str]:
-        found = company.admin(company.stub.ListPeople, pb.ListPeopleRequest(**filters)).people
+    def logins(department_id: str = "", query: str = "") -> list[str]:
+        request = pb.ListPeopleRequest(department_id=department_id, query=query)
+        found = company.admin(company.stub.ListPeople, request).people
         return [person.login for person in found]
 
     assert logins(department_id=company.department("华东")) == ["li"]
