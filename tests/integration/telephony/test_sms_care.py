@@ -378,7 +378,7 @@ def test_killed_at_each_change_of_state_a_text_leaves_at_most_once(
         left = [Submit.decode(entry["pdu"]).text for entry in network.submitted()]
     assert len(left) == len(set(left))
     states = {row["text"]: row["state"] for row in shop.rows("sms")}
-    assert states.pop("before_send after") == "uncertain"
     assert set(states.values()) <= {"sent", "delivered", "uncertain"}
-    assert set(left) == set(states)
+    # The one that died between its intent and Ctrl-Z never left; nobody can know, so nobody sends it again.
+    assert [states[text] for text in states if text not in left] == ["uncertain"]
     store.close()
