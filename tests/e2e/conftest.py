@@ -22,7 +22,7 @@ from services.chassis.ids import new_id
 from services.chassis.settings import Settings
 from services.kernel.phones import match_number
 from tests.e2e.company import PASSWORD, Company
-from tests.e2e.desk import Desk
+from tests.e2e.desk import Desk, Refused
 from tests.support.until import until
 
 # How long a phone rings before it is answered, in seconds: long enough to look at the ringing page twice.
@@ -174,6 +174,37 @@ def _everything_is_up(stack: Stack) -> None:
     for name in stack.processes:
         stack.wait_healthy(name)
     until(lambda: all(reaches(url) for url in stack.plan.addresses), timeout_s=30)
+
+
+Seat = Callable[[str, str], tuple[str, Desk]]
+
+
+@pytest.fixture
+def seat(shop: Company, unique: Unique) -> Seat:
+    """Return what seats a new sales rep of that name at an extension of the shop: login and desk, signed on."""
+
+    def take(name: str, extension: str) -> tuple[str, Desk]:
+        login = unique("agent")
+        desk = shop.hire(login, name, "sales_rep")
+        people = {person["login"]: person for person in shop.admin.get("people", pageSize=200)["people"]}
+        # A test before may have left somebody there.
+        others = [person for person in people.values() if person.get("extension") == extension]
+        for person, now in [*((other, "") for other in others), (people[login], extension)]:
+            shop.admin.patch(
+                f"people/{person['personId']}", person={**person, "extension": now}, updateMask="extension"
+            )
+
+        def signed_on() -> bool:
+            # The extension's event may still be on its way.
+            try:
+                return bool(desk.post("agent:signOn", extension=extension)["extension"] == extension)
+            except Refused:
+                return False
+
+        until(signed_on, timeout_s=30)
+        return login, desk
+
+    return take
 
 
 Ring = Callable[[str, float], Process]

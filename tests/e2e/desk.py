@@ -1,10 +1,16 @@
 """People at work: each has a session on a gateway and speaks the public HTTP API, as the desktop does."""
 
-from collections.abc import Callable, Mapping
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from services.chassis.ids import new_id
 from tests.support.until import until
@@ -28,6 +34,30 @@ class Refused(Exception):
     def fields(self) -> list[str]:
         """The fields that were refused."""
         return [item["field"] for item in self.error.get("fields", [])]
+
+
+class Live:
+    """What a person's open page was told over the live socket."""
+
+    def __init__(self) -> None:
+        self.frames: list[Json] = []
+
+    def of(self, kind: str) -> list[Json]:
+        """Return the frames of a kind, oldest first."""
+        return [frame for frame in self.frames if frame["type"] == kind]
+
+    def pop_states(self, customer_name: str) -> list[str]:
+        """Return what the pops of a caller were, one after the other, snapshots included."""
+        pops = [
+            pop
+            for frame in self.frames
+            for pop in (frame["pops"] if frame["type"] == "snapshot" else [frame.get("pop", {})])
+        ]
+        return [
+            pop["state"]
+            for pop in pops
+            if customer_name in [caller.get("customerName") for caller in pop.get("callers", [])]
+        ]
 
 
 # What a person who sees it tries again: the gateway has no answer from a service, or is away itself.
@@ -79,6 +109,27 @@ class Desk:
     def call(self, method: str, path: str, **body: Any) -> Json:
         """Send a JSON body."""
         return self._send(lambda: self.http.request(method, path, json=body))
+
+    @contextmanager
+    def live(self) -> Iterator[Live]:
+        """Keep a live socket open, as the person's page does."""
+        seen = Live()
+        cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
+        url = self.url.replace("http", "ws", 1) + "/api/v1/live"
+        with connect(url, additional_headers={"Cookie": cookies}, origin=Origin(self.url)) as socket:
+
+            def read() -> None:
+                try:
+                    for text in socket:
+                        seen.frames.append(json.loads(text))
+                except ConnectionClosed:
+                    pass
+
+            reader = threading.Thread(target=read)
+            reader.start()
+            until(lambda: seen.of("snapshot"))
+            yield seen
+        reader.join()
 
     def close(self) -> None:
         """Close the connection; the session stays."""

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from deploy.local.stack import Stack
 from tests.e2e.company import PASSWORD, Company, customer_of, fresh_mobile, fresh_name
-from tests.e2e.conftest import RING_S, Ring, Unique
-from tests.e2e.desk import Desk, Json, Refused
+from tests.e2e.conftest import RING_S, Ring, Seat
+from tests.e2e.desk import Desk, Json
 from tests.support.until import until
 
 # Debian's own build; without the flags it looks for its maker's servers.
@@ -79,48 +79,16 @@ def open_page(browser: Browser, url: str, company: Company, login: str, name: st
 
 
 @pytest.fixture
-def agents(browser: Browser, stack: Stack, shop: Company, unique: Unique) -> Iterator[tuple[Agent, Agent]]:
+def agents(browser: Browser, stack: Stack, shop: Company, seat: Seat) -> Iterator[tuple[Agent, Agent]]:
     """Two agents of the sales queue, each on another gateway."""
-    seats = []
-    for url, stem, name, extension in zip(
-        stack.plan.addresses, ("li", "zhang"), ("李雷", "张伟"), ("1001", "1002"), strict=True
-    ):
-        login = unique(stem)
-        desk = shop.hire(login, name, "sales_rep")
-        seats.append((url, login, name, desk, extension))
-    # The lines must be the tenant's before somebody can sign on to them.
-    owner = shop.admin
-    people = {person["login"]: person for person in owner.get("people", pageSize=200)["people"]}
-    for _, login, _, desk, extension in seats:
-        person = people[login]
-        free(owner, people, extension)
-        owner.patch(
-            f"people/{person['personId']}",
-            person={**person, "extension": extension},
-            updateMask="extension",
-        )
-        until(lambda desk=desk, extension=extension: signed_on(desk, extension), timeout_s=30)  # type: ignore[misc]  # bound at once
-    pages = [open_page(browser, url, shop, login, name, desk) for url, login, name, desk, _ in seats]
+    seats = [(name, *seat(name, extension)) for name, extension in (("李雷", "1001"), ("张伟", "1002"))]
+    pages = [
+        open_page(browser, url, shop, login, name, desk)
+        for url, (name, login, desk) in zip(stack.plan.addresses, seats, strict=True)
+    ]
     yield pages[0], pages[1]
     for page in pages:
         page.context.close()
-
-
-def free(owner: Desk, people: dict[str, Json], extension: str) -> None:
-    """Take an extension from whoever a test before gave it to."""
-    for person in people.values():
-        if person.get("extension") == extension:
-            owner.patch(
-                f"people/{person['personId']}", person={**person, "extension": ""}, updateMask="extension"
-            )
-
-
-def signed_on(desk: Desk, extension: str) -> bool:
-    """Try to sign on; the extension's event may still be on its way."""
-    try:
-        return bool(desk.post("agent:signOn", extension=extension)["extension"] == extension)
-    except Refused:
-        return False
 
 
 def call_of(desk: Desk, customer_id: str) -> Json | None:

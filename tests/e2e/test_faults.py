@@ -7,7 +7,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from tests.e2e.company import Company, customer_of, fresh_mobile, fresh_name
-from tests.e2e.conftest import RING_S, Inbox, Operator, Ring, Unique
+from tests.e2e.conftest import RING_S, Inbox, Operator, Ring, Seat, Unique
 from tests.e2e.desk import Desk, Json
 from tests.e2e.test_lead_to_order import capture, followed, open_approval, order_of
 from tests.e2e.test_order_sms import fate
@@ -26,6 +26,7 @@ CROSSED = (
     ("notify-1", "notify-2"),
     ("temporal",),
     ("postgresql",),
+    ("rabbitmq",),
 )
 # Longest time a system of which a part was killed may say that it is unavailable, in seconds.
 PATIENCE_S = 90.0
@@ -123,23 +124,67 @@ def test_the_modem_edge_killed_again_and_again_sends_each_reminder_once(
         assert len(inbox.to(mobile)) <= 1
 
 
-def test_the_edge_killed_in_mid_call_continues_it(stack: Stack, shop: Company, ring: Ring) -> None:
-    """A restart in mid-call loses neither the call nor its recording."""
+def test_the_broker_killed_before_an_order_is_made_sends_its_reminder_once(
+    stack: Stack, shop: Company, website: Desk, inbox: Inbox, unique: Unique
+) -> None:
+    """Won while RabbitMQ is down: the order, its reminder and the SMS come when it is back."""
+    shop.admin.patch("orders:settings", settings={"handleWithin": "2s"})
+    manager = shop.hire(unique("wang"), "王经理", "sales_manager")
     mobile = fresh_mobile()
-    customer = customer_of(shop.admin, fresh_name("断线"), mobile)
-    caller = ring(mobile, RING_S + 8)
+    rep = shop.hire(unique("li"), "李雷", "sales_rep", mobile=mobile)
+    lead_id = followed(manager, rep, capture(website, fresh_name("断网"), fresh_mobile()))
+    converted = rep.post(f"leads/{lead_id}:convert", opportunity={"name": "加急", "amount": "5"})
+    stack.kill("rabbitmq", stay_down=True)
+    rep.post(f"opportunities/{converted['opportunityId']}:win")
+    stack.start_process("rabbitmq")
+    order = made_order(rep, converted["opportunityId"])
+    until(lambda: fate(rep, order) == "REMINDER_STATE_DELIVERED", timeout_s=60)
+    assert len(inbox.to(mobile)) == 1
 
-    def calls() -> list[Json]:
-        found: list[Json] = shop.admin.get("calls", customerId=str(customer["customerId"])).get("calls", [])
-        return found
 
-    until(calls, timeout_s=20)
-    stack.kill("pbx")
-    stack.wait_healthy("pbx")
-    until(lambda: not caller.alive, timeout_s=40)
-    until(lambda: [call["state"] for call in calls()] == ["CALL_STATE_ENDED"], timeout_s=30)
-    call_id = calls()[0]["callId"]
-    until(lambda: shop.admin.get(f"calls/{call_id}")["call"].get("recording"), timeout_s=30)
+def calls_of(shop: Company, customer: dict[str, object]) -> list[Json]:
+    """Return a customer's calls."""
+    found: list[Json] = shop.admin.get("calls", customerId=str(customer["customerId"])).get("calls", [])
+    return found
+
+
+def test_the_broker_killed_while_it_rings_loses_neither_pop_nor_call(
+    stack: Stack, shop: Company, ring: Ring, seat: Seat, operator: Operator
+) -> None:
+    """An open page gets a fresh snapshot as soon as the broker is back."""
+    _, li = seat("李雷", "1001")
+    mobile, name = fresh_mobile(), fresh_name("断网")
+    customer = customer_of(li, name, mobile)
+    with li.live() as page:
+        stack.kill("rabbitmq", stay_down=True)
+        caller = ring(mobile, RING_S + 25)
+        until(lambda: calls_of(shop, customer), timeout_s=20)
+        assert page.pop_states(name) == []
+        stack.start_process("rabbitmq")
+        until(lambda: page.pop_states(name), timeout_s=60)
+        caller.stop()
+        until(lambda: page.pop_states(name)[-1] == "POP_STATE_WRAP_UP", timeout_s=30)
+    assert [call["state"] for call in calls_of(shop, customer)] == ["CALL_STATE_ENDED"]
+    assert operator.dead_letters() == 0
+
+
+def test_the_edge_killed_in_mid_call_continues_it(
+    stack: Stack, shop: Company, ring: Ring, seat: Seat
+) -> None:
+    """A restart in mid-call loses neither the call nor its pop nor its recording."""
+    _, li = seat("李雷", "1001")
+    mobile, name = fresh_mobile(), fresh_name("断线")
+    customer = customer_of(li, name, mobile)
+    with li.live() as page:
+        caller = ring(mobile, RING_S + 8)
+        until(lambda: "POP_STATE_RINGING" in page.pop_states(name), timeout_s=20)
+        stack.kill("pbx")
+        stack.wait_healthy("pbx")
+        until(lambda: not caller.alive, timeout_s=40)
+        until(lambda: page.pop_states(name)[-1] == "POP_STATE_WRAP_UP", timeout_s=30)
+    (call,) = calls_of(shop, customer)
+    assert (call["state"], call["answeredById"]) == ("CALL_STATE_ENDED", li.person_id)
+    until(lambda: shop.admin.get(f"calls/{call['callId']}")["call"].get("recording"), timeout_s=30)
 
 
 @pytest.mark.parametrize("gateway", [0, 1])

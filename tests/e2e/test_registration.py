@@ -69,8 +69,13 @@ def test_a_passed_registration_makes_the_customer_once(registering: Company) -> 
     rival = registering.hire("zhang", "张伟", "sales_rep")
     approver = registering.hire("wang", "王经理", "sales_manager")
     name, mobile = fresh_name("报备"), fresh_mobile()
-    customer_id = register(rep, approver, name, mobile)
+    with approver.live() as page:
+        customer_id = register(rep, approver, name, mobile)
+        # Nobody asks; the page is told.
+        until(lambda: page.of("approval") and page.of("message"))
     approval = waiting_for(approver, customer_id)
+    assert [frame["approvalId"] for frame in page.of("approval")] == [approval["approvalId"]]
+    assert [frame["message"]["subjectId"] for frame in page.of("message")] == [approval["approvalId"]]
     messages = until(lambda: approver.get("messages", unreadOnly="true").get("messages", []))
     assert [item["subjectId"] for item in messages] == [approval["approvalId"]]
 
