@@ -234,7 +234,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     names = service.api(runtime, server.grpc)
     watch.start()
     stop_relays = start_relays(runtime)
-    metrics.serve(f"{service.name}.api", settings.bind_address, settings.metrics_port)
+    metrics.serve(f"{service.name}.api", settings.metrics_address, settings.metrics_port)
     port = server.start(settings.bind_address, settings.port, *names)
     server.watch(runtime.store.answers)
     log.info("api is serving", port=port)
@@ -256,7 +256,7 @@ def run_events(services: Sequence[Service], settings: Settings, environ: Mapping
     return run(
         [(runtime.store, handlers) for runtime, handlers in hosted],
         settings.amqp_url,
-        lambda: metrics.serve("events", settings.bind_address, settings.metrics_port),
+        lambda: metrics.serve("events", settings.metrics_address, settings.metrics_port),
     )
 
 
@@ -269,7 +269,7 @@ def run_worker(services: Sequence[Service], settings: Settings, environ: Mapping
         for service in services
         if service.worker is not None
     ]
-    metrics.serve("worker", settings.bind_address, settings.metrics_port)
+    metrics.serve("worker", settings.metrics_address, settings.metrics_port)
 
     async def host() -> None:
         stop = asyncio.Event()

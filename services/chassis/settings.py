@@ -53,7 +53,8 @@ class Settings:
     signing_keys: Ed25519 private keys, base64, of the issuers that this process may speak as.
     trusted_keys: Ed25519 public keys, base64, of every issuer.
     bind_address: default 127.0.0.1. port: of the gRPC or HTTP server, 0 takes a free one.
-    metrics_port: Prometheus, 0 is off. log_level: default INFO.
+    metrics_port: Prometheus, 0 is off. metrics_address: default 127.0.0.1, so that opening a server opens no metrics.
+    log_level: default INFO.
     """
 
     database_urls: Mapping[str, str]
@@ -66,6 +67,7 @@ class Settings:
     bind_address: str
     port: int
     metrics_port: int
+    metrics_address: str
     log_level: str
 
     @staticmethod
@@ -93,5 +95,6 @@ class Settings:
             bind_address=environ.get("BIND_ADDRESS", "127.0.0.1"),
             port=integer(environ, "PORT", 0),
             metrics_port=integer(environ, "METRICS_PORT", 0),
+            metrics_address=environ.get("METRICS_ADDRESS", "127.0.0.1"),
             log_level=environ.get("LOG_LEVEL", "INFO"),
         )

@@ -59,7 +59,7 @@ def main() -> int:
     logging.configure(PROCESS, settings.log_level)
     # It logs every attempt to connect; we log once that the link is down, and once that it is back.
     getLogger("aiormq").setLevel(CRITICAL)
-    metrics.serve(PROCESS, settings.bind_address, settings.metrics_port)
+    metrics.serve(PROCESS, settings.metrics_address, settings.metrics_port)
     # uvicorn stops at these and then raises them again: for us that is a good end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -17,7 +17,8 @@ class Settings:
 
     addresses: gRPC target of every service, from IDENTITY_ADDRESS and so on. amqp_url: RabbitMQ.
     signing_key: the gateway's own Ed25519 key, base64, from SIGNING_KEYS. bind_address: default 127.0.0.1.
-    port: of HTTP, default 8080. metrics_port: Prometheus, 0 is off. log_level: default INFO.
+    port: of HTTP, default 8080. metrics_port: Prometheus, 0 is off, at metrics_address,
+    default 127.0.0.1. log_level: default INFO.
     tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
     session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again, unless
     identity says that something changed. web: folder of the built desktop.
@@ -29,6 +30,7 @@ class Settings:
     bind_address: str = "127.0.0.1"
     port: int = 8080
     metrics_port: int = 0
+    metrics_address: str = "127.0.0.1"
     log_level: str = "INFO"
     tls_certificate: str = ""
     tls_key: str = ""
@@ -51,6 +53,7 @@ class Settings:
             bind_address=environ.get("BIND_ADDRESS", "127.0.0.1"),
             port=integer(environ, "PORT", 8080),
             metrics_port=integer(environ, "METRICS_PORT", 0),
+            metrics_address=environ.get("METRICS_ADDRESS", "127.0.0.1"),
             log_level=environ.get("LOG_LEVEL", "INFO"),
             session_cache_s=integer(environ, "SESSION_CACHE_S", 20),
             tls_certificate=certificate,

@@ -256,7 +256,7 @@ def run(runtime: Runtime) -> int:
     ports = read_modems(runtime.environ)
     stop = stop_event()
     stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
-    chassis_metrics.serve("telephony.modem", runtime.settings.bind_address, runtime.settings.metrics_port)
+    chassis_metrics.serve("telephony.modem", runtime.settings.metrics_address, runtime.settings.metrics_port)
     keepers = [ModemKeeper(port, runtime.store, stop) for port in ports]
 
     def wake() -> None:

@@ -4,9 +4,10 @@ One coroutine applies events to the call graph, one writes: whole calls, all tha
 transaction, so a slow database makes bigger transactions and not a longer queue. A call waits for the
 answer who is calling, a quarter of a second at most; then its pop goes out without it.
 
-Guarantees: one active edge for each PBX (lease); after each login and each gap the graph is brought in line
-with what lives; a live call is stored with every change, so a restart in mid-call goes on. Lost when the
-process dies: AMI events not yet applied; the resync finds what they led to.
+Guarantees: one active edge for each PBX (lease); after each login and each gap the PBX's own log of channel
+events tells what happened meanwhile, and the graph is brought in line with what lives; a live call is stored
+with every change, so a restart in mid-call goes on. Lost when the process dies: AMI events not yet applied;
+log and resync make up for them.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -60,10 +61,12 @@ from services.telephony.pbx.callgraph import (
     resync,
 )
 from services.telephony.pbx.recordings import RefusedError, UnfinishedError, keep, locate
+from services.telephony.pbx.spool import Line, read_since, replay, until_listed, whole_calls
 from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_recordings_folder
 from services.telephony.store import tables
 from services.telephony.store.rows import Row
 from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, end_lost_call, record_calls
+from services.telephony.usecases.progress import followed_until, save_followed_until
 from services.telephony.usecases.recordings import (
     BARE_ATTEMPTS,
     MOST_ATTEMPTS,
@@ -104,6 +107,13 @@ DRAIN_S: Final = 5.0
 # How often the lease is checked and recordings are looked for, in seconds.
 LEASE_CHECK_S: Final = 1.0
 RECORDINGS_POLL_S: Final = 1.0
+# How often it is noted until when the PBX was followed, in seconds.
+PROGRESS_S: Final = 5.0
+# How much earlier than that its log is read, in seconds: clocks differ, and events are under way.
+OVERLAP_S: Final = 5.0
+# How long the log is given to tell how the calls ended that live no more, in seconds, and how often it is asked.
+LOG_WAIT_S: Final = 2.0
+LOG_POLL_S: Final = 0.1
 # A database that says nothing for this long, in seconds, has the lease no more.
 LEASE_TIMEOUT_S: Final = 5.0
 
@@ -146,6 +156,12 @@ class PbxEdge:
         self._settling: set[str] = set()
         self._tenants: dict[str, Tenant] = {}
         self._lookups: dict[str, _Lookup] = {}
+        # When the first change arrived that is being written, by linked id.
+        self._in_flight: dict[str, float] = {}
+        # Until when the PBX was followed without a gap, in seconds since the epoch; 0 for never.
+        self._followed_s = 0.0
+        # What the log holds from before is not asked for: the PBX was not ours to follow.
+        self._earliest_s = 0.0
         self._wake = asyncio.Event()
         self._writing: set[str] = set()
         self._draining = False
@@ -160,11 +176,16 @@ class PbxEdge:
         """Restore the live calls, then follow the PBX until cancelled."""
         await self._in(self._files, self._lines.refresh)
         await self._in(self._writer, self._restore)
+        if self._settings.events is not None:
+            self._followed_s = await self._in(self._writer, self._progress)
+            self._earliest_s = 0.0 if self._followed_s else time.time()
         if self._changed:
             self._wake.set()
         async with asyncio.TaskGroup() as group:
             for work in (self._link.run, self._consume, self._write, self._refresh_lines):
                 group.create_task(work())
+            if self._settings.events is not None:
+                group.create_task(self._save_progress())
             if self._settings.recordings is not None and self._kept is not None:
                 group.create_task(self._keep_recordings(self._settings.recordings, self._kept))
 
@@ -198,6 +219,7 @@ class PbxEdge:
                 now = datetime.fromtimestamp(item.time_s, UTC)
                 self._graph, changes = apply(self._graph, item.event, now)
                 self._note(changes, item.time_s)
+                self._followed_s = item.time_s
             metrics.AMI_EVENTS.labels(self._settings.name).inc(len(batch))
             metrics.AMI_OVERFLOWS.labels(self._settings.name).set(self._link.overflows)
             metrics.LIVE_CALLS.labels(self._settings.name).set(len(self._graph.calls))
@@ -221,12 +243,79 @@ class PbxEdge:
         waiting: list[Event] = [
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
         ]
+        told = await self._catch_up(live)
         self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC))
         for event in waiting:
             self._graph, more = apply(self._graph, event, datetime.fromtimestamp(now, UTC))
             changes += more
+        changes = (*told, *changes)
         self._note(changes, now)
+        self._followed_s = now
         log.info("resynchronised", reason=gap.reason, channels=len(live), changes=len(changes))
+
+    # --- what the PBX wrote down while nobody listened
+
+    async def _catch_up(self, live: Sequence[Event]) -> Sequence[Change]:
+        """Bring the graph forward by the PBX's log: what began, was answered or ended since it was followed."""
+        since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
+        alive = {str(row.get("Uniqueid")) for row in live}
+        if self._settings.events is None or not self._followed_s:
+            return ()
+        give_up_s = time.monotonic() + LOG_WAIT_S
+        while True:
+            lines = await self._log_since(since_s)
+            graph, changes = replay(self._graph, until_listed(self._graph, lines, alive))
+            # The log runs a moment behind; a PBX that was killed never says how its calls ended.
+            if graph.by_channel.keys() <= alive or time.monotonic() > give_up_s:
+                break
+            await asyncio.sleep(LOG_POLL_S)
+        self._graph = graph
+        # A call may have come and gone whole while its last lines were on their way to the file.
+        self._start(self._look_again(since_s, {change.call.linked_id for change in changes}))
+        return changes
+
+    async def _look_again(self, since_s: float, told: Set[str]) -> None:
+        await asyncio.sleep(LOG_WAIT_S)
+        lines = [line for line in await self._log_since(since_s) if line.linked_id not in told]
+        lines = whole_calls(self._graph, lines)
+        _, changes = replay(Graph(self._settings.trunks), lines)
+        self._note(changes, time.time())
+
+    async def _log_since(self, since_s: float) -> Sequence[Line]:
+        path = self._settings.events
+        if path is None:
+            return ()
+        try:
+            found = await self._in(self._files, lambda: read_since(path, since_s))
+        except OSError as error:
+            log.error("the PBX's log of events cannot be read", error=str(error))
+            return ()
+        if found.unreadable:
+            log.error("lines of the PBX's log of events cannot be read", lines=found.unreadable)
+        return found.lines
+
+    async def _save_progress(self) -> None:
+        """Note until when everything that the PBX told is in the store: a successor reads its log from there."""
+        saved_s = 0.0
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            pending = [*self._arrived.values(), *self._in_flight.values()]
+            until_s = min([self._followed_s, *pending])
+            if until_s <= saved_s:
+                continue
+            try:
+                await self._in(self._writer, lambda until_s=until_s: self._save_followed(until_s))  # type: ignore[misc]  # a default binds it
+                saved_s = until_s
+            except Exception as error:
+                log.error("how far the PBX was followed could not be written", error=str(error))
+
+    def _progress(self) -> float:
+        with self._store.across(HOME_DATABASE) as session:
+            return followed_until(session, self._settings.name)
+
+    def _save_followed(self, until_s: float) -> None:
+        with self._store.across(HOME_DATABASE) as session:
+            save_followed_until(session, self._settings.name, until_s)
 
     async def _list(self, action: str) -> list[Event]:
         while True:
@@ -301,6 +390,7 @@ class PbxEdge:
         """Write calls and tell whether that succeeded; if not, they are tried again in a moment."""
         linked_ids = [update.call.linked_id for update in updates]
         arrived = [self._arrived.pop(linked_id, time.time()) for linked_id in linked_ids]
+        self._in_flight.update(zip(linked_ids, arrived, strict=True))
         try:
             await self._in(self._writer, lambda: self._record(tenant, updates))
         except Exception as error:
@@ -309,10 +399,13 @@ class PbxEdge:
             self._writing.difference_update(linked_ids)
             for update, first in zip(updates, arrived, strict=True):
                 self._changed.setdefault(update.call.linked_id, update.call)
-                self._arrived.setdefault(update.call.linked_id, first)
+                self._arrived[update.call.linked_id] = first
+                del self._in_flight[update.call.linked_id]
             asyncio.get_running_loop().call_later(WRITE_RETRY_S, self._wake.set)
             return False
         self._writing.difference_update(linked_ids)
+        for linked_id in linked_ids:
+            del self._in_flight[linked_id]
         # What changed meanwhile had to wait for this.
         if not self._changed.keys().isdisjoint(linked_ids):
             self._wake.set()
@@ -528,7 +621,7 @@ def run(runtime: Runtime) -> int:
     stop = stop_event()
     sys.setswitchinterval(SWITCH_S)
     stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
-    chassis_metrics.serve("telephony.pbx", runtime.settings.bind_address, runtime.settings.metrics_port)
+    chassis_metrics.serve("telephony.pbx", runtime.settings.metrics_address, runtime.settings.metrics_port)
     lease = Lease(runtime.settings.database_urls[HOME_DATABASE], f"telephony.pbx.{settings.name}")
     while lease.acquire(stop):
         metrics.EDGE_ACTIVE.labels("pbx").set(1)
