@@ -61,13 +61,7 @@ def list_customers(
     query: part of the name, or a whole number. after: create time and id of the last row before. Raises NotFound
     POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see.
     """
-    if pool_id and get_pool(tx, pool_id).pool_id not in _seen_pool_ids(tx, caller):
-        raise pool_forbidden()
-    conditions = [Customer.tenant_id == tx.tenant.id, _in_view(tx, caller, view)]
-    if pool_id:
-        conditions.append(Customer.pool_id == pool_id)
-    if query:
-        conditions.append(_matches(tx, query))
+    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query=query)
     if after:
         conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
     rows = tx.session.scalars(
@@ -77,6 +71,23 @@ def list_customers(
         .limit(limit)
     ).all()
     return _show(tx, caller, rows, with_contacts=False)
+
+
+def list_conditions(
+    tx: Transaction, caller: Caller, view: View, *, pool_id: str, query: str
+) -> list[ColumnElement[bool]]:
+    """Return what holds for the customers of a list, for its pages and for a file of all of them.
+
+    Raises as `list_customers`.
+    """
+    if pool_id and get_pool(tx, pool_id).pool_id not in _seen_pool_ids(tx, caller):
+        raise pool_forbidden()
+    conditions = [Customer.tenant_id == tx.tenant.id, _in_view(tx, caller, view)]
+    if pool_id:
+        conditions.append(Customer.pool_id == pool_id)
+    if query:
+        conditions.append(_matches(tx, query))
+    return conditions
 
 
 def show(tx: Transaction, caller: Caller, customer: Customer) -> SeenCustomer:
