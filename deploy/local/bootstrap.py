@@ -101,7 +101,8 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "$@"
 for unit in $new; do
-    if [ -e $units/$unit ]; then deb-systemd-helper disable $unit > /dev/null; fi
+    # Where there is no systemctl nothing starts units either.
+    if [ -e $units/$unit ] && command -v systemctl > /dev/null; then systemctl --quiet disable $unit; fi
 done
 """
 
