@@ -28,7 +28,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
 
     from services.approvals.api import ApprovalsApi
 
-    approvals_pb2_grpc.add_ApprovalsServiceServicer_to_server(ApprovalsApi(runtime.store), server)
+    approvals_pb2_grpc.add_ApprovalsServiceServicer_to_server(ApprovalsApi(runtime), server)
     return ["crm.approvals.v1.ApprovalsService"]
 
 

@@ -16,13 +16,16 @@ class Identity:
         self._client: Client[IdentityServiceStub] = runtime.client("identity", IdentityServiceStub)
 
     def role_holders(self, tenant: Tenant, person_id: str, role: str) -> list[str]:
-        """Return the active holders of a role over a person, never the person itself; raises NotFound."""
-        answer = self._client.call(
-            self._client.stub.FindRoleHolders,
-            identity_pb2.FindRoleHoldersRequest(person_id=person_id, role=role),
-            tenant=tenant,
-            actor_id=person_id,
-        )
+        """Return the active holders of a role over a person, never the person itself; nobody for an unknown role."""
+        try:
+            answer = self._client.call(
+                self._client.stub.FindRoleHolders,
+                identity_pb2.FindRoleHoldersRequest(person_id=person_id, role=role),
+                tenant=tenant,
+                actor_id=person_id,
+            )
+        except NotFound:
+            return []
         return list(answer.person_ids)
 
     def may(self, tenant: Tenant, actor_id: str, person_id: str, right: str) -> bool:

@@ -32,14 +32,24 @@ def on_registration_submitted(tx: Transaction, event: Event) -> None:
 @handlers.on("orders", "order_submitted")
 def on_order_submitted(tx: Transaction, event: Event) -> None:
     """Begin the approval of an order; its approvers follow from its amount."""
+    _submit_amount(tx, event, SubjectType.ORDER, "orderId", "订单")
+
+
+@handlers.on("orders", "contract_submitted")
+def on_contract_submitted(tx: Transaction, event: Event) -> None:
+    """Begin the approval of a contract (F180)."""
+    _submit_amount(tx, event, SubjectType.CONTRACT, "contractId", "合同")
+
+
+def _submit_amount(tx: Transaction, event: Event, subject_type: SubjectType, key: str, word: str) -> None:
     data = event.data
     submit(
         tx,
         Submission(
             approval_id=derive_id("approval", event.id),
-            subject_type=SubjectType.ORDER,
-            subject_id=data["orderId"],
-            title=f"订单 {data['number']}：{data['title']}",
+            subject_type=subject_type,
+            subject_id=data[key],
+            title=f"{word} {data['number']}：{data['title']}",
             submitter_id=data["submitterId"],
             chosen_approver_id="",
             amount=parse_amount(data["amount"], "amount"),

@@ -42,10 +42,26 @@ def on_approval_rejected(tx: Transaction, event: Event) -> None:
     _decide(tx, event, OrderAction.REJECT)
 
 
+@handlers.on("approvals", "approval_withdrawn")
+def on_approval_withdrawn(tx: Transaction, event: Event) -> None:
+    """Give the order back to its owner, who took it back."""
+    data = event.data
+    if data["subjectType"] == SUBJECT_TYPE:
+        decide_order(
+            tx, data["subjectId"], OrderAction.WITHDRAW, decider_id=data["submitterId"], comment="撤回"
+        )
+
+
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""
     move_person(tx, event.data["personId"], event.data["departmentPath"])
+
+
+@handlers.on("customers", "evidence_asked")
+def on_evidence_asked(tx: Transaction, event: Event) -> None:
+    """Tell customers up to when it has heard of orders: while this lags, it takes nobody's customers back."""
+    tx.emit("evidence_reported", event.aggregate, 0, {"throughTime": tx.told_through().isoformat()})
 
 
 def _decide(tx: Transaction, event: Event, action: OrderAction) -> None:

@@ -27,15 +27,21 @@ class ApprovalState(StrEnum):
     OPEN = "open"
     PASSED = "passed"
     REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+# Nothing more comes of an approval that is not one of these.
+UNDECIDED = (ApprovalState.PREPARING, ApprovalState.OPEN)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step as the rules see it. amount_from: see FlowStep."""
+    """A step as the rules see it. amount_from, amount_below: see FlowStep."""
 
     state: StepState
     approver_ids: tuple[str, ...] = ()
     amount_from: Decimal | None = None
+    amount_below: Decimal | None = None
 
 
 # Steps that a decision, of a person or of the system, has ended.
@@ -47,9 +53,11 @@ def shown_hash(shown: Sequence[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(shown), ensure_ascii=False).encode()).hexdigest()
 
 
-def is_asked(amount_from: Decimal | None, amount: Decimal | None) -> bool:
+def is_asked(amount_from: Decimal | None, amount_below: Decimal | None, amount: Decimal | None) -> bool:
     """Return whether a step is asked for an amount (O1: from exactly the limit on); without an amount it is."""
-    return amount_from is None or amount is None or amount >= amount_from
+    if amount is None:
+        return True
+    return (amount_from is None or amount >= amount_from) and (amount_below is None or amount < amount_below)
 
 
 def open_next(steps: Sequence[Step], amount: Decimal | None) -> tuple[Step, ...]:
@@ -57,7 +65,7 @@ def open_next(steps: Sequence[Step], amount: Decimal | None) -> tuple[Step, ...]
     result = list(steps)
     for index, step in enumerate(result):
         if step.state is StepState.WAITING:
-            if is_asked(step.amount_from, amount):
+            if is_asked(step.amount_from, step.amount_below, amount):
                 result[index] = replace(step, state=StepState.OPEN)
                 break
             result[index] = replace(step, state=StepState.AUTO_APPROVED)
@@ -73,8 +81,35 @@ def decide(
     """
     if not 0 <= index < len(steps):
         raise InvalidInput("step_index", "STEP_UNKNOWN", "没有该审批步骤", "There is no such step")
+    check_asked(steps[index], decider_id)
     step = steps[index]
-    if decider_id not in step.approver_ids:
+    result = list(steps)
+    result[index] = replace(step, state=StepState.PASSED if passed else StepState.REJECTED)
+    return open_next(result, amount) if passed else tuple(result)
+
+
+def delegate(step: Step, from_id: str, to_id: str, submitter_id: str) -> Step:
+    """Return the open step with one approver in another's place.
+
+    Raises Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN, InvalidInput DELEGATE_INVALID when
+    the other is the submitter or an approver already.
+    """
+    check_asked(step, from_id)
+    if to_id == submitter_id or to_id in step.approver_ids:
+        raise InvalidInput(
+            "to_person_id",
+            "DELEGATE_INVALID",
+            "不能转交给提交人或已在审批的人",
+            "Neither the submitter nor an approver can be asked instead",
+        )
+    return replace(
+        step, approver_ids=tuple(to_id if person == from_id else person for person in step.approver_ids)
+    )
+
+
+def check_asked(step: Step, person_id: str) -> None:
+    """Raise unless this step waits for this person: NOT_APPROVER, ALREADY_DECIDED or STEP_NOT_OPEN."""
+    if person_id not in step.approver_ids:
         raise not_approver()
     if step.state in DECIDED:
         raise RuleViolation(
@@ -82,9 +117,6 @@ def decide(
         )
     if step.state is not StepState.OPEN:
         raise RuleViolation("STEP_NOT_OPEN", "还未轮到该步骤", "It is not this step's turn")
-    result = list(steps)
-    result[index] = replace(step, state=StepState.PASSED if passed else StepState.REJECTED)
-    return open_next(result, amount) if passed else tuple(result)
 
 
 def not_approver() -> Forbidden:

@@ -9,11 +9,13 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
+    Identity,
     Index,
     Integer,
     Numeric,
     Text,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -33,13 +35,26 @@ class Base(DeclarativeBase):
 
 
 class Flow(Base):
-    """The steps for one type of subject. steps: [{"name", "role", "amount_from"}] in order."""
+    """The steps for one type of subject, in order, as `queries.pack_step` writes them."""
 
     __tablename__ = "flow"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     subject_type: Mapped[str] = mapped_column(primary_key=True)
     steps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class FlowVersion(Base):
+    """A version that a flow had; append-only."""
+
+    __tablename__ = "flow_version"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    subject_type: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    # NULL for the preset.
+    actor_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
 
 
 class Approval(Base):
@@ -77,7 +92,7 @@ class Approval(Base):
 
 
 class Step(Base):
-    """A step of an approval, copied from its flow."""
+    """A step of an approval, copied from its flow. role: the first of roles, for readers of a release before."""
 
     __tablename__ = "step"
     approval_id: Mapped[str] = mapped_column(
@@ -87,7 +102,13 @@ class Step(Base):
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     name: Mapped[str]
     role: Mapped[str]
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text()), server_default="{}")
+    person_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default="{}")
     amount_from: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    amount_below: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    time_limit_s: Mapped[int] = mapped_column(Integer, server_default="259200")
+    escalate_role: Mapped[str] = mapped_column(server_default="")
+    escalated: Mapped[bool] = mapped_column(server_default=false())
     approver_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
     state: Mapped[str]
     # When a decision, of a person or of the system, ended it.
@@ -99,6 +120,26 @@ class Step(Base):
             postgresql_using="gin",
             postgresql_where=text("state = 'open'"),
         ),
+    )
+
+
+class Delegation(Base):
+    """Who handed a step to whom; append-only."""
+
+    __tablename__ = "delegation"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    approval_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    step_index: Mapped[int] = mapped_column(Integer)
+    from_person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    to_person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    comment: Mapped[str]
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["approval_id", "step_index"], ["approvals.step.approval_id", "approvals.step.step_index"]
+        ),
+        Index("ix_delegation_step", "approval_id", "step_index", "id"),
     )
 
 

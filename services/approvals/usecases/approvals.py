@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from services.approvals.domain import steps as rules
-from services.approvals.domain.flows import SubjectType
+from services.approvals.domain.flows import FlowStep, SubjectType, check_flow
 from services.approvals.domain.steps import ApprovalState, StepState, shown_hash
 from services.approvals.store import queries
 from services.approvals.store.queries import Whole
-from services.approvals.store.tables import Approval, Decision, Step
+from services.approvals.store.tables import Approval, Decision, Delegation, Step
 from services.approvals.usecases.approvers import Approvers, StepToAsk
 from services.approvals.workflows.contracts import (
     ADVANCED,
@@ -21,7 +21,7 @@ from services.approvals.workflows.contracts import (
     approval_workflow_id,
 )
 from services.chassis.db import Transaction, WorkflowSignal, WorkflowStart
-from services.chassis.errors import InvalidInput, RuleViolation
+from services.chassis.errors import Conflict, InvalidInput, RuleViolation, not_found
 
 LONGEST_COMMENT = 500
 # Behind the name of a step that administrators decide because nobody fits it.
@@ -75,8 +75,14 @@ def submit(tx: Transaction, given: Submission) -> None:
             step_index=index,
             tenant_id=tx.tenant.id,
             name=step.name,
-            role=step.role,
+            role=step.roles[0] if step.roles else "",
+            roles=list(step.roles),
+            person_ids=list(step.person_ids),
             amount_from=step.amount_from,
+            amount_below=step.amount_below,
+            time_limit_s=int(step.time_limit.total_seconds()),
+            escalate_role=step.escalate_role,
+            escalated=False,
             approver_ids=[],
             state=StepState.WAITING,
         )
@@ -88,7 +94,12 @@ def submit(tx: Transaction, given: Submission) -> None:
             WORKFLOW,
             approval_workflow_id(approval.id),
             QUEUE,
-            ApprovalStart(tx.tenant, approval.id, STEP_TIME_LIMIT_S),
+            ApprovalStart(
+                tx.tenant,
+                approval.id,
+                STEP_TIME_LIMIT_S,
+                [int(step.time_limit.total_seconds()) for step in flow],
+            ),
         )
     )
 
@@ -98,7 +109,8 @@ def steps_to_prepare(tx: Transaction, approval_id: str) -> tuple[str, list[StepT
     found = queries.whole(tx, approval_id)
     if found.approval.state != ApprovalState.PREPARING:
         return found.approval.submitter_id, []
-    asked = [step for step in found.steps if rules.is_asked(step.amount_from, found.approval.amount)]
+    amount = found.approval.amount
+    asked = [step for step in found.steps if rules.is_asked(step.amount_from, step.amount_below, amount)]
     return found.approval.submitter_id, [_to_ask(found.approval, step) for step in asked]
 
 
@@ -131,14 +143,7 @@ def decide(
     Raises NotFound, Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED, STEP_NOT_OPEN or SHOWN_CHANGED,
     InvalidInput STEP_UNKNOWN or COMMENT_LENGTH.
     """
-    if len(comment) > LONGEST_COMMENT:
-        raise InvalidInput(
-            "comment",
-            "COMMENT_LENGTH",
-            "审批意见不能超过{longest}字",
-            "A comment has at most {longest} characters",
-            longest=LONGEST_COMMENT,
-        )
+    _check_comment(comment)
     found = queries.whole(tx, approval_id, lock=True)
     approval = found.approval
     after = rules.decide(_as_rules(found.steps), approval.amount, step_index, decider_id, passed=passed)
@@ -164,12 +169,105 @@ def decide(
     return found
 
 
+def delegate(
+    tx: Transaction, approval_id: str, *, step_index: int, from_id: str, to_id: str, may: bool, comment: str
+) -> Whole:
+    """Put somebody else in an approver's place for the open step.
+
+    may: whether the other is active and may decide. Raises NotFound, Forbidden NOT_APPROVER, RuleViolation
+    ALREADY_DECIDED, STEP_NOT_OPEN or DELEGATE_CANNOT_DECIDE, InvalidInput STEP_UNKNOWN, DELEGATE_INVALID or
+    COMMENT_LENGTH.
+    """
+    _check_comment(comment)
+    found = queries.whole(tx, approval_id, lock=True)
+    approval = found.approval
+    if not 0 <= step_index < len(found.steps):
+        raise InvalidInput("step_index", "STEP_UNKNOWN", "没有该审批步骤", "There is no such step")
+    step = found.steps[step_index]
+    after = rules.delegate(_as_rules([step])[0], from_id, to_id, approval.submitter_id)
+    if not may:
+        raise RuleViolation(
+            "DELEGATE_CANNOT_DECIDE",
+            "对方没有审批权限或已停用",
+            "That person may not decide approvals, or is disabled",
+        )
+    row = Delegation(
+        tenant_id=tx.tenant.id,
+        approval_id=approval.id,
+        step_index=step_index,
+        from_person_id=from_id,
+        to_person_id=to_id,
+        comment=comment.strip(),
+        create_time=tx.now,
+    )
+    tx.session.add(row)
+    found.delegations.setdefault(step_index, []).append(row)
+    step.approver_ids = list(after.approver_ids)
+    approval.version += 1
+    tx.emit(
+        "approval_step_opened",
+        approval.id,
+        approval.version,
+        {**_facts(approval, step), "approverIds": [to_id]},
+    )
+    _tell_changed(tx, found)
+    return found
+
+
+def withdraw(tx: Transaction, approval_id: str, submitter_id: str) -> Whole:
+    """Take an own submission back while it is not decided; raises NotFound, RuleViolation ALREADY_DECIDED."""
+    found = queries.whole(tx, approval_id, lock=True)
+    approval = found.approval
+    if approval.submitter_id != submitter_id:
+        raise not_found("approval", "审批", approval_id)
+    if approval.state not in rules.UNDECIDED:
+        raise RuleViolation("ALREADY_DECIDED", "审批已结束，不能撤回", "It has been decided already")
+    if approval.open_step >= 0:
+        found.steps[approval.open_step].state = StepState.WAITING
+    approval.state = ApprovalState.WITHDRAWN
+    approval.open_step = -1
+    approval.version += 1
+    tx.emit(
+        "approval_withdrawn",
+        approval.id,
+        approval.version,
+        {
+            "approvalId": approval.id,
+            "subjectType": approval.subject_type,
+            "subjectId": approval.subject_id,
+            "submitterId": approval.submitter_id,
+        },
+    )
+    _tell_changed(tx, found)
+    tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), FINISHED))
+    return found
+
+
+def update_flow(
+    tx: Transaction, subject_type: SubjectType, steps: Sequence[FlowStep], version: int, actor_id: str
+) -> int:
+    """Set a flow's steps and return its new version; approvals that run keep those they began with (F177).
+
+    Raises what `check_flow` does, Conflict FLOW_CHANGED when `version` is not the one of now.
+    """
+    steps = check_flow(subject_type, steps)
+    _, current = queries.flow(tx, subject_type, lock=True)
+    if version != current:
+        raise Conflict(
+            "FLOW_CHANGED", "流程已被他人修改，请刷新后重试", "The flow was changed meanwhile; reload"
+        )
+    queries.set_flow(tx, subject_type, steps, current + 1, actor_id)
+    return current + 1
+
+
 def step_to_remind(tx: Transaction, approval_id: str) -> tuple[str, StepToAsk | None]:
     """Return the submitter and the open step, None when none is open."""
     found = queries.whole(tx, approval_id)
     if found.approval.open_step < 0:
         return found.approval.submitter_id, None
-    return found.approval.submitter_id, _to_ask(found.approval, found.steps[found.approval.open_step])
+    step = found.steps[found.approval.open_step]
+    # It has waited long enough: whoever it is escalated to is asked too.
+    return found.approval.submitter_id, _to_ask(found.approval, step, step.escalate_role)
 
 
 def remind(tx: Transaction, approval_id: str, number: int, step_index: int, approvers: Approvers) -> int:
@@ -182,7 +280,8 @@ def remind(tx: Transaction, approval_id: str, number: int, step_index: int, appr
     if approval.open_step != step_index or approval.reminders >= number:
         return approval.open_step
     step = found.steps[step_index]
-    _appoint(step, approvers)
+    _appoint(step, approvers, found.delegations.get(step_index, ()))
+    step.escalated = bool(step.escalate_role)
     approval.reminders = number
     approval.version += 1
     tx.emit("approval_step_overdue", approval.id, approval.version, _facts(approval, step))
@@ -190,17 +289,40 @@ def remind(tx: Transaction, approval_id: str, number: int, step_index: int, appr
     return approval.open_step
 
 
-def _to_ask(approval: Approval, step: Step) -> StepToAsk:
-    return StepToAsk(step.step_index, step.role, approval.chosen_approver_id or "")
+def _check_comment(comment: str) -> None:
+    if len(comment) > LONGEST_COMMENT:
+        raise InvalidInput(
+            "comment",
+            "COMMENT_LENGTH",
+            "审批意见不能超过{longest}字",
+            "A comment has at most {longest} characters",
+            longest=LONGEST_COMMENT,
+        )
 
 
-def _appoint(step: Step, approvers: Approvers) -> None:
-    step.approver_ids = list(approvers.person_ids)
+def _to_ask(approval: Approval, step: Step, escalate_role: str = "") -> StepToAsk:
+    return StepToAsk(
+        step.step_index,
+        tuple(step.roles),
+        approval.chosen_approver_id or "",
+        tuple(step.person_ids),
+        escalate_role,
+    )
+
+
+def _appoint(step: Step, approvers: Approvers, delegations: Sequence[Delegation] = ()) -> None:
+    people = list(approvers.person_ids)
+    for row in delegations:
+        people = [row.to_person_id if person == row.from_person_id else person for person in people]
+    step.approver_ids = list(dict.fromkeys(people))
     step.name = step.name.removesuffix(STAND_IN_NOTE) + (STAND_IN_NOTE if approvers.standing_in else "")
 
 
 def _as_rules(steps: Sequence[Step]) -> list[rules.Step]:
-    return [rules.Step(StepState(step.state), tuple(step.approver_ids), step.amount_from) for step in steps]
+    return [
+        rules.Step(StepState(step.state), tuple(step.approver_ids), step.amount_from, step.amount_below)
+        for step in steps
+    ]
 
 
 def _move(
@@ -240,7 +362,7 @@ def _move(
     _tell_changed(tx, found)
     if decision:
         signal = ADVANCED if approval.state == ApprovalState.OPEN else FINISHED
-        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), signal))
+        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), signal, approval.open_step))
 
 
 def _facts(approval: Approval, step: Step) -> dict[str, object]:

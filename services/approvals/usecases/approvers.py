@@ -1,5 +1,6 @@
 """Find out who decides a step. No transaction is open meanwhile: it asks identity."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ class Directory(Protocol):
     """What is asked of identity, on behalf of the submitter."""
 
     def role_holders(self, tenant: Tenant, person_id: str, role: str) -> list[str]:
-        """Return the active holders of a role over a person, never the person itself."""
+        """Return the active holders of a role over a person, never the person itself; nobody for an unknown role."""
 
     def may(self, tenant: Tenant, actor_id: str, person_id: str, right: str) -> bool:
         """Return whether a person is active and has a right."""
@@ -20,11 +21,16 @@ class Directory(Protocol):
 
 @dataclass(frozen=True)
 class StepToAsk:
-    """A step that will need approvers. role: "" for the approver whom the submitter chose."""
+    """A step that will need approvers: holders of roles, or people, or else the approver whom the submitter chose.
+
+    escalate_role: whose holders are asked too, "" for nobody's.
+    """
 
     index: int
-    role: str
+    roles: tuple[str, ...]
     chosen_approver_id: str
+    person_ids: tuple[str, ...] = ()
+    escalate_role: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,18 +42,24 @@ class Approvers:
 
 
 def find_approvers(directory: Directory, tenant: Tenant, submitter_id: str, step: StepToAsk) -> Approvers:
-    """Return who decides a step; never the submitter.
+    """Return who decides a step: never the submitter, and nobody who may not decide.
 
     Raises Unavailable NO_APPROVER while not even an administrator can: it is asked again later.
     """
-    if step.role:
-        found = directory.role_holders(tenant, submitter_id, step.role)
-    else:
-        chosen = step.chosen_approver_id
-        fits = chosen and chosen != submitter_id and directory.may(tenant, submitter_id, chosen, DECIDE_RIGHT)
-        found = [chosen] if fits else []
-    if found:
-        return Approvers(tuple(found), standing_in=False)
+
+    def holders(roles: Iterable[str]) -> list[str]:
+        return [person for role in roles for person in directory.role_holders(tenant, submitter_id, role)]
+
+    asked = holders(step.roles) if step.roles else [*step.person_ids] or [step.chosen_approver_id]
+    if step.escalate_role:
+        asked += holders([step.escalate_role])
+    fitting = [
+        person
+        for person in dict.fromkeys(asked)
+        if person and person != submitter_id and directory.may(tenant, submitter_id, person, DECIDE_RIGHT)
+    ]
+    if fitting:
+        return Approvers(tuple(fitting), standing_in=False)
     stand_ins = directory.role_holders(tenant, submitter_id, STAND_IN_ROLE)
     if not stand_ins:
         raise Unavailable("NO_APPROVER", "没有可用的审批人", "Nobody can decide this step")

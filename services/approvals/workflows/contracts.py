@@ -1,6 +1,6 @@
 """What an approval's workflow, its activities and its starter agree on: ids, queue, names, payloads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.chassis.tenancy import Tenant
 
@@ -26,11 +26,12 @@ def approval_workflow_id(approval_id: str) -> str:
 
 @dataclass(frozen=True)
 class ApprovalStart:
-    """An approval to prepare and to wait for."""
+    """An approval to prepare and to wait for. time_limits_s: by step; without them all have step_time_limit_s."""
 
     tenant: Tenant
     approval_id: str
     step_time_limit_s: int
+    time_limits_s: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -30,16 +30,21 @@ class ApprovalWorkflow:
 
     def __init__(self) -> None:
         self._steps = 0
+        self._open_step = -1
         self._finished = False
 
     @workflow.run
     async def run(self, start: ApprovalStart) -> None:
         """Run until the approval is decided."""
         open_step = await self._do(PREPARE, start)
-        limit = timedelta(seconds=start.step_time_limit_s)
         reminders = 0
         while open_step >= 0 and not self._finished:
             seen = self._steps
+            limit = timedelta(seconds=start.step_time_limit_s)
+            # The signal of a decision may have come before the answer that names an earlier step.
+            current = max(open_step, self._open_step)
+            if current < len(start.time_limits_s):
+                limit = timedelta(seconds=start.time_limits_s[current])
             try:
                 await workflow.wait_condition(lambda: self._finished or self._steps > seen, timeout=limit)  # noqa: B023 - awaited within its round
             except TimeoutError:
@@ -47,13 +52,14 @@ class ApprovalWorkflow:
                 open_step = await self._do(REMIND, Reminder(start.tenant, start.approval_id, reminders))
 
     @workflow.signal(name=ADVANCED)
-    def advanced(self) -> None:
-        """A step was decided and the next is open: its time begins."""
+    def advanced(self, open_step: int | None = None) -> None:
+        """A step was decided and the next, of this index, is open: its time begins."""
         self._steps += 1
+        self._open_step = max(self._open_step, -1 if open_step is None else open_step)
 
     @workflow.signal(name=FINISHED)
-    def finished(self) -> None:
-        """The approval is decided."""
+    def finished(self, _: int | None = None) -> None:
+        """The approval is decided, or was withdrawn."""
         self._finished = True
 
     async def _do(self, activity: str, argument: ApprovalStart | Reminder) -> int:

@@ -25,6 +25,7 @@ class OrderAction(StrEnum):
     CLOSE = "close"
     APPROVE = "approve"
     REJECT = "reject"
+    WITHDRAW = "withdraw"
 
 
 # A submitted order waits for its approvers: nothing else moves it.
@@ -43,6 +44,8 @@ TRANSITIONS: Mapping[OrderAction, Mapping[OrderState, OrderState]] = {
     },
     OrderAction.APPROVE: {OrderState.SUBMITTED: OrderState.APPROVED},
     OrderAction.REJECT: {OrderState.SUBMITTED: OrderState.REJECTED},
+    # Its submitter took it back before it was decided.
+    OrderAction.WITHDRAW: {OrderState.SUBMITTED: OrderState.ACCEPTED},
 }
 
 # The verbs of an order's owner, in the order in which they are shown.

@@ -71,6 +71,7 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
             "number": order.number,
             "title": order.title,
             "ownerId": order.owner_id,
+            "customerId": order.customer_id or "",
             "amount": format_amount(order.amount),
             "remindTime": order.remind_time.isoformat(),
         },
@@ -116,20 +117,28 @@ def close_order(tx: Transaction, caller: Caller, order_id: str, reason: str) -> 
 def decide_order(
     tx: Transaction, order_id: str, action: OrderAction, *, decider_id: str, comment: str
 ) -> None:
-    """Take over what the approvers decided; an order that does not wait for them any more is left alone.
+    """Take over what became of an order's approval; one that does not wait for it any more is left alone.
 
-    action: APPROVE or REJECT. decider_id: of the last decision, "" for the system. Raises NotFound ORDER_NOT_FOUND.
+    action: APPROVE, REJECT or WITHDRAW. decider_id: of the last decision, "" for the system. Raises NotFound
+    ORDER_NOT_FOUND.
     """
     order = find_order(tx, None, order_id, lock=True)
     if OrderState(order.state) not in TRANSITIONS[action]:
         return
     _move(tx, order, action, decider_id, comment)
+    if action is OrderAction.WITHDRAW:
+        return
     event = "order_approved" if action is OrderAction.APPROVE else "order_rejected"
     tx.emit(
         event,
         order.id,
         order.version,
-        {"orderId": order.id, "ownerId": order.owner_id, "number": order.number},
+        {
+            "orderId": order.id,
+            "ownerId": order.owner_id,
+            "number": order.number,
+            "customerId": order.customer_id or "",
+        },
     )
 
 

@@ -214,6 +214,7 @@ def test_the_flows_begin_as_presets(desk: Desk) -> None:
     assert [(flow.subject_type, flow.version) for flow in flows] == [
         (pb.SUBJECT_TYPE_REGISTRATION, 1),
         (pb.SUBJECT_TYPE_ORDER, 1),
+        (pb.SUBJECT_TYPE_CONTRACT, 1),
     ]
     assert [(step.role, step.amount_from) for step in flows[1].steps] == [
         ("sales_manager", ""),

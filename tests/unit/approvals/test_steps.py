@@ -28,7 +28,7 @@ def order_steps(amount: str) -> tuple[Step, ...]:
     """Return the opened steps of an order of this amount."""
     flow = PRESETS[SubjectType.ORDER]
     steps = [
-        Step(StepState.WAITING, (approver,), step.amount_from)
+        Step(StepState.WAITING, (approver,), step.amount_from, step.amount_below)
         for step, approver in zip(flow, ("wang", "zhou"), strict=True)
     ]
     return open_next(steps, Decimal(amount))

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -32,6 +33,8 @@ class _SubjectTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTy
     """A customer's registration."""
     SUBJECT_TYPE_ORDER: _SubjectType.ValueType  # 2
     """An order."""
+    SUBJECT_TYPE_CONTRACT: _SubjectType.ValueType  # 3
+    """A contract."""
 
 class SubjectType(_SubjectType, metaclass=_SubjectTypeEnumTypeWrapper):
     """What is approved."""
@@ -42,6 +45,8 @@ SUBJECT_TYPE_REGISTRATION: SubjectType.ValueType  # 1
 """A customer's registration."""
 SUBJECT_TYPE_ORDER: SubjectType.ValueType  # 2
 """An order."""
+SUBJECT_TYPE_CONTRACT: SubjectType.ValueType  # 3
+"""A contract."""
 Global___SubjectType: _TypeAlias = SubjectType  # noqa: Y015
 
 class _ApprovalState:
@@ -60,6 +65,8 @@ class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approva
     """Every step passed."""
     APPROVAL_STATE_REJECTED: _ApprovalState.ValueType  # 4
     """A step was rejected."""
+    APPROVAL_STATE_WITHDRAWN: _ApprovalState.ValueType  # 5
+    """Its submitter took it back."""
 
 class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper):
     """Life cycle of an approval."""
@@ -74,6 +81,8 @@ APPROVAL_STATE_PASSED: ApprovalState.ValueType  # 3
 """Every step passed."""
 APPROVAL_STATE_REJECTED: ApprovalState.ValueType  # 4
 """A step was rejected."""
+APPROVAL_STATE_WITHDRAWN: ApprovalState.ValueType  # 5
+"""Its submitter took it back."""
 Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
 
 class _StepState:
@@ -203,6 +212,8 @@ class Step(_message.Message):
     DECIDER_ID_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    ESCALATED_FIELD_NUMBER: _builtins.int
+    DELEGATIONS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Place in the order, from 0."""
     name: _builtins.str
@@ -213,6 +224,8 @@ class Step(_message.Message):
     """Who decided, UUID, empty for nobody yet or for the system."""
     comment: _builtins.str
     """Comment of the decision."""
+    escalated: _builtins.bool
+    """True when it waited too long and those it is escalated to may decide it too."""
     @_builtins.property
     def approver_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who may decide, UUIDs."""
@@ -220,6 +233,10 @@ class Step(_message.Message):
     @_builtins.property
     def decide_time(self) -> _timestamp_pb2.Timestamp:
         """When."""
+
+    @_builtins.property
+    def delegations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delegation]:
+        """Who handed the place of an approver to whom, in order."""
 
     def __init__(
         self,
@@ -231,14 +248,52 @@ class Step(_message.Message):
         decider_id: _builtins.str = ...,
         comment: _builtins.str = ...,
         decide_time: _timestamp_pb2.Timestamp | None = ...,
+        escalated: _builtins.bool = ...,
+        delegations: _abc.Iterable[Global___Delegation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_ids", b"approver_ids", "comment", b"comment", "decide_time", b"decide_time", "decider_id", b"decider_id", "index", b"index", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_ids", b"approver_ids", "comment", b"comment", "decide_time", b"decide_time", "decider_id", b"decider_id", "delegations", b"delegations", "escalated", b"escalated", "index", b"index", "name", b"name", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class Delegation(_message.Message):
+    """An approver handed a step to somebody else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_PERSON_ID_FIELD_NUMBER: _builtins.int
+    TO_PERSON_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    from_person_id: _builtins.str
+    """Who was asked, UUID."""
+    to_person_id: _builtins.str
+    """Who is asked instead, UUID."""
+    comment: _builtins.str
+    """Why, may be empty."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        from_person_id: _builtins.str = ...,
+        to_person_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "create_time", b"create_time", "from_person_id", b"from_person_id", "to_person_id", b"to_person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delegation: _TypeAlias = Delegation  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -260,6 +315,7 @@ class Approval(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     FLOW_VERSION_FIELD_NUMBER: _builtins.int
     DECIDABLE_FIELD_NUMBER: _builtins.int
+    WITHDRAWABLE_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """UUID."""
     subject_type: Global___SubjectType.ValueType
@@ -282,6 +338,8 @@ class Approval(_message.Message):
     """Version of the flow that it follows."""
     decidable: _builtins.bool
     """True when the caller may decide the open step."""
+    withdrawable: _builtins.bool
+    """True when the caller may take it back."""
     @_builtins.property
     def shown(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownField]:
         """What is shown to approvers."""
@@ -311,10 +369,11 @@ class Approval(_message.Message):
         version: _builtins.int = ...,
         flow_version: _builtins.int = ...,
         decidable: _builtins.bool = ...,
+        withdrawable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "create_time", b"create_time", "decidable", b"decidable", "flow_version", b"flow_version", "open_step", b"open_step", "shown", b"shown", "shown_hash", b"shown_hash", "state", b"state", "steps", b"steps", "subject_id", b"subject_id", "subject_type", b"subject_type", "submitter_id", b"submitter_id", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "create_time", b"create_time", "decidable", b"decidable", "flow_version", b"flow_version", "open_step", b"open_step", "shown", b"shown", "shown_hash", b"shown_hash", "state", b"state", "steps", b"steps", "subject_id", b"subject_id", "subject_type", b"subject_type", "submitter_id", b"submitter_id", "title", b"title", "version", b"version", "withdrawable", b"withdrawable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,22 +388,50 @@ class FlowStep(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     AMOUNT_FROM_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    PERSON_IDS_FIELD_NUMBER: _builtins.int
+    AMOUNT_BELOW_FIELD_NUMBER: _builtins.int
+    TIME_LIMIT_FIELD_NUMBER: _builtins.int
+    ESCALATE_ROLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name."""
     role: _builtins.str
-    """Role whose holder over the submitter decides; empty: the approver chosen by the submitter."""
+    """The first of `roles`, for callers that know one only; read when `roles` is empty."""
     amount_from: _builtins.str
     """The step is asked only from this amount on, CNY decimal; empty: always."""
+    amount_below: _builtins.str
+    """The step is asked only below this amount, CNY decimal; empty: always."""
+    escalate_role: _builtins.str
+    """Role whose holders may decide it too once it has waited that long; empty: nobody else."""
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Roles whose holders over the submitter decide, any one of them; with person_ids empty too: the approver chosen by
+        the submitter, for registrations only.
+        """
+
+    @_builtins.property
+    def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """People who decide, any one of them, UUIDs; not together with roles."""
+
+    @_builtins.property
+    def time_limit(self) -> _duration_pb2.Duration:
+        """How long it waits until its approvers are reminded, and again each time; a minute to 30 days, 3 days if absent."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         role: _builtins.str = ...,
         amount_from: _builtins.str = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        person_ids: _abc.Iterable[_builtins.str] | None = ...,
+        amount_below: _builtins.str = ...,
+        time_limit: _duration_pb2.Duration | None = ...,
+        escalate_role: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_from", b"amount_from", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_below", b"amount_below", "amount_from", b"amount_from", "escalate_role", b"escalate_role", "name", b"name", "person_ids", b"person_ids", "role", b"role", "roles", b"roles", "time_limit", b"time_limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,6 +638,308 @@ class DecideApprovalResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideApprovalResponse: _TypeAlias = DecideApprovalResponse  # noqa: Y015
+
+@_typing.final
+class DelegateApprovalRequest(_message.Message):
+    """Request of DelegateApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    STEP_INDEX_FIELD_NUMBER: _builtins.int
+    TO_PERSON_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    approval_id: _builtins.str
+    """UUID."""
+    step_index: _builtins.int
+    """Index of the open step."""
+    to_person_id: _builtins.str
+    """To whom, UUID."""
+    comment: _builtins.str
+    """Why, at most 500 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+        step_index: _builtins.int = ...,
+        to_person_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "request_id", b"request_id", "step_index", b"step_index", "to_person_id", b"to_person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegateApprovalRequest: _TypeAlias = DelegateApprovalRequest  # noqa: Y015
+
+@_typing.final
+class DelegateApprovalResponse(_message.Message):
+    """Response of DelegateApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegateApprovalResponse: _TypeAlias = DelegateApprovalResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawApprovalRequest(_message.Message):
+    """Request of WithdrawApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    approval_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawApprovalRequest: _TypeAlias = WithdrawApprovalRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawApprovalResponse(_message.Message):
+    """Response of WithdrawApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawApprovalResponse: _TypeAlias = WithdrawApprovalResponse  # noqa: Y015
+
+@_typing.final
+class PreviewApprovalRequest(_message.Message):
+    """Request of PreviewApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    subject_type: Global___SubjectType.ValueType
+    """What would be submitted."""
+    amount: _builtins.str
+    """CNY decimal; empty where there is none."""
+    def __init__(
+        self,
+        *,
+        subject_type: Global___SubjectType.ValueType = ...,
+        amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "subject_type", b"subject_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewApprovalRequest: _TypeAlias = PreviewApprovalRequest  # noqa: Y015
+
+@_typing.final
+class PreviewApprovalResponse(_message.Message):
+    """Response of PreviewApproval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
+        """Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___Step] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewApprovalResponse: _TypeAlias = PreviewApprovalResponse  # noqa: Y015
+
+@_typing.final
+class UpdateFlowRequest(_message.Message):
+    """Request of UpdateFlow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    subject_type: Global___SubjectType.ValueType
+    """Which flow."""
+    version: _builtins.int
+    """Version that was changed: another one by now is refused."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowStep]:
+        """1 to 10 steps in order."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        subject_type: Global___SubjectType.ValueType = ...,
+        steps: _abc.Iterable[Global___FlowStep] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "steps", b"steps", "subject_type", b"subject_type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateFlowRequest: _TypeAlias = UpdateFlowRequest  # noqa: Y015
+
+@_typing.final
+class UpdateFlowResponse(_message.Message):
+    """Response of UpdateFlow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def flow(self) -> Global___Flow:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        flow: Global___Flow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flow", b"flow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateFlowResponse: _TypeAlias = UpdateFlowResponse  # noqa: Y015
+
+@_typing.final
+class ListFlowVersionsRequest(_message.Message):
+    """Request of ListFlowVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    subject_type: Global___SubjectType.ValueType
+    """Which flow."""
+    def __init__(
+        self,
+        *,
+        subject_type: Global___SubjectType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_type", b"subject_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFlowVersionsRequest: _TypeAlias = ListFlowVersionsRequest  # noqa: Y015
+
+@_typing.final
+class FlowVersion(_message.Message):
+    """A version that a flow had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOW_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    actor_id: _builtins.str
+    """Who set it, UUID, empty for the preset."""
+    @_builtins.property
+    def flow(self) -> Global___Flow:
+        """The flow as it was."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        flow: Global___Flow | None = ...,
+        actor_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "flow", b"flow"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "create_time", b"create_time", "flow", b"flow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowVersion: _TypeAlias = FlowVersion  # noqa: Y015
+
+@_typing.final
+class ListFlowVersionsResponse(_message.Message):
+    """Response of ListFlowVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowVersion]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___FlowVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFlowVersionsResponse: _TypeAlias = ListFlowVersionsResponse  # noqa: Y015
 
 @_typing.final
 class ListFlowsRequest(_message.Message):

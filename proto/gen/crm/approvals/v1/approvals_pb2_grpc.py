@@ -50,6 +50,31 @@ class ApprovalsServiceStub:
                 request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalRequest.SerializeToString,
                 response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalResponse.FromString,
                 _registered_method=True)
+        self.DelegateApproval = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/DelegateApproval',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalResponse.FromString,
+                _registered_method=True)
+        self.WithdrawApproval = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/WithdrawApproval',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalResponse.FromString,
+                _registered_method=True)
+        self.PreviewApproval = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/PreviewApproval',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.FromString,
+                _registered_method=True)
+        self.UpdateFlow = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/UpdateFlow',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowResponse.FromString,
+                _registered_method=True)
+        self.ListFlowVersions = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/ListFlowVersions',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsResponse.FromString,
+                _registered_method=True)
         self.ListFlows = channel.unary_unary(
                 '/crm.approvals.v1.ApprovalsService/ListFlows',
                 request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowsRequest.SerializeToString,
@@ -82,6 +107,41 @@ class ApprovalsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DelegateApproval(self, request, context):
+        """Hand one's place as approver of the open step to somebody else who may decide.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawApproval(self, request, context):
+        """Take an own submission back while it is not decided.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewApproval(self, request, context):
+        """Who would have to approve this if the caller submitted it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFlow(self, request, context):
+        """Set the steps of a flow; approvals that run keep those they began with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFlowVersions(self, request, context):
+        """Every version that a flow had, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFlows(self, request, context):
         """The tenant's flows.
         """
@@ -106,6 +166,31 @@ def add_ApprovalsServiceServicer_to_server(servicer, server):
                     servicer.DecideApproval,
                     request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalRequest.FromString,
                     response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalResponse.SerializeToString,
+            ),
+            'DelegateApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DelegateApproval,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalResponse.SerializeToString,
+            ),
+            'WithdrawApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawApproval,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalResponse.SerializeToString,
+            ),
+            'PreviewApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewApproval,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.SerializeToString,
+            ),
+            'UpdateFlow': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFlow,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowResponse.SerializeToString,
+            ),
+            'ListFlowVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFlowVersions,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsResponse.SerializeToString,
             ),
             'ListFlows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFlows,
@@ -195,6 +280,141 @@ class ApprovalsService:
             '/crm.approvals.v1.ApprovalsService/DecideApproval',
             crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalRequest.SerializeToString,
             crm_dot_approvals_dot_v1_dot_approvals__pb2.DecideApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DelegateApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/DelegateApproval',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.DelegateApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/WithdrawApproval',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.WithdrawApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/PreviewApproval',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateFlow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/UpdateFlow',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFlowVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/ListFlowVersions',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.ListFlowVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,16 @@ class ApprovalsServiceStub:
     """One approval with its steps; for its submitter, its approvers and administrators."""
     DecideApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.DecideApprovalRequest, _approvals_pb2.DecideApprovalResponse]
     """Pass or reject the open step. Only its approver may, once, and only what was shown."""
+    DelegateApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.DelegateApprovalRequest, _approvals_pb2.DelegateApprovalResponse]
+    """Hand one's place as approver of the open step to somebody else who may decide."""
+    WithdrawApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.WithdrawApprovalRequest, _approvals_pb2.WithdrawApprovalResponse]
+    """Take an own submission back while it is not decided."""
+    PreviewApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.PreviewApprovalRequest, _approvals_pb2.PreviewApprovalResponse]
+    """Who would have to approve this if the caller submitted it now."""
+    UpdateFlow: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.UpdateFlowRequest, _approvals_pb2.UpdateFlowResponse]
+    """Set the steps of a flow; approvals that run keep those they began with."""
+    ListFlowVersions: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowVersionsRequest, _approvals_pb2.ListFlowVersionsResponse]
+    """Every version that a flow had, newest first."""
     ListFlows: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowsRequest, _approvals_pb2.ListFlowsResponse]
     """The tenant's flows."""
 
@@ -53,6 +63,16 @@ class ApprovalsServiceAsyncStub(ApprovalsServiceStub):
     """One approval with its steps; for its submitter, its approvers and administrators."""
     DecideApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.DecideApprovalRequest, _approvals_pb2.DecideApprovalResponse]  # type: ignore[assignment]
     """Pass or reject the open step. Only its approver may, once, and only what was shown."""
+    DelegateApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.DelegateApprovalRequest, _approvals_pb2.DelegateApprovalResponse]  # type: ignore[assignment]
+    """Hand one's place as approver of the open step to somebody else who may decide."""
+    WithdrawApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.WithdrawApprovalRequest, _approvals_pb2.WithdrawApprovalResponse]  # type: ignore[assignment]
+    """Take an own submission back while it is not decided."""
+    PreviewApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.PreviewApprovalRequest, _approvals_pb2.PreviewApprovalResponse]  # type: ignore[assignment]
+    """Who would have to approve this if the caller submitted it now."""
+    UpdateFlow: _aio.UnaryUnaryMultiCallable[_approvals_pb2.UpdateFlowRequest, _approvals_pb2.UpdateFlowResponse]  # type: ignore[assignment]
+    """Set the steps of a flow; approvals that run keep those they began with."""
+    ListFlowVersions: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowVersionsRequest, _approvals_pb2.ListFlowVersionsResponse]  # type: ignore[assignment]
+    """Every version that a flow had, newest first."""
     ListFlows: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowsRequest, _approvals_pb2.ListFlowsResponse]  # type: ignore[assignment]
     """The tenant's flows."""
 
@@ -82,6 +102,46 @@ class ApprovalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_approvals_pb2.DecideApprovalResponse, _abc.Awaitable[_approvals_pb2.DecideApprovalResponse]]:
         """Pass or reject the open step. Only its approver may, once, and only what was shown."""
+
+    @_abc_1.abstractmethod
+    def DelegateApproval(
+        self,
+        request: _approvals_pb2.DelegateApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.DelegateApprovalResponse, _abc.Awaitable[_approvals_pb2.DelegateApprovalResponse]]:
+        """Hand one's place as approver of the open step to somebody else who may decide."""
+
+    @_abc_1.abstractmethod
+    def WithdrawApproval(
+        self,
+        request: _approvals_pb2.WithdrawApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.WithdrawApprovalResponse, _abc.Awaitable[_approvals_pb2.WithdrawApprovalResponse]]:
+        """Take an own submission back while it is not decided."""
+
+    @_abc_1.abstractmethod
+    def PreviewApproval(
+        self,
+        request: _approvals_pb2.PreviewApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.PreviewApprovalResponse, _abc.Awaitable[_approvals_pb2.PreviewApprovalResponse]]:
+        """Who would have to approve this if the caller submitted it now."""
+
+    @_abc_1.abstractmethod
+    def UpdateFlow(
+        self,
+        request: _approvals_pb2.UpdateFlowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.UpdateFlowResponse, _abc.Awaitable[_approvals_pb2.UpdateFlowResponse]]:
+        """Set the steps of a flow; approvals that run keep those they began with."""
+
+    @_abc_1.abstractmethod
+    def ListFlowVersions(
+        self,
+        request: _approvals_pb2.ListFlowVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.ListFlowVersionsResponse, _abc.Awaitable[_approvals_pb2.ListFlowVersionsResponse]]:
+        """Every version that a flow had, newest first."""
 
     @_abc_1.abstractmethod
     def ListFlows(

@@ -84,6 +84,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/approvalFlowVersions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Every version that a flow had, newest first.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["approvals.ListFlowVersions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/approvalFlows": {
         parameters: {
             query?: never;
@@ -96,6 +116,46 @@ export interface paths {
          * @description For every signed-in person.
          */
         get: operations["approvals.ListFlows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvalFlows:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set the steps of a flow; approvals that run keep those they began with.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["approvals.UpdateFlow"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvalPreview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who would have to approve this if the caller submitted it now.
+         * @description For every signed-in person.
+         */
+        get: operations["approvals.PreviewApproval"];
         put?: never;
         post?: never;
         delete?: never;
@@ -158,6 +218,46 @@ export interface paths {
          * @description Needs the right `approvals.decide`.
          */
         post: operations["approvals.DecideApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{approvalId}:delegate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand one's place as approver of the open step to somebody else who may decide.
+         * @description Needs the right `approvals.decide`.
+         */
+        post: operations["approvals.DelegateApproval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvals/{approvalId}:withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take an own submission back while it is not decided.
+         * @description For every signed-in person.
+         */
+        post: operations["approvals.WithdrawApproval"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1953,6 +2053,8 @@ export interface components {
             flowVersion: string;
             /** @description True when the caller may decide the open step. */
             decidable: boolean;
+            /** @description True when the caller may take it back. */
+            withdrawable: boolean;
         };
         /**
          * @description Life cycle of an approval.
@@ -1961,9 +2063,10 @@ export interface components {
          *     - `APPROVAL_STATE_OPEN`: A step is open.
          *     - `APPROVAL_STATE_PASSED`: Every step passed.
          *     - `APPROVAL_STATE_REJECTED`: A step was rejected.
+         *     - `APPROVAL_STATE_WITHDRAWN`: Its submitter took it back.
          * @enum {string}
          */
-        "approvals.ApprovalState": "APPROVAL_STATE_UNSPECIFIED" | "APPROVAL_STATE_PREPARING" | "APPROVAL_STATE_OPEN" | "APPROVAL_STATE_PASSED" | "APPROVAL_STATE_REJECTED";
+        "approvals.ApprovalState": "APPROVAL_STATE_UNSPECIFIED" | "APPROVAL_STATE_PREPARING" | "APPROVAL_STATE_OPEN" | "APPROVAL_STATE_PASSED" | "APPROVAL_STATE_REJECTED" | "APPROVAL_STATE_WITHDRAWN";
         /**
          * @description Which approvals a list shows.
          *     - `APPROVAL_VIEW_UNSPECIFIED`: Not set: as INBOX.
@@ -2002,6 +2105,39 @@ export interface components {
          * @enum {string}
          */
         "approvals.Decision": "DECISION_UNSPECIFIED" | "DECISION_PASS" | "DECISION_REJECT";
+        /** @description Request of DelegateApproval. */
+        "approvals.DelegateApprovalRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int32
+             * @description Index of the open step.
+             */
+            stepIndex?: number;
+            /** @description To whom, UUID. */
+            toPersonId?: string;
+            /** @description Why, at most 500 characters. */
+            comment?: string;
+        };
+        /** @description Response of DelegateApproval. */
+        "approvals.DelegateApprovalResponse": {
+            /** @description As it is now. */
+            approval?: components["schemas"]["approvals.Approval"];
+        };
+        /** @description An approver handed a step to somebody else. */
+        "approvals.Delegation": {
+            /** @description Who was asked, UUID. */
+            fromPersonId: string;
+            /** @description Who is asked instead, UUID. */
+            toPersonId: string;
+            /** @description Why, may be empty. */
+            comment: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
         /** @description The steps for one type of subject. */
         "approvals.Flow": {
             /** @description Type. */
@@ -2018,10 +2154,57 @@ export interface components {
         "approvals.FlowStep": {
             /** @description Name. */
             name: string;
-            /** @description Role whose holder over the submitter decides; empty: the approver chosen by the submitter. */
+            /** @description The first of `roles`, for callers that know one only; read when `roles` is empty. */
             role: string;
             /** @description The step is asked only from this amount on, CNY decimal; empty: always. */
             amountFrom: string;
+            /** @description Roles whose holders over the submitter decide, any one of them; with person_ids empty too: the approver chosen by the submitter, for registrations only. */
+            roles: string[];
+            /** @description People who decide, any one of them, UUIDs; not together with roles. */
+            personIds: string[];
+            /** @description The step is asked only below this amount, CNY decimal; empty: always. */
+            amountBelow: string;
+            /**
+             * @description How long it waits until its approvers are reminded, and again each time; a minute to 30 days, 3 days if absent.
+             * @example 1800s
+             */
+            timeLimit?: string;
+            /** @description Role whose holders may decide it too once it has waited that long; empty: nobody else. */
+            escalateRole: string;
+        };
+        /** @description A step of a flow. */
+        "approvals.FlowStep.Input": {
+            /** @description Name. */
+            name?: string;
+            /** @description The first of `roles`, for callers that know one only; read when `roles` is empty. */
+            role?: string;
+            /** @description The step is asked only from this amount on, CNY decimal; empty: always. */
+            amountFrom?: string;
+            /** @description Roles whose holders over the submitter decide, any one of them; with person_ids empty too: the approver chosen by the submitter, for registrations only. */
+            roles?: string[];
+            /** @description People who decide, any one of them, UUIDs; not together with roles. */
+            personIds?: string[];
+            /** @description The step is asked only below this amount, CNY decimal; empty: always. */
+            amountBelow?: string;
+            /**
+             * @description How long it waits until its approvers are reminded, and again each time; a minute to 30 days, 3 days if absent.
+             * @example 1800s
+             */
+            timeLimit?: string;
+            /** @description Role whose holders may decide it too once it has waited that long; empty: nobody else. */
+            escalateRole?: string;
+        };
+        /** @description A version that a flow had. */
+        "approvals.FlowVersion": {
+            /** @description The flow as it was. */
+            flow?: components["schemas"]["approvals.Flow"];
+            /** @description Who set it, UUID, empty for the preset. */
+            actorId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
         };
         /** @description Response of GetApproval. */
         "approvals.GetApprovalResponse": {
@@ -2035,10 +2218,20 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListFlowVersions. */
+        "approvals.ListFlowVersionsResponse": {
+            /** @description Newest first. */
+            versions: components["schemas"]["approvals.FlowVersion"][];
+        };
         /** @description Response of ListFlows. */
         "approvals.ListFlowsResponse": {
             /** @description By type. */
             flows: components["schemas"]["approvals.Flow"][];
+        };
+        /** @description Response of PreviewApproval. */
+        "approvals.PreviewApprovalResponse": {
+            /** @description Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system. */
+            steps: components["schemas"]["approvals.Step"][];
         };
         /** @description A line of what the approver is shown. */
         "approvals.ShownField": {
@@ -2069,6 +2262,10 @@ export interface components {
              * @description When.
              */
             decideTime?: string;
+            /** @description True when it waited too long and those it is escalated to may decide it too. */
+            escalated: boolean;
+            /** @description Who handed the place of an approver to whom, in order. */
+            delegations: components["schemas"]["approvals.Delegation"][];
         };
         /**
          * @description Life cycle of a step.
@@ -2086,9 +2283,39 @@ export interface components {
          *     - `SUBJECT_TYPE_UNSPECIFIED`: Not set.
          *     - `SUBJECT_TYPE_REGISTRATION`: A customer's registration.
          *     - `SUBJECT_TYPE_ORDER`: An order.
+         *     - `SUBJECT_TYPE_CONTRACT`: A contract.
          * @enum {string}
          */
-        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER";
+        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER" | "SUBJECT_TYPE_CONTRACT";
+        /** @description Request of UpdateFlow. */
+        "approvals.UpdateFlowRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Which flow. */
+            subjectType?: components["schemas"]["approvals.SubjectType"];
+            /** @description 1 to 10 steps in order. */
+            steps?: components["schemas"]["approvals.FlowStep.Input"][];
+            /**
+             * Format: int64
+             * @description Version that was changed: another one by now is refused.
+             */
+            version?: string;
+        };
+        /** @description Response of UpdateFlow. */
+        "approvals.UpdateFlowResponse": {
+            /** @description As stored. */
+            flow?: components["schemas"]["approvals.Flow"];
+        };
+        /** @description Request of WithdrawApproval. */
+        "approvals.WithdrawApprovalRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of WithdrawApproval. */
+        "approvals.WithdrawApprovalResponse": {
+            /** @description As it is now. */
+            approval?: components["schemas"]["approvals.Approval"];
+        };
         /** @description Request of AddFollowUp. */
         "customers.AddFollowUpRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -4970,6 +5197,30 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "approvals.ListFlowVersions": {
+        parameters: {
+            query?: {
+                /** @description Which flow. */
+                subjectType?: components["schemas"]["approvals.SubjectType"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.ListFlowVersionsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "approvals.ListFlows": {
         parameters: {
             query?: never;
@@ -4986,6 +5237,60 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["approvals.ListFlowsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.UpdateFlow": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["approvals.UpdateFlowRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.UpdateFlowResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.PreviewApproval": {
+        parameters: {
+            query?: {
+                /** @description What would be submitted. */
+                subjectType?: components["schemas"]["approvals.SubjectType"];
+                /** @description CNY decimal; empty where there is none. */
+                amount?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.PreviewApprovalResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -5069,6 +5374,68 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["approvals.DecideApprovalResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.DelegateApproval": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                approvalId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["approvals.DelegateApprovalRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.DelegateApprovalResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.WithdrawApproval": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                approvalId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["approvals.WithdrawApprovalRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.WithdrawApprovalResponse"];
                 };
             };
             default: components["responses"]["Error"];
