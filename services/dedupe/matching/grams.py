@@ -1,0 +1,86 @@
+"""What is looked for in the index: hashed pieces of a name and hashed exact values, all in one `bigint[]`.
+
+A piece is two neighbouring characters, two with one between them, or two neighbouring sounds; a mark stands before the
+first character. The tenant goes into the hash, so that one tenant's lists don't lengthen another's.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+
+from services.dedupe.matching.normalise import Name
+
+# Stands before the first character of a core.
+HEAD = 0x110001
+MASK = (1 << 64) - 1
+
+
+class GramKind(IntEnum):
+    """What was hashed. The number is part of the hash and never changes."""
+
+    NEIGHBOURS = 1
+    SKIPPED = 2
+    SOUNDS = 3
+    EXACT = 4
+
+
+def tenant_seed(tenant_id: str) -> int:
+    """Return what is mixed into a tenant's hashes."""
+    return int.from_bytes(hashlib.blake2b(tenant_id.encode(), digest_size=8).digest())
+
+
+def name_grams(seed: int, name: Name) -> list[int]:
+    """Return the hashes of a name's pieces, each once, in order of size; empty for an empty name."""
+    if not name.core:
+        return []
+    chars = [HEAD, *map(ord, name.core)]
+    sounds = [HEAD, *map(ord, name.sound)]
+    return sorted(
+        {
+            *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[1:]),
+            *_pairs(seed, GramKind.SKIPPED, chars, chars[2:]),
+            *_pairs(seed, GramKind.SOUNDS, sounds, sounds[1:]),
+        }
+    )
+
+
+def text_grams(seed: int, field: str, text: str) -> list[int]:
+    """Return the hashes of neighbouring characters of a folded text of another field, each once."""
+    salt = seed ^ exact_gram(seed, "text", field.encode())
+    chars = list(map(ord, text))
+    return sorted(set(_pairs(salt, GramKind.NEIGHBOURS, chars, chars[1:])))
+
+
+def exact_gram(seed: int, field: str, value: bytes) -> int:
+    """Return the hash of a value that is equal or not: a phone's or code's digest."""
+    digest = hashlib.blake2b(value, digest_size=8, person=field.encode()[:16]).digest()
+    return _mix(seed ^ int.from_bytes(digest) ^ (GramKind.EXACT << 60))
+
+
+def rarest(grams: Iterable[int], counts: Mapping[int, int], budget: int, least: int = 2) -> list[int]:
+    """Return the grams to look for: the rarest first, until their lists would be longer than `budget` rows.
+
+    counts: rows by gram; one that is not in it is rare. The first `least` are taken however long their lists are.
+    """
+    picked: list[int] = []
+    used = 0
+    for gram in sorted(grams, key=lambda item: (counts.get(item, 0), item)):
+        count = counts.get(gram, 0)
+        if len(picked) >= least and used + count > budget:
+            break
+        picked.append(gram)
+        used += count
+    return picked
+
+
+def _pairs(seed: int, kind: GramKind, first: Sequence[int], second: Sequence[int]) -> list[int]:
+    return [_mix(seed ^ (kind << 60 | one << 21 | other)) for one, other in zip(first, second, strict=False)]
+
+
+def _mix(value: int) -> int:
+    """Return a 64-bit hash as PostgreSQL's signed bigint (the finaliser of MurmurHash3)."""
+    value &= MASK
+    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & MASK
+    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & MASK
+    value ^= value >> 33
+    return value - (1 << 64) if value >> 63 else value
