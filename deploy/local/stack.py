@@ -187,6 +187,7 @@ class Stack:
                 "AMI_SECRET": self.pbx.ami_secret,
                 "PBX_NAME": self.pbx.name,
                 "PBX_RECORDINGS": str(self.pbx.recordings),
+                "PBX_EVENTS": str(self.pbx.events),
                 "MODEMS": json.dumps([{"name": "modem0", "port": str(self._modem_port)}]),
             }
         return environment

@@ -23,13 +23,15 @@ class PbxSettings:
     name: PBX_NAME, default "pbx"; calls are stored under it, so it never changes. ami: AMI_ADDRESS
     (host:port), AMI_USER, AMI_SECRET. trunks: PBX_TRUNKS, endpoint names that lead outside,
     comma-separated, default "trunk". recordings: PBX_RECORDINGS, the folder where Asterisk's recordings can
-    be read; None: they are not fetched.
+    be read; None: they are not fetched. events: PBX_EVENTS, the file into which Asterisk writes its channel
+    events; None: what happens while the link is down is told by the resync alone.
     """
 
     name: str
     ami: AmiSettings
     trunks: frozenset[str]
     recordings: Path | None
+    events: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def read_pbx(environ: Mapping[str, str]) -> PbxSettings:
         ),
         trunks=frozenset(name.strip() for name in trunks if name.strip()),
         recordings=Path(folder) if folder else None,
+        events=Path(environ["PBX_EVENTS"]) if environ.get("PBX_EVENTS") else None,
     )
 
 

@@ -45,13 +45,13 @@ PATIENCE_S = 6.0
 # Below Asterisk's own folder; parents come before their children, so that each is made with the right owner.
 FOLDERS = (
     *("etc", "lib", "lib/keys", "moh", "agi-bin", "cache", "run"),
-    *("log", "log/cdr-csv", "spool", "spool/monitor", "spool/tmp"),
+    *("log", "log/cdr-csv", "log/cel-custom", "spool", "spool/monitor", "spool/tmp"),
 )
 # Asterisk reports an error for each of these that is missing, and is content with an empty one.
 EMPTY_CONFIGURATION = tuple(
     f"{name}.conf"
     for name in (
-        *("acl", "ccss", "cel", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),
+        *("acl", "ccss", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),
     )
 )
 # Ports that RTP may use: two for each of two channels a call.
@@ -84,6 +84,11 @@ class PrivatePbx(Group):
     def recordings(self) -> Path:
         """The folder into which Asterisk records."""
         return self._run / "spool/monitor"
+
+    @property
+    def events(self) -> Path:
+        """The file into which Asterisk writes its channel events."""
+        return self._run / "log/cel-custom/gonghai.csv"
 
     @property
     def version(self) -> str:

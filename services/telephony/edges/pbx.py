@@ -160,7 +160,7 @@ class PbxEdge:
         self._in_flight: dict[str, float] = {}
         # Until when the PBX was followed without a gap, in seconds since the epoch; 0 for never.
         self._followed_s = 0.0
-        # What the log holds from before is not asked for: the PBX was not ours to follow.
+        # What the log holds from before the first time is not asked for.
         self._earliest_s = 0.0
         self._wake = asyncio.Event()
         self._writing: set[str] = set()
@@ -178,7 +178,9 @@ class PbxEdge:
         await self._in(self._writer, self._restore)
         if self._settings.events is not None:
             self._followed_s = await self._in(self._writer, self._progress)
-            self._earliest_s = 0.0 if self._followed_s else time.time()
+            if not self._followed_s:
+                self._earliest_s = time.time()
+                await self._in(self._writer, lambda: self._save_followed(self._earliest_s))
         if self._changed:
             self._wake.set()
         async with asyncio.TaskGroup() as group:
@@ -259,7 +261,7 @@ class PbxEdge:
         """Bring the graph forward by the PBX's log: what began, was answered or ended since it was followed."""
         since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
         alive = {str(row.get("Uniqueid")) for row in live}
-        if self._settings.events is None or not self._followed_s:
+        if self._settings.events is None:
             return ()
         give_up_s = time.monotonic() + LOG_WAIT_S
         while True:

@@ -8,7 +8,7 @@ Guarantees, for any order of events in which a channel's Newchannel comes first:
 once, a leg that rang ends once, and a call ends when its last channel is gone. What AMI did not tell (a
 link that was down) is closed by `resync`, with the time at which it was noticed.
 
-Events and their fields: Asterisk 22, AMI events Newchannel, Newstate, DialBegin, DialState, DialEnd,
+Events and their fields: Asterisk 22, AMI events Newchannel, Newexten, Newstate, DialBegin, DialState, DialEnd,
 BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, CoreShowChannel.
 """
 
@@ -238,7 +238,7 @@ Change = (
 )
 
 
-def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:  # noqa: PLR0912  # one case for each event
     """Apply one AMI event that arrived at `now` (with a time zone).
 
     Returns the next graph and what happened, in order. An event that concerns no live call, or says nothing
@@ -251,6 +251,8 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
     call = graph.call_of(uniqueid) or graph.call_of(_text(event, "Uniqueid"))
     if call is None:
         return graph, ()
+    if name == "BridgeEnter" and _text(event, "Linkedid") in graph.calls.keys() - {call.linked_id}:
+        return _moved(graph, call, event, now)
     after, changes = _with_recording(call, event), _NOTHING
     match name:
         case "DialBegin":
@@ -266,6 +268,9 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
             after, changes = _answered(_joined(after, event, graph.trunks, now), uniqueid, now)
         case "QueueCallerJoin":
             after = replace(after, queue=_text(event, "Queue"))
+        case "Newexten" if uniqueid == after.linked_id and not after.dialled_number:
+            # An Originate's channel learns whom it wants when its phone was picked up.
+            after = replace(after, dialled_number=_dialled_number(event, "Extension"))
         case "QueueCallerAbandon":
             after = replace(after, abandoned=True)
         case "NewCallerid" if not after.caller_number and after.direction is Direction.INBOUND:
@@ -388,8 +393,9 @@ def _dialled(call: Call, event: Event, trunks: frozenset[str], now: datetime) ->
     leg = call.leg(uniqueid)
     if leg is None:
         return call
-    if not leg.source and (source := _text(event, "Uniqueid")):
-        call = _with(call, replace(leg, source=source))
+    # What an earlier event did not tell, or one that was lost with the link.
+    leg = replace(leg, source=leg.source or _text(event, "Uniqueid"), number=leg.number or number)
+    call = _with(call, leg)
     if leg.extension or call.direction is Direction.INBOUND:
         return call
     # It leaves by a trunk: an outbound call, and the number on the trunk is whom it wants.
@@ -495,6 +501,18 @@ def _hung_up(call: Call, uniqueid: str, reason: EndReason, now: datetime) -> tup
     call = replace(call, end_time=now)
     finished = tuple(RecordingFinished(call, path) for path in call.recordings)
     return call, (*changes, CallEnded(call), *finished)
+
+
+def _moved(graph: Graph, call: Call, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+    """Let a channel join the call with which it is bridged now: a phone's own attended transfer made two into one.
+
+    The consultation stays a call of its own, and ends for this channel; from now on it talks in the other one.
+    """
+    uniqueid = _text(event, "Uniqueid")
+    before, ended = _hung_up(call, uniqueid, EndReason.HANGUP, now)
+    graph, _ = _new_channel(_put(graph, before), {**event, "Event": "Newchannel"}, now)
+    graph, joined = apply(graph, event, now)
+    return graph, (*ended, *joined)
 
 
 def _with(call: Call, leg: Leg) -> Call:
