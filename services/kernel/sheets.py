@@ -10,7 +10,7 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import IO, Any
@@ -58,11 +58,14 @@ def _needs_protection(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A spreadsheet at its first row. format: CSV or XLSX. encoding: of a CSV. rows: texts, cells of a row."""
+    """A spreadsheet at its first row. format: CSV or XLSX. encoding: of a CSV.
+
+    rows: texts, cells of a row; to be closed before the file is.
+    """
 
     format: str
     encoding: str
-    rows: Iterator[list[str]]
+    rows: Generator[list[str], None, None]
 
 
 def open_sheet(file: IO[bytes]) -> Sheet:
@@ -125,7 +128,7 @@ def _decodes(file: IO[bytes], codec: str) -> bool:
     return True
 
 
-def _csv_rows(file: IO[bytes], codec: str) -> Iterator[list[str]]:
+def _csv_rows(file: IO[bytes], codec: str) -> Generator[list[str], None, None]:
     text = io.TextIOWrapper(file, encoding=codec, newline="")
     try:
         first = text.readline(LONGEST_CELL)
@@ -142,7 +145,7 @@ def _csv_rows(file: IO[bytes], codec: str) -> Iterator[list[str]]:
         text.detach()
 
 
-def _xlsx_rows(file: IO[bytes]) -> Iterator[list[str]]:
+def _xlsx_rows(file: IO[bytes]) -> Generator[list[str], None, None]:
     broken = _fault("SHEET_BROKEN", "这不是有效的 XLSX 文件", "This is not a valid XLSX file")
     try:
         with zipfile.ZipFile(file) as archive:

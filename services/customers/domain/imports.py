@@ -220,7 +220,7 @@ def parse_row(
     if name:
         get(NAME, lambda *_: check_name(name))
     contact_name, contact_phones = text(CONTACT), numbers(CONTACT_PHONES)
-    contacts = ()
+    contacts: tuple[ContactDraft, ...] = ()
     if contact_name or contact_phones:
         # A number without a name is somebody there.
         contact = ContactDraft(contact_id, contact_name or name, text(CONTACT_TITLE), contact_phones)
