@@ -21,8 +21,10 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from services.chassis.db import Store, outbox_channel
+from services.chassis.housekeeping import prune
 from services.chassis.logging import get_logger
 from services.chassis.metrics import OUTBOX_AGE, OUTBOX_DELIVERED, OUTBOX_DEPTH, OUTBOX_FAILED
+from services.chassis.walls import EVERY_TENANT_OPTIONS
 
 log = get_logger(__name__)
 
@@ -40,11 +42,13 @@ BATCH: Final = 200
 LONGEST_DELAY_S: Final = 60
 # How often depth and age are measured, in seconds.
 MEASURE_S: Final = 15.0
+# How often the active relay of events forgets what no repeat can ask for, in seconds.
+PRUNE_S: Final = 3600.0
 
 # A lost delete only repeats a delivery, so a commit need not wait for the disk. A machine that vanished keeps the lock
 # until the server's keep-alive finds out: about 10 s.
 KEEPALIVE: Final = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-OPTIONS: Final = f"-c synchronous_commit=off {KEEPALIVE}"
+OPTIONS: Final = f"-c synchronous_commit=off {KEEPALIVE} {EVERY_TENANT_OPTIONS}"
 
 LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 # The two halves of the lock's key are how pg_locks shows it.
@@ -161,7 +165,7 @@ class Relay:
         channel = sql.Identifier(outbox_channel(self._store.service, self._lane))
         connection.execute(sql.SQL("LISTEN {}").format(channel))
         self._waiting.clear()
-        measured = -MEASURE_S
+        measured, pruned = -MEASURE_S, -PRUNE_S
         try:
             while not self._stop.is_set():
                 while self._deliver_due(connection):
@@ -169,6 +173,9 @@ class Relay:
                 if time.monotonic() - measured > MEASURE_S:
                     self._measure(connection)
                     measured = time.monotonic()
+                if self._lane == "amqp" and time.monotonic() - pruned > PRUNE_S:
+                    prune(connection, self._store.service)
+                    pruned = time.monotonic()
                 for _ in connection.notifies(timeout=SWEEP_S, stop_after=1):
                     pass
         finally:

@@ -126,6 +126,42 @@ def test_a_frozen_relay_is_put_out_by_one_that_stands_by(
             frozen.execute("SELECT 1")
 
 
+def test_the_relay_forgets_requests_and_events_past_their_time(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    with store.across("main") as session:
+        for days in (1, 8, 31):
+            session.execute(
+                text(
+                    "INSERT INTO relaytest.request (tenant_id, caller_id, method, request_id, digest, create_time)"
+                    " VALUES (:tenant, :days, 'm', gen_random_uuid(), '', now() - make_interval(days => :days))"
+                ),
+                {"tenant": main_tenant.id, "days": days},
+            )
+            session.execute(
+                text(
+                    "INSERT INTO relaytest.inbox (handler, event_id, create_time)"
+                    " VALUES ('old', gen_random_uuid(), now() - make_interval(days => :days))"
+                ),
+                {"days": days},
+            )
+
+    def left() -> tuple[int, int]:
+        with store.across("main") as session:
+            requests, events = session.execute(
+                text(
+                    "SELECT (SELECT count(*) FROM relaytest.request WHERE tenant_id = :tenant),"
+                    " (SELECT count(*) FROM relaytest.inbox WHERE handler = 'old')"
+                ),
+                {"tenant": main_tenant.id},
+            ).one()
+        return requests, events
+
+    assert left() == (3, 3)
+    with relaying(store, own_stores.amqp_url, "main"):
+        until(lambda: left() == (1, 2))
+
+
 class Stuck:
     """A destination that does not answer until it is let go."""
 
