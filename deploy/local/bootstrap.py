@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ WEB = ROOT / "services/gateway/web"
 PYTHON = (3, 11)
 # What the web build's tools ask for.
 OLDEST_NODE = 22
+# How often a step that takes long says so, in seconds.
+PROGRESS_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -132,15 +135,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 class step:  # noqa: N801 - reads as a word of the language
-    """Say how long the block took, if it took long enough to be worth a line."""
+    """Say every few seconds that the block goes on, and in the end how long it took, if it was worth a line."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._done = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
 
     def __enter__(self) -> None:
         self._begin = time.monotonic()
+        self._teller.start()
+
+    def _tell(self) -> None:
+        while not self._done.wait(PROGRESS_S):
+            print(f"  … {self._name:<16}{time.monotonic() - self._begin:6.0f} s", flush=True)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._done.set()
+        self._teller.join()
         seconds = time.monotonic() - self._begin
         if kind is None and seconds >= 0.5:
             print(f"  ✓ {self._name:<16}{seconds:6.1f} s", flush=True)
