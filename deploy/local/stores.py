@@ -35,7 +35,42 @@ POSTGRESQL_BIN_DIRECTORIES = Path("/usr/lib/postgresql")
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_PLUGINS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*"
 
-DATABASE_USER = "gonghai"
+# The private PostgreSQL's superuser, who makes databases, and whom the services connect as: row-level security, the
+# second wall between tenants, binds no superuser.
+DATABASE_ADMIN, DATABASE_USER = "gonghai", "gonghai_services"
+
+# What a search does inside an index before the wall has looked at a row. None of these says anything of what it
+# compares, but only a superuser may promise that; without the promise an index on them is not used.
+LEAKPROOF = (
+    ("pg_catalog", ("textlike", "texticlike", "textregexeq", "texticregexeq", "starts_with")),
+    ("pg_catalog", ("arrayoverlap", "arraycontains", "arraycontained", "jsonb_contains", "ts_match_vq")),
+    ("public", ("similarity_op", "word_similarity_op", "word_similarity_commutator_op")),
+    ("public", ("strict_word_similarity_op", "strict_word_similarity_commutator_op")),
+)
+
+# What an older release made belonged to the superuser.
+TAKE_OVER = r"""
+DO $$
+DECLARE command text;
+BEGIN
+    FOR command IN
+        SELECT format('ALTER SCHEMA %1$I OWNER TO {user}', n.nspname) FROM pg_namespace n
+        WHERE n.nspowner = '{admin}'::regrole AND n.nspname NOT LIKE 'pg\_%'
+            AND n.nspname NOT IN ('information_schema', 'public')
+        UNION ALL
+        SELECT format('ALTER TABLE %1$I.%2$I OWNER TO {user}', n.nspname, c.relname)
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relowner = '{admin}'::regrole AND c.relkind IN ('r', 'p', 'v', 'm')
+            AND n.nspname NOT LIKE 'pg\_%' AND n.nspname <> 'information_schema'
+        UNION ALL
+        SELECT format('ALTER ROUTINE %1$s OWNER TO {user}', p.oid::regprocedure)
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.proowner = '{admin}'::regrole AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'public')
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END $$
+"""
 
 
 class PrivateStores(Group):
@@ -81,10 +116,29 @@ class PrivateStores(Group):
 
     def create_database(self, name: str) -> str:
         """Create a database in the private PostgreSQL unless it is there, and return its URL."""
-        with psycopg.connect(self._postgresql_url("postgres"), autocommit=True) as connection:
+        user, database = sql.Identifier(DATABASE_USER), sql.Identifier(name)
+        with psycopg.connect(self._admin_url("postgres"), autocommit=True) as connection:
+            if not connection.execute(
+                "SELECT 1 FROM pg_roles WHERE rolname = %s", [DATABASE_USER]
+            ).fetchone():
+                password = sql.Literal(self.state.secret("postgresql-services"))
+                connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(user, password)
+                )
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        self.database_urls[name] = self._postgresql_url(name)
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, user))
+            connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, user))
+        with psycopg.connect(self._admin_url(name), autocommit=True) as connection:
+            connection.execute(TAKE_OVER.format(admin=DATABASE_ADMIN, user=DATABASE_USER))
+            connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+            for schema, functions in LEAKPROOF:
+                for (signature,) in connection.execute(
+                    "SELECT oid::regprocedure::text FROM pg_proc"
+                    " WHERE pronamespace = %s::regnamespace AND proname = ANY(%s) AND NOT proleakproof",
+                    [schema, list(functions)],
+                ).fetchall():
+                    connection.execute(f"ALTER FUNCTION {signature} LEAKPROOF")
+        self.database_urls[name] = self._services_url(name)
         return self.database_urls[name]
 
     def _plan_postgresql(self) -> dict[str, str]:
@@ -98,7 +152,10 @@ class PrivateStores(Group):
             return {"main": self._given["DATABASE_URL"], **more}
         port = self.state.ports.take("postgresql")
         password = self.state.secret("postgresql")
-        self._postgresql_url = functools.partial(_postgresql_url, password, port)
+        self._admin_url = functools.partial(_postgresql_url, DATABASE_ADMIN, password, port)
+        self._services_url = functools.partial(
+            _postgresql_url, DATABASE_USER, self.state.secret("postgresql-services"), port
+        )
         home = self.state.home("postgresql")
         binaries = _postgresql_binaries()
         settings = {
@@ -120,7 +177,7 @@ class PrivateStores(Group):
                     *(f"--{key}={value}" for key, value in settings.items()),
                 ],
                 env=BARE_ENVIRONMENT,
-                health=self._postgresql_url("postgres"),
+                health=self._admin_url("postgres"),
                 prepare=functools.partial(_initdb, binaries, home, password, self.state.account),
                 account=self.state.account,
                 cwd=home,
@@ -131,7 +188,7 @@ class PrivateStores(Group):
                 death_signal=signal.SIGQUIT,
             )
         )
-        return {name: self._postgresql_url(name) for name in self._databases}
+        return {name: self._services_url(name) for name in self._databases}
 
     def _plan_rabbitmq(self) -> str:
         if "AMQP_URL" in self._given:
@@ -231,8 +288,8 @@ def temporal_health(address: str) -> str:
     return f"grpc://{address}/temporal.api.workflowservice.v1.WorkflowService"
 
 
-def _postgresql_url(password: str, port: int, database: str) -> str:
-    return f"postgresql://{DATABASE_USER}:{password}@127.0.0.1:{port}/{database}"
+def _postgresql_url(user: str, password: str, port: int, database: str) -> str:
+    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
 
 
 def _postgresql_binaries() -> Path:
@@ -254,7 +311,7 @@ def _initdb(binaries: Path, home: Path, password: str, account: Account | None) 
     write_private(password_file, password, account)
     command = [
         *(["setpriv", *account.command()] if account else []),
-        *(str(binaries / "initdb"), "-D", str(draft), "-U", DATABASE_USER, f"--pwfile={password_file}"),
+        *(str(binaries / "initdb"), "-D", str(draft), "-U", DATABASE_ADMIN, f"--pwfile={password_file}"),
         *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-instructions"),
     ]
     done = subprocess.run(

@@ -39,6 +39,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from services.chassis import walls
 from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
@@ -207,6 +208,15 @@ class Transaction:
         self._post("amqp", "event", aggregate, event.to_json())
         return event
 
+    def audit(self, action: str, subject_id: str, details: Mapping[str, str] | None = None) -> None:
+        """Account for something that the actor did or learned; identity keeps it, append-only.
+
+        action: past tense, "number_revealed". subject_id: UUID of what it was about, "" for nothing. details: facts by
+        name, never a number or a secret.
+        """
+        data = {"action": action, "subjectId": subject_id, "details": dict(details or {})}
+        self.emit("audited", subject_id or self.tenant.id, 0, data)
+
     def start_workflow(self, start: WorkflowStart) -> None:
         """Start a workflow with this transaction."""
         self._post("temporal", "workflow_start", start.id, _plain(start))
@@ -240,6 +250,12 @@ class Transaction:
         for lane in sorted({post["lane"] for post in posts}):
             # Notified at commit.
             self.session.execute(select(func.pg_notify(outbox_channel(self.service, lane), "")))
+
+    def told_through(self) -> datetime:
+        """Return the time up to which all events of this service, of every tenant of the database, have left it."""
+        outbox = self.tables["outbox"]
+        oldest = self.session.scalar(select(func.min(outbox.c.create_time)).where(outbox.c.lane == "amqp"))
+        return min(oldest, self.now) if oldest else self.now
 
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
@@ -324,21 +340,35 @@ class Store:
                 pool_size=pool_size,
                 max_overflow=pool_size,
                 pool_pre_ping=True,
-                connect_args={"application_name": self.service, "options": "-c timezone=UTC"},
+                # With autocommit psycopg leaves BEGIN to us: it goes together with the word whose the rows are.
+                connect_args={
+                    "application_name": self.service,
+                    "options": "-c timezone=UTC",
+                    "autocommit": True,
+                },
             )
             for name, url in urls.items()
         }
+        for engine in self._engines.values():
+            walls.say_whose(engine)
 
     def engine(self, database: str) -> Engine:
-        """Return the engine of a database; raises KeyError for an unknown one."""
+        """Return the engine of a database, whose transactions see no tenant's rows; raises KeyError for an unknown."""
         return self._engines[database]
+
+    def _engine_for(self, database: str, tenant_id: str) -> Engine:
+        return self._engines[database].execution_options(**{walls.TENANT_OPTION: tenant_id})
 
     @contextmanager
     def transaction(
         self, tenant: Tenant, actor_id: str = "", now: datetime | None = None
     ) -> Iterator[Transaction]:
-        """Open a transaction in the tenant's database; commit at the end, roll back on any exception."""
-        with Session(self._engines[tenant.database], expire_on_commit=False) as session, session.begin():
+        """Open a transaction in the tenant's database; commit at the end, roll back on any exception.
+
+        It sees the tenant's rows and no others, whatever it asks for.
+        """
+        engine = self._engine_for(tenant.database, tenant.id)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             tx = Transaction(
                 session=session,
                 tenant=tenant,
@@ -353,7 +383,8 @@ class Store:
     @contextmanager
     def across(self, database: str) -> Iterator[Session]:
         """Open a transaction over all tenants of a database: for sweeps and directories only."""
-        with Session(self._engines[database], expire_on_commit=False) as session, session.begin():
+        engine = self._engine_for(database, walls.EVERY_TENANT)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def answers(self) -> bool:

@@ -27,6 +27,7 @@ from deploy.local.pbx.asterisk import LOAD_AGENTS
 from deploy.local.stack import Stack
 from deploy.local.table import ROOT
 from services.chassis.ids import new_id
+from services.chassis.walls import EVERY_TENANT_OPTIONS
 from tests.e2e.company import PASSWORD
 from tests.e2e.desk import Desk, Refused
 from tests.support.until import until
@@ -93,7 +94,7 @@ def prepare(stack: Stack, customers: int) -> list[Desk]:
     pool_id = admin.post("pools", pool={"name": "压测池", "rule": {"idleDays": 90, "warnDays": 1}})["pool"][
         "poolId"
     ]
-    with psycopg.connect(stack.stores.database_urls["main"]) as database:
+    with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
         row = database.execute("SELECT id::text FROM identity.tenant WHERE slug = %s", [slug]).fetchone()
         if row is None:
             raise LookupError(slug)

@@ -9,7 +9,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, create_engine, pool, text
 
+from services.chassis import walls
 from services.chassis.db import sqlalchemy_url
+from services.chassis.logging import get_logger
+
+log = get_logger(__name__)
 
 HERE = Path(__file__).resolve().parent
 SERVICES = HERE.parents[1]
@@ -31,7 +35,11 @@ def upgrade(service: str, metadata: MetaData, url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{service}"'))
+        walls.pass_through(connection)
         alembic.command.upgrade(config(service, metadata, connection), "head")
+        walls.build(connection, service)
+        if not walls.binds(connection):
+            log.warning("this role passes the wall between tenants: superuser or BYPASSRLS", service=service)
 
 
 def revise(service: str, metadata: MetaData, url: str, message: str) -> None:

@@ -1,0 +1,92 @@
+"""The second wall between tenants: PostgreSQL itself shows a transaction the rows of its own tenant only.
+
+Every query filters on the tenant; if one ever did not, it would find nothing of others. Each transaction says whose it
+is in the setting `crm.tenant`, together with its BEGIN, so that it costs no round trip; without that it sees no row at
+all. `*` stands for every tenant: for the relay, sweeps and directories, by `Store.across` only. The role that services
+connect as must neither be a superuser nor have BYPASSRLS: `binds` tells.
+"""
+
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import Connection, Engine, bindparam, event, text
+from sqlalchemy.exc import OperationalError
+
+# Execution option of an engine that says whose its transactions are.
+TENANT_OPTION = "crm_tenant"
+# Every tenant's rows.
+EVERY_TENANT = "*"
+# The same for a connection without an engine, as libpq's `options`.
+EVERY_TENANT_OPTIONS = f"-c crm.tenant={EVERY_TENANT}"
+POLICY = "tenant_wall"
+
+# Tables with a tenant that have no wall yet, or one that their owner passes.
+_BARE_TABLES = text(
+    """
+    SELECT c.relname FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND NOT (
+        c.relrowsecurity AND c.relforcerowsecurity
+        AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = :policy)
+    )
+    """
+).bindparams(bindparam("policy", POLICY))
+
+# Each subquery is evaluated once for a statement, not for each row.
+_WALL = """
+    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+    DROP POLICY IF EXISTS {policy} ON {table};
+    CREATE POLICY {policy} ON {table} USING (
+        tenant_id = (SELECT nullif(nullif(current_setting('crm.tenant', true), ''), '*')::uuid)
+        OR (SELECT current_setting('crm.tenant', true) = '*')
+    )
+"""
+
+
+def bare_tables(connection: Connection, schema: str) -> list[str]:
+    """Return the tables of a schema that have a tenant but no wall."""
+    return sorted(connection.scalars(_BARE_TABLES, {"schema": schema}))
+
+
+def build(connection: Connection, schema: str) -> None:
+    """Put every table of a schema that has a tenant behind the wall."""
+    for table in bare_tables(connection, schema):
+        connection.exec_driver_sql(_WALL.format(table=f'"{schema}"."{table}"', policy=POLICY))
+
+
+def pass_through(connection: Connection) -> None:
+    """Let the transaction at hand see every tenant's rows: for migrations."""
+    connection.execute(text("SELECT set_config('crm.tenant', :every, true)"), {"every": EVERY_TENANT})
+
+
+def binds(connection: Connection) -> bool:
+    """Tell whether the wall binds the role that is connected."""
+    row = connection.execute(
+        text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+    ).one()
+    return not row[0]
+
+
+def say_whose(engine: Engine) -> None:
+    """Let each transaction of an engine begin with the word whose it is, as its TENANT_OPTION says.
+
+    The engine's connections must be in psycopg's autocommit, so that it sends no BEGIN of its own.
+    """
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        tenant = str(connection.get_execution_options().get(TENANT_OPTION, ""))
+        statement = "BEGIN"
+        if tenant:
+            # It goes into the text: two statements in one round trip take no parameters.
+            whose = tenant if tenant == EVERY_TENANT else str(UUID(tenant))
+            statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'"
+        try:
+            with connection.connection.cursor() as cursor:
+                # psycopg would prepare what comes often, and two statements cannot be.
+                cursor.execute(statement, prepare=False)
+        except psycopg.OperationalError as error:
+            connection.invalidate(error)
+            raise OperationalError("BEGIN", None, error, connection_invalidated=True) from error
