@@ -252,7 +252,7 @@ class Transaction:
             self.session.execute(select(func.pg_notify(outbox_channel(self.service, lane), "")))
 
     def told_through(self) -> datetime:
-        """Return the time up to which all events of this service, of every tenant of the database, have left it."""
+        """Return the time up to which everything that this service told of the tenant has left it."""
         outbox = self.tables["outbox"]
         oldest = self.session.scalar(select(func.min(outbox.c.create_time)).where(outbox.c.lane == "amqp"))
         return min(oldest, self.now) if oldest else self.now

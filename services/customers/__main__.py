@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the tables of customers."""
-    from services.customers.store.import_tables import Base
+    from services.customers.store import import_tables, record_tables  # noqa: F401 - they bring their tables
+    from services.customers.store.tables import Base
 
     return Base.metadata
 
@@ -25,19 +26,29 @@ def metadata() -> MetaData:
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     """Register the servicer."""
     from crm.customers.v1.customers_pb2_grpc import add_CustomersServiceServicer_to_server
+    from crm.customers.v1.exports_pb2_grpc import add_ExportsServiceServicer_to_server
     from crm.customers.v1.imports_pb2_grpc import add_ImportsServiceServicer_to_server
+    from crm.customers.v1.pools_pb2_grpc import add_PoolsServiceServicer_to_server
+    from crm.customers.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
     from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
     from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 
     from services.customers.api import CustomersApi
+    from services.customers.api.exports import ExportsApi
     from services.customers.api.imports import ImportsApi
+    from services.customers.api.pools import PoolsApi
+    from services.customers.api.registry import RegistryApi
     from services.customers.clients import Dedupe, Identity
+    from services.customers.registry import registry_from
 
     dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
     identity = Identity(runtime.client("identity", IdentityServiceStub))
     add_CustomersServiceServicer_to_server(CustomersApi(runtime.store, dedupe, identity), server)
     add_ImportsServiceServicer_to_server(ImportsApi(runtime.store, identity), server)
-    return [f"crm.customers.v1.{name}Service" for name in ("Customers", "Imports")]
+    add_ExportsServiceServicer_to_server(ExportsApi(runtime.store, identity), server)
+    add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)
+    add_PoolsServiceServicer_to_server(PoolsApi(runtime.store, identity), server)
+    return [f"crm.customers.v1.{name}Service" for name in ("Customers", "Imports", "Exports", "Registry", "Pools")]
 
 
 def handlers() -> "Handlers":
@@ -57,12 +68,16 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     from services.customers.workflows.contracts import QUEUE
     from services.customers.workflows.import_activities import ImportActivities, ImportSteps
     from services.customers.workflows.import_workflow import RunImport
-    from services.customers.workflows.workflow import SweepPool
+    from services.customers.workflows.workflow import HandOverCustomers, SweepPool
 
     activities = Activities(runtime.store)
     dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
     imports = ImportActivities(ImportSteps(runtime.store, dedupe))
-    return WorkerBundle(QUEUE, [SweepPool, RunImport], [activities.sweep, *imports.all])
+    return WorkerBundle(
+        QUEUE,
+        [SweepPool, HandOverCustomers, RunImport],
+        [activities.sweep, activities.hand_over, *imports.all],
+    )
 
 
 SERVICE = Service(name="customers", metadata=metadata, api=api, handlers=handlers, worker=worker)

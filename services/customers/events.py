@@ -4,9 +4,12 @@ from datetime import datetime
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
-from services.customers.usecases.care import add_call
+from services.customers.store.tables import Staff
+from services.customers.usecases.care import add_call, add_evidence
+from services.customers.usecases.evidence import take_report
 from services.customers.usecases.registrations import pass_registration, reject_registration
-from services.customers.usecases.staff import move_person
+from services.customers.usecases.staff import move_person, save_person
+from services.kernel.ownership import Evidence
 
 handlers = Handlers("customers")
 
@@ -28,6 +31,13 @@ def on_approval_rejected(tx: Transaction, event: Event) -> None:
         reject_registration(tx, event.data["subjectId"])
 
 
+@handlers.on("approvals", "approval_withdrawn")
+def on_approval_withdrawn(tx: Transaction, event: Event) -> None:
+    """A registration was taken back by its submitter: it never becomes a customer either."""
+    if event.data["subjectType"] == REGISTRATION:
+        reject_registration(tx, event.data["subjectId"])
+
+
 @handlers.on("telephony", "call_ended")
 def on_call_ended(tx: Transaction, event: Event) -> None:
     """A call of a known customer has ended: a connected one is evidence of work."""
@@ -43,7 +53,46 @@ def on_call_linked(tx: Transaction, event: Event) -> None:
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""
-    move_person(tx, event.data["personId"], event.data["departmentPath"])
+    data = event.data
+    save_person(
+        tx,
+        Staff(
+            tenant_id=tx.tenant.id,
+            person_id=data["personId"],
+            active=data.get("active", True),
+            department_path=data["departmentPath"],
+            roles=data.get("roles", []),
+            region_ids=data.get("regionDepartmentIds", []),
+            version=event.version,
+        ),
+    )
+    move_person(tx, data["personId"], data["departmentPath"])
+
+
+@handlers.on("orders", "order_generated")
+def on_order_generated(tx: Transaction, event: Event) -> None:
+    """A deal is won and its order is there: evidence of work."""
+    if event.data.get("customerId"):
+        add_evidence(tx, event.data["customerId"], Evidence.ORDER, event.time)
+
+
+@handlers.on("orders", "order_approved")
+def on_order_approved(tx: Transaction, event: Event) -> None:
+    """An order is approved: the customer has a contract."""
+    if event.data.get("customerId"):
+        add_evidence(tx, event.data["customerId"], Evidence.CONTRACT, event.time)
+
+
+@handlers.on("telephony", "evidence_reported")
+def on_calls_reported(tx: Transaction, event: Event) -> None:
+    """Telephony told of every call up to a time."""
+    take_report(tx, event.source, datetime.fromisoformat(event.data["throughTime"]))
+
+
+@handlers.on("orders", "evidence_reported")
+def on_orders_reported(tx: Transaction, event: Event) -> None:
+    """Orders told of every order up to a time."""
+    take_report(tx, event.source, datetime.fromisoformat(event.data["throughTime"]))
 
 
 def _take_call(tx: Transaction, event: Event) -> None:

@@ -9,16 +9,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import derive_id, parse_id
 from services.customers.domain.customers import (
-    Cause,
     ContactDraft,
     CustomerDraft,
     CustomerState,
     check_name,
 )
-from services.customers.store.tables import FollowUp, OwnershipChange, Phone, Pool, Settings
-from services.customers.usecases.settings import PoolDraft, SettingsDraft
+from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
-from services.kernel.ownership import ReclaimRule, check_rule
+from services.kernel.fields import CHOICE_SEPARATOR, Stored
 from services.kernel.phones import PhoneNumber, mask_number, parse_phone
 from services.kernel.texts import parse_text
 
@@ -26,19 +24,14 @@ STATES = {
     CustomerState.PENDING: pb.CUSTOMER_STATE_PENDING,
     CustomerState.ACTIVE: pb.CUSTOMER_STATE_ACTIVE,
     CustomerState.REJECTED: pb.CUSTOMER_STATE_REJECTED,
-}
-CAUSES = {
-    Cause.CREATE: pb.OWNERSHIP_CAUSE_CREATE,
-    Cause.CLAIM: pb.OWNERSHIP_CAUSE_CLAIM,
-    Cause.RETURN: pb.OWNERSHIP_CAUSE_RETURN,
-    Cause.RECLAIM: pb.OWNERSHIP_CAUSE_RECLAIM,
-    Cause.CONVERT: pb.OWNERSHIP_CAUSE_CONVERT,
-    Cause.REGISTER: pb.OWNERSHIP_CAUSE_REGISTER,
+    CustomerState.TRASHED: pb.CUSTOMER_STATE_TRASHED,
 }
 
 # Numbers of a customer or contact, and contacts in one form.
 MOST_PHONES = 20
 MOST_CONTACTS = 50
+# Tags of a customer.
+MOST_TAGS = 30
 
 
 def draft_of(request: pb.CreateCustomerRequest, seed: str) -> CustomerDraft:
@@ -63,7 +56,28 @@ def draft_of(request: pb.CreateCustomerRequest, seed: str) -> CustomerDraft:
         ),
         approver_id=parse_id(request.approver_id, "approver_id") if request.approver_id else "",
         pool_id=parse_id(request.pool_id, "pool_id") if request.pool_id else "",
+        values=given_values(request.values),
+        category_id=parse_id(request.category_id, "category_id") if request.category_id else "",
+        tags=parse_tags(request.tags),
     )
+
+
+def given_values(values: Sequence[pb.FieldValue]) -> dict[str, str]:
+    """Return values of the tenant's own fields by key, as they were typed."""
+    return {value.key: value.value for value in values}
+
+
+def parse_tags(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return tags, each once; raises InvalidInput TOO_MANY or below `tags`."""
+    _check_count(len(tags), MOST_TAGS, "tags")
+    return tuple(dict.fromkeys(parse_text(tag, f"tags[{index}]", 30) for index, tag in enumerate(tags)))
+
+
+def stored_text(value: Stored) -> str:
+    """Return a stored value as the contract has it, and as it may be given again."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return CHOICE_SEPARATOR.join(value) if isinstance(value, list) else value
 
 
 def _phones(phones: Sequence[pb.PhoneInput], field: str) -> tuple[PhoneNumber, ...]:
@@ -80,38 +94,6 @@ def _check_count(count: int, most: int, field: str) -> None:
         )
 
 
-def pool_draft(pool: pb.Pool) -> PoolDraft:
-    """Return the pool of a form; raises InvalidInput naming the field."""
-    if pool.daily_claims < 0:
-        raise InvalidInput(
-            "pool.daily_claims",
-            "DAILY_CLAIMS_OUT_OF_RANGE",
-            "每日领取上限不能小于 0",
-            "daily_claims is 0 or more",
-        )
-    return PoolDraft(
-        name=parse_text(pool.name, "pool.name", 50),
-        rule=check_rule(ReclaimRule(pool.rule.idle_days, pool.rule.warn_days), "pool.rule"),
-        department_ids=tuple(
-            parse_id(value, f"pool.department_ids[{index}]")
-            for index, value in enumerate(pool.department_ids)
-        ),
-        daily_claims=pool.daily_claims,
-    )
-
-
-def settings_draft(settings: pb.Settings) -> SettingsDraft:
-    """Return the settings of a form; without a rule or a pool the ones that stand are kept."""
-    rule = ReclaimRule(settings.default_rule.idle_days, settings.default_rule.warn_days)
-    pool_id = settings.default_pool_id
-    return SettingsDraft(
-        registration_required=settings.registration_required,
-        owner_cap=settings.owner_cap,
-        rule=check_rule(rule, "settings.default_rule") if settings.HasField("default_rule") else None,
-        default_pool_id=parse_id(pool_id, "settings.default_pool_id") if pool_id else "",
-    )
-
-
 def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
     """Return a customer as the caller may see it."""
     row = seen.customer
@@ -123,16 +105,20 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
         state=STATES[CustomerState(row.state)],
         owner_id=row.owner_id or "",
         pool_id=row.pool_id or "",
-        level=row.level,
-        region=row.region,
-        address=row.address,
-        business_type=row.business_type,
+        level="" if "level" in seen.hidden else row.level,
+        region="" if "region" in seen.hidden else row.region,
+        address="" if "address" in seen.hidden else row.address,
+        business_type="" if "business_type" in seen.hidden else row.business_type,
         phones=[_phone_message(phone, seen.numbers_shown) for phone in own_phones],
         contacts=[
             pb.Contact(
                 contact_id=contact.contact_id,
                 name=contact.name,
                 title=contact.title,
+                address=contact.address or "",
+                account=contact.account or "",
+                birthday=contact.birthday.isoformat() if contact.birthday else "",
+                hobbies=contact.hobbies or "",
                 phones=[
                     _phone_message(phone, seen.numbers_shown)
                     for phone in seen.phones
@@ -141,14 +127,25 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
             )
             for contact in seen.contacts
         ],
-        lock_expire_time=_timestamp(row.lock_expire_time) if locked else None,
-        last_evidence_time=_timestamp(row.last_evidence_time),
-        reclaim_due_time=_timestamp(row.reclaim_due_at),
-        own_time=_timestamp(row.own_time),
-        create_time=_timestamp(row.create_time),
+        lock_expire_time=timestamp(row.lock_expire_time) if locked else None,
+        last_evidence_time=timestamp(row.last_evidence_time),
+        reclaim_due_time=timestamp(row.reclaim_due_at),
+        own_time=timestamp(row.own_time),
+        create_time=timestamp(row.create_time),
         version=row.version,
         approver_id=row.approver_id or "",
         allowed_actions=seen.actions,
+        values=[
+            pb.FieldValue(key=key, value=stored_text(value))
+            for key, value in seen.custom.items()
+            if key not in seen.hidden
+        ],
+        category_id=row.category_id or "",
+        tags=row.tags,
+        hot=row.hot,
+        dealer=row.dealer,
+        dealer_id=row.dealer_id or "",
+        parent_id=row.parent_id or "",
     )
 
 
@@ -167,48 +164,12 @@ def follow_up_message(row: FollowUp) -> pb.FollowUp:
         follow_up_id=row.follow_up_id,
         author_id=row.author_id,
         text=row.text,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
 
 
-def ownership_change_message(row: OwnershipChange) -> pb.OwnershipChange:
-    """Return a row of the ledger."""
-    return pb.OwnershipChange(
-        change_id=row.change_id,
-        from_owner_id=row.from_owner_id or "",
-        to_owner_id=row.to_owner_id or "",
-        pool_id=row.pool_id or "",
-        cause=CAUSES[Cause(row.cause)],
-        actor_id=row.actor_id or "",
-        reason=row.reason,
-        rule_version=row.rule_version,
-        create_time=_timestamp(row.create_time),
-    )
-
-
-def pool_message(row: Pool) -> pb.Pool:
-    """Return a pool."""
-    return pb.Pool(
-        pool_id=row.pool_id,
-        name=row.name,
-        rule=pb.ReclaimRule(idle_days=row.idle_days, warn_days=row.warn_days),
-        department_ids=row.department_ids,
-        daily_claims=row.daily_claims,
-        version=row.version,
-    )
-
-
-def settings_message(row: Settings) -> pb.Settings:
-    """Return the settings."""
-    return pb.Settings(
-        registration_required=row.registration_required,
-        owner_cap=row.owner_cap,
-        default_rule=pb.ReclaimRule(idle_days=row.idle_days, warn_days=row.warn_days),
-        default_pool_id=row.default_pool_id,
-    )
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
+def timestamp(time: datetime | None) -> Timestamp | None:
+    """Return a time as a message has it."""
     if time is None:
         return None
     result = Timestamp()

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from crm.approvals.v1 import approvals_pb2
-from crm.customers.v1 import customers_pb2, exports_pb2, imports_pb2, registry_pb2
+from crm.customers.v1 import customers_pb2, exports_pb2, imports_pb2, pools_pb2, records_pb2, registry_pb2
 from crm.dedupe.v1 import dedupe_pb2
 from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
-from crm.notify.v1 import notify_pb2
+from crm.notify.v1 import notices_pb2, notify_pb2
 from crm.orders.v1 import orders_pb2
-from crm.telephony.v1 import sms_pb2, telephony_pb2
+from crm.telephony.v1 import desk_pb2, sms_pb2, telephony_pb2
 from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -26,13 +26,13 @@ from google.protobuf.message_factory import GetMessageClass
 # The services behind the gateway, by the name that addresses and tokens use, with the files of their contracts.
 CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
     "identity": (identity_pb2,),
-    "customers": (customers_pb2, imports_pb2, exports_pb2, registry_pb2),
+    "customers": (customers_pb2, imports_pb2, exports_pb2, pools_pb2, records_pb2, registry_pb2),
     "leads": (leads_pb2,),
     "orders": (orders_pb2,),
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),
-    "notify": (notify_pb2,),
-    "telephony": (telephony_pb2, sms_pb2),
+    "notify": (notify_pb2, notices_pb2),
+    "telephony": (telephony_pb2, sms_pb2, desk_pb2),
 }
 
 # A path field in a template: {customer_id}, {person.person_id}.

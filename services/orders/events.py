@@ -2,14 +2,14 @@
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
+from services.orders.domain.contracts import ContractAction
 from services.orders.domain.states import OrderAction
+from services.orders.usecases.cashier import decide_payment
+from services.orders.usecases.contracts import decide_contract
 from services.orders.usecases.orders import WonOpportunity, decide_order, generate_order
 from services.orders.usecases.staff import move_person
 
 handlers = Handlers("orders")
-
-# What approvals calls an order.
-SUBJECT_TYPE = "order"
 
 
 @handlers.on("leads", "opportunity_won")
@@ -32,30 +32,26 @@ def on_opportunity_won(tx: Transaction, event: Event) -> None:
 
 @handlers.on("approvals", "approval_passed")
 def on_approval_passed(tx: Transaction, event: Event) -> None:
-    """Approve the order."""
-    _decide(tx, event, OrderAction.APPROVE)
+    """Approve the order or contract, or book the payment."""
+    _decide(tx, event, "approve", event.data["deciderId"], event.data["comment"])
 
 
 @handlers.on("approvals", "approval_rejected")
 def on_approval_rejected(tx: Transaction, event: Event) -> None:
-    """Reject the order: its owner may submit it again."""
-    _decide(tx, event, OrderAction.REJECT)
+    """Reject it: its owner may submit an order or contract again."""
+    _decide(tx, event, "reject", event.data["deciderId"], event.data["comment"])
 
 
 @handlers.on("approvals", "approval_withdrawn")
 def on_approval_withdrawn(tx: Transaction, event: Event) -> None:
-    """Give the order back to its owner, who took it back."""
-    data = event.data
-    if data["subjectType"] == SUBJECT_TYPE:
-        decide_order(
-            tx, data["subjectId"], OrderAction.WITHDRAW, decider_id=data["submitterId"], comment="撤回"
-        )
+    """Give it back to its owner, who took it back."""
+    _decide(tx, event, "withdraw", event.data["submitterId"], "撤回")
 
 
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""
-    move_person(tx, event.data["personId"], event.data["departmentPath"])
+    move_person(tx, event.data["personId"], event.data["departmentPath"], event.version)
 
 
 @handlers.on("customers", "evidence_asked")
@@ -64,7 +60,13 @@ def on_evidence_asked(tx: Transaction, event: Event) -> None:
     tx.emit("evidence_reported", event.aggregate, 0, {"throughTime": tx.told_through().isoformat()})
 
 
-def _decide(tx: Transaction, event: Event, action: OrderAction) -> None:
-    data = event.data
-    if data["subjectType"] == SUBJECT_TYPE:
-        decide_order(tx, data["subjectId"], action, decider_id=data["deciderId"], comment=data["comment"])
+def _decide(tx: Transaction, event: Event, outcome: str, decider_id: str, comment: str) -> None:
+    """Take over what became of an approval. outcome: approve, reject or withdraw."""
+    subject_id = event.data["subjectId"]
+    match event.data["subjectType"]:
+        case "order":
+            decide_order(tx, subject_id, OrderAction(outcome), decider_id=decider_id, comment=comment)
+        case "contract":
+            decide_contract(tx, subject_id, ContractAction(outcome), decider_id=decider_id, comment=comment)
+        case "payment":
+            decide_payment(tx, subject_id, passed=outcome == "approve")

@@ -4,11 +4,11 @@ import grpc
 from crm.customers.v1 import customers_pb2 as pb
 
 from services.chassis.db import Transaction
-from services.chassis.errors import AppError
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
-from services.customers.messages import (
-    customer_message,
+from services.customers.messages import customer_message
+from services.customers.pool_messages import (
+    item_results,
     ownership_change_message,
     pool_draft,
     pool_message,
@@ -32,16 +32,7 @@ class OwnershipApi(Api):
 
         def answer(tx: Transaction) -> pb.ClaimCustomersResponse:
             results = pool_moves.claim_customers(tx, caller, ids)
-            return pb.ClaimCustomersResponse(
-                results=[
-                    pb.ItemResult(
-                        customer_id=customer_id, reason=result.reason, message=result.message(caller.locale)
-                    )
-                    if isinstance(result, AppError)
-                    else pb.ItemResult(customer_id=customer_id, done=True)
-                    for customer_id, result in ((item, results[item]) for item in ids)
-                ]
-            )
+            return pb.ClaimCustomersResponse(results=item_results(ids, results, caller.locale))
 
         return self.write(request, pb.ClaimCustomersResponse, answer)
 

@@ -48,6 +48,6 @@ def sees_numbers(
     state: str, owner_id: str | None, submitter_id: str | None, person_id: str, sees_all: bool
 ) -> bool:
     """Tell whether numbers are shown in full: own customers, or all owned ones by right; never a pool's (F24, F59)."""
-    if state == CustomerState.ACTIVE:
+    if state in (CustomerState.ACTIVE, CustomerState.TRASHED):
         return owner_id is not None and (owner_id == person_id or sees_all)
     return submitter_id == person_id or sees_all

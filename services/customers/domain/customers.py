@@ -1,6 +1,7 @@
 """What a customer is: its states, why its owner changes, and what somebody may do with it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from services.chassis.errors import Forbidden, InvalidInput, RuleViolation
@@ -8,11 +9,15 @@ from services.kernel.phones import PhoneNumber
 
 
 class CustomerState(StrEnum):
-    """PENDING waits for its approver and is not usable; REJECTED stays in the registration history only (O3)."""
+    """PENDING waits for its approver and is not usable; REJECTED stays in the registration history only (O3).
+
+    TRASHED was thrown out of its pool and may be restored (F23).
+    """
 
     PENDING = "pending"
     ACTIVE = "active"
     REJECTED = "rejected"
+    TRASHED = "trashed"
 
 
 class Cause(StrEnum):
@@ -24,6 +29,13 @@ class Cause(StrEnum):
     RECLAIM = "reclaim"
     CONVERT = "convert"
     REGISTER = "register"
+    ASSIGN = "assign"
+    TRANSFER = "transfer"
+    HAND_OVER = "hand_over"
+    ALLOCATE = "allocate"
+    TRASH = "trash"
+    RESTORE = "restore"
+    REVERSE = "reverse"
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,10 @@ class CustomerDraft:
     contacts: tuple[ContactDraft, ...] = ()
     approver_id: str = ""
     pool_id: str = ""
+    # Of the tenant's own fields, by key, as typed.
+    values: Mapping[str, object] = field(default_factory=dict)
+    category_id: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def check_name(name: str) -> str:
@@ -91,7 +107,12 @@ def needs_approval(registration_required: bool, draft: CustomerDraft, submitter_
 
 
 def check_active(state: str) -> None:
-    """Raise RuleViolation CUSTOMER_NOT_ACTIVE for a registration that waits or was rejected (F170)."""
+    """Raise RuleViolation CUSTOMER_NOT_ACTIVE for a registration that waits or was rejected (F170).
+
+    And CUSTOMER_TRASHED for what was thrown out.
+    """
+    if state == CustomerState.TRASHED:
+        raise RuleViolation("CUSTOMER_TRASHED", "该客户已废弃", "The customer is in the trash")
     if state != CustomerState.ACTIVE:
         raise RuleViolation(
             "CUSTOMER_NOT_ACTIVE",

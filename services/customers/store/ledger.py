@@ -1,15 +1,18 @@
 """The ownership ledger: the one function through which an owner comes or goes, whatever the cause.
 
-Locks are taken in one order everywhere: the row of who gains, then the customers by id. The owner is compared under
-the lock of the customer's row and set with a row in the append-only ledger; caps and quotas are counted under the lock
-of who gains. Only a gain takes that lock: a loss makes room and nothing else. The database refuses any other way.
+Locks are taken in one order everywhere: the rows of who gains in the order of their ids, then the customers by id. The
+owner is compared under the lock of the customer's row and set with a row in the append-only ledger; caps, quotas and
+cool-downs are counted under the lock of who gains. Only a gain takes that lock: a loss makes room and nothing else. The
+database refuses any other way.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, insert, or_, select
+from sqlalchemy import distinct, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from services.chassis.db import Transaction
@@ -17,16 +20,30 @@ from services.chassis.errors import AppError, not_found
 from services.chassis.ids import new_id
 from services.customers.domain.customers import Cause, CustomerState, Owner
 from services.customers.metrics import OWNERSHIP_CHANGES
-from services.customers.store.rules import Rules, get_pool, tenant_settings
-from services.customers.store.tables import Customer, OwnerCounter, OwnershipChange
-from services.kernel.china_time import day_start
-from services.kernel.ownership import check_cap, check_daily_claims
+from services.customers.store.caps import Caps, Holder
+from services.customers.store.rules import Rules, get_pool, sweep_start
+from services.customers.store.tables import AllocationRule, Customer, OwnerCounter, OwnershipChange, Pool
+from services.customers.workflows.contracts import Sweep
+from services.kernel.ownership import (
+    check_cap,
+    check_claims,
+    check_cool_down,
+    check_new_data,
+    period_start,
+)
 
 # How others are told, by cause; the causes that are left make a customer.
 POOL_EVENTS = {
     Cause.CLAIM: "customer_claimed",
     Cause.RETURN: "customer_returned",
     Cause.RECLAIM: "customer_reclaimed",
+    Cause.ASSIGN: "customer_assigned",
+    Cause.ALLOCATE: "customer_assigned",
+    Cause.TRANSFER: "customer_transferred",
+    Cause.HAND_OVER: "customer_transferred",
+    Cause.TRASH: "customer_trashed",
+    Cause.RESTORE: "customer_restored",
+    Cause.REVERSE: "customer_reclaim_reversed",
 }
 
 
@@ -46,23 +63,31 @@ def change_owner(
     change: Change,
     check: Callable[[Customer], None],
 ) -> dict[str, Customer | AppError]:
-    """Change the owner of each customer that `check` and the rules let pass.
+    """Change the owner of each customer that `check` and the rules let pass; see `change_owners`."""
+    return change_owners(tx, dict.fromkeys(customer_ids, change), check)
 
-    check: looks at the locked customer and raises when it may not be. Returns for each id the customer as it is now,
-    or why not: the error of `check`, NotFound, OWNER_CAP_REACHED or DAILY_CLAIMS_USED_UP.
+
+def change_owners(
+    tx: Transaction, changes: Mapping[str, Change], check: Callable[[Customer], None]
+) -> dict[str, Customer | AppError]:
+    """Change the owner of each customer that `check` and the rules let pass, each as its change says.
+
+    changes: by customer's id. check: looks at the locked customer and raises when it may not be. Returns for each id
+    the customer as it is now, or why not: the error of `check`, NotFound, OWNER_CAP_REACHED, and of a claim
+    DAILY_CLAIMS_USED_UP, CLAIM_REQUESTS_USED_UP, COOLING_DOWN or NEW_DATA_PROTECTED.
     """
-    room = _Room(tx, change, customer_ids) if change.to else None
-    locked = {customer.customer_id: customer for customer in lock_customers(tx, customer_ids)}
+    rooms = _rooms(tx, changes)
+    locked = {customer.customer_id: customer for customer in lock_customers(tx, list(changes))}
     results: dict[str, Customer | AppError] = {}
-    rules = Rules(tx)
+    rules, batch_id = Rules(tx), new_id()
     rows: list[dict[str, Any]] = []
-    for customer_id in dict.fromkeys(customer_ids):
+    for customer_id, change in changes.items():
         try:
             if customer_id not in locked:
                 raise not_found("customer", "客户", customer_id)
             customer = locked[customer_id]
             check(customer)
-            inputs = room.take(customer) if room else _neglect(customer)
+            inputs = rooms[change.to.person_id].take(customer) if change.to else _neglect(customer)
         except AppError as refused:
             results[customer_id] = refused
             continue
@@ -81,17 +106,20 @@ def change_owner(
                 "rule_version": rules.of(customer.pool_id).version,
                 "inputs": inputs,
                 "create_time": tx.now,
+                "batch_id": batch_id,
             }
         )
     if rows:
         # Before the customers: the database lets an owner pass whom the ledger's last row names.
         tx.session.execute(insert(OwnershipChange), rows)
     for row in rows:
-        _apply(tx, locked[row["customer_id"]], change, row["pool_id"], rules)
+        _apply(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["pool_id"], rules)
+    _let_allocate(tx, [locked[row["customer_id"]] for row in rows], changes)
     tx.session.flush()
     for row in rows:
-        _tell(tx, locked[row["customer_id"]], change, row["from_owner_id"])
-        OWNERSHIP_CHANGES.labels(change.cause).inc()
+        _tell(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["from_owner_id"])
+    for cause, count in Counter(row["cause"] for row in rows).items():
+        OWNERSHIP_CHANGES.labels(cause).inc(count)
     return results
 
 
@@ -107,14 +135,23 @@ def change_one(
 
 def lock_owner(tx: Transaction, person_id: str) -> None:
     """Lock the row under which somebody's customers are counted; before any customer is locked."""
-    tx.session.execute(
-        pg_insert(OwnerCounter).values(tenant_id=tx.tenant.id, owner_id=person_id).on_conflict_do_nothing()
-    )
-    tx.session.execute(
+    lock_owners(tx, [person_id])
+
+
+def lock_owners(tx: Transaction, person_ids: Sequence[str]) -> None:
+    """Lock the rows of several people, in the order of their ids."""
+    wanted = sorted(set(person_ids))
+    query = (
         select(OwnerCounter.owner_id)
-        .where(OwnerCounter.tenant_id == tx.tenant.id, OwnerCounter.owner_id == person_id)
+        .where(OwnerCounter.tenant_id == tx.tenant.id, OwnerCounter.owner_id.in_(wanted))
+        .order_by(OwnerCounter.owner_id)
         .with_for_update()
     )
+    if len(tx.session.scalars(query).all()) == len(wanted):
+        return
+    rows = [{"tenant_id": tx.tenant.id, "owner_id": person_id} for person_id in wanted]
+    tx.session.execute(pg_insert(OwnerCounter).values(rows).on_conflict_do_nothing())
+    tx.session.scalars(query).all()
 
 
 def lock_customers(tx: Transaction, customer_ids: Sequence[str]) -> Sequence[Customer]:
@@ -128,63 +165,105 @@ def lock_customers(tx: Transaction, customer_ids: Sequence[str]) -> Sequence[Cus
     ).all()
 
 
-def check_room(tx: Transaction, person_id: str) -> None:
-    """Raise OWNER_CAP_REACHED unless somebody may have one customer more; locks the person's row (F28)."""
+def check_room(
+    tx: Transaction, person_id: str, department_path: str = "", *, region: str = "", level: str = ""
+) -> None:
+    """Raise OWNER_CAP_REACHED unless somebody may have one such customer more; locks the person's row (F28)."""
     lock_owner(tx, person_id)
-    check_cap(_used(tx, person_id, ()), tenant_settings(tx).owner_cap)
+    caps = Caps(tx, Holder(person_id, department_path))
+    cap = caps.winning(region, level)
+    check_cap(caps.used(cap), cap.limit)
 
 
-def _used(tx: Transaction, person_id: str, passing: Sequence[str]) -> int:
-    """Count what somebody owns; a registration that waits takes its place already, unless it is the one passing."""
-    waiting = and_(
-        Customer.submitter_id == person_id,
-        Customer.state == CustomerState.PENDING,
-        Customer.customer_id.not_in(passing),
-    )
-    query = select(func.count()).where(
-        Customer.tenant_id == tx.tenant.id, or_(Customer.owner_id == person_id, waiting)
-    )
-    return tx.session.scalar(query) or 0
+def _rooms(tx: Transaction, changes: Mapping[str, Change]) -> "dict[str, _Room]":
+    """Lock who gains and return what each may still take; before the customers are locked."""
+    gains = {
+        change.to.person_id: _Room(tx, change, change.to, tuple(changes))
+        for change in changes.values()
+        if change.to
+    }
+    if gains:
+        lock_owners(tx, list(gains))
+    return gains
 
 
 class _Room:
-    """What somebody who gains may still take; made before the customers are locked."""
+    """What somebody who gains may still take; asked only under the person's lock."""
 
-    def __init__(self, tx: Transaction, change: Change, customer_ids: Sequence[str]) -> None:
-        if change.to is None:
-            raise ValueError("only a gain needs room")
+    def __init__(self, tx: Transaction, change: Change, to: Owner, customer_ids: tuple[str, ...]) -> None:
         self._tx = tx
         self._cause = change.cause
-        self._person_id = change.to.person_id
-        lock_owner(tx, self._person_id)
-        self._limit = tenant_settings(tx).owner_cap
-        self._used = _used(tx, self._person_id, customer_ids)
-        self._claimed: dict[str, int] = {}
+        self._person_id = to.person_id
+        self._customer_ids = customer_ids
+        self._holder = Holder(to.person_id, to.department_path, customer_ids)
+        self._caps: Caps | None = None
+        self._claimed: dict[str, list[int]] = {}
+        self._lost: dict[str, datetime] | None = None
 
     def take(self, customer: Customer) -> dict[str, Any]:
         """Count one customer more and return what was decided on; raises when it does not fit."""
-        check_cap(self._used, self._limit)
-        inputs: dict[str, Any] = {"used": self._used, "limit": self._limit}
+        if self._caps is None:
+            self._caps = Caps(self._tx, self._holder)
+        cap = self._caps.winning(customer.region, customer.level)
+        used = self._caps.used(cap)
+        check_cap(used, cap.limit)
+        inputs: dict[str, Any] = {"used": used, "limit": cap.limit}
+        if cap.id:
+            inputs["cap_id"] = cap.id
         if self._cause == Cause.CLAIM and customer.pool_id:
-            pool = get_pool(self._tx, customer.pool_id)
-            claimed = self._claimed.get(pool.pool_id)
-            if claimed is None:
-                claimed = self._claims_today(pool.pool_id)
-            check_daily_claims(claimed, pool.daily_claims, self._tx.now)
-            self._claimed[pool.pool_id] = claimed + 1
-            inputs |= {"claimed_today": claimed, "daily_claims": pool.daily_claims}
-        self._used += 1
+            inputs |= self._claim(customer, get_pool(self._tx, customer.pool_id))
+        self._caps.take(customer)
         return inputs
 
-    def _claims_today(self, pool_id: str) -> int:
-        query = select(func.count()).where(
+    def _claim(self, customer: Customer, pool: Pool) -> dict[str, Any]:
+        """Check what a pool asks of a claim; its administrators are free but for the cap."""
+        if self._person_id in pool.admin_ids:
+            return {"pool_admin": True}
+        if pool.cool_down_days:
+            check_cool_down(self._lost_time(customer.customer_id), pool.cool_down_days, self._tx.now)
+        if pool.new_data_days:
+            check_new_data(customer.create_time, pool.new_data_days, self._tx.now)
+        if pool.pool_id not in self._claimed:
+            self._claimed[pool.pool_id] = self._claims(pool)
+        claimed = self._claimed[pool.pool_id]
+        check_claims(
+            claimed[0],
+            pool.daily_claims,
+            requests=claimed[1],
+            request_limit=pool.claim_requests,
+            now=self._tx.now,
+            days=pool.claim_period_days,
+        )
+        claimed[0] += 1
+        return {"claimed_today": claimed[0] - 1, "daily_claims": pool.daily_claims}
+
+    def _claims(self, pool: Pool) -> list[int]:
+        """Count the customers and the requests of the period from the ledger: a return refunds nothing."""
+        if not pool.daily_claims and not pool.claim_requests:
+            return [0, 0]
+        query = select(func.count(), func.count(distinct(OwnershipChange.batch_id))).where(
             OwnershipChange.tenant_id == self._tx.tenant.id,
             OwnershipChange.to_owner_id == self._person_id,
             OwnershipChange.cause == Cause.CLAIM,
-            OwnershipChange.pool_id == pool_id,
-            OwnershipChange.create_time >= day_start(self._tx.now),
+            OwnershipChange.pool_id == pool.pool_id,
+            OwnershipChange.create_time >= period_start(self._tx.now, pool.claim_period_days),
         )
-        return self._tx.session.scalar(query) or 0
+        return list(self._tx.session.execute(query).one())
+
+    def _lost_time(self, customer_id: str) -> datetime | None:
+        """Return when the person lost a customer the last time: any earlier owner, not only the one before."""
+        if self._lost is None:
+            query = (
+                select(OwnershipChange.customer_id, func.max(OwnershipChange.create_time))
+                .where(
+                    OwnershipChange.tenant_id == self._tx.tenant.id,
+                    OwnershipChange.customer_id.in_(self._customer_ids),
+                    OwnershipChange.from_owner_id == self._person_id,
+                )
+                .group_by(OwnershipChange.customer_id)
+            )
+            self._lost = {row[0]: row[1] for row in self._tx.session.execute(query)}
+        return self._lost.get(customer_id)
 
 
 def _neglect(customer: Customer) -> dict[str, Any]:
@@ -195,18 +274,48 @@ def _neglect(customer: Customer) -> dict[str, Any]:
         "warned_time": customer.warned_time,
         "reclaim_due_at": customer.reclaim_due_at,
     }
-    return {name: time.isoformat() for name, time in times.items() if time}
+    return {name: time.isoformat() for name, time in times.items() if time} | {
+        "owner_department_path": customer.owner_department_path,
+        "of_pool": customer.pool_id is not None,
+    }
 
 
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
-    customer.state = CustomerState.ACTIVE
+    customer.state = CustomerState.TRASHED if change.cause is Cause.TRASH else CustomerState.ACTIVE
     customer.owner_id = change.to.person_id if change.to else None
     customer.owner_department_path = change.to.department_path if change.to else ""
     customer.own_time = tx.now if change.to else None
     customer.pool_id = pool_id
+    customer.pool_time = None if change.to else tx.now
+    customer.allocate_due = False
     customer.lock_expire_time = None
     customer.version += 1
     rules.set_due(customer)
+
+
+def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mapping[str, Change]) -> None:
+    """Mark what came into a pool whose rules allocate, and wake the pool's sweep."""
+    came = [
+        customer
+        for customer in customers
+        if customer.owner_id is None
+        and customer.pool_id
+        and changes[customer.customer_id].cause not in (Cause.TRASH, Cause.HAND_OVER)
+    ]
+    if not came:
+        return
+    allocating = set(
+        tx.session.scalars(
+            select(AllocationRule.pool_id).where(
+                AllocationRule.tenant_id == tx.tenant.id,
+                AllocationRule.pool_id.in_({customer.pool_id for customer in came}),
+            )
+        )
+    )
+    for customer in came:
+        customer.allocate_due = customer.pool_id in allocating
+    for pool_id in sorted(allocating):
+        tx.start_workflow(sweep_start(Sweep(tx.tenant, pool_id)))
 
 
 def _tell(tx: Transaction, customer: Customer, change: Change, from_owner_id: str | None) -> None:

@@ -1,7 +1,8 @@
 """Settings, pools, and the reclaim rule that holds for a customer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,18 +10,22 @@ from sqlalchemy.dialects.postgresql import insert
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import not_found
 from services.chassis.ids import derive_id
-from services.customers.store.tables import Customer, Pool, Settings
+from services.chassis.tokens import Caller
+from services.customers.domain.pools import PoolScope
+from services.customers.store.tables import Customer, Pool, Settings, Staff
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
-from services.kernel.ownership import DEFAULT_RULE, ReclaimRule, due
+from services.kernel.ownership import DEFAULT_RULE, Clause, Evidence, ReclaimRule, Standing, fate
 
 DEFAULT_POOL_NAME = "公海"
+
+Row = TypeVar("Row", Settings, Pool)
 
 
 def tenant_settings(tx: Transaction) -> Settings:
     """Return the tenant's settings; the first look lays down the defaults, a pool, and the sweeping of both."""
     found = tx.session.get(Settings, tx.tenant.id)
     if found:
-        return found
+        return _keep(tx, found)
     pool_id = derive_id(tx.tenant.id, "default_pool")
     rule = {"idle_days": DEFAULT_RULE.idle_days, "warn_days": DEFAULT_RULE.warn_days, "rule_version": 1}
     tx.session.execute(
@@ -51,7 +56,13 @@ def tenant_settings(tx: Transaction) -> Settings:
     if added:
         for swept in (pool_id, ""):
             tx.start_workflow(sweep_start(Sweep(tx.tenant, swept)))
-    return tx.session.get_one(Settings, tx.tenant.id)
+    return _keep(tx, tx.session.get_one(Settings, tx.tenant.id))
+
+
+def _keep(tx: Transaction, row: Row) -> Row:
+    """Hold on to a row for the transaction: a session forgets what nobody holds, and would read it again each time."""
+    tx.session.info.setdefault("kept", {})[id(row)] = row
+    return row
 
 
 def sweep_start(sweep: Sweep) -> WorkflowStart:
@@ -62,7 +73,8 @@ def sweep_start(sweep: Sweep) -> WorkflowStart:
 def pools(tx: Transaction) -> Sequence[Pool]:
     """Return the tenant's pools by name."""
     tenant_settings(tx)
-    return tx.session.scalars(select(Pool).where(Pool.tenant_id == tx.tenant.id).order_by(Pool.name)).all()
+    query = select(Pool).where(Pool.tenant_id == tx.tenant.id).order_by(Pool.name)
+    return [_keep(tx, pool) for pool in tx.session.scalars(query)]
 
 
 def get_pool(tx: Transaction, pool_id: str) -> Pool:
@@ -71,7 +83,7 @@ def get_pool(tx: Transaction, pool_id: str) -> Pool:
     pool = tx.session.get(Pool, (tx.tenant.id, pool_id))
     if pool is None:
         raise not_found("pool", "公海", pool_id)
-    return pool
+    return _keep(tx, pool)
 
 
 @dataclass(frozen=True)
@@ -83,34 +95,120 @@ class AppliedRule:
     pool_id: str
 
 
+def rule_of(row: Pool | Settings) -> ReclaimRule:
+    """Return the rule of a pool, or the tenant's own."""
+    stored = row.reclaim
+    return ReclaimRule(
+        row.idle_days,
+        row.warn_days,
+        clauses=tuple(
+            Clause(
+                idle_days=clause["idle_days"],
+                contract_days=clause["contract_days"],
+                levels=tuple(clause["levels"]),
+                categories=tuple(clause["categories"]),
+            )
+            for clause in stored.get("clauses", ())
+        ),
+        evidence=frozenset(map(Evidence, stored.get("evidence", Evidence))),
+        exempt_levels=tuple(stored.get("exempt_levels", ())),
+        exempt_categories=tuple(stored.get("exempt_categories", ())),
+        exempt_contracted=stored.get("exempt_contracted", False),
+    )
+
+
+def store_rule(row: Pool | Settings, rule: ReclaimRule) -> bool:
+    """Write a rule and tell whether it is another one now."""
+    before = rule_of(row)
+    row.idle_days, row.warn_days, row.reclaim = rule.idle_days, rule.warn_days, stored_rule(rule)
+    return before != rule
+
+
+def stored_rule(rule: ReclaimRule) -> dict[str, Any]:
+    """Return what a rule holds beside its days, as it is stored."""
+    return {
+        "clauses": [asdict(clause) for clause in rule.clauses],
+        "evidence": sorted(rule.evidence),
+        "exempt_levels": list(rule.exempt_levels),
+        "exempt_categories": list(rule.exempt_categories),
+        "exempt_contracted": rule.exempt_contracted,
+    }
+
+
+def standing(customer: Customer) -> Standing:
+    """Return what a rule looks at; the customer is owned."""
+    times = {
+        Evidence.FOLLOW_UP: customer.last_follow_up_time,
+        Evidence.CALL: customer.last_call_time,
+        Evidence.ORDER: customer.last_order_time,
+        Evidence.CONTRACT: customer.last_contract_time,
+    }
+    return Standing(
+        own_time=customer.own_time or customer.create_time,
+        last={kind: time for kind, time in times.items() if time},
+        level=customer.level,
+        category=customer.business_type,
+    )
+
+
 class Rules:
     """The rule of each customer: that of its pool, or the tenant's own for those that belong to none."""
 
     def __init__(self, tx: Transaction) -> None:
-        settings = tenant_settings(tx)
-        self._own = AppliedRule(
-            ReclaimRule(settings.idle_days, settings.warn_days),
-            settings.rule_version,
-            settings.default_pool_id,
-        )
-        self._pools: Mapping[str, AppliedRule] = {
-            pool.pool_id: AppliedRule(
-                ReclaimRule(pool.idle_days, pool.warn_days), pool.rule_version, pool.pool_id
-            )
-            for pool in pools(tx)
-        }
+        self._tx = tx
+        self._applied: dict[str, AppliedRule] = {}
 
     def of(self, pool_id: str | None) -> AppliedRule:
         """Return the rule for customers of a pool, None for those that belong to none."""
-        return self._pools[pool_id] if pool_id else self._own
+        if (pool_id or "") not in self._applied:
+            self._applied[pool_id or ""] = self._read(pool_id)
+        return self._applied[pool_id or ""]
+
+    def _read(self, pool_id: str | None) -> AppliedRule:
+        if pool_id:
+            pool = get_pool(self._tx, pool_id)
+            return AppliedRule(rule_of(pool), pool.rule_version, pool_id)
+        settings = tenant_settings(self._tx)
+        return AppliedRule(rule_of(settings), settings.rule_version, settings.default_pool_id)
 
     def set_due(self, customer: Customer) -> None:
-        """Set anew when the owner is warned and when the customer falls back; an old warning counts no more."""
+        """Set anew when the owner is warned and when the customer falls back; an old warning counts no more.
+
+        To be called with every change of what a rule looks at: owner, evidence, level, business type.
+        """
         applied = self.of(customer.pool_id)
-        times = (
-            due(applied.rule, customer.own_time, customer.last_evidence_time) if customer.own_time else None
-        )
-        customer.warn_due_at = times.warn if times else None
-        customer.reclaim_due_at = times.reclaim if times else None
+        falls = fate(applied.rule, standing(customer)) if customer.own_time else None
+        customer.warn_due_at = falls.due.warn if falls else None
+        customer.reclaim_due_at = falls.due.reclaim if falls else None
         customer.warned_time = None
         customer.rule_version = applied.version
+
+
+def pool_scope(pool: Pool) -> PoolScope:
+    """Return who is a member of a pool."""
+    return PoolScope(
+        department_ids=frozenset(pool.department_ids),
+        person_ids=frozenset(pool.person_ids),
+        roles=frozenset(pool.roles),
+        region_ids=frozenset(pool.region_ids),
+    )
+
+
+def own_pools(tx: Transaction, caller: Caller) -> list[Pool]:
+    """Return the pools that somebody is a member or an administrator of, by name."""
+    every = pools(tx)
+    staff = None
+    if any(pool.roles or pool.region_ids for pool in every):
+        staff = tx.session.get(Staff, (tx.tenant.id, caller.person_id))
+    roles, regions = (staff.roles, staff.region_ids) if staff else ([], [])
+    return [
+        pool
+        for pool in every
+        if caller.person_id in pool.admin_ids
+        or pool_scope(pool).admits(caller.person_id, caller.department_path, roles, regions)
+    ]
+
+
+def manages(caller: Caller, pool: Pool) -> bool:
+    """Tell whether somebody may assign and throw out a pool's customers."""
+    return "pools.manage" in caller.rights or caller.person_id in pool.admin_ids

@@ -4,12 +4,14 @@ The database itself refuses two things (see the migration): a change of the ledg
 ledger's last row does not name.
 """
 
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     ForeignKeyConstraint,
@@ -22,11 +24,24 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
+from services.customers.domain.search import fold, name_pieces
+from services.kernel.pinyin import initials
 
 RecordId = Uuid(as_uuid=False)
+
+
+def _of_name(derive: Callable[[str], Any]) -> Callable[[DefaultExecutionContext], Any]:
+    """Return the default of a column that follows from the customer's name, however the row is written."""
+    return lambda context: derive(_parameters(context)["name"])
+
+
+def _parameters(context: DefaultExecutionContext) -> Mapping[str, Any]:
+    parameters: Mapping[str, Any] = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    return parameters
 
 
 class Base(DeclarativeBase):
@@ -40,7 +55,7 @@ class Base(DeclarativeBase):
 
 
 class Settings(Base):
-    """A tenant's settings. rule_version grows with the rule and the pool it leads to."""
+    """A tenant's settings. rule_version grows with the rule and the pool it leads to. reclaim, lock_cap: see Pool."""
 
     __tablename__ = "settings"
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -50,6 +65,9 @@ class Settings(Base):
     warn_days: Mapped[int] = mapped_column(Integer)
     default_pool_id: Mapped[str] = mapped_column(RecordId)
     rule_version: Mapped[int] = mapped_column(BigInteger)
+    reclaim: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    # Customers a person may keep locked; 0: as many as the kernel says.
+    lock_cap: Mapped[int] = mapped_column(Integer, server_default="0")
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "default_pool_id"], ["customers.pool.tenant_id", "customers.pool.pool_id"]
@@ -58,7 +76,12 @@ class Settings(Base):
 
 
 class Pool(Base):
-    """A public pool. department_ids: whose people are members, empty for everybody. rule_version as in settings."""
+    """A public pool. rule_version as in settings.
+
+    Its members are the people of department_ids and those below, person_ids, who have one of roles or one of
+    region_ids as a region; where nothing is named, everybody. admin_ids are not limited in what they claim. reclaim:
+    what the rule holds beside idle_days and warn_days. claim_requests, daily_claims: of a person in claim_period_days.
+    """
 
     __tablename__ = "pool"
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -70,6 +93,17 @@ class Pool(Base):
     daily_claims: Mapped[int] = mapped_column(Integer)
     rule_version: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(server_default="")
+    reclaim: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId), server_default="{}")
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    region_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId), server_default="{}")
+    admin_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId), server_default="{}")
+    claim_requests: Mapped[int] = mapped_column(Integer, server_default="0")
+    claim_period_days: Mapped[int] = mapped_column(Integer, server_default="1")
+    cool_down_days: Mapped[int] = mapped_column(Integer, server_default="0")
+    new_data_days: Mapped[int] = mapped_column(Integer, server_default="0")
+    hidden_fields: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
 
@@ -79,6 +113,8 @@ class Customer(Base):
     submitter_id: who made it; owner_department_path: of the owner, of the submitter while a registration waits.
     warn_due_at: when the owner is to be warned, absent once it is done; reclaim_due_at: when the customer falls back;
     warned_time: of the warning that precedes it. rule_version: of the rule that set them.
+    last_evidence_time: the last of the four kinds of evidence. pool_time: when it came into its pool, without owner.
+    allocate_due: a rule of allocation has to look at it.
     """
 
     __tablename__ = "customer"
@@ -98,6 +134,12 @@ class Customer(Base):
     pool_id: Mapped[str | None] = mapped_column(RecordId)
     own_time: Mapped[datetime | None]
     last_evidence_time: Mapped[datetime | None]
+    last_follow_up_time: Mapped[datetime | None]
+    last_call_time: Mapped[datetime | None]
+    last_order_time: Mapped[datetime | None]
+    last_contract_time: Mapped[datetime | None]
+    pool_time: Mapped[datetime | None]
+    allocate_due: Mapped[bool] = mapped_column(Boolean, server_default="false")
     lock_expire_time: Mapped[datetime | None]
     warned_time: Mapped[datetime | None]
     warn_due_at: Mapped[datetime | None]
@@ -105,10 +147,50 @@ class Customer(Base):
     rule_version: Mapped[int] = mapped_column(BigInteger)
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)
+    # The tenant's own fields, by key: see the kernel's fields.
+    custom: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    category_id: Mapped[str | None] = mapped_column(RecordId)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    hot: Mapped[bool] = mapped_column(server_default="false")
+    # A dealer sells to others: those name it.
+    dealer: Mapped[bool] = mapped_column(server_default="false")
+    dealer_id: Mapped[str | None] = mapped_column(RecordId)
+    parent_id: Mapped[str | None] = mapped_column(RecordId)
+    finance: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
+    # What the quick search goes by.
+    search_name: Mapped[str] = mapped_column(default=_of_name(fold), server_default="")
+    initials: Mapped[str] = mapped_column(default=_of_name(initials), server_default="")
+    pieces: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), default=_of_name(name_pieces), server_default="{}", deferred=True
+    )
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "pool_id"], ["customers.pool.tenant_id", "customers.pool.pool_id"]
         ),
+        Index("ix_customer_pieces", "pieces", postgresql_using="gin"),
+        Index(
+            "ix_customer_custom",
+            "custom",
+            postgresql_using="gin",
+            postgresql_ops={"custom": "jsonb_path_ops"},
+        ),
+        Index("ix_customer_initials", "tenant_id", "initials", "customer_id"),
+        Index(
+            "ix_customer_evidence",
+            "tenant_id",
+            text("coalesce(last_evidence_time, 'epoch'::timestamptz)"),
+            "customer_id",
+        ),
+        Index("ix_customer_parent", "tenant_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("ix_customer_dealer", "tenant_id", "dealer_id", postgresql_where=text("dealer_id IS NOT NULL")),
+        Index(
+            "ix_customer_category",
+            "tenant_id",
+            "category_id",
+            "create_time",
+            postgresql_where=text("category_id IS NOT NULL"),
+        ),
+        Index("ix_customer_hot", "tenant_id", "create_time", "customer_id", postgresql_where=text("hot")),
         # A registration has no owner before it has passed.
         CheckConstraint("owner_id IS NULL OR (state = 'active' AND own_time IS NOT NULL)", name="owned"),
         Index("ix_customer_newest", "tenant_id", "create_time", "customer_id"),
@@ -128,6 +210,17 @@ class Customer(Base):
             "customer_id",
             postgresql_where=text("owner_id IS NULL AND state = 'active'"),
         ),
+        Index(
+            "ix_customer_pool_facets",
+            "tenant_id",
+            "pool_id",
+            "level",
+            "region",
+            "create_time",
+            "customer_id",
+            postgresql_where=text("owner_id IS NULL AND state = 'active'"),
+        ),
+        Index("ix_customer_allocate", "tenant_id", "pool_id", postgresql_where=text("allocate_due")),
         Index("ix_customer_pending", "tenant_id", "submitter_id", postgresql_where=text("state = 'pending'")),
         Index(
             "ix_customer_warn_due",
@@ -171,11 +264,16 @@ class Contact(Base):
     title: Mapped[str]
     position: Mapped[int] = mapped_column(Integer)
     create_time: Mapped[datetime]
+    address: Mapped[str] = mapped_column(server_default="")
+    account: Mapped[str] = mapped_column(server_default="")
+    birthday: Mapped[date | None]
+    hobbies: Mapped[str] = mapped_column(server_default="")
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "customer_id"], ["customers.customer.tenant_id", "customers.customer.customer_id"]
         ),
         Index("ix_contact_customer", "tenant_id", "customer_id"),
+        Index("ix_contact_name", "tenant_id", "name", postgresql_ops={"name": "text_pattern_ops"}),
     )
 
 
@@ -199,6 +297,8 @@ class Phone(Base):
         ),
         Index("ix_phone_e164", "tenant_id", "e164"),
         Index("ix_phone_customer", "tenant_id", "customer_id"),
+        # Last digits first, for who remembers only those.
+        Index("ix_phone_tail", "tenant_id", text("reverse(e164) text_pattern_ops")),
     )
 
 
@@ -229,7 +329,10 @@ class OwnerCounter(Base):
 
 
 class OwnershipChange(Base):
-    """A row of the ledger, append-only. sequence: order of a customer's rows. inputs: what the rule decided on."""
+    """A row of the ledger, append-only. sequence: order of a customer's rows. inputs: what the rule decided on.
+
+    batch_id: the same for all rows of one call, so that claim requests can be counted.
+    """
 
     __tablename__ = "ownership_change"
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -245,6 +348,7 @@ class OwnershipChange(Base):
     rule_version: Mapped[int] = mapped_column(BigInteger)
     inputs: Mapped[dict[str, Any]] = mapped_column(JSONB)
     create_time: Mapped[datetime]
+    batch_id: Mapped[str | None] = mapped_column(RecordId)
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "customer_id"], ["customers.customer.tenant_id", "customers.customer.customer_id"]
@@ -258,6 +362,107 @@ class OwnershipChange(Base):
             postgresql_where=text("cause = 'claim'"),
         ),
     )
+
+
+class Staff(Base):
+    """A person as identity told last. regions: departments that are named as the person's regions."""
+
+    __tablename__ = "staff"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    person_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    active: Mapped[bool] = mapped_column(Boolean)
+    department_path: Mapped[str]
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    region_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class OwnerCap(Base):
+    """A cap on how many customers somebody may own; see the kernel's Cap. adjustment: how it changes by itself."""
+
+    __tablename__ = "owner_cap"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    cap_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    name: Mapped[str]
+    person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    department_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    regions: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    levels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    most: Mapped[int] = mapped_column(Integer)
+    without_contracted: Mapped[bool] = mapped_column(Boolean)
+    without_business_types: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    adjustment: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    version: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+
+class CapChange(Base):
+    """An automatic change of a cap for a person, append-only; the last one holds. owned, contracted: why."""
+
+    __tablename__ = "cap_change"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    change_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    cap_id: Mapped[str] = mapped_column(RecordId)
+    person_id: Mapped[str] = mapped_column(RecordId)
+    from_most: Mapped[int] = mapped_column(Integer)
+    to_most: Mapped[int] = mapped_column(Integer)
+    owned: Mapped[int] = mapped_column(Integer)
+    contracted: Mapped[int] = mapped_column(Integer)
+    create_time: Mapped[datetime]
+    __table_args__ = (Index("ix_cap_change_last", "tenant_id", "person_id", "cap_id", "sequence"),)
+
+
+class AllocationRule(Base):
+    """How customers that come into a pool get an owner. turn: how many it has allocated."""
+
+    __tablename__ = "allocation_rule"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    rule_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    name: Mapped[str]
+    pool_id: Mapped[str] = mapped_column(RecordId)
+    position: Mapped[int] = mapped_column(Integer)
+    regions: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    levels: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    least_loaded: Mapped[bool] = mapped_column(Boolean)
+    former_owner_first: Mapped[bool] = mapped_column(Boolean)
+    person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    turn: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    version: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "name"),
+        ForeignKeyConstraint(
+            ["tenant_id", "pool_id"], ["customers.pool.tenant_id", "customers.pool.pool_id"]
+        ),
+    )
+
+
+class HandOver(Base):
+    """A leaver's customers on their way to others. pool_id: where what fits nobody goes, NULL: it stays."""
+
+    __tablename__ = "hand_over"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    hand_over_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    from_person_id: Mapped[str] = mapped_column(RecordId)
+    to_person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    to_department_paths: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    pool_id: Mapped[str | None] = mapped_column(RecordId)
+    reason: Mapped[str]
+    actor_id: Mapped[str] = mapped_column(RecordId)
+    state: Mapped[str]
+    moved: Mapped[int] = mapped_column(Integer)
+    pooled: Mapped[int] = mapped_column(Integer)
+    create_time: Mapped[datetime]
+
+
+class EvidenceSource(Base):
+    """How far another service has told us of evidence. through_time: all from before has arrived."""
+
+    __tablename__ = "evidence_source"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    asked_time: Mapped[datetime]
+    through_time: Mapped[datetime | None]
 
 
 class ReservationOutcome(Base):

@@ -1,21 +1,37 @@
 """Work on a customer: follow-ups and calls as evidence, and locks against the reclaim."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import exists, func, select
 
 from services.chassis.db import Transaction
-from services.chassis.errors import Forbidden, RuleViolation, not_found
+from services.chassis.errors import AppError, Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id
+from services.chassis.logging import get_logger
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
-from services.customers.domain.customers import check_active, check_own
-from services.customers.store.ledger import lock_customers, lock_owner
-from services.customers.store.rules import Rules, sweep_start
-from services.customers.store.tables import Customer, FollowUp
+from services.customers.domain.customers import Cause, CustomerState, Owner, check_active, check_own
+from services.customers.store.ledger import Change, change_owner, lock_customers, lock_owner
+from services.customers.store.rules import Rules, standing, sweep_start, tenant_settings
+from services.customers.store.tables import Customer, FollowUp, OwnershipChange
 from services.customers.usecases.views import facts_of, seen_customer
 from services.customers.workflows.contracts import Sweep
-from services.kernel.ownership import call_is_evidence, check_lock
+from services.kernel.ownership import MOST_LOCKS, Evidence, call_is_evidence, check_lock, fate
+
+log = get_logger(__name__)
+
+EVIDENCE_COLUMNS = {
+    Evidence.FOLLOW_UP: "last_follow_up_time",
+    Evidence.CALL: "last_call_time",
+    Evidence.ORDER: "last_order_time",
+    Evidence.CONTRACT: "last_contract_time",
+}
+# What the ledger says of a reclaim that is undone.
+REVERSED = "回收前已有跟进，自动撤销回收"
+
+# Characters of a follow-up that others learn of.
+FOLLOW_UP_SHOWN = 200
 
 
 def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) -> FollowUp:
@@ -51,24 +67,94 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
         create_time=tx.now,
     )
     tx.session.add(follow_up)
+    tx.emit(
+        "follow_up_added",
+        follow_up.follow_up_id,
+        1,
+        {
+            "customerId": customer_id,
+            "name": customer.name,
+            "ownerId": customer.owner_id or "",
+            "authorId": caller.person_id,
+            "text": text[:FOLLOW_UP_SHOWN],
+            "time": tx.now.isoformat(),
+        },
+    )
     if not copied:
-        _add_evidence(tx, customer, tx.now)
+        _add_evidence(tx, customer, Evidence.FOLLOW_UP, tx.now)
     return follow_up
 
 
 def add_call(tx: Transaction, customer_id: str, end_time: datetime, *, answered: bool, talk_s: float) -> None:
     """Take a call that is over as evidence (O10); raises NotFound CUSTOMER_NOT_FOUND."""
     if call_is_evidence(answered, talk_s):
-        _add_evidence(tx, _lock(tx, customer_id), min(end_time, tx.now))
+        add_evidence(tx, customer_id, Evidence.CALL, end_time)
 
 
-def _add_evidence(tx: Transaction, customer: Customer, time: datetime) -> None:
-    """Move the last evidence forward, never back: events may come in any order."""
-    if customer.last_evidence_time and customer.last_evidence_time >= time:
+def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: datetime) -> None:
+    """Take what another service tells as evidence of work at a time; raises NotFound CUSTOMER_NOT_FOUND.
+
+    Evidence that turns out to be from before a reclaim undoes it, if it would have kept the customer, nobody claimed it
+    meanwhile, and the former owner has room.
+    """
+    loser_id = _loser(tx, customer_id)
+    if loser_id:
+        # The ledger's order of locks: who may gain it again comes before the customer.
+        lock_owner(tx, loser_id)
+    customer = _lock(tx, customer_id)
+    _add_evidence(tx, customer, kind, min(time, tx.now))
+    if loser_id and customer.owner_id is None and customer.state == CustomerState.ACTIVE:
+        _undo_reclaim(tx, customer)
+
+
+def _add_evidence(tx: Transaction, customer: Customer, kind: Evidence, time: datetime) -> None:
+    """Move the last evidence of a kind forward, never back: events may come in any order."""
+    column = EVIDENCE_COLUMNS[kind]
+    known = getattr(customer, column)
+    if known and known >= time:
         return
-    customer.last_evidence_time = time
+    setattr(customer, column, time)
+    customer.last_evidence_time = max(customer.last_evidence_time or time, time)
     customer.version += 1
     Rules(tx).set_due(customer)
+
+
+def _loser(tx: Transaction, customer_id: str) -> str | None:
+    """Return from whom a customer was taken back, if that was the last that happened to it."""
+    last = _last_change(tx, customer_id)
+    return last.from_owner_id if last and last.cause == Cause.RECLAIM else None
+
+
+def _last_change(tx: Transaction, customer_id: str) -> OwnershipChange | None:
+    return tx.session.scalars(
+        select(OwnershipChange)
+        .where(OwnershipChange.tenant_id == tx.tenant.id, OwnershipChange.customer_id == customer_id)
+        .order_by(OwnershipChange.sequence.desc())
+        .limit(1)
+    ).first()
+
+
+def _undo_reclaim(tx: Transaction, customer: Customer) -> None:
+    last = _last_change(tx, customer.customer_id)
+    if last is None or last.cause != Cause.RECLAIM or last.from_owner_id is None:
+        return
+    own_time = datetime.fromisoformat(last.inputs["own_time"])
+    was = replace(standing(customer), own_time=own_time)
+    known = replace(was, last={kind: time for kind, time in was.last.items() if time <= last.create_time})
+    falls = fate(Rules(tx).of(customer.pool_id if last.inputs.get("of_pool") else None).rule, known)
+    if falls and falls.due.reclaim <= last.create_time:
+        return
+    path = str(last.inputs.get("owner_department_path", ""))
+    change = Change(Cause.REVERSE, Owner(last.from_owner_id, path), reason=REVERSED)
+    result = change_owner(tx, [customer.customer_id], change, lambda _: None)[customer.customer_id]
+    if isinstance(result, AppError):
+        log.info(
+            "a reclaim stays: its owner has no room", customer_id=customer.customer_id, reason=result.reason
+        )
+        return
+    # The owner has it since before; the clock goes on from the evidence.
+    result.own_time = own_time
+    Rules(tx).set_due(result)
 
 
 def lock_customer(tx: Transaction, caller: Caller, customer_id: str, days: int) -> Customer:
@@ -87,7 +173,8 @@ def lock_customer(tx: Transaction, caller: Caller, customer_id: str, days: int) 
             Customer.customer_id != customer_id,
         )
     )
-    customer.lock_expire_time = tx.now + check_lock(days, others or 0)
+    limit = tenant_settings(tx).lock_cap or MOST_LOCKS
+    customer.lock_expire_time = tx.now + check_lock(days, others or 0, limit)
     customer.version += 1
     # A warning from before the lock counts no more when it ends.
     Rules(tx).set_due(customer)

@@ -16,7 +16,10 @@ from services.customers.domain.customers import (
 from services.customers.store.ledger import Change, change_one, check_room
 from services.customers.store.rules import get_pool, tenant_settings
 from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.categories import check_category
+from services.customers.usecases.fields import FieldObject, definitions, hold_values
 from services.customers.usecases.reservations import write_under
+from services.kernel.fields import parse_values
 from services.kernel.phones import PhoneNumber, mask_number
 
 
@@ -26,11 +29,13 @@ def check_create(tx: Transaction, caller: Caller, draft: CustomerDraft) -> bool:
     Raises InvalidInput APPROVER_MISSING or APPROVER_IS_SUBMITTER, NotFound POOL_NOT_FOUND, RuleViolation
     OWNER_CAP_REACHED.
     """
+    parse_values(definitions(tx), draft.values, "values")
+    check_category(tx, draft.category_id)
     approval = needs_approval(tenant_settings(tx).registration_required, draft, caller.person_id)
     if draft.pool_id:
         get_pool(tx, draft.pool_id)
     else:
-        check_room(tx, caller.person_id)
+        check_room(tx, caller.person_id, caller.department_path, region=draft.region, level=draft.level)
     return approval
 
 
@@ -76,11 +81,20 @@ def add_customers(
             rule_version=0,
             create_time=tx.now,
             version=1,
+            category_id=draft.category_id or None,
+            tags=list(draft.tags),
+            hot=False,
+            dealer=False,
         )
         for draft, reservation_id in drafts
     ]
+    for customer, (draft, _) in zip(customers, drafts, strict=True):
+        # What is required is asked of a form only: rows of files and conversions may lack it.
+        customer.custom = {**parse_values(definitions(tx), draft.values, "values", before={})}
     tx.session.add_all(customers)
     tx.session.flush()
+    for customer in customers:
+        hold_values(tx, FieldObject.CUSTOMER, customer.customer_id, customer.custom)
     contacts = [
         (draft.id, contact, position)
         for draft, _ in drafts

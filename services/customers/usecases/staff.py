@@ -1,11 +1,25 @@
 """What becomes of customers when somebody of the staff moves."""
 
 from sqlalchemy import and_, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import CustomerState
 from services.customers.store.ledger import lock_owner
-from services.customers.store.tables import Customer
+from services.customers.store.tables import Customer, Staff
+
+
+def save_person(tx: Transaction, person: Staff) -> None:
+    """Keep who somebody is for pools and allocation; an older word is ignored."""
+    values = {column.name: getattr(person, column.name) for column in Staff.__table__.columns}
+    added = insert(Staff).values(values)
+    tx.session.execute(
+        added.on_conflict_do_update(
+            index_elements=[Staff.tenant_id, Staff.person_id],
+            set_=values,
+            where=Staff.version < person.version,
+        )
+    )
 
 
 def move_person(tx: Transaction, person_id: str, department_path: str) -> None:

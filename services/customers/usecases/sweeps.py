@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import Cause, CustomerState
 from services.customers.metrics import WARNED
-from services.customers.store.ledger import Change, change_owner
-from services.customers.store.rules import Rules
+from services.customers.store.ledger import Change, change_owners
+from services.customers.store.rules import Rules, standing
 from services.customers.store.tables import Customer
-from services.kernel.ownership import SHORTEST_WARNING, reclaim_after_warning
+from services.customers.usecases.evidence import has_arrived
+from services.kernel.ownership import SHORTEST_WARNING, Clause, ReclaimRule, fate, reclaim_after_warning
 
 # Customers in one transaction, unless said otherwise.
 BATCH = 500
@@ -74,19 +75,63 @@ def reclaim(tx: Transaction, pool_id: str, limit: int) -> int:
         _unlocked(tx),
     )
     applied = Rules(tx).of(pool_id or None)
-    change = Change(
-        Cause.RECLAIM, None, pool_id=applied.pool_id, reason=f"超过{applied.rule.idle_days}天未跟进"
-    )
-    change_owner(tx, [customer.customer_id for customer in rows], change, lambda _: None)
+    changes = {
+        customer.customer_id: Change(
+            Cause.RECLAIM, None, pool_id=applied.pool_id, reason=_reason(applied.rule, customer)
+        )
+        for customer in rows
+    }
+    change_owners(tx, changes, lambda _: None)
     return len(rows)
+
+
+def reclaim_what_is_known(tx: Transaction, pool_id: str, limit: int) -> int | None:
+    """Take back as `reclaim` does; None while evidence of other services may not have arrived: then nothing is."""
+    if not _is_any_due(tx, pool_id):
+        return 0
+    if not has_arrived(tx):
+        return None
+    return reclaim(tx, pool_id, limit)
+
+
+def _is_any_due(tx: Transaction, pool_id: str) -> bool:
+    return bool(
+        tx.session.scalar(
+            select(
+                exists().where(
+                    *_swept(tx, pool_id),
+                    Customer.reclaim_due_at <= tx.now,
+                    Customer.warned_time <= tx.now - SHORTEST_WARNING,
+                    _unlocked(tx),
+                )
+            )
+        )
+    )
+
+
+def _reason(rule: ReclaimRule, customer: Customer) -> str:
+    """Say which clause took a customer, in the words of the ledger."""
+    falls = fate(rule, standing(customer))
+    clause = falls.clause if falls else Clause(idle_days=rule.idle_days)
+    parts = []
+    if clause.idle_days:
+        parts.append(f"超过{clause.idle_days}天未跟进")
+    if clause.contract_days:
+        parts.append(f"超过{clause.contract_days}天未签约")
+    return "且".join(parts)
 
 
 def next_due(tx: Transaction, pool_id: str) -> datetime | None:
     """Return when the next customer is to be warned or taken back, or a lock ends; None when nothing is known."""
-    times = [
-        tx.session.scalar(select(func.min(column)).where(*_swept(tx, pool_id), column > tx.now))
-        for column in (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
-    ]
+    columns = (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
+    times = tx.session.execute(
+        select(
+            *(
+                select(func.min(column)).where(*_swept(tx, pool_id), column > tx.now).scalar_subquery()
+                for column in columns
+            )
+        )
+    ).one()
     return min((time for time in times if time), default=None)
 
 

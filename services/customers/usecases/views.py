@@ -1,6 +1,6 @@
 """Customers as somebody sees them: only the visible ones, with numbers in full or masked, and what may be done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,10 +11,12 @@ from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import Facts, allowed_actions, sees_numbers
-from services.customers.domain.customers import CustomerState, is_member, pool_forbidden
-from services.customers.store.rules import get_pool, pools
+from services.customers.domain.customers import CustomerState, pool_forbidden
+from services.customers.store.rules import get_pool, own_pools, pools
 from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
-from services.kernel.phones import match_number
+from services.customers.usecases.fields import definitions
+from services.customers.usecases.listing import filter_condition, find_page, parse_order, search_condition
+from services.kernel.fields import Stored, shown_values
 from services.kernel.visibility import covers, visible
 
 # Rows of the ledger that one answer holds.
@@ -32,13 +34,18 @@ class View(StrEnum):
 
 @dataclass(frozen=True)
 class SeenCustomer:
-    """A customer with what the caller may know and do. contacts, phones: in the order of the form."""
+    """A customer with what the caller may know and do. contacts, phones: in the order of the form.
+
+    hidden: fields that its pool shows to nobody.
+    """
 
     customer: Customer
     phones: Sequence[Phone]
     contacts: Sequence[Contact]
     numbers_shown: bool
     actions: Sequence[str]
+    custom: Mapping[str, Stored]
+    hidden: frozenset[str] = frozenset()
 
 
 def get_customer(tx: Transaction, caller: Caller, customer_id: str) -> SeenCustomer:
@@ -53,28 +60,24 @@ def list_customers(
     *,
     pool_id: str,
     query: str,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> list[SeenCustomer]:
-    """Return up to `limit` customers of a view, newest first, without contacts.
+    filter_text: str,
+    order_by: str,
+    token: str,
+    size: int,
+) -> tuple[list[SeenCustomer], str]:
+    """Return a page of a view without contacts, and the token of the next one.
 
-    query: part of the name, or a whole number. after: create time and id of the last row before. Raises NotFound
-    POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see.
+    query: as in `search_condition`. filter_text: as in `filter_condition`. order_by: as in `parse_order`. Raises NotFound
+    POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see, InvalidInput naming filter,
+    order_by or page_token.
     """
-    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query=query)
-    if after:
-        conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
-    rows = tx.session.scalars(
-        select(Customer)
-        .where(*conditions)
-        .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
-        .limit(limit)
-    ).all()
-    return _show(tx, caller, rows, with_contacts=False)
+    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query=query, filter_text=filter_text)
+    rows, next_token = find_page(tx, conditions, parse_order(tx, order_by), token, size)
+    return _show(tx, caller, rows, with_contacts=False), next_token
 
 
 def list_conditions(
-    tx: Transaction, caller: Caller, view: View, *, pool_id: str, query: str
+    tx: Transaction, caller: Caller, view: View, *, pool_id: str, query: str, filter_text: str = ""
 ) -> list[ColumnElement[bool]]:
     """Return what holds for the customers of a list, for its pages and for a file of all of them.
 
@@ -86,7 +89,10 @@ def list_conditions(
     if pool_id:
         conditions.append(Customer.pool_id == pool_id)
     if query:
-        conditions.append(_matches(tx, query))
+        conditions.append(search_condition(tx, caller, query))
+    if filter_text:
+        shown = "numbers.view_all" in caller.rights
+        conditions.append(filter_condition(tx, caller, filter_text, numbers_shown=shown))
     return conditions
 
 
@@ -94,6 +100,11 @@ def show(tx: Transaction, caller: Caller, customer: Customer) -> SeenCustomer:
     """Return a customer that the caller may see, with contacts."""
     (seen,) = _show(tx, caller, [customer], with_contacts=True)
     return seen
+
+
+def show_all(tx: Transaction, caller: Caller, customers: Sequence[Customer]) -> list[SeenCustomer]:
+    """Return customers that the caller may see, without contacts."""
+    return _show(tx, caller, customers, with_contacts=False)
 
 
 def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
@@ -140,22 +151,37 @@ def list_ownership_changes(tx: Transaction, caller: Caller, customer_id: str) ->
 
 def seen_pools(tx: Transaction, caller: Caller) -> list[Pool]:
     """Return the pools that somebody is a member of, all for whoever manages them or sees everything."""
-    every = caller.scope == "all" or "pools.manage" in caller.rights
-    return [pool for pool in pools(tx) if every or is_member(pool.department_ids, caller.department_path)]
+    if caller.scope == "all" or "pools.manage" in caller.rights:
+        return list(pools(tx))
+    return own_pools(tx, caller)
 
 
 def facts_of(tx: Transaction, caller: Caller, customer: Customer) -> Facts:
     """Return what decides what the caller may do with a customer."""
-    pool = get_pool(tx, customer.pool_id) if customer.pool_id else None
     return Facts(
         state=customer.state,
         owned=customer.owner_id is not None,
         own=customer.owner_id == caller.person_id,
         in_scope=covers(caller, customer.owner_id, customer.owner_department_path),
         locked=customer.lock_expire_time is not None and customer.lock_expire_time > tx.now,
-        member=pool is not None and is_member(pool.department_ids, caller.department_path),
+        member=customer.pool_id in _own_pool_ids(tx, caller),
         rights=caller.rights,
     )
+
+
+def _hidden(tx: Transaction, customer: Customer) -> frozenset[str]:
+    """Return what a customer's pool shows to nobody while it is in there."""
+    if customer.owner_id or not customer.pool_id or customer.state == CustomerState.PENDING:
+        return frozenset()
+    return frozenset(get_pool(tx, customer.pool_id).hidden_fields)
+
+
+def _own_pool_ids(tx: Transaction, caller: Caller) -> frozenset[str]:
+    """Return the pools that the caller may claim from, looked up once for a whole page."""
+    known: dict[str, frozenset[str]] = tx.session.info.setdefault("own_pools", {})
+    if caller.person_id not in known:
+        known[caller.person_id] = frozenset(pool.pool_id for pool in own_pools(tx, caller))
+    return known[caller.person_id]
 
 
 def _seen_pool_ids(tx: Transaction, caller: Caller) -> list[str]:
@@ -180,17 +206,9 @@ def _in_view(tx: Transaction, caller: Caller, view: View) -> ColumnElement[bool]
         case View.REGISTRATIONS:
             scope = visible(caller, Customer.submitter_id, Customer.owner_department_path)
             return and_(
-                Customer.state != CustomerState.ACTIVE, or_(scope, Customer.approver_id == caller.person_id)
+                Customer.state.in_((CustomerState.PENDING, CustomerState.REJECTED)),
+                or_(scope, Customer.approver_id == caller.person_id),
             )
-
-
-def _matches(tx: Transaction, query: str) -> ColumnElement[bool]:
-    by_name = Customer.name.icontains(query, autoescape=True)
-    number = match_number(query)
-    if not number:
-        return by_name
-    holders = select(Phone.customer_id).where(Phone.tenant_id == tx.tenant.id, Phone.e164 == number)
-    return or_(by_name, Customer.customer_id.in_(holders))
 
 
 def _show(
@@ -209,15 +227,34 @@ def _show(
             .order_by(Contact.position, Contact.create_time)
         ).all()
     sees_all = "numbers.view_all" in caller.rights
+    hidden = {customer.customer_id: _hidden(tx, customer) for customer in customers}
     return [
         SeenCustomer(
             customer,
-            [phone for phone in phones if phone.customer_id == customer.customer_id],
-            [contact for contact in contacts if contact.customer_id == customer.customer_id],
+            [
+                phone
+                for phone in phones
+                if phone.customer_id == customer.customer_id
+                and ("contacts" if phone.contact_id else "phones") not in hidden[customer.customer_id]
+            ],
+            [
+                contact
+                for contact in contacts
+                if contact.customer_id == customer.customer_id
+                and "contacts" not in hidden[customer.customer_id]
+            ],
             sees_numbers(
                 customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
             ),
             allowed_actions(facts_of(tx, caller, customer)),
+            shown_values(
+                definitions(tx),
+                customer.custom or {},
+                numbers_shown=sees_numbers(
+                    customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
+                ),
+            ),
+            hidden[customer.customer_id],
         )
         for customer in customers
     ]

@@ -5,7 +5,11 @@ from temporalio import activity
 from services.chassis.db import Store
 from services.chassis.logging import get_logger
 from services.customers.usecases import sweeps
-from services.customers.workflows.contracts import SWEEP_BATCH, SweepAt, Swept
+from services.customers.usecases.allocation import allocate
+from services.customers.usecases.caps import adjust_caps
+from services.customers.usecases.evidence import ANSWER_WITHIN
+from services.customers.usecases.hand_overs import hand_over_batch
+from services.customers.workflows.contracts import HAND_OVER_BATCH, SWEEP_BATCH, HandOver, SweepAt, Swept
 
 log = get_logger(__name__)
 
@@ -22,31 +26,52 @@ class Activities:
 
     @activity.defn(name=SWEEP_BATCH)
     def sweep(self, sweep_at: SweepAt) -> Swept:
-        """Apply the rule, warn, then take back; a repeat finds what is left.
+        """Allocate, apply the rule, warn, then take back; a repeat finds what is left.
 
         Stops behind a step that has more to do than one activity should, before the next step.
         """
-        done = [0, 0, 0]
-        for number, step in enumerate((sweeps.apply_rule, sweeps.warn, sweeps.reclaim)):
+        done = [0, 0, 0, 0]
+        steps = (
+            (allocate, 1),
+            (sweeps.apply_rule, self._batch),
+            (sweeps.warn, self._batch),
+            (sweeps.reclaim_what_is_known, self._batch),
+        )
+        for number, (step, batch) in enumerate(steps):
             for _ in range(MOST_BATCHES):
                 with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-                    count = step(tx, sweep_at.sweep.pool_id, self._batch)
+                    count = step(tx, sweep_at.sweep.pool_id, batch)
+                if count is None:
+                    return self._swept(sweep_at, done, more=False, held=True)
                 done[number] += count
-                if count < self._batch:
+                if count < batch:
                     break
             else:
                 return self._swept(sweep_at, done, more=True)
+        if not sweep_at.sweep.pool_id:
+            with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
+                adjust_caps(tx)
         return self._swept(sweep_at, done, more=False)
 
-    def _swept(self, sweep_at: SweepAt, done: list[int], *, more: bool) -> Swept:
-        ruled, warned, reclaimed = done
+    @activity.defn(name=HAND_OVER_BATCH)
+    def hand_over(self, hand_over: HandOver) -> bool:
+        """Hand a batch of a leaver's customers over; return whether more are left. A repeat finds what is left."""
+        with self._store.transaction(hand_over.tenant, hand_over.actor_id) as tx:
+            return hand_over_batch(tx, hand_over.hand_over_id, self._batch)
+
+    def _swept(self, sweep_at: SweepAt, done: list[int], *, more: bool, held: bool = False) -> Swept:
+        allocated, ruled, warned, reclaimed = done
         if any(done):
             log.info(
                 "pool is swept",
                 pool_id=sweep_at.sweep.pool_id,
+                allocated=allocated,
                 ruled=ruled,
                 warned=warned,
                 reclaimed=reclaimed,
             )
         with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-            return Swept(warned, reclaimed, more, sweeps.next_due(tx, sweep_at.sweep.pool_id))
+            next_time = sweeps.next_due(tx, sweep_at.sweep.pool_id)
+        if held:
+            next_time = min(next_time or sweep_at.now + ANSWER_WITHIN, sweep_at.now + ANSWER_WITHIN)
+        return Swept(warned, reclaimed, more, next_time)

@@ -1,4 +1,4 @@
-"""Ids, queue and payloads of the workflow that sweeps a pool."""
+"""Ids, queue and payloads of the workflows of customers."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +10,9 @@ QUEUE = "customers"
 SWEEP_POOL = "SweepPool"
 SWEEP_NOW = "sweep_now"
 SWEEP_BATCH = "sweep_pool_batch"
+# Workflow type and activity of a leaver's hand-over.
+HAND_OVER_CUSTOMERS = "HandOverCustomers"
+HAND_OVER_BATCH = "hand_over_batch"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,20 @@ class Swept:
     reclaimed: int
     more: bool
     next_time: datetime | None
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """A leaver's customers that go to others. actor_id: who wants it."""
+
+    tenant: Tenant
+    hand_over_id: str
+    actor_id: str
+
+
+def hand_over_workflow_id(hand_over: HandOver) -> str:
+    """Return the id of a hand-over's workflow."""
+    return f"hand-over-{hand_over.hand_over_id}"
 
 
 def sweep_workflow_id(sweep: Sweep) -> str:

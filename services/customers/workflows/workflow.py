@@ -7,9 +7,12 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from services.customers.workflows.contracts import (
+        HAND_OVER_BATCH,
+        HAND_OVER_CUSTOMERS,
         SWEEP_BATCH,
         SWEEP_NOW,
         SWEEP_POOL,
+        HandOver,
         Sweep,
         SweepAt,
         Swept,
@@ -55,3 +58,23 @@ class SweepPool:
             except TimeoutError:
                 continue
         workflow.continue_as_new(sweep)
+
+
+@workflow.defn(name=HAND_OVER_CUSTOMERS)
+class HandOverCustomers:
+    """Hands a leaver's customers over in batches until nothing is left that fits anybody."""
+
+    @workflow.run
+    async def run(self, hand_over: HandOver) -> None:
+        """Hand over."""
+        for _ in range(ROUNDS):
+            more: bool = await workflow.execute_activity(
+                HAND_OVER_BATCH,
+                hand_over,
+                result_type=bool,
+                start_to_close_timeout=timedelta(minutes=5),
+                retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+            )
+            if not more:
+                return
+        workflow.continue_as_new(hand_over)

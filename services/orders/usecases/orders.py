@@ -1,25 +1,36 @@
-"""What becomes of an order: generated once, handled by its owner, decided by its approvers, closed."""
+"""What becomes of an order: generated once, filled in and handled by its owner, decided by its approvers, closed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlalchemy import delete
+
 from services.chassis.db import Transaction
-from services.chassis.errors import Forbidden
-from services.chassis.ids import new_id
+from services.chassis.errors import Conflict, Forbidden, InvalidInput, RuleViolation, not_found
+from services.chassis.ids import new_id, parse_id
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
+from services.orders.domain.contracts import USABLE
+from services.orders.domain.lines import MOST_LINES, line_amount, parse_quantity, total
 from services.orders.domain.numbers import business_day, order_number
 from services.orders.domain.settings import check_handle_within
 from services.orders.domain.states import TRANSITIONS, OrderAction, OrderState, is_handling, next_state
 from services.orders.store.queries import (
+    department_of,
+    find_contract_row,
     find_order,
+    find_product,
     handle_within,
+    has_proof,
     lock_counter,
+    order_lines,
     order_of,
-    set_handle_within,
+    set_settings,
+    submit_without_papers,
 )
-from services.orders.store.tables import Order, OrderChange
+from services.orders.store.tables import Order, OrderChange, OrderLine
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,8 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
     if order_of(tx, won.opportunity_id):
         return
     counter.count += 1
+    # The opportunity's word may be older than the owner's last move.
+    department_path = department_of(tx, won.owner_id) or won.owner_department_path
     order = Order(
         id=new_id(),
         tenant_id=tx.tenant.id,
@@ -51,7 +64,7 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
         customer_id=won.customer_id,
         customer_name=won.customer_name,
         owner_id=won.owner_id,
-        owner_department_path=won.owner_department_path,
+        owner_department_path=department_path,
         title=won.name,
         amount=parse_amount(won.amount, "amount"),
         state=OrderState.GENERATED,
@@ -86,11 +99,136 @@ def accept_order(tx: Transaction, caller: Caller, order_id: str) -> Order:
     return _handle(tx, caller, order_id, OrderAction.ACCEPT, "")
 
 
+@dataclass(frozen=True)
+class LineInput:
+    """A line as typed. unit_price: CNY, "" for the product's."""
+
+    product_id: str
+    quantity: str
+    unit_price: str
+
+
+def update_order(
+    tx: Transaction, caller: Caller, order_id: str, version: int, lines: Sequence[LineInput], contract_id: str
+) -> Order:
+    """Set the lines and the contract of an own order that is not submitted; its amount is their sum (F48, F83).
+
+    Raises InvalidInput naming the field, NotFound ORDER_NOT_FOUND or CONTRACT_NOT_FOUND, Forbidden ORDER_NOT_OWNED,
+    RuleViolation ORDER_STATE or CONTRACT_OTHER_CUSTOMER, Conflict ORDER_CHANGED.
+    """
+    if not 1 <= len(lines) <= MOST_LINES:
+        raise InvalidInput(
+            "lines",
+            "LINES_OUT_OF_RANGE",
+            "订单应有 1 到 {most} 行",
+            "An order has 1 to {most} lines",
+            most=MOST_LINES,
+        )
+    order = own_order(tx, caller, order_id)
+    if order.version != version:
+        raise Conflict(
+            "ORDER_CHANGED", "订单已被他人修改，请刷新后重试", "The order was changed meanwhile; reload"
+        )
+    rows = [_line(tx, order.id, index, line) for index, line in enumerate(lines)]
+    amount = total([row.amount for row in rows])
+    if contract_id:
+        _check_contract(tx, order, parse_id(contract_id, "contract_id"))
+    tx.session.execute(delete(OrderLine).where(OrderLine.order_id == order.id))
+    tx.session.add_all(rows)
+    changed = [
+        f"金额 {format_amount(order.amount)} → {format_amount(amount)}" if order.amount != amount else "",
+        f"{len(rows)} 行",
+        "合同变更" if (order.contract_id or "") != contract_id else "",
+    ]
+    order.amount, order.contract_id = amount, contract_id or None
+    order.version += 1
+    comment = "；".join(part for part in changed if part)
+    _log(tx, order, OrderState(order.state), caller.person_id, comment)
+    return order
+
+
+def own_order(tx: Transaction, caller: Caller, order_id: str, field: str = "order_id") -> Order:
+    """Lock and return an own order that may be filled in; field: of the request.
+
+    Raises NotFound ORDER_NOT_FOUND, Forbidden ORDER_NOT_OWNED, RuleViolation ORDER_STATE.
+    """
+    order = find_order(tx, caller, parse_id(order_id, field), lock=True)
+    _require_owner(order, caller)
+    next_state(OrderState(order.state), OrderAction.UPDATE)
+    return order
+
+
+def _line(tx: Transaction, order_id: str, index: int, line: LineInput) -> OrderLine:
+    field = f"lines[{index}]"
+    product = find_product(tx, parse_id(line.product_id, f"{field}.product_id"))
+    if product is None or not product.active:
+        raise InvalidInput(
+            f"{field}.product_id",
+            "PRODUCT_UNKNOWN",
+            "没有该产品，或已停售",
+            "There is no such product, or it is sold no more",
+        )
+    quantity = parse_quantity(line.quantity, f"{field}.quantity")
+    price = parse_amount(line.unit_price, f"{field}.unit_price") if line.unit_price else product.price
+    amount = line_amount(quantity, price)
+    total([amount])
+    return OrderLine(
+        order_id=order_id,
+        position=index,
+        tenant_id=tx.tenant.id,
+        product_id=product.id,
+        product_code=product.code,
+        product_name=product.name,
+        unit=product.unit,
+        quantity=quantity,
+        unit_price=price,
+        amount=amount,
+    )
+
+
+def _check_contract(tx: Transaction, order: Order, contract_id: str) -> None:
+    contract = find_contract_row(tx, contract_id)
+    if contract is None or contract.owner_id != order.owner_id:
+        raise not_found("contract", "合同", contract_id)
+    if contract.customer_id != order.customer_id:
+        raise RuleViolation(
+            "CONTRACT_OTHER_CUSTOMER", "合同属于其他客户", "The contract is with another customer"
+        )
+
+
+def _check_papers(tx: Transaction, order: Order) -> None:
+    """Raise RuleViolation ORDER_INCOMPLETE unless product, contract and payment proof are there (F51)."""
+    if submit_without_papers(tx):
+        return
+    contract = find_contract_row(tx, order.contract_id) if order.contract_id else None
+    there = {
+        "product": ("产品", bool(order_lines(tx, order.id))),
+        "contract": ("合同", contract is not None and contract.state in USABLE),
+        "payment_proof": ("打款凭证", has_proof(tx, order.id)),
+    }
+    missing = {name: zh for name, (zh, found) in there.items() if not found}
+    if missing:
+        raise RuleViolation(
+            "ORDER_INCOMPLETE",
+            "订单缺少{words}，不能提交",
+            "The order lacks {missing}: it cannot be submitted",
+            words="、".join(missing.values()),
+            missing=",".join(missing),
+        )
+
+
 def submit_order(tx: Transaction, caller: Caller, order_id: str) -> Order:
-    """Send an own order to its approvers, with what they are shown."""
-    order = _handle(tx, caller, order_id, OrderAction.SUBMIT, "")
+    """Send an own order to its approvers, with what they are shown; raises ORDER_INCOMPLETE too (F51)."""
+    order = find_order(tx, caller, order_id, lock=True)
+    _require_owner(order, caller)
+    next_state(OrderState(order.state), OrderAction.SUBMIT)
+    _check_papers(tx, order)
+    _handle(tx, caller, order_id, OrderAction.SUBMIT, "")
     amount = format_amount(order.amount)
     shown = {"number": order.number, "title": order.title, "amount": amount, "customer": order.customer_name}
+    for line in order_lines(tx, order.id):
+        text = f"{line.product_name} × {line.quantity.normalize():f} × {format_amount(line.unit_price)}"
+        shown[f"line {line.position + 1}"] = text
     tx.emit(
         "order_submitted",
         order.id,
@@ -142,20 +280,27 @@ def decide_order(
     )
 
 
-def update_settings(tx: Transaction, value: timedelta) -> None:
-    """Set how long an order may wait for its owner, from the next order on; raises InvalidInput out of range."""
-    set_handle_within(tx, check_handle_within(value))
+def update_settings(tx: Transaction, value: timedelta, *, without_papers: bool) -> None:
+    """Set how long an order may wait for its owner, from the next order on, and what it needs to be submitted.
+
+    Raises InvalidInput HANDLE_WITHIN_OUT_OF_RANGE.
+    """
+    set_settings(tx, check_handle_within(value), without_papers=without_papers)
 
 
 def _handle(tx: Transaction, caller: Caller, order_id: str, action: OrderAction, comment: str) -> Order:
     order = find_order(tx, caller, order_id, lock=True)
-    if order.owner_id != caller.person_id:
-        raise Forbidden("ORDER_NOT_OWNED", "只有订单负责人可以操作", "Only the order's owner may do this")
+    _require_owner(order, caller)
     first = is_handling(OrderState(order.state))
     _move(tx, order, action, caller.person_id, comment)
     if first:
         tx.emit("order_handled", order.id, order.version, {"orderId": order.id})
     return order
+
+
+def _require_owner(order: Order, caller: Caller) -> None:
+    if order.owner_id != caller.person_id:
+        raise Forbidden("ORDER_NOT_OWNED", "只有订单负责人可以操作", "Only the order's owner may do this")
 
 
 def _move(tx: Transaction, order: Order, action: OrderAction, actor_id: str, comment: str) -> None:

@@ -20,9 +20,10 @@ from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import CustomerDraft
 from services.customers.store.rules import get_pool, tenant_settings
-from services.customers.store.tables import Customer, OwnershipChange
+from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange
 from services.customers.usecases import care, sweeps
 from services.customers.usecases.create import create_customer
+from services.customers.usecases.evidence import SOURCES
 from services.customers.usecases.pool_moves import claim_customers
 from services.customers.usecases.settings import PoolDraft, create_pool, update_pool
 from services.customers.workflows.activities import Activities
@@ -143,7 +144,16 @@ async def shop(request: pytest.FixtureRequest, skipping: WorkflowEnvironment, st
         department_path="root/",
         rights=frozenset({"customers.follow", "customers.lock"}),
     )
-    return Shop(skipping, store, tenant, rep, await skipping.get_current_time())
+    start = await skipping.get_current_time()
+    with store.transaction(tenant) as tx:
+        # What others have to tell has arrived, for all the time that is skipped.
+        tx.session.add_all(
+            EvidenceSource(
+                tenant_id=tenant.id, source=source, asked_time=start, through_time=start + timedelta(days=999)
+            )
+            for source in SOURCES
+        )
+    return Shop(skipping, store, tenant, rep, start)
 
 
 @pytest.mark.parametrize("shop", ["main", "south"], indirect=True)

@@ -4,6 +4,50 @@
  */
 
 export interface paths {
+    "/api/v1/accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Accounts with their balances, by name.
+         * @description Needs the right `finance.manage`.
+         */
+        get: operations["orders.ListAccounts"];
+        put?: never;
+        /**
+         * Add an account of the cashier.
+         * @description Needs the right `finance.manage`.
+         */
+        post: operations["orders.CreateAccount"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/accounts/{accountId}/journal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The cashier's journal of an account, newest first.
+         * @description Needs the right `finance.manage`.
+         */
+        get: operations["orders.ListJournal"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/agent": {
         parameters: {
             query?: never;
@@ -18,6 +62,46 @@ export interface paths {
         get: operations["telephony.GetAgent"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The caller's state at the desk.
+         * @description Needs the right `calls.agent`.
+         */
+        get: operations["telephony.GetAgentState"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/agent:setState": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Be ready for calls, or not; also ends the wrap-up.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.SetAgentState"];
         delete?: never;
         options?: never;
         head?: never;
@@ -58,6 +142,74 @@ export interface paths {
          * @description Needs the right `calls.agent`.
          */
         post: operations["telephony.SignOn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/allocationRules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rules by which customers that come into pools get an owner.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListAllocationRules"];
+        put?: never;
+        /**
+         * Make a rule, or change the one with this id.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.SaveAllocationRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/allocationRules/{ruleId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a rule.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.DeleteAllocationRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/announcements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What was said, newest first.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.ListAnnouncements"];
+        put?: never;
+        /**
+         * Say something to everybody.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.Announce"];
         delete?: never;
         options?: never;
         head?: never;
@@ -264,6 +416,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Attach a file to an own order or contract. The same content is stored once.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.AddAttachment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attachments/{attachmentId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The content of a file, for who sees what it is attached to.
+         * @description Needs the right `attachments.download`.
+         */
+        get: operations["orders.GetAttachment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/auditEntries": {
         parameters: {
             query?: never;
@@ -344,6 +536,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/calls/{callId}:dispose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say what came of a call that the caller took part in; closes the own card and ends the wrap-up.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.DisposeCall"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/calls/{callId}:handOver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a call to a colleague, who sees it from then on; for a caller whose customer another owns.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.HandOverCall"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/calls/{callId}:link": {
         parameters: {
             query?: never;
@@ -378,6 +610,90 @@ export interface paths {
          * @description Needs the right `calls.agent`.
          */
         post: operations["telephony.SaveCallNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/capChanges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Automatic changes of caps, newest first.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListCapChanges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/capacity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The caps that hold for the caller, with what is used of each.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.GetCapacity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/caps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Caps on how many customers somebody may own.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListCaps"];
+        put?: never;
+        /**
+         * Make a cap, or change the one with this id.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.SaveCap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/caps/{capId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a cap.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.DeleteCap"];
         delete?: never;
         options?: never;
         head?: never;
@@ -422,6 +738,254 @@ export interface paths {
         get: operations["identity.ListColleagues"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add a contact to a customer, or with a customer of its own: contact first.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["customers.CreateContact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contacts/{contactId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change what is named of a contact; telephone numbers are not changed here.
+         * @description Needs the right `customers.edit`.
+         */
+        post: operations["customers.UpdateContact"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Contracts the caller may see, newest first.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.ListContracts"];
+        put?: never;
+        /**
+         * Draft a contract.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.CreateContract"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One contract with its versions, files and money.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.GetContract"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}/payments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask for money to be paid out for a contract; it is written to the journal once approved.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.SubmitPayment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}/receipts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Record money that came in for a contract.
+         * @description Needs the right `finance.manage`.
+         */
+        post: operations["orders.RecordReceipt"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}:submit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send an own contract to its reviewers.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.SubmitContract"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}:terminate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End an own contract.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.TerminateContract"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/contracts/{contractId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change an own contract: a new version. One in force goes back to draft and is reviewed again.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.UpdateContract"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customerCategories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tree of categories, parents before children.
+         * @description For every signed-in person.
+         */
+        get: operations["customers.ListCategories"];
+        put?: never;
+        /**
+         * Add a category.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.CreateCategory"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customerCategories/{categoryId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a category that has neither customers nor children.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.DeleteCategory"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customerCategories/{categoryId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rename a category, or move it with all below; its customers go with it.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.UpdateCategory"];
         delete?: never;
         options?: never;
         head?: never;
@@ -516,6 +1080,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/customers/{customerId}/page": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * All there is to see of a customer, in one call.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.GetCustomerPage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/phones": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add a further number to an own customer or to a contact of it.
+         * @description Needs the right `customers.edit`.
+         */
+        post: operations["customers.AddPhone"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Plan a follow-up.
+         * @description Needs the right `customers.follow`.
+         */
+        post: operations["customers.CreatePlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/reclaim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When an owned customer falls back, by which rule, and what would restart the clock.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.ExplainReclaim"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/timeline": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What happened to a customer, newest first: follow-ups, calls, orders, changes of owner.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.ListTimeline"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/customers/{customerId}:lock": {
         parameters: {
             query?: never;
@@ -576,6 +1240,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/customers/{customerId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change what is named of an own customer; telephone numbers are not changed here.
+         * @description Needs the right `customers.edit`.
+         */
+        post: operations["customers.UpdateCustomer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers:assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give pool customers to a person; for who manages pools, or administers theirs.
+         * @description Needs the right `customers.view`.
+         */
+        post: operations["customers.AssignCustomers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/customers:claim": {
         parameters: {
             query?: never;
@@ -590,6 +1294,46 @@ export interface paths {
          * @description Needs the right `customers.claim`.
          */
         post: operations["customers.ClaimCustomers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers:count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many customers of a view there are, by a class.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.CountCustomers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers:restore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put them back into their pool as they were.
+         * @description Needs the right `customers.view`.
+         */
+        post: operations["customers.RestoreCustomers"];
         delete?: never;
         options?: never;
         head?: never;
@@ -618,6 +1362,66 @@ export interface paths {
          * @description Needs the right `settings.manage`.
          */
         patch: operations["customers.UpdateSettings"];
+        trace?: never;
+    };
+    "/api/v1/customers:transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give owned customers to another person: own ones, or those of the caller's scope.
+         * @description Needs the right `customers.return`.
+         */
+        post: operations["customers.TransferCustomers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers:trash": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Throw pool customers out; for who manages pools, or administers theirs.
+         * @description Needs the right `customers.view`.
+         */
+        post: operations["customers.TrashCustomers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/receipts/{reservationId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who took which keys when, signed by dedupe: evidence in a dispute.
+         * @description Needs the right `customers.create`.
+         */
+        get: operations["dedupe.GetReceipt"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/dedupe/rules": {
@@ -654,10 +1458,30 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Switch a rule on or off; it holds from the next create.
+         * Switch a rule on or off, or say what follows from it; it holds from the next create. What is there already is keyed after it, and what breaks it is listed by ListClashes.
          * @description Needs the right `settings.manage`.
          */
         patch: operations["dedupe.UpdateRule"];
+        trace?: never;
+    };
+    "/api/v1/dedupe/rules/{ruleId}/clashes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Records that were there before a rule came on and break it.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["dedupe.ListClashes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/dedupe:check": {
@@ -674,6 +1498,46 @@ export interface paths {
          * @description Needs the right `customers.create`.
          */
         post: operations["dedupe.CheckKeys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe:checkDuplicates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Which customers this one might be already, with the reasons; what the caller may not see is masked.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["dedupe.CheckDuplicates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe:lookUpNames": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Customers whose name has something of a keyword in it, masked: a look before creating.
+         * @description Needs the right `customers.create`.
+         */
+        get: operations["dedupe.LookUpNames"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -738,6 +1602,178 @@ export interface paths {
          * @description Needs the right `departments.manage`.
          */
         post: operations["identity.DeleteDepartment"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/deskSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How desks work in this tenant.
+         * @description For every signed-in person.
+         */
+        get: operations["telephony.GetDeskSettings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change how desks work.
+         * @description Needs the right `settings.manage`.
+         */
+        patch: operations["telephony.UpdateDeskSettings"];
+        trace?: never;
+    };
+    "/api/v1/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fields that the tenant added to a kind of record, in their order.
+         * @description For every signed-in person.
+         */
+        get: operations["customers.ListFields"];
+        put?: never;
+        /**
+         * Add a field; its key, type and uniqueness stand for good.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.CreateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fields/{key}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a field; values that stand are kept. Removed it is hidden, and may come back.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.UpdateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/fields:order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put the fields into an order.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["customers.OrderFields"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/followUpReminders": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The caller's own ones, newest first.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.ListFollowUpReminders"];
+        put?: never;
+        /**
+         * Be reminded at a time, and as often as said, until it is done.
+         * @description For every signed-in person.
+         */
+        post: operations["notify.SetFollowUpReminder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/followUpReminders/{reminderId}:finish": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * It is done: be reminded no more.
+         * @description For every signed-in person.
+         */
+        post: operations["notify.FinishFollowUpReminder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/handOvers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand all customers of somebody who leaves over to others; goes on by itself, in batches.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.StartHandOver"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/handOvers/{handOverId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far a hand-over is.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.GetHandOver"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1284,6 +2320,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/messageTemplates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The kinds of messages, their variables, and the tenant's own words.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.ListTemplates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/messageTemplates/{kind}:preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * See a text filled in, and how many SMS it takes.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.PreviewTemplate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/messageTemplates/{kind}:save": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Word a kind of message; with empty texts the built-in words come back.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.SaveTemplate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/messages": {
         parameters: {
             query?: never;
@@ -1296,6 +2392,26 @@ export interface paths {
          * @description For every signed-in person.
          */
         get: operations["notify.ListMessages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/messages/{messageId}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What became of an own message on each channel.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.ListDeliveries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1318,6 +2434,46 @@ export interface paths {
          * @description For every signed-in person.
          */
         post: operations["notify.MarkMessagesRead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/missedCallers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who called, was not answered and has not been reached since, the latest first: one item for each caller.
+         * @description Needs the right `calls.handle`.
+         */
+        get: operations["telephony.ListMissedCallers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/missedCallers/{missedCallerId}:handle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a caller off the list without a call.
+         * @description Needs the right `calls.handle`.
+         */
+        post: operations["telephony.HandleMissedCaller"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1364,6 +2520,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/notificationPreferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the caller wants to be told.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.GetPreferences"];
+        put?: never;
+        /**
+         * Change that.
+         * @description For every signed-in person.
+         */
+        post: operations["notify.SavePreferences"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/opportunities": {
         parameters: {
             query?: never;
@@ -1398,6 +2578,26 @@ export interface paths {
          * @description Needs the right `opportunities.close`.
          */
         post: operations["leads.WinOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orderSummary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Number and sum of the orders that the caller sees, by a category.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.SummarizeOrders"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1498,6 +2698,26 @@ export interface paths {
          * @description Needs the right `orders.handle`.
          */
         post: operations["orders.SubmitOrder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/orders/{orderId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set the lines, the contract and the title of an own order that is not submitted.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.UpdateOrder"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1636,6 +2856,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/phones/{phoneId}:replace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put another number in a number's place.
+         * @description Needs the right `customers.edit_phones`.
+         */
+        post: operations["customers.ReplacePhone"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Plans that are open, of the caller or of a customer, what is due first coming first.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.ListPlans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plans/{planId}:complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete a plan by the follow-up that it was for.
+         * @description Needs the right `customers.follow`.
+         */
+        post: operations["customers.CompletePlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pools": {
         parameters: {
             query?: never;
@@ -1680,6 +2960,46 @@ export interface paths {
         patch: operations["customers.UpdatePool"];
         trace?: never;
     };
+    "/api/v1/pools/{poolId}/customers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Customers of a pool that the caller is a member of, newest first, with facts to judge them by.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.ListPoolCustomers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/pools:tryRule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a rule would do to all customers under it, without saving it.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.TryReclaimRule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/pops": {
         parameters: {
             query?: never;
@@ -1720,6 +3040,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/productFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tenant's own fields of products.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.ListProductFields"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/productFields:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set the tenant's own fields of products.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.UpdateProductFields"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/products": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Products by code.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.ListProducts"];
+        put?: never;
+        /**
+         * Add a product.
+         * @description Needs the right `products.manage`.
+         */
+        post: operations["orders.CreateProduct"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/products/{productId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a product; orders keep what they were made with.
+         * @description Needs the right `products.manage`.
+         */
+        post: operations["orders.UpdateProduct"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/receivedSms": {
         parameters: {
             query?: never;
@@ -1729,7 +3133,7 @@ export interface paths {
         };
         /**
          * Received messages of the customers that the caller sees, newest first; unknown senders' to who sees all.
-         * @description Needs the right `sms.view`.
+         * @description Needs the right `customers.view`.
          */
         get: operations["telephony.ListReceivedSms"];
         put?: never;
@@ -1820,6 +3224,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/robots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The robots of groups at DingTalk and WeCom.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["notify.ListRobots"];
+        put?: never;
+        /**
+         * Add one.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.AddRobot"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/robots/{robotId}:remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove one.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.RemoveRobot"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/roles": {
         parameters: {
             query?: never;
@@ -1878,6 +3326,50 @@ export interface paths {
          * @description Needs the right `roles.manage`.
          */
         post: operations["identity.DeleteRole"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/savedViews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Own views and shared ones, by name.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["customers.ListSavedViews"];
+        put?: never;
+        /**
+         * Keep a filter, an order and columns under a name; again under the same name it is replaced.
+         * @description Needs the right `customers.view`.
+         */
+        post: operations["customers.SaveView"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/savedViews/{viewId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Forget an own view.
+         * @description Needs the right `customers.view`.
+         */
+        post: operations["customers.DeleteView"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2284,9 +3776,10 @@ export interface components {
          *     - `SUBJECT_TYPE_REGISTRATION`: A customer's registration.
          *     - `SUBJECT_TYPE_ORDER`: An order.
          *     - `SUBJECT_TYPE_CONTRACT`: A contract.
+         *     - `SUBJECT_TYPE_PAYMENT`: A payment.
          * @enum {string}
          */
-        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER" | "SUBJECT_TYPE_CONTRACT";
+        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER" | "SUBJECT_TYPE_CONTRACT" | "SUBJECT_TYPE_PAYMENT";
         /** @description Request of UpdateFlow. */
         "approvals.UpdateFlowRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2316,6 +3809,21 @@ export interface components {
             /** @description As it is now. */
             approval?: components["schemas"]["approvals.Approval"];
         };
+        /** @description What orders amount to. */
+        "customers.Account": {
+            /**
+             * Format: int64
+             * @description Orders that were approved.
+             */
+            approvedOrders: string;
+            /** @description Their amount, two decimals. */
+            approvedAmount: string;
+            /**
+             * Format: int64
+             * @description Orders that were made and are neither approved nor closed.
+             */
+            openOrders: string;
+        };
         /** @description Request of AddFollowUp. */
         "customers.AddFollowUpRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2328,6 +3836,131 @@ export interface components {
             /** @description As stored. */
             followUp?: components["schemas"]["customers.FollowUp"];
         };
+        /** @description Request of AddPhone. */
+        "customers.AddPhoneRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description UUID of the contact, empty for the customer itself. */
+            contactId?: string;
+            /** @description Number as typed. */
+            number?: string;
+        };
+        /** @description Response of AddPhone. */
+        "customers.AddPhoneResponse": {
+            /** @description The customer with its contacts. */
+            customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description A typed address. */
+        "customers.Address": {
+            /** @description UUID, output only. */
+            addressId: string;
+            /** @description visit, ship or send. */
+            kind: string;
+            /** @description Region. */
+            region: string;
+            /** @description Street and house. */
+            detail: string;
+            /** @description Who receives there. */
+            recipient: string;
+        };
+        /** @description A typed address. */
+        "customers.Address.Input": {
+            /** @description UUID, output only. */
+            addressId?: string;
+            /** @description visit, ship or send. */
+            kind?: string;
+            /** @description Region. */
+            region?: string;
+            /** @description Street and house. */
+            detail?: string;
+            /** @description Who receives there. */
+            recipient?: string;
+        };
+        /** @description A list of addresses, so that an empty one can be told from none. */
+        "customers.Addresses": {
+            /** @description Addresses in the order of the form. */
+            values?: components["schemas"]["customers.Address.Input"][];
+        };
+        /**
+         * @description How an owner is chosen.
+         *     - `ALLOCATION_METHOD_UNSPECIFIED`: Not set: as ROUND_ROBIN.
+         *     - `ALLOCATION_METHOD_ROUND_ROBIN`: One after the other.
+         *     - `ALLOCATION_METHOD_LEAST_LOADED`: Who owns the fewest.
+         * @enum {string}
+         */
+        "customers.AllocationMethod": "ALLOCATION_METHOD_UNSPECIFIED" | "ALLOCATION_METHOD_ROUND_ROBIN" | "ALLOCATION_METHOD_LEAST_LOADED";
+        /** @description A rule by which customers that come into a pool get an owner. */
+        "customers.AllocationRule": {
+            /** @description UUID. */
+            ruleId: string;
+            /** @description Name. */
+            name: string;
+            /** @description Of which pool, UUID. */
+            poolId: string;
+            /**
+             * Format: int32
+             * @description Rules are tried in the order of this number, then of their ids.
+             */
+            position: number;
+            /** @description Only customers of these regions; empty: all. */
+            regions: string[];
+            /** @description Only customers of these levels; empty: all. */
+            levels: string[];
+            /** @description How. */
+            method: components["schemas"]["customers.AllocationMethod"];
+            /** @description Whoever owned the customer last comes first, if among the people of the rule. */
+            formerOwnerFirst: boolean;
+            /** @description Who may get customers, UUIDs, in this order; whoever is full or left is passed over. */
+            personIds: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /** @description A rule by which customers that come into a pool get an owner. */
+        "customers.AllocationRule.Input": {
+            /** @description UUID. */
+            ruleId?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description Of which pool, UUID. */
+            poolId?: string;
+            /**
+             * Format: int32
+             * @description Rules are tried in the order of this number, then of their ids.
+             */
+            position?: number;
+            /** @description Only customers of these regions; empty: all. */
+            regions?: string[];
+            /** @description Only customers of these levels; empty: all. */
+            levels?: string[];
+            /** @description How. */
+            method?: components["schemas"]["customers.AllocationMethod"];
+            /** @description Whoever owned the customer last comes first, if among the people of the rule. */
+            formerOwnerFirst?: boolean;
+            /** @description Who may get customers, UUIDs, in this order; whoever is full or left is passed over. */
+            personIds?: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+        };
+        /** @description Request of AssignCustomers. */
+        "customers.AssignCustomersRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 200 UUIDs. */
+            customerIds?: string[];
+            /** @description Who gets them, UUID. */
+            personId?: string;
+        };
+        /** @description Response of AssignCustomers. */
+        "customers.AssignCustomersResponse": {
+            /** @description In the order asked. */
+            results: components["schemas"]["customers.ItemResult"][];
+        };
         /** @description Request of CancelImport. */
         "customers.CancelImportRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -2337,6 +3970,194 @@ export interface components {
         "customers.CancelImportResponse": {
             /** @description As stored. */
             import?: components["schemas"]["customers.Import"];
+        };
+        /** @description How many customers somebody may own. */
+        "customers.Cap": {
+            /** @description UUID. */
+            capId: string;
+            /** @description Name. */
+            name: string;
+            /** @description For these people, UUIDs. */
+            personIds: string[];
+            /** @description For the people of these departments and those below, UUIDs; both empty: for everybody. */
+            departmentIds: string[];
+            /** @description About customers of these regions only; empty: all. */
+            regions: string[];
+            /** @description About customers of these levels only; empty: all. */
+            levels: string[];
+            /**
+             * Format: int32
+             * @description So many; 0: no limit.
+             */
+            most: number;
+            /** @description Customers with a contract do not count. */
+            withoutContracted: boolean;
+            /** @description Customers of these business types do not count. */
+            withoutBusinessTypes: string[];
+            /** @description How it changes by itself. */
+            adjustment?: components["schemas"]["customers.CapAdjustment"];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /** @description How many customers somebody may own. */
+        "customers.Cap.Input": {
+            /** @description UUID. */
+            capId?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description For these people, UUIDs. */
+            personIds?: string[];
+            /** @description For the people of these departments and those below, UUIDs; both empty: for everybody. */
+            departmentIds?: string[];
+            /** @description About customers of these regions only; empty: all. */
+            regions?: string[];
+            /** @description About customers of these levels only; empty: all. */
+            levels?: string[];
+            /**
+             * Format: int32
+             * @description So many; 0: no limit.
+             */
+            most?: number;
+            /** @description Customers with a contract do not count. */
+            withoutContracted?: boolean;
+            /** @description Customers of these business types do not count. */
+            withoutBusinessTypes?: string[];
+            /** @description How it changes by itself. */
+            adjustment?: components["schemas"]["customers.CapAdjustment.Input"];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+        };
+        /** @description How a cap changes by itself, once a day for each person it holds for. */
+        "customers.CapAdjustment": {
+            /**
+             * Format: int32
+             * @description Days back in which a contract counts, 1 to 366; 0: the cap is fixed.
+             */
+            windowDays: number;
+            /**
+             * Format: int32
+             * @description Share of the owned customers with such a contract, 0 to 100, from which on the cap grows; below it shrinks.
+             */
+            sharePercent: number;
+            /**
+             * Format: int32
+             * @description By how many it grows or shrinks, at least 1.
+             */
+            step: number;
+            /**
+             * Format: int32
+             * @description Never below.
+             */
+            least: number;
+            /**
+             * Format: int32
+             * @description Never above.
+             */
+            most: number;
+        };
+        /** @description How a cap changes by itself, once a day for each person it holds for. */
+        "customers.CapAdjustment.Input": {
+            /**
+             * Format: int32
+             * @description Days back in which a contract counts, 1 to 366; 0: the cap is fixed.
+             */
+            windowDays?: number;
+            /**
+             * Format: int32
+             * @description Share of the owned customers with such a contract, 0 to 100, from which on the cap grows; below it shrinks.
+             */
+            sharePercent?: number;
+            /**
+             * Format: int32
+             * @description By how many it grows or shrinks, at least 1.
+             */
+            step?: number;
+            /**
+             * Format: int32
+             * @description Never below.
+             */
+            least?: number;
+            /**
+             * Format: int32
+             * @description Never above.
+             */
+            most?: number;
+        };
+        /** @description An automatic change of a cap. */
+        "customers.CapChange": {
+            /** @description UUID. */
+            changeId: string;
+            /** @description Cap, UUID. */
+            capId: string;
+            /** @description For whom, UUID. */
+            personId: string;
+            /**
+             * Format: int32
+             * @description Before.
+             */
+            fromMost: number;
+            /**
+             * Format: int32
+             * @description After.
+             */
+            toMost: number;
+            /**
+             * Format: int32
+             * @description Customers that it was decided on.
+             */
+            owned: number;
+            /**
+             * Format: int32
+             * @description Of them with a contract in the window.
+             */
+            contracted: number;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description A cap and how much of it is used. */
+        "customers.CapUse": {
+            /** @description UUID, empty: the tenant's own. */
+            capId: string;
+            /** @description Name, empty: the tenant's own. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Customers that count.
+             */
+            used: number;
+            /**
+             * Format: int32
+             * @description So many; 0: no limit.
+             */
+            most: number;
+        };
+        /** @description A node of the tree of categories. */
+        "customers.Category": {
+            /** @description UUID. */
+            categoryId: string;
+            /** @description UUID of the node above, empty at the top. */
+            parentId: string;
+            /** @description Name. */
+            name: string;
+            /**
+             * Format: int32
+             * @description How deep it is, 1 at the top.
+             */
+            depth: number;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
         };
         /** @description Request of CheckImport. */
         "customers.CheckImportRequest": {
@@ -2359,6 +4180,16 @@ export interface components {
         "customers.ClaimCustomersResponse": {
             /** @description In the order asked. */
             results: components["schemas"]["customers.ItemResult"][];
+        };
+        /** @description How many there are of one class. */
+        "customers.ClassCount": {
+            /** @description Value of the class, empty for none. */
+            value: string;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            count: string;
         };
         /** @description Request of CommitImport. */
         "customers.CommitImportRequest": {
@@ -2389,6 +4220,20 @@ export interface components {
             /** @description Day of foundation, YYYY-MM-DD, empty where unknown; not in candidates. */
             foundDate: string;
         };
+        /** @description Request of CompletePlan. */
+        "customers.CompletePlanRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The follow-up's text. */
+            text?: string;
+        };
+        /** @description Response of CompletePlan. */
+        "customers.CompletePlanResponse": {
+            /** @description As stored. */
+            plan?: components["schemas"]["customers.Plan"];
+            /** @description What was recorded. */
+            followUp?: components["schemas"]["customers.FollowUp"];
+        };
         /** @description A person at a customer. */
         "customers.Contact": {
             /** @description UUID. */
@@ -2399,6 +4244,14 @@ export interface components {
             title: string;
             /** @description Phones. */
             phones: components["schemas"]["customers.Phone"][];
+            /** @description Postal address. */
+            address: string;
+            /** @description Account, for example of a messenger. */
+            account: string;
+            /** @description Birthday as 1990-01-31, empty if not known. */
+            birthday: string;
+            /** @description Hobbies. */
+            hobbies: string;
         };
         /** @description A contact as typed into a form. */
         "customers.ContactInput": {
@@ -2408,6 +4261,45 @@ export interface components {
             title?: string;
             /** @description Phones. */
             phones?: components["schemas"]["customers.PhoneInput"][];
+        };
+        /** @description Response of CountCustomers. */
+        "customers.CountCustomersResponse": {
+            /** @description Largest first, at most 200. */
+            counts: components["schemas"]["customers.ClassCount"][];
+        };
+        /** @description Request of CreateCategory. */
+        "customers.CreateCategoryRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description UUID of the node above, empty at the top. */
+            parentId?: string;
+            /** @description Name. */
+            name?: string;
+        };
+        /** @description Response of CreateCategory. */
+        "customers.CreateCategoryResponse": {
+            /** @description As stored. */
+            category?: components["schemas"]["customers.Category"];
+        };
+        /** @description Request of CreateContact. */
+        "customers.CreateContactRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description UUID of the customer; empty: a new one comes with it. */
+            customerId?: string;
+            /** @description Name of the new customer, empty: the contact's. */
+            customerName?: string;
+            /** @description Who shall approve the new customer's registration, UUID. */
+            approverId?: string;
+            /** @description The contact. */
+            contact?: components["schemas"]["customers.ContactInput"];
+        };
+        /** @description Response of CreateContact. */
+        "customers.CreateContactResponse": {
+            /** @description The customer with its contacts. */
+            customer?: components["schemas"]["customers.Customer"];
+            /** @description UUID of the contact. */
+            contactId: string;
         };
         /** @description Request of CreateCustomer. */
         "customers.CreateCustomerRequest": {
@@ -2431,11 +4323,46 @@ export interface components {
             approverId?: string;
             /** @description Create without owner into this pool (needs pools.manage). */
             poolId?: string;
+            /** @description Values of the tenant's own fields. */
+            values?: components["schemas"]["customers.FieldValue.Input"][];
+            /** @description Category's UUID. */
+            categoryId?: string;
+            /** @description Tags. */
+            tags?: string[];
         };
         /** @description Response of CreateCustomer. */
         "customers.CreateCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of CreateField. */
+        "customers.CreateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The field. */
+            field?: components["schemas"]["customers.Field.Input"];
+        };
+        /** @description Response of CreateField. */
+        "customers.CreateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["customers.Field"];
+        };
+        /** @description Request of CreatePlan. */
+        "customers.CreatePlanRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description What, 1 to 1000 characters. */
+            text?: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            dueTime?: string;
+        };
+        /** @description Response of CreatePlan. */
+        "customers.CreatePlanResponse": {
+            /** @description As stored. */
+            plan?: components["schemas"]["customers.Plan"];
         };
         /** @description Request of CreatePool. */
         "customers.CreatePoolRequest": {
@@ -2507,6 +4434,20 @@ export interface components {
             approverId: string;
             /** @description What the caller may do with it, of: claim, return, lock, unlock, follow. */
             allowedActions: string[];
+            /** @description Values of the tenant's own fields, in their order; numbers masked as the others are. */
+            values: components["schemas"]["customers.FieldValue"][];
+            /** @description Category's UUID, empty for none. */
+            categoryId: string;
+            /** @description Tags. */
+            tags: string[];
+            /** @description Hot. */
+            hot: boolean;
+            /** @description Is a dealer. */
+            dealer: boolean;
+            /** @description Dealer's UUID, empty for none. */
+            dealerId: string;
+            /** @description UUID of the customer above, empty for none. */
+            parentId: string;
         };
         /**
          * @description Life cycle of a customer.
@@ -2528,6 +4469,182 @@ export interface components {
          * @enum {string}
          */
         "customers.CustomerView": "CUSTOMER_VIEW_UNSPECIFIED" | "CUSTOMER_VIEW_MINE" | "CUSTOMER_VIEW_POOL" | "CUSTOMER_VIEW_ALL" | "CUSTOMER_VIEW_REGISTRATIONS";
+        /** @description Request of DeleteAllocationRule. */
+        "customers.DeleteAllocationRuleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteAllocationRule. */
+        "customers.DeleteAllocationRuleResponse": Record<string, never>;
+        /** @description Request of DeleteCap. */
+        "customers.DeleteCapRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteCap. */
+        "customers.DeleteCapResponse": Record<string, never>;
+        /** @description Request of DeleteCategory. */
+        "customers.DeleteCategoryRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteCategory. */
+        "customers.DeleteCategoryResponse": Record<string, never>;
+        /** @description Request of DeleteView. */
+        "customers.DeleteViewRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteView. */
+        "customers.DeleteViewResponse": Record<string, never>;
+        /** @description Response of ExplainReclaim. */
+        "customers.ExplainReclaimResponse": {
+            /**
+             * Format: date-time
+             * @description When it falls back without anything new, absent: never.
+             */
+            reclaimDueTime?: string;
+            /**
+             * Format: date-time
+             * @description When its owner is warned, absent: was warned, or never.
+             */
+            warnDueTime?: string;
+            /**
+             * Format: int32
+             * @description Whole days that are left, rounded down.
+             */
+            daysLeft: number;
+            /**
+             * Format: date-time
+             * @description Until when a lock holds whatever the rule says, absent: not locked.
+             */
+            lockExpireTime?: string;
+            /** @description Whose rule it is, UUID of a pool; empty: the tenant's own. */
+            rulePoolId: string;
+            /**
+             * Format: int64
+             * @description Version of the rule.
+             */
+            ruleVersion: string;
+            /** @description The clause that comes true first, with what is empty where no rule holds. */
+            clause?: components["schemas"]["customers.ReclaimClause"];
+            /** @description Where it falls to, UUID. */
+            poolId: string;
+            /** @description What would restart the clock, of: follow_up, call, order, contract. */
+            resets: string[];
+            /** @description Why it never falls back, for the reader; empty where it does. */
+            exemption: string;
+        };
+        /** @description A field that the tenant added. */
+        "customers.Field": {
+            /** @description Kind of record: customer, product, contract or lead. */
+            object: string;
+            /** @description Its name in requests and filters: small letters, digits, underscores. */
+            key: string;
+            /** @description Label. */
+            name: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region. */
+            type: string;
+            /** @description A record cannot be without. */
+            required: boolean;
+            /** @description No two records have the same value. */
+            unique: boolean;
+            /** @description The quick search finds its whole values. */
+            searchable: boolean;
+            /** @description A column of the list. */
+            listed: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength: number;
+            /** @description Choices. */
+            choices: string[];
+            /** @description False: removed. */
+            active: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /** @description A field that the tenant added. */
+        "customers.Field.Input": {
+            /** @description Kind of record: customer, product, contract or lead. */
+            object?: string;
+            /** @description Its name in requests and filters: small letters, digits, underscores. */
+            key?: string;
+            /** @description Label. */
+            name?: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region. */
+            type?: string;
+            /** @description A record cannot be without. */
+            required?: boolean;
+            /** @description No two records have the same value. */
+            unique?: boolean;
+            /** @description The quick search finds its whole values. */
+            searchable?: boolean;
+            /** @description A column of the list. */
+            listed?: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength?: number;
+            /** @description Choices. */
+            choices?: string[];
+            /** @description False: removed. */
+            active?: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+        };
+        /** @description A value of a field that the tenant added. */
+        "customers.FieldValue": {
+            /** @description The field's key. */
+            key: string;
+            /** @description As text: days as 2026-03-01, times as 2026-03-01T01:30:00+00:00, true or false, choices with 、 between them. */
+            value: string;
+        };
+        /** @description A value of a field that the tenant added. */
+        "customers.FieldValue.Input": {
+            /** @description The field's key. */
+            key?: string;
+            /** @description As text: days as 2026-03-01, times as 2026-03-01T01:30:00+00:00, true or false, choices with 、 between them. */
+            value?: string;
+        };
+        /** @description What an invoice or an application form needs. */
+        "customers.Finance": {
+            /** @description Title of the invoice. */
+            invoiceTitle: string;
+            /** @description Unified social credit code. */
+            taxNumber: string;
+            /** @description Bank. */
+            bank: string;
+            /** @description Account. */
+            bankAccount: string;
+            /** @description Address on the invoice. */
+            invoiceAddress: string;
+            /** @description Telephone on the invoice. */
+            invoicePhone: string;
+        };
+        /** @description What an invoice or an application form needs. */
+        "customers.Finance.Input": {
+            /** @description Title of the invoice. */
+            invoiceTitle?: string;
+            /** @description Unified social credit code. */
+            taxNumber?: string;
+            /** @description Bank. */
+            bank?: string;
+            /** @description Account. */
+            bankAccount?: string;
+            /** @description Address on the invoice. */
+            invoiceAddress?: string;
+            /** @description Telephone on the invoice. */
+            invoicePhone?: string;
+        };
         /** @description A follow-up. */
         "customers.FollowUp": {
             /** @description UUID. */
@@ -2542,15 +4659,60 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description Response of GetCapacity. */
+        "customers.GetCapacityResponse": {
+            /** @description Most specific first; the tenant's own last. */
+            caps: components["schemas"]["customers.CapUse"][];
+            /**
+             * Format: int32
+             * @description Customers that are kept locked.
+             */
+            locked: number;
+            /**
+             * Format: int32
+             * @description So many may be.
+             */
+            lockCap: number;
+        };
         /** @description Response of GetCompany. */
         "customers.GetCompanyResponse": {
             /** @description With everything that the registry gives. */
             company?: components["schemas"]["customers.Company"];
         };
+        /** @description Response of GetCustomerPage. */
+        "customers.GetCustomerPageResponse": {
+            /** @description The customer with its contacts. */
+            customer?: components["schemas"]["customers.Customer"];
+            /** @description Addresses. */
+            addresses: components["schemas"]["customers.Address"][];
+            /** @description Finance data; empty for whom the numbers are masked. */
+            finance?: components["schemas"]["customers.Finance"];
+            /** @description The newest follow-ups, at most 20. */
+            followUps: components["schemas"]["customers.FollowUp"][];
+            /** @description Open plans, at most 20. */
+            plans: components["schemas"]["customers.Plan"][];
+            /** @description The newest of the timeline, at most 20. */
+            timeline: components["schemas"]["customers.TimelineEntry"][];
+            /** @description Orders as told by their events: what stands on the account. */
+            account?: components["schemas"]["customers.Account"];
+            /** @description Categories from the top to its own, by name. */
+            categoryNames: string[];
+            /** @description The customer above, UUID and name as far as the caller sees it. */
+            parent?: components["schemas"]["customers.LinkedCustomer"];
+            /** @description Its dealer. */
+            dealer?: components["schemas"]["customers.LinkedCustomer"];
+            /** @description Customers below and customers of this dealer, at most 50. */
+            linked: components["schemas"]["customers.LinkedCustomer"][];
+        };
         /** @description Response of GetCustomer. */
         "customers.GetCustomerResponse": {
             /** @description The customer. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Response of GetHandOver. */
+        "customers.GetHandOverResponse": {
+            /** @description As it is. */
+            handOver?: components["schemas"]["customers.HandOver"];
         };
         /** @description Response of GetImport. */
         "customers.GetImportResponse": {
@@ -2562,6 +4724,50 @@ export interface components {
             /** @description The settings. */
             settings?: components["schemas"]["customers.Settings"];
         };
+        /** @description A leaver's customers on their way to others. */
+        "customers.HandOver": {
+            /** @description UUID. */
+            handOverId: string;
+            /** @description Whose customers, UUID. */
+            fromPersonId: string;
+            /** @description Who gets them in turn, UUIDs. */
+            toPersonIds: string[];
+            /** @description Where what fits nobody goes, UUID, empty: it stays. */
+            poolId: string;
+            /** @description Why. */
+            reason: string;
+            /** @description State. */
+            state: components["schemas"]["customers.HandOverState"];
+            /**
+             * Format: int32
+             * @description Customers that others got.
+             */
+            moved: number;
+            /**
+             * Format: int32
+             * @description Customers that went into the pool.
+             */
+            pooled: number;
+            /**
+             * Format: int32
+             * @description Customers that are still the leaver's.
+             */
+            left: number;
+            /**
+             * Format: date-time
+             * @description Begun.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description How a hand-over stands.
+         *     - `HAND_OVER_STATE_UNSPECIFIED`: Not set.
+         *     - `HAND_OVER_STATE_RUNNING`: Under way.
+         *     - `HAND_OVER_STATE_DONE`: Nothing is left.
+         *     - `HAND_OVER_STATE_FULL`: The rest fits nobody, and no pool was named for it.
+         * @enum {string}
+         */
+        "customers.HandOverState": "HAND_OVER_STATE_UNSPECIFIED" | "HAND_OVER_STATE_RUNNING" | "HAND_OVER_STATE_DONE" | "HAND_OVER_STATE_FULL";
         /** @description An import. */
         "customers.Import": {
             /** @description UUID. */
@@ -2707,12 +4913,46 @@ export interface components {
             /** @description Why not, for the reader. */
             message: string;
         };
+        /** @description Another customer that this one is linked to. */
+        "customers.LinkedCustomer": {
+            /** @description UUID. */
+            customerId: string;
+            /** @description Name, empty if the caller does not see it. */
+            name: string;
+            /** @description parent, child, dealer or dealt: it is the dealer's customer. */
+            relation: string;
+        };
+        /** @description Response of ListAllocationRules. */
+        "customers.ListAllocationRulesResponse": {
+            /** @description In the order in which they are tried. */
+            rules: components["schemas"]["customers.AllocationRule"][];
+        };
+        /** @description Response of ListCapChanges. */
+        "customers.ListCapChangesResponse": {
+            /** @description Newest first, at most 200. */
+            changes: components["schemas"]["customers.CapChange"][];
+        };
+        /** @description Response of ListCaps. */
+        "customers.ListCapsResponse": {
+            /** @description Most specific first, as they win. */
+            caps: components["schemas"]["customers.Cap"][];
+        };
+        /** @description Response of ListCategories. */
+        "customers.ListCategoriesResponse": {
+            /** @description Parents before children, siblings by name. */
+            categories: components["schemas"]["customers.Category"][];
+        };
         /** @description Response of ListCustomers. */
         "customers.ListCustomersResponse": {
             /** @description Customers; without contacts. */
             customers: components["schemas"]["customers.Customer"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description Response of ListFields. */
+        "customers.ListFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["customers.Field"][];
         };
         /** @description Response of ListFollowUps. */
         "customers.ListFollowUpsResponse": {
@@ -2745,10 +4985,36 @@ export interface components {
             /** @description Newest first, at most 200. */
             changes: components["schemas"]["customers.OwnershipChange"][];
         };
+        /** @description Response of ListPlans. */
+        "customers.ListPlansResponse": {
+            /** @description What is due first comes first. */
+            plans: components["schemas"]["customers.Plan"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListPoolCustomers. */
+        "customers.ListPoolCustomersResponse": {
+            /** @description Customers. */
+            customers: components["schemas"]["customers.PoolCustomer"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListPools. */
         "customers.ListPoolsResponse": {
             /** @description By name. */
             pools: components["schemas"]["customers.Pool"][];
+        };
+        /** @description Response of ListSavedViews. */
+        "customers.ListSavedViewsResponse": {
+            /** @description By name. */
+            views: components["schemas"]["customers.SavedView"][];
+        };
+        /** @description Response of ListTimeline. */
+        "customers.ListTimelineResponse": {
+            /** @description Newest first. */
+            entries: components["schemas"]["customers.TimelineEntry"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Request of LockCustomer. */
         "customers.LockCustomerRequest": {
@@ -2764,6 +5030,20 @@ export interface components {
         "customers.LockCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of OrderFields. */
+        "customers.OrderFieldsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description Keys in the new order; the others follow as they were. */
+            keys?: string[];
+        };
+        /** @description Response of OrderFields. */
+        "customers.OrderFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["customers.Field"][];
         };
         /**
          * @description Why an owner came or went.
@@ -2832,6 +5112,29 @@ export interface components {
         "customers.PhoneInput": {
             /** @description Number as typed: +86, 0086, area code, extension are understood. */
             number?: string;
+        };
+        /** @description An intended follow-up. */
+        "customers.Plan": {
+            /** @description UUID. */
+            planId: string;
+            /** @description UUID. */
+            customerId: string;
+            /** @description Its name. */
+            customerName: string;
+            /** @description Who is to do it, UUID. */
+            personId: string;
+            /** @description What. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            dueTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was done, absent while it is open.
+             */
+            completeTime?: string;
         };
         /** @description A public pool. */
         "customers.Pool": {
@@ -2931,6 +5234,25 @@ export interface components {
             /** @description What nobody sees of a customer in the pool, of: address, business_type, contacts, level, phones, region. */
             hiddenFields?: string[];
         };
+        /** @description A customer in a pool with facts to judge it by. */
+        "customers.PoolCustomer": {
+            /** @description As everybody sees it: numbers masked, hidden fields empty. */
+            customer?: components["schemas"]["customers.Customer"];
+            /**
+             * Format: int32
+             * @description How many times somebody lost it.
+             */
+            timesLost: number;
+            /** @description Why it came into the pool last. */
+            lastCause: components["schemas"]["customers.OwnershipCause"];
+            /** @description In whose words. */
+            lastReason: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            poolTime?: string;
+        };
         /** @description Who may see and claim, beside the departments of a pool. All empty, departments too: everybody. */
         "customers.PoolMembers": {
             /** @description UUIDs. */
@@ -3029,6 +5351,30 @@ export interface components {
             /** @description Customers with a contract never fall back. */
             exemptContracted?: boolean;
         };
+        /** @description Request of ReplacePhone. */
+        "customers.ReplacePhoneRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Number as typed. */
+            number?: string;
+        };
+        /** @description Response of ReplacePhone. */
+        "customers.ReplacePhoneResponse": {
+            /** @description The customer with its contacts. */
+            customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of RestoreCustomers. */
+        "customers.RestoreCustomersRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 200 UUIDs. */
+            customerIds?: string[];
+        };
+        /** @description Response of RestoreCustomers. */
+        "customers.RestoreCustomersResponse": {
+            /** @description In the order asked. */
+            results: components["schemas"]["customers.ItemResult"][];
+        };
         /** @description Request of ReturnCustomer. */
         "customers.ReturnCustomerRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -3042,6 +5388,112 @@ export interface components {
         "customers.ReturnCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description A customer whose fate a rule changes. */
+        "customers.RuleChange": {
+            /** @description UUID. */
+            customerId: string;
+            /** @description Name. */
+            name: string;
+            /** @description Owner's UUID. */
+            ownerId: string;
+            /**
+             * Format: date-time
+             * @description Due by the rule of today, absent: never.
+             */
+            dueTime?: string;
+            /**
+             * Format: date-time
+             * @description Due by the new one, absent: never.
+             */
+            newDueTime?: string;
+        };
+        /** @description What a rule does tonight, in numbers. */
+        "customers.RuleEffect": {
+            /**
+             * Format: int32
+             * @description Customers that would be due now.
+             */
+            customers: number;
+            /**
+             * Format: int32
+             * @description Whose they are.
+             */
+            owners: number;
+        };
+        /** @description Request of SaveAllocationRule. */
+        "customers.SaveAllocationRuleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Without rule_id a new one; else the whole rule, version must be the one that was read. */
+            rule?: components["schemas"]["customers.AllocationRule.Input"];
+        };
+        /** @description Response of SaveAllocationRule. */
+        "customers.SaveAllocationRuleResponse": {
+            /** @description As stored. */
+            rule?: components["schemas"]["customers.AllocationRule"];
+        };
+        /** @description Request of SaveCap. */
+        "customers.SaveCapRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Without cap_id a new one; else the whole cap, version must be the one that was read. */
+            cap?: components["schemas"]["customers.Cap.Input"];
+        };
+        /** @description Response of SaveCap. */
+        "customers.SaveCapResponse": {
+            /** @description As stored. */
+            cap?: components["schemas"]["customers.Cap"];
+        };
+        /** @description Request of SaveView. */
+        "customers.SaveViewRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The view; view_id and person_id are not looked at. */
+            view?: components["schemas"]["customers.SavedView.Input"];
+        };
+        /** @description Response of SaveView. */
+        "customers.SaveViewResponse": {
+            /** @description As stored. */
+            view?: components["schemas"]["customers.SavedView"];
+        };
+        /** @description A filter, an order and columns under a name. */
+        "customers.SavedView": {
+            /** @description UUID. */
+            viewId: string;
+            /** @description Whose, UUID. */
+            personId: string;
+            /** @description Everybody may use it. */
+            shared: boolean;
+            /** @description Name. */
+            name: string;
+            /** @description Which customers. */
+            view: components["schemas"]["customers.CustomerView"];
+            /** @description Filter as JSON, as ListCustomers takes it. */
+            filter: string;
+            /** @description Order, as ListCustomers takes it. */
+            orderBy: string;
+            /** @description Keys of the columns that are shown. */
+            columns: string[];
+        };
+        /** @description A filter, an order and columns under a name. */
+        "customers.SavedView.Input": {
+            /** @description UUID. */
+            viewId?: string;
+            /** @description Whose, UUID. */
+            personId?: string;
+            /** @description Everybody may use it. */
+            shared?: boolean;
+            /** @description Name. */
+            name?: string;
+            /** @description Which customers. */
+            view?: components["schemas"]["customers.CustomerView"];
+            /** @description Filter as JSON, as ListCustomers takes it. */
+            filter?: string;
+            /** @description Order, as ListCustomers takes it. */
+            orderBy?: string;
+            /** @description Keys of the columns that are shown. */
+            columns?: string[];
         };
         /** @description Response of SearchCompanies. */
         "customers.SearchCompaniesResponse": {
@@ -3086,6 +5538,102 @@ export interface components {
              */
             lockCap?: number;
         };
+        /** @description Request of StartHandOver. */
+        "customers.StartHandOverRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Whose customers, UUID: of the caller's scope. */
+            fromPersonId?: string;
+            /** @description 1 to 50 UUIDs: who gets them in turn, as far as their caps allow. */
+            toPersonIds?: string[];
+            /** @description Where what fits nobody goes, UUID; empty: it stays. */
+            poolId?: string;
+            /** @description Why, 1 to 500 characters. */
+            reason?: string;
+        };
+        /** @description Response of StartHandOver. */
+        "customers.StartHandOverResponse": {
+            /** @description As it begins. */
+            handOver?: components["schemas"]["customers.HandOver"];
+        };
+        /** @description A list of texts, so that an empty one can be told from none. */
+        "customers.Texts": {
+            /** @description Texts. */
+            values?: string[];
+        };
+        /** @description Something that happened to a customer. */
+        "customers.TimelineEntry": {
+            /** @description UUID. */
+            entryId: string;
+            /** @description follow_up, call, sms, order, opportunity, ownership or change. */
+            kind: string;
+            /** @description What it is about, UUID, empty for the customer itself. */
+            subjectId: string;
+            /** @description Who did it, UUID, empty for the system. */
+            actorId: string;
+            /** @description The line, Chinese or English as the caller reads. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            time?: string;
+        };
+        /** @description Request of TransferCustomers. */
+        "customers.TransferCustomersRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 200 UUIDs. */
+            customerIds?: string[];
+            /** @description Who gets them, UUID. */
+            personId?: string;
+            /** @description Why, 1 to 500 characters. */
+            reason?: string;
+        };
+        /** @description Response of TransferCustomers. */
+        "customers.TransferCustomersResponse": {
+            /** @description In the order asked. */
+            results: components["schemas"]["customers.ItemResult"][];
+        };
+        /** @description Request of TrashCustomers. */
+        "customers.TrashCustomersRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 200 UUIDs. */
+            customerIds?: string[];
+            /** @description Why, 1 to 500 characters. */
+            reason?: string;
+        };
+        /** @description Response of TrashCustomers. */
+        "customers.TrashCustomersResponse": {
+            /** @description In the order asked. */
+            results: components["schemas"]["customers.ItemResult"][];
+        };
+        /** @description Request of TryReclaimRule. */
+        "customers.TryReclaimRuleRequest": {
+            /** @description UUID of the pool; empty: the tenant's own rule, for customers of no pool. */
+            poolId?: string;
+            /** @description The rule to try. */
+            rule?: components["schemas"]["customers.ReclaimRule.Input"];
+        };
+        /** @description Response of TryReclaimRule. */
+        "customers.TryReclaimRuleResponse": {
+            /** @description Due by the rule of today. */
+            today?: components["schemas"]["customers.RuleEffect"];
+            /** @description Due by the new one. */
+            tried?: components["schemas"]["customers.RuleEffect"];
+            /** @description Due by the new one only. */
+            added?: components["schemas"]["customers.RuleEffect"];
+            /** @description Due by the rule of today only. */
+            spared?: components["schemas"]["customers.RuleEffect"];
+            /**
+             * Format: int32
+             * @description Owned customers that were looked at.
+             */
+            customers: number;
+            /** @description Up to 20 of those that only one of the two rules takes, earliest first. */
+            examples: components["schemas"]["customers.RuleChange"][];
+        };
         /** @description Request of UnlockCustomer. */
         "customers.UnlockCustomerRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -3095,6 +5643,99 @@ export interface components {
         "customers.UnlockCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of UpdateCategory. */
+        "customers.UpdateCategoryRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description UUID of the node above, empty for the top. */
+            parentId?: string;
+        };
+        /** @description Response of UpdateCategory. */
+        "customers.UpdateCategoryResponse": {
+            /** @description As stored. */
+            category?: components["schemas"]["customers.Category"];
+        };
+        /** @description Request of UpdateContact. */
+        "customers.UpdateContactRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description Job title. */
+            title?: string;
+            /** @description Postal address. */
+            address?: string;
+            /** @description Account, for example of a messenger. */
+            account?: string;
+            /** @description Birthday as 1990-01-31, empty for none. */
+            birthday?: string;
+            /** @description Hobbies. */
+            hobbies?: string;
+        };
+        /** @description Response of UpdateContact. */
+        "customers.UpdateContactResponse": {
+            /** @description The customer with its contacts. */
+            customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of UpdateCustomer. */
+        "customers.UpdateCustomerRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description The version that was seen; 0: whatever it is.
+             */
+            version?: string;
+            /** @description Company name. */
+            name?: string;
+            /** @description Level. */
+            level?: string;
+            /** @description Region. */
+            region?: string;
+            /** @description Address. */
+            address?: string;
+            /** @description Business type. */
+            businessType?: string;
+            /** @description Values of the tenant's own fields; those not named are kept, empty ones cleared. */
+            values?: components["schemas"]["customers.FieldValue.Input"][];
+            /** @description Category's UUID, empty for none. */
+            categoryId?: string;
+            /** @description Tags. */
+            tags?: components["schemas"]["customers.Texts"];
+            /** @description Hot. */
+            hot?: boolean;
+            /** @description Is a dealer. */
+            dealer?: boolean;
+            /** @description UUID of its dealer, empty for none. */
+            dealerId?: string;
+            /** @description UUID of the customer above, empty for none. */
+            parentId?: string;
+            /** @description Finance data, as a whole. */
+            finance?: components["schemas"]["customers.Finance.Input"];
+            /** @description Addresses, as a whole. */
+            addresses?: components["schemas"]["customers.Addresses"];
+        };
+        /** @description Response of UpdateCustomer. */
+        "customers.UpdateCustomerResponse": {
+            /** @description As stored. */
+            customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of UpdateField. */
+        "customers.UpdateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description As it shall be; object, key, type and unique are not looked at. */
+            field?: components["schemas"]["customers.Field.Input"];
+        };
+        /** @description Response of UpdateField. */
+        "customers.UpdateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["customers.Field"];
         };
         /** @description Request of UpdateImport. */
         "customers.UpdateImportRequest": {
@@ -3153,6 +5794,30 @@ export interface components {
             /** @description As stored. */
             settings?: components["schemas"]["customers.Settings"];
         };
+        /** @description Request of CheckDuplicates. */
+        "dedupe.CheckDuplicatesRequest": {
+            /** @description Name as typed. */
+            name?: string;
+            /** @description Phones as typed, of the customer and its contacts. */
+            phones?: string[];
+            /** @description Unified social credit code, may be empty. */
+            creditCode?: string;
+            /** @description Address, may be empty. */
+            address?: string;
+            /** @description Names of contacts. */
+            contactNames?: string[];
+            /** @description By which way the record comes in. */
+            entrance?: components["schemas"]["dedupe.Entrance"];
+        };
+        /** @description Response of CheckDuplicates. */
+        "dedupe.CheckDuplicatesResponse": {
+            /** @description What creating this would come to: BLOCK, LIST, or unset when nothing was found. */
+            verdict: components["schemas"]["dedupe.RuleVerdict"];
+            /** @description Keys that are held; subject_id is left out. */
+            holders: components["schemas"]["dedupe.Holder"][];
+            /** @description The likeliest first, at most 10. */
+            similar: components["schemas"]["dedupe.Similar"][];
+        };
         /** @description Request of CheckKeys. */
         "dedupe.CheckKeysRequest": {
             /** @description Kind of record. */
@@ -3168,6 +5833,37 @@ export interface components {
             unique: boolean;
             /** @description The hits; subject_id is left out. */
             holders: components["schemas"]["dedupe.Holder"][];
+        };
+        /** @description A record that breaks a rule because another one holds the key. */
+        "dedupe.Clash": {
+            /** @description UUID of the record without the key. */
+            subjectId: string;
+            /** @description UUID of the record that holds it. */
+            holderSubjectId: string;
+            /** @description Names of both customers or contacts. */
+            name: string;
+            /** @description Name of the record that holds the key. */
+            holderSubjectName: string;
+        };
+        /**
+         * @description By which way a record comes in.
+         *     - `ENTRANCE_UNSPECIFIED`: Not set: as a form.
+         *     - `ENTRANCE_FORM`: A form that somebody fills in.
+         *     - `ENTRANCE_IMPORT`: A file of many.
+         *     - `ENTRANCE_API`: Another system.
+         *     - `ENTRANCE_CALL_POP`: A call's pop.
+         * @enum {string}
+         */
+        "dedupe.Entrance": "ENTRANCE_UNSPECIFIED" | "ENTRANCE_FORM" | "ENTRANCE_IMPORT" | "ENTRANCE_API" | "ENTRANCE_CALL_POP";
+        /** @description Entrances; none stands for all. */
+        "dedupe.EntranceList": {
+            /** @description Each once. */
+            entrances?: components["schemas"]["dedupe.Entrance"][];
+        };
+        /** @description Response of GetReceipt. */
+        "dedupe.GetReceiptResponse": {
+            /** @description A JSON web token signed by dedupe (EdDSA): holder, masked name, time, state, and each key's kind, field and digest. */
+            receipt: string;
         };
         /** @description Who holds a key. */
         "dedupe.Holder": {
@@ -3185,10 +5881,43 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description Response of ListClashes. */
+        "dedupe.ListClashesResponse": {
+            /** @description At most 1000, the oldest first. */
+            clashes: components["schemas"]["dedupe.Clash"][];
+            /** @description False while records are still being keyed. */
+            finished: boolean;
+        };
         /** @description Response of ListRules. */
         "dedupe.ListRulesResponse": {
             /** @description By kind and field. */
             rules: components["schemas"]["dedupe.Rule"][];
+        };
+        /** @description Response of LookUpNames. */
+        "dedupe.LookUpNamesResponse": {
+            /** @description The best first, at most 10; without score and reasons. */
+            similar: components["schemas"]["dedupe.Similar"][];
+        };
+        /**
+         * @description What two scored records are to each other.
+         *     - `MATCH_VERDICT_UNSPECIFIED`: Not set.
+         *     - `MATCH_VERDICT_SAME`: The same.
+         *     - `MATCH_VERDICT_NEAR`: Near: a person should look.
+         *     - `MATCH_VERDICT_DIFFERENT`: Different.
+         * @enum {string}
+         */
+        "dedupe.MatchVerdict": "MATCH_VERDICT_UNSPECIFIED" | "MATCH_VERDICT_SAME" | "MATCH_VERDICT_NEAR" | "MATCH_VERDICT_DIFFERENT";
+        /** @description One field's part of a score. */
+        "dedupe.Reason": {
+            /** @description name, region, phone, credit_code, contact, address. */
+            field: string;
+            /**
+             * Format: double
+             * @description In bits; below 0 it speaks against.
+             */
+            weight: number;
+            /** @description What was found, in the caller's language. */
+            text: string;
         };
         /** @description A rule: this field of this kind of record is unique in the tenant. */
         "dedupe.Rule": {
@@ -3205,15 +5934,58 @@ export interface components {
              * @description Number of the last change.
              */
             version: string;
+            /** @description What follows when it is hit. */
+            verdict: components["schemas"]["dedupe.RuleVerdict"];
+            /**
+             * Format: double
+             * @description Of SIMILAR: from which score on, in bits.
+             */
+            threshold: number;
+            /** @description Where it holds; empty: everywhere. */
+            entrances: components["schemas"]["dedupe.Entrance"][];
         };
         /**
          * @description Which field a rule makes unique.
          *     - `RULE_FIELD_UNSPECIFIED`: Not set.
          *     - `RULE_FIELD_NAME`: The name, normalised.
          *     - `RULE_FIELD_PHONE`: Each phone, in E.164.
+         *     - `RULE_FIELD_CREDIT_CODE`: The unified social credit code.
+         *     - `RULE_FIELD_PHONE_AND_NAME`: Phone and name together are the key, neither alone.
+         *     - `RULE_FIELD_SIMILAR`: All fields weighed together: similar, not equal. It lists, or has a person review, or blocks.
          * @enum {string}
          */
-        "dedupe.RuleField": "RULE_FIELD_UNSPECIFIED" | "RULE_FIELD_NAME" | "RULE_FIELD_PHONE";
+        "dedupe.RuleField": "RULE_FIELD_UNSPECIFIED" | "RULE_FIELD_NAME" | "RULE_FIELD_PHONE" | "RULE_FIELD_CREDIT_CODE" | "RULE_FIELD_PHONE_AND_NAME" | "RULE_FIELD_SIMILAR";
+        /**
+         * @description What follows when a rule is hit.
+         *     - `RULE_VERDICT_UNSPECIFIED`: Not set.
+         *     - `RULE_VERDICT_BLOCK`: The create fails.
+         *     - `RULE_VERDICT_LIST`: The create goes on, and what was found is listed.
+         * @enum {string}
+         */
+        "dedupe.RuleVerdict": "RULE_VERDICT_UNSPECIFIED" | "RULE_VERDICT_BLOCK" | "RULE_VERDICT_LIST";
+        /** @description A customer that a new one might be. */
+        "dedupe.Similar": {
+            /** @description UUID; empty when the caller may not see the customer. */
+            customerId: string;
+            /** @description Its name, masked when the caller may not see it. */
+            name: string;
+            /** @description Who holds it, masked. */
+            holderName: string;
+            /** @description Same or near. */
+            verdict: components["schemas"]["dedupe.MatchVerdict"];
+            /**
+             * Format: double
+             * @description Sum of the reasons' weights, in bits.
+             */
+            score: number;
+            /** @description By field. */
+            reasons: components["schemas"]["dedupe.Reason"][];
+            /**
+             * Format: date-time
+             * @description Since when it is there.
+             */
+            createTime?: string;
+        };
         /**
          * @description What kind of record a key belongs to.
          *     - `SUBJECT_KIND_UNSPECIFIED`: Not set.
@@ -3228,6 +6000,15 @@ export interface components {
             requestId?: string;
             /** @description Whether it shall hold. */
             active?: boolean;
+            /** @description What shall follow; unset: as before. */
+            verdict?: components["schemas"]["dedupe.RuleVerdict"];
+            /**
+             * Format: double
+             * @description Of SIMILAR: from which score on, in bits, 1 to 40; unset: as before. One that a tenth of the newest customers would hit is refused.
+             */
+            threshold?: number;
+            /** @description Where it shall hold; unset: as before. */
+            entrances?: components["schemas"]["dedupe.EntranceList"];
         };
         /** @description Response of UpdateRule. */
         "dedupe.UpdateRuleResponse": {
@@ -4280,6 +7061,196 @@ export interface components {
             /** @description How many messages are unread. */
             unreadCount: number;
         };
+        /** @description Request of AddRobot. */
+        "notify.AddRobotRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description CHANNEL_DINGTALK or CHANNEL_WECOM. */
+            channel?: components["schemas"]["notify.Channel"];
+            /** @description Name, 1 to 50 characters. */
+            name?: string;
+            /** @description The webhook's address; never shown again. */
+            url?: string;
+            /** @description DingTalk's secret for signatures, empty for none; never shown again. */
+            secret?: string;
+            /** @description Kinds of messages that the group hears. */
+            kinds?: string[];
+        };
+        /** @description Response of AddRobot. */
+        "notify.AddRobotResponse": {
+            /** @description As stored. */
+            robot?: components["schemas"]["notify.Robot"];
+        };
+        /** @description Request of Announce. */
+        "notify.AnnounceRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Title, 1 to 100 characters. */
+            title?: string;
+            /** @description Text, 1 to 2000 characters. */
+            text?: string;
+        };
+        /** @description Response of Announce. */
+        "notify.AnnounceResponse": {
+            /** @description As stored. */
+            announcement?: components["schemas"]["notify.Announcement"];
+        };
+        /** @description Something said to everybody. */
+        "notify.Announcement": {
+            /** @description UUID. */
+            announcementId: string;
+            /** @description Title. */
+            title: string;
+            /** @description Text. */
+            text: string;
+            /** @description Author, UUID. */
+            authorId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description A way out of the app.
+         *     - `CHANNEL_UNSPECIFIED`: Not set.
+         *     - `CHANNEL_SMS`: SMS to the person's mobile.
+         *     - `CHANNEL_MAIL`: Mail to the address in the preferences.
+         *     - `CHANNEL_DINGTALK`: A group's robot at DingTalk.
+         *     - `CHANNEL_WECOM`: A group's robot at WeCom.
+         * @enum {string}
+         */
+        "notify.Channel": "CHANNEL_UNSPECIFIED" | "CHANNEL_SMS" | "CHANNEL_MAIL" | "CHANNEL_DINGTALK" | "CHANNEL_WECOM";
+        /** @description A message on one channel. */
+        "notify.Delivery": {
+            /** @description UUID. */
+            deliveryId: string;
+            /** @description Channel. */
+            channel: components["schemas"]["notify.Channel"];
+            /** @description State. */
+            state: components["schemas"]["notify.DeliveryState"];
+            /** @description Why it failed or was tried again. */
+            detail: string;
+            /**
+             * Format: date-time
+             * @description When it is tried next, or was.
+             */
+            attemptTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was settled.
+             */
+            doneTime?: string;
+        };
+        /**
+         * @description What became of a message on one channel.
+         *     - `DELIVERY_STATE_UNSPECIFIED`: Not set.
+         *     - `DELIVERY_STATE_PENDING`: Waits for its time, or for another try.
+         *     - `DELIVERY_STATE_SENDING`: Being sent.
+         *     - `DELIVERY_STATE_QUEUED`: Handed to the SMS edge.
+         *     - `DELIVERY_STATE_SENT`: Taken by the network, the mail server or the robot.
+         *     - `DELIVERY_STATE_DELIVERED`: The handset confirmed it.
+         *     - `DELIVERY_STATE_FAILED`: It could not be sent.
+         *     - `DELIVERY_STATE_UNCERTAIN`: Sent or not is unknown; never sent again by itself.
+         *     - `DELIVERY_STATE_SKIPPED`: Read in the app before it went out.
+         * @enum {string}
+         */
+        "notify.DeliveryState": "DELIVERY_STATE_UNSPECIFIED" | "DELIVERY_STATE_PENDING" | "DELIVERY_STATE_SENDING" | "DELIVERY_STATE_QUEUED" | "DELIVERY_STATE_SENT" | "DELIVERY_STATE_DELIVERED" | "DELIVERY_STATE_FAILED" | "DELIVERY_STATE_UNCERTAIN" | "DELIVERY_STATE_SKIPPED";
+        /** @description Request of FinishFollowUpReminder. */
+        "notify.FinishFollowUpReminderRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of FinishFollowUpReminder. */
+        "notify.FinishFollowUpReminderResponse": {
+            /** @description As stored. */
+            reminder?: components["schemas"]["notify.FollowUpReminder"];
+        };
+        /** @description A reminder that a person has set. */
+        "notify.FollowUpReminder": {
+            /** @description UUID. */
+            reminderId: string;
+            /** @description Title. */
+            title: string;
+            /** @description "customer", "lead", "order" or empty. */
+            subjectType: string;
+            /** @description UUID of that. */
+            subjectId: string;
+            /** @description Its name. */
+            subjectName: string;
+            /** @description Where it came from. */
+            source: string;
+            /**
+             * Format: date-time
+             * @description First time.
+             */
+            firstTime?: string;
+            /**
+             * Format: date-time
+             * @description Next time, absent when it is done.
+             */
+            nextTime?: string;
+            /**
+             * Format: int32
+             * @description Minutes between the times, 0 for once.
+             */
+            intervalMinutes: number;
+            /**
+             * Format: date-time
+             * @description Not after this; absent: until it is done.
+             */
+            untilTime?: string;
+            /**
+             * Format: int32
+             * @description How often it has reminded.
+             */
+            firedCount: number;
+            /** @description Whether it is done. */
+            done: boolean;
+            /**
+             * Format: date-time
+             * @description Set.
+             */
+            createTime?: string;
+        };
+        /** @description Response of GetPreferences. */
+        "notify.GetPreferencesResponse": {
+            /** @description In force. */
+            preferences?: components["schemas"]["notify.Preferences"];
+        };
+        /** @description Channels of one kind of message. */
+        "notify.KindChannels": {
+            /** @description Kind; "*" for those that are not named. */
+            kind: string;
+            /** @description CHANNEL_SMS, CHANNEL_MAIL; none: in the app only. */
+            channels: components["schemas"]["notify.Channel"][];
+        };
+        /** @description Channels of one kind of message. */
+        "notify.KindChannels.Input": {
+            /** @description Kind; "*" for those that are not named. */
+            kind?: string;
+            /** @description CHANNEL_SMS, CHANNEL_MAIL; none: in the app only. */
+            channels?: components["schemas"]["notify.Channel"][];
+        };
+        /** @description Response of ListAnnouncements. */
+        "notify.ListAnnouncementsResponse": {
+            /** @description Newest first. */
+            announcements: components["schemas"]["notify.Announcement"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListDeliveries. */
+        "notify.ListDeliveriesResponse": {
+            /** @description By channel; none: in the app only. */
+            deliveries: components["schemas"]["notify.Delivery"][];
+        };
+        /** @description Response of ListFollowUpReminders. */
+        "notify.ListFollowUpRemindersResponse": {
+            /** @description Newest first. */
+            reminders: components["schemas"]["notify.FollowUpReminder"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListMessages. */
         "notify.ListMessagesResponse": {
             /** @description Newest first. */
@@ -4296,6 +7267,16 @@ export interface components {
         "notify.ListRemindersResponse": {
             /** @description Newest first. */
             reminders: components["schemas"]["notify.Reminder"][];
+        };
+        /** @description Response of ListRobots. */
+        "notify.ListRobotsResponse": {
+            /** @description By name. */
+            robots: components["schemas"]["notify.Robot"][];
+        };
+        /** @description Response of ListTemplates. */
+        "notify.ListTemplatesResponse": {
+            /** @description By kind. */
+            templates: components["schemas"]["notify.MessageTemplate"][];
         };
         /** @description Request of MarkMessagesRead. */
         "notify.MarkMessagesReadRequest": {
@@ -4327,6 +7308,92 @@ export interface components {
              * @description When.
              */
             createTime?: string;
+        };
+        /** @description A kind of message and its words. */
+        "notify.MessageTemplate": {
+            /** @description Kind. */
+            kind: string;
+            /** @description Variables that its texts may have, without braces. */
+            variables: string[];
+            /** @description Whether the tenant has its own words; without them the texts are empty. */
+            own: boolean;
+            /** @description Title in Chinese. */
+            titleZh: string;
+            /** @description Text in Chinese; of order_sms the SMS. */
+            textZh: string;
+            /** @description Title in English. */
+            titleEn: string;
+            /** @description Text in English. */
+            textEn: string;
+        };
+        /** @description How a person wants to be told; in the app always. */
+        "notify.Preferences": {
+            /** @description By kind. */
+            channels: components["schemas"]["notify.KindChannels"][];
+            /** @description Whether what is not urgent comes as one message a day. */
+            digest: boolean;
+            /**
+             * Format: int32
+             * @description Minute of the day, China time, at which it comes.
+             */
+            digestMinute: number;
+            /**
+             * Format: int32
+             * @description From this minute on nothing but the urgent is sent out of the app.
+             */
+            quietFromMinute: number;
+            /**
+             * Format: int32
+             * @description Until this one; equal to the one before: never quiet.
+             */
+            quietUntilMinute: number;
+            /** @description Mail address. */
+            mail: string;
+            /** @description Language out of the app: "zh-CN" or "en". */
+            locale: string;
+        };
+        /** @description How a person wants to be told; in the app always. */
+        "notify.Preferences.Input": {
+            /** @description By kind. */
+            channels?: components["schemas"]["notify.KindChannels.Input"][];
+            /** @description Whether what is not urgent comes as one message a day. */
+            digest?: boolean;
+            /**
+             * Format: int32
+             * @description Minute of the day, China time, at which it comes.
+             */
+            digestMinute?: number;
+            /**
+             * Format: int32
+             * @description From this minute on nothing but the urgent is sent out of the app.
+             */
+            quietFromMinute?: number;
+            /**
+             * Format: int32
+             * @description Until this one; equal to the one before: never quiet.
+             */
+            quietUntilMinute?: number;
+            /** @description Mail address. */
+            mail?: string;
+            /** @description Language out of the app: "zh-CN" or "en". */
+            locale?: string;
+        };
+        /** @description Request of PreviewTemplate. */
+        "notify.PreviewTemplateRequest": {
+            /** @description One text of it. */
+            text?: string;
+        };
+        /** @description Response of PreviewTemplate. */
+        "notify.PreviewTemplateResponse": {
+            /** @description Filled in with samples. */
+            text: string;
+            /**
+             * Format: int32
+             * @description SMS segments that it takes.
+             */
+            segmentCount: number;
+            /** @description Whether it takes the alphabet of 70 characters a segment. */
+            unicode: boolean;
         };
         /** @description A reminder. */
         "notify.Reminder": {
@@ -4362,6 +7429,91 @@ export interface components {
          * @enum {string}
          */
         "notify.ReminderState": "REMINDER_STATE_UNSPECIFIED" | "REMINDER_STATE_PENDING" | "REMINDER_STATE_CANCELLED" | "REMINDER_STATE_QUEUED" | "REMINDER_STATE_SENT" | "REMINDER_STATE_DELIVERED" | "REMINDER_STATE_FAILED" | "REMINDER_STATE_UNCERTAIN" | "REMINDER_STATE_IN_APP_ONLY";
+        /** @description Request of RemoveRobot. */
+        "notify.RemoveRobotRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of RemoveRobot. */
+        "notify.RemoveRobotResponse": Record<string, never>;
+        /** @description A group's robot. */
+        "notify.Robot": {
+            /** @description UUID. */
+            robotId: string;
+            /** @description CHANNEL_DINGTALK or CHANNEL_WECOM. */
+            channel: components["schemas"]["notify.Channel"];
+            /** @description Name. */
+            name: string;
+            /** @description Kinds of messages that the group hears. */
+            kinds: string[];
+            /** @description Whether it signs. */
+            hasSecret: boolean;
+        };
+        /** @description Request of SavePreferences. */
+        "notify.SavePreferencesRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of them. */
+            preferences?: components["schemas"]["notify.Preferences.Input"];
+        };
+        /** @description Response of SavePreferences. */
+        "notify.SavePreferencesResponse": {
+            /** @description As stored. */
+            preferences?: components["schemas"]["notify.Preferences"];
+        };
+        /** @description Request of SaveTemplate. */
+        "notify.SaveTemplateRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Texts with variables in braces, such as {name}. */
+            titleZh?: string;
+            /** @description At most 500 characters. */
+            textZh?: string;
+            /** @description At most 100 characters, as title_zh. */
+            titleEn?: string;
+            /** @description At most 500 characters. */
+            textEn?: string;
+        };
+        /** @description Response of SaveTemplate. */
+        "notify.SaveTemplateResponse": {
+            /** @description As stored. */
+            template?: components["schemas"]["notify.MessageTemplate"];
+        };
+        /** @description Request of SetFollowUpReminder. */
+        "notify.SetFollowUpReminderRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description What to do, 1 to 100 characters. */
+            title?: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            firstTime?: string;
+            /**
+             * Format: int32
+             * @description Again after so many minutes, 0 for once, else 5 minutes to a year.
+             */
+            intervalMinutes?: number;
+            /**
+             * Format: date-time
+             * @description Not after this; absent: until it is done.
+             */
+            untilTime?: string;
+            /** @description "customer", "lead", "order" or empty. */
+            subjectType?: string;
+            /** @description UUID of that. */
+            subjectId?: string;
+            /** @description Its name, at most 100 characters. */
+            subjectName?: string;
+            /** @description Where it came from, at most 100 characters. */
+            source?: string;
+        };
+        /** @description Response of SetFollowUpReminder. */
+        "notify.SetFollowUpReminderResponse": {
+            /** @description As stored. */
+            reminder?: components["schemas"]["notify.FollowUpReminder"];
+        };
         /** @description Request of AcceptOrder. */
         "orders.AcceptOrderRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -4372,6 +7524,69 @@ export interface components {
             /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
         };
+        /** @description An account of the cashier. */
+        "orders.Account": {
+            /** @description UUID. */
+            accountId: string;
+            /** @description Name, unique in the tenant. */
+            name: string;
+            /** @description CNY, decimal with two places. */
+            balance: string;
+        };
+        /** @description Request of AddAttachment. */
+        "orders.AddAttachmentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description What for. */
+            kind?: components["schemas"]["orders.AttachmentKind"];
+            /** @description Order or contract, UUID. */
+            subjectId?: string;
+            /** @description File name, 1 to 200 characters. */
+            name?: string;
+            /**
+             * Format: byte
+             * @description PDF, PNG, JPEG, XLSX or DOCX of at most 5 MiB.
+             */
+            content?: string;
+        };
+        /** @description Response of AddAttachment. */
+        "orders.AddAttachmentResponse": {
+            /** @description As stored. */
+            attachment?: components["schemas"]["orders.Attachment"];
+        };
+        /** @description A file. */
+        "orders.Attachment": {
+            /** @description UUID. */
+            attachmentId: string;
+            /** @description What for. */
+            kind: components["schemas"]["orders.AttachmentKind"];
+            /** @description File name. */
+            name: string;
+            /** @description MIME type as its content shows. */
+            contentType: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            sizeBytes: string;
+            /** @description SHA-256 in hexadecimal. */
+            digest: string;
+            /** @description Who attached it, UUID. */
+            uploaderId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description What a file is attached to.
+         *     - `ATTACHMENT_KIND_UNSPECIFIED`: Not set.
+         *     - `ATTACHMENT_KIND_PAYMENT_PROOF`: Proof that an order was paid.
+         *     - `ATTACHMENT_KIND_CONTRACT`: A contract's file.
+         * @enum {string}
+         */
+        "orders.AttachmentKind": "ATTACHMENT_KIND_UNSPECIFIED" | "ATTACHMENT_KIND_PAYMENT_PROOF" | "ATTACHMENT_KIND_CONTRACT";
         /** @description Request of CloseOrder. */
         "orders.CloseOrderRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -4383,6 +7598,140 @@ export interface components {
         "orders.CloseOrderResponse": {
             /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
+        };
+        /** @description A contract. */
+        "orders.Contract": {
+            /** @description UUID. */
+            contractId: string;
+            /** @description Number for people, unique in the tenant. */
+            number: string;
+            /** @description What it is about. */
+            title: string;
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description CNY, decimal with two places. */
+            amount: string;
+            /** @description First day, 2026-03-01. */
+            startDate: string;
+            /** @description Last day. */
+            endDate: string;
+            /** @description State. */
+            state: components["schemas"]["orders.ContractState"];
+            /** @description Owner, UUID. */
+            ownerId: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+            /**
+             * Format: date-time
+             * @description Created.
+             */
+            createTime?: string;
+            /** @description What the caller may do, of: update, submit, terminate. */
+            allowedActions: string[];
+        };
+        /**
+         * @description Life cycle of a contract.
+         *     - `CONTRACT_STATE_UNSPECIFIED`: Not set.
+         *     - `CONTRACT_STATE_DRAFT`: Being written.
+         *     - `CONTRACT_STATE_SUBMITTED`: Waits for its reviewers.
+         *     - `CONTRACT_STATE_REJECTED`: Refused by a reviewer.
+         *     - `CONTRACT_STATE_EFFECTIVE`: Passed: in force from its first to its last day.
+         *     - `CONTRACT_STATE_EXPIRED`: Its last day is over.
+         *     - `CONTRACT_STATE_TERMINATED`: Ended before its time.
+         * @enum {string}
+         */
+        "orders.ContractState": "CONTRACT_STATE_UNSPECIFIED" | "CONTRACT_STATE_DRAFT" | "CONTRACT_STATE_SUBMITTED" | "CONTRACT_STATE_REJECTED" | "CONTRACT_STATE_EFFECTIVE" | "CONTRACT_STATE_EXPIRED" | "CONTRACT_STATE_TERMINATED";
+        /** @description A contract as it was from a change on. */
+        "orders.ContractVersion": {
+            /** @description The contract as it was. */
+            contract?: components["schemas"]["orders.Contract"];
+            /** @description Who changed it, UUID, empty for the system. */
+            actorId: string;
+            /** @description Why, or what the reviewer said. */
+            comment: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description Request of CreateAccount. */
+        "orders.CreateAccountRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Name, 1 to 50 characters. */
+            name?: string;
+            /** @description Opening balance in CNY, decimal of at most two places. */
+            balance?: string;
+        };
+        /** @description Response of CreateAccount. */
+        "orders.CreateAccountResponse": {
+            /** @description As stored. */
+            account?: components["schemas"]["orders.Account"];
+        };
+        /** @description Request of CreateContract. */
+        "orders.CreateContractRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Title, 1 to 200 characters. */
+            title?: string;
+            /** @description An own order whose customer it is with, UUID; the order is put under it. */
+            orderId?: string;
+            /** @description CNY, decimal of at most two places; empty: the order's amount. */
+            amount?: string;
+            /** @description First day, 2026-03-01. */
+            startDate?: string;
+            /** @description Last day. */
+            endDate?: string;
+        };
+        /** @description Response of CreateContract. */
+        "orders.CreateContractResponse": {
+            /** @description As stored. */
+            contract?: components["schemas"]["orders.Contract"];
+        };
+        /** @description Request of CreateProduct. */
+        "orders.CreateProductRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Without product_id and version. */
+            product?: components["schemas"]["orders.Product.Input"];
+        };
+        /** @description Response of CreateProduct. */
+        "orders.CreateProductResponse": {
+            /** @description As stored. */
+            product?: components["schemas"]["orders.Product"];
+        };
+        /** @description Response of GetAttachment. */
+        "orders.GetAttachmentResponse": {
+            /** @description What it is. */
+            attachment?: components["schemas"]["orders.Attachment"];
+            /**
+             * Format: byte
+             * @description The file.
+             */
+            content: string;
+        };
+        /** @description Response of GetContract. */
+        "orders.GetContractResponse": {
+            /** @description The contract. */
+            contract?: components["schemas"]["orders.Contract"];
+            /** @description Newest first. */
+            versions: components["schemas"]["orders.ContractVersion"][];
+            /** @description Its files. */
+            attachments: components["schemas"]["orders.Attachment"][];
+            /** @description Receipts and payments, newest first. */
+            vouchers: components["schemas"]["orders.Voucher"][];
+            /** @description What came in, CNY. */
+            received: string;
+            /** @description What went out, CNY. */
+            paid: string;
+            /** @description What is still to come: amount less received, CNY; below 0 when more came. */
+            balance: string;
         };
         /** @description Response of GetOrder. */
         "orders.GetOrderResponse": {
@@ -4396,6 +7745,41 @@ export interface components {
             /** @description The settings. */
             settings?: components["schemas"]["orders.Settings"];
         };
+        /** @description A row of the cashier's journal. */
+        "orders.JournalEntry": {
+            /** @description Voucher, UUID; empty for the opening balance. */
+            voucherId: string;
+            /** @description CNY, decimal with two places; below 0 for what went out. */
+            amount: string;
+            /** @description Balance behind it. */
+            balance: string;
+            /** @description What for. */
+            note: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description Response of ListAccounts. */
+        "orders.ListAccountsResponse": {
+            /** @description By name. */
+            accounts: components["schemas"]["orders.Account"][];
+        };
+        /** @description Response of ListContracts. */
+        "orders.ListContractsResponse": {
+            /** @description Newest first. */
+            contracts: components["schemas"]["orders.Contract"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListJournal. */
+        "orders.ListJournalResponse": {
+            /** @description Newest first. */
+            entries: components["schemas"]["orders.JournalEntry"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListOrders. */
         "orders.ListOrdersResponse": {
             /** @description Newest first. */
@@ -4403,6 +7787,24 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListProductFields. */
+        "orders.ListProductFieldsResponse": {
+            /** @description In order. */
+            fields: components["schemas"]["orders.ProductField"][];
+        };
+        /** @description Response of ListProducts. */
+        "orders.ListProductsResponse": {
+            /** @description By code, at most 1000. */
+            products: components["schemas"]["orders.Product"][];
+        };
+        /**
+         * @description Which way money goes.
+         *     - `MONEY_KIND_UNSPECIFIED`: Not set.
+         *     - `MONEY_KIND_RECEIPT`: In.
+         *     - `MONEY_KIND_PAYMENT`: Out.
+         * @enum {string}
+         */
+        "orders.MoneyKind": "MONEY_KIND_UNSPECIFIED" | "MONEY_KIND_RECEIPT" | "MONEY_KIND_PAYMENT";
         /** @description An order. */
         "orders.Order": {
             /** @description UUID. */
@@ -4438,7 +7840,25 @@ export interface components {
             version: string;
             /** @description What the caller may do, of: accept, submit, close. */
             allowedActions: string[];
+            /** @description Customer's name as known when it was made. */
+            customerName: string;
+            /** @description What is ordered, in order; amount is their sum. Only GetOrder and the verbs tell. */
+            lines: components["schemas"]["orders.OrderLine"][];
+            /** @description Contract it is under, UUID, empty for none. */
+            contractId: string;
+            /** @description Files attached to it. Only GetOrder and the verbs tell. */
+            attachments: components["schemas"]["orders.Attachment"][];
         };
+        /**
+         * @description By what orders are counted.
+         *     - `ORDER_CATEGORY_UNSPECIFIED`: Not set: as STATE.
+         *     - `ORDER_CATEGORY_STATE`: By state.
+         *     - `ORDER_CATEGORY_OWNER`: By owner.
+         *     - `ORDER_CATEGORY_PRODUCT`: By product; the sums are those of the lines.
+         *     - `ORDER_CATEGORY_MONTH`: By month of creation in China.
+         * @enum {string}
+         */
+        "orders.OrderCategory": "ORDER_CATEGORY_UNSPECIFIED" | "ORDER_CATEGORY_STATE" | "ORDER_CATEGORY_OWNER" | "ORDER_CATEGORY_PRODUCT" | "ORDER_CATEGORY_MONTH";
         /** @description A row of an order's log. */
         "orders.OrderChange": {
             /** @description State before. */
@@ -4455,6 +7875,40 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description A line of an order. */
+        "orders.OrderLine": {
+            /** @description Product, UUID. */
+            productId: string;
+            /** @description Its code, name and unit when the line was made; output only. */
+            productCode: string;
+            /** @description See product_code. */
+            productName: string;
+            /** @description See product_code. */
+            unit: string;
+            /** @description Decimal of at most three places, above 0. */
+            quantity: string;
+            /** @description CNY, decimal of at most two places; empty: the product's price. */
+            unitPrice: string;
+            /** @description quantity times unit_price to the cent; output only. */
+            amount: string;
+        };
+        /** @description A line of an order. */
+        "orders.OrderLine.Input": {
+            /** @description Product, UUID. */
+            productId?: string;
+            /** @description Its code, name and unit when the line was made; output only. */
+            productCode?: string;
+            /** @description See product_code. */
+            productName?: string;
+            /** @description See product_code. */
+            unit?: string;
+            /** @description Decimal of at most three places, above 0. */
+            quantity?: string;
+            /** @description CNY, decimal of at most two places; empty: the product's price. */
+            unitPrice?: string;
+            /** @description quantity times unit_price to the cent; output only. */
+            amount?: string;
+        };
         /**
          * @description Life cycle of an order.
          *     - `ORDER_STATE_UNSPECIFIED`: Not set.
@@ -4467,6 +7921,114 @@ export interface components {
          * @enum {string}
          */
         "orders.OrderState": "ORDER_STATE_UNSPECIFIED" | "ORDER_STATE_GENERATED" | "ORDER_STATE_ACCEPTED" | "ORDER_STATE_SUBMITTED" | "ORDER_STATE_APPROVED" | "ORDER_STATE_REJECTED" | "ORDER_STATE_CLOSED";
+        /** @description A row of a summary. */
+        "orders.OrderSummaryRow": {
+            /** @description State's name, owner's UUID, product's UUID, or month as 2026-03. */
+            key: string;
+            /** @description Product's name; empty otherwise. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Orders.
+             */
+            count: string;
+            /** @description Their sum in CNY, decimal with two places. */
+            amount: string;
+        };
+        /** @description What is sold. */
+        "orders.Product": {
+            /** @description UUID. */
+            productId: string;
+            /** @description Code or model, unique in the tenant. */
+            code: string;
+            /** @description Name. */
+            name: string;
+            /** @description Unit, for example 台. */
+            unit: string;
+            /** @description Price in CNY, decimal with two places. */
+            price: string;
+            /** @description False: it is in no new order. */
+            active: boolean;
+            /** @description The tenant's own fields by key, as texts. */
+            fields: components["schemas"]["orders.Product.FieldsEntry"][];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        "orders.Product.FieldsEntry": {
+            key: string;
+            value: string;
+        };
+        "orders.Product.FieldsEntry.Input": {
+            key?: string;
+            value?: string;
+        };
+        /** @description What is sold. */
+        "orders.Product.Input": {
+            /** @description UUID. */
+            productId?: string;
+            /** @description Code or model, unique in the tenant. */
+            code?: string;
+            /** @description Name. */
+            name?: string;
+            /** @description Unit, for example 台. */
+            unit?: string;
+            /** @description Price in CNY, decimal with two places. */
+            price?: string;
+            /** @description False: it is in no new order. */
+            active?: boolean;
+            /** @description The tenant's own fields by key, as texts. */
+            fields?: components["schemas"]["orders.Product.FieldsEntry.Input"][];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+        };
+        /** @description A field that the tenant added to products. */
+        "orders.ProductField": {
+            /** @description Name in `fields`: a small letter, then small letters, digits and underscores. */
+            key: string;
+            /** @description Label. */
+            name: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region. */
+            type: string;
+            /** @description Whether it must be filled in. */
+            required: boolean;
+            /** @description For choice and choices. */
+            choices: string[];
+        };
+        /** @description A field that the tenant added to products. */
+        "orders.ProductField.Input": {
+            /** @description Name in `fields`: a small letter, then small letters, digits and underscores. */
+            key?: string;
+            /** @description Label. */
+            name?: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region. */
+            type?: string;
+            /** @description Whether it must be filled in. */
+            required?: boolean;
+            /** @description For choice and choices. */
+            choices?: string[];
+        };
+        /** @description Request of RecordReceipt. */
+        "orders.RecordReceiptRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description CNY, decimal above 0. */
+            amount?: string;
+            /** @description Account it came into, UUID. */
+            accountId?: string;
+            /** @description What for, at most 200 characters. */
+            note?: string;
+        };
+        /** @description Response of RecordReceipt. */
+        "orders.RecordReceiptResponse": {
+            /** @description As stored. */
+            voucher?: components["schemas"]["orders.Voucher"];
+        };
         /** @description Settings of a tenant. */
         "orders.Settings": {
             /**
@@ -4474,6 +8036,8 @@ export interface components {
              * @example 1800s
              */
             handleWithin?: string;
+            /** @description True: an order is submitted without lines, contract and payment proof too. */
+            submitWithoutPapers: boolean;
         };
         /** @description Settings of a tenant. */
         "orders.Settings.Input": {
@@ -4482,6 +8046,18 @@ export interface components {
              * @example 1800s
              */
             handleWithin?: string;
+            /** @description True: an order is submitted without lines, contract and payment proof too. */
+            submitWithoutPapers?: boolean;
+        };
+        /** @description Request of SubmitContract. */
+        "orders.SubmitContractRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of SubmitContract. */
+        "orders.SubmitContractResponse": {
+            /** @description As stored. */
+            contract?: components["schemas"]["orders.Contract"];
         };
         /** @description Request of SubmitOrder. */
         "orders.SubmitOrderRequest": {
@@ -4492,6 +8068,107 @@ export interface components {
         "orders.SubmitOrderResponse": {
             /** @description As stored. */
             order?: components["schemas"]["orders.Order"];
+        };
+        /** @description Request of SubmitPayment. */
+        "orders.SubmitPaymentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description CNY, decimal above 0. */
+            amount?: string;
+            /** @description Account it leaves, UUID. */
+            accountId?: string;
+            /** @description What for, at most 200 characters. */
+            note?: string;
+        };
+        /** @description Response of SubmitPayment. */
+        "orders.SubmitPaymentResponse": {
+            /** @description As stored. */
+            voucher?: components["schemas"]["orders.Voucher"];
+        };
+        /** @description Response of SummarizeOrders. */
+        "orders.SummarizeOrdersResponse": {
+            /** @description Largest sum first, at most 1000. */
+            rows: components["schemas"]["orders.OrderSummaryRow"][];
+        };
+        /** @description Request of TerminateContract. */
+        "orders.TerminateContractRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, at most 1000 characters. */
+            reason?: string;
+        };
+        /** @description Response of TerminateContract. */
+        "orders.TerminateContractResponse": {
+            /** @description As stored. */
+            contract?: components["schemas"]["orders.Contract"];
+        };
+        /** @description Request of UpdateContract. */
+        "orders.UpdateContractRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description Version that was changed: another one by now is refused.
+             */
+            version?: string;
+            /** @description Title, 1 to 200 characters. */
+            title?: string;
+            /** @description CNY, decimal of at most two places. */
+            amount?: string;
+            /** @description First day. */
+            startDate?: string;
+            /** @description Last day. */
+            endDate?: string;
+            /** @description Why, at most 1000 characters. */
+            comment?: string;
+        };
+        /** @description Response of UpdateContract. */
+        "orders.UpdateContractResponse": {
+            /** @description As stored. */
+            contract?: components["schemas"]["orders.Contract"];
+        };
+        /** @description Request of UpdateOrder. */
+        "orders.UpdateOrderRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description Version that was changed: another one by now is refused.
+             */
+            version?: string;
+            /** @description All lines, 1 to 200. */
+            lines?: components["schemas"]["orders.OrderLine.Input"][];
+            /** @description Contract, UUID, of the same customer; empty: none. */
+            contractId?: string;
+        };
+        /** @description Response of UpdateOrder. */
+        "orders.UpdateOrderResponse": {
+            /** @description As stored. */
+            order?: components["schemas"]["orders.Order"];
+        };
+        /** @description Request of UpdateProductFields. */
+        "orders.UpdateProductFieldsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of them, in order; a field's key and type never change. */
+            fields?: components["schemas"]["orders.ProductField.Input"][];
+        };
+        /** @description Response of UpdateProductFields. */
+        "orders.UpdateProductFieldsResponse": {
+            /** @description As stored. */
+            fields: components["schemas"]["orders.ProductField"][];
+        };
+        /** @description Request of UpdateProduct. */
+        "orders.UpdateProductRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description As it shall be; with the version that was changed. */
+            product?: components["schemas"]["orders.Product.Input"];
+        };
+        /** @description Response of UpdateProduct. */
+        "orders.UpdateProductResponse": {
+            /** @description As stored. */
+            product?: components["schemas"]["orders.Product"];
         };
         /** @description Request of UpdateSettings. */
         "orders.UpdateSettingsRequest": {
@@ -4505,6 +8182,71 @@ export interface components {
             /** @description As stored. */
             settings?: components["schemas"]["orders.Settings"];
         };
+        /** @description A receipt or payment. */
+        "orders.Voucher": {
+            /** @description UUID. */
+            voucherId: string;
+            /** @description Contract, UUID. */
+            contractId: string;
+            /** @description Which way. */
+            kind: components["schemas"]["orders.MoneyKind"];
+            /** @description CNY, decimal with two places. */
+            amount: string;
+            /** @description Account, UUID. */
+            accountId: string;
+            /** @description What for. */
+            note: string;
+            /** @description State. */
+            state: components["schemas"]["orders.VoucherState"];
+            /** @description Who made it, UUID. */
+            submitterId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /**
+         * @description Life cycle of a voucher.
+         *     - `VOUCHER_STATE_UNSPECIFIED`: Not set.
+         *     - `VOUCHER_STATE_SUBMITTED`: Waits for its approvers.
+         *     - `VOUCHER_STATE_BOOKED`: In the journal.
+         *     - `VOUCHER_STATE_REJECTED`: Refused, or taken back.
+         * @enum {string}
+         */
+        "orders.VoucherState": "VOUCHER_STATE_UNSPECIFIED" | "VOUCHER_STATE_SUBMITTED" | "VOUCHER_STATE_BOOKED" | "VOUCHER_STATE_REJECTED";
+        /** @description An agent at the desk. */
+        "telephony.Agent": {
+            /** @description State now. */
+            state: components["schemas"]["telephony.AgentState"];
+            /** @description Why busy or away, empty for none. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description Since when busy, away, in a call or in wrap-up; absent otherwise.
+             */
+            sinceTime?: string;
+            /**
+             * Format: date-time
+             * @description When the wrap-up ends by itself, absent outside of it.
+             */
+            wrapUpEndTime?: string;
+            /** @description Call that is noted now, UUID, empty outside of the wrap-up. */
+            callId: string;
+        };
+        /**
+         * @description Where an agent stands.
+         *     - `AGENT_STATE_UNSPECIFIED`: Not set.
+         *     - `AGENT_STATE_OFFLINE`: Signed on at no extension.
+         *     - `AGENT_STATE_IDLE`: Ready for calls.
+         *     - `AGENT_STATE_BUSY`: Busy with other work.
+         *     - `AGENT_STATE_BREAK`: Away for a while; has a reason.
+         *     - `AGENT_STATE_RINGING`: The phone rings.
+         *     - `AGENT_STATE_TALKING`: In a call.
+         *     - `AGENT_STATE_WRAP_UP`: Noting what came of the last call, until the countdown ends.
+         * @enum {string}
+         */
+        "telephony.AgentState": "AGENT_STATE_UNSPECIFIED" | "AGENT_STATE_OFFLINE" | "AGENT_STATE_IDLE" | "AGENT_STATE_BUSY" | "AGENT_STATE_BREAK" | "AGENT_STATE_RINGING" | "AGENT_STATE_TALKING" | "AGENT_STATE_WRAP_UP";
         /** @description A call. */
         "telephony.Call": {
             /** @description UUID. */
@@ -4625,6 +8367,52 @@ export interface components {
             /** @description As stored. */
             sms?: components["schemas"]["telephony.Sms"];
         };
+        /** @description How desks work. */
+        "telephony.DeskSettings": {
+            /**
+             * Format: int32
+             * @description Longest wrap-up in seconds, 0 to 600; 0: none.
+             */
+            wrapUpSeconds: number;
+            /** @description What can come of a call, 1 to 30 names of at most 30 characters. */
+            dispositions: string[];
+            /** @description Why an agent may be away, 1 to 30 names of at most 30 characters. */
+            breakReasons: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /** @description How desks work. */
+        "telephony.DeskSettings.Input": {
+            /**
+             * Format: int32
+             * @description Longest wrap-up in seconds, 0 to 600; 0: none.
+             */
+            wrapUpSeconds?: number;
+            /** @description What can come of a call, 1 to 30 names of at most 30 characters. */
+            dispositions?: string[];
+            /** @description Why an agent may be away, 1 to 30 names of at most 30 characters. */
+            breakReasons?: string[];
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+        };
+        /** @description Request of DisposeCall. */
+        "telephony.DisposeCallRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Of the tenant's dispositions. */
+            disposition?: string;
+        };
+        /** @description Response of DisposeCall. */
+        "telephony.DisposeCallResponse": {
+            /** @description As it is now. */
+            agent?: components["schemas"]["telephony.Agent"];
+        };
         /** @description Response of GetAgent. */
         "telephony.GetAgentResponse": {
             /** @description Extension the caller is signed on to, empty if none. */
@@ -4632,16 +8420,42 @@ export interface components {
             /** @description Extension registered for the caller, empty if none. */
             ownExtension: string;
         };
+        /** @description Response of GetAgentState. */
+        "telephony.GetAgentStateResponse": {
+            /** @description As it is now. */
+            agent?: components["schemas"]["telephony.Agent"];
+        };
         /** @description Response of GetCall. */
         "telephony.GetCallResponse": {
             /** @description The call. */
             call?: components["schemas"]["telephony.Call"];
+        };
+        /** @description Response of GetDeskSettings. */
+        "telephony.GetDeskSettingsResponse": {
+            /** @description As they are. */
+            settings?: components["schemas"]["telephony.DeskSettings"];
         };
         /** @description Response of GetSmsPolicy. */
         "telephony.GetSmsPolicyResponse": {
             /** @description The rules in force. */
             policy?: components["schemas"]["telephony.SmsPolicy"];
         };
+        /** @description Request of HandOverCall. */
+        "telephony.HandOverCallRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description To whom, UUID. */
+            personId?: string;
+        };
+        /** @description Response of HandOverCall. */
+        "telephony.HandOverCallResponse": Record<string, never>;
+        /** @description Request of HandleMissedCaller. */
+        "telephony.HandleMissedCallerRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of HandleMissedCaller. */
+        "telephony.HandleMissedCallerResponse": Record<string, never>;
         /** @description One agent's part in a call. */
         "telephony.Leg": {
             /** @description UUID. */
@@ -4684,6 +8498,13 @@ export interface components {
         "telephony.ListCallsResponse": {
             /** @description Newest first; without legs. */
             calls: components["schemas"]["telephony.Call"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListMissedCallers. */
+        "telephony.ListMissedCallersResponse": {
+            /** @description The latest first. */
+            missedCallers: components["schemas"]["telephony.MissedCaller"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
@@ -4730,6 +8551,40 @@ export interface components {
              * @description Characters as they are counted.
              */
             length: number;
+        };
+        /** @description Somebody who was not answered. */
+        "telephony.MissedCaller": {
+            /** @description UUID. */
+            missedCallerId: string;
+            /** @description Number; masked unless the caller may see it, empty for a hidden one. */
+            number: string;
+            /**
+             * Format: int32
+             * @description Calls since the caller was reached last.
+             */
+            callCount: number;
+            /**
+             * Format: date-time
+             * @description First of them.
+             */
+            firstTime?: string;
+            /**
+             * Format: date-time
+             * @description Last of them.
+             */
+            lastTime?: string;
+            /** @description The last call, UUID. */
+            callId: string;
+            /** @description Queue of the last call, empty for a direct one. */
+            queue: string;
+            /** @description Number that was called. */
+            did: string;
+            /** @description Customer, UUID, empty while unknown. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description Owner, UUID, empty in a pool or while unknown. */
+            ownerId: string;
         };
         /** @description An SMS modem with its SIM. */
         "telephony.Modem": {
@@ -4924,6 +8779,20 @@ export interface components {
             /** @description As stored. */
             policy?: components["schemas"]["telephony.SmsPolicy"];
         };
+        /** @description Request of SetAgentState. */
+        "telephony.SetAgentStateRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description IDLE, BUSY or BREAK. */
+            state?: components["schemas"]["telephony.AgentState"];
+            /** @description Of the tenant's reasons for BREAK; free for BUSY, at most 30 characters. */
+            reason?: string;
+        };
+        /** @description Response of SetAgentState. */
+        "telephony.SetAgentStateResponse": {
+            /** @description As it is now. */
+            agent?: components["schemas"]["telephony.Agent"];
+        };
         /** @description Request of SignOff. */
         "telephony.SignOffRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -5070,6 +8939,18 @@ export interface components {
          * @enum {string}
          */
         "telephony.SmsState": "SMS_STATE_UNSPECIFIED" | "SMS_STATE_QUEUED" | "SMS_STATE_SENDING" | "SMS_STATE_SENT" | "SMS_STATE_DELIVERED" | "SMS_STATE_FAILED" | "SMS_STATE_UNCERTAIN";
+        /** @description Request of UpdateDeskSettings. */
+        "telephony.UpdateDeskSettingsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Takes the place of all; version as it was read, else ABORTED. */
+            settings?: components["schemas"]["telephony.DeskSettings.Input"];
+        };
+        /** @description Response of UpdateDeskSettings. */
+        "telephony.UpdateDeskSettingsResponse": {
+            /** @description As stored. */
+            settings?: components["schemas"]["telephony.DeskSettings"];
+        };
     };
     responses: {
         /** @description Refused or failed. */
@@ -5092,6 +8973,84 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    "orders.ListAccounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListAccountsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreateAccount": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreateAccountRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreateAccountResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListJournal": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                accountId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListJournalResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "telephony.GetAgent": {
         parameters: {
             query?: never;
@@ -5108,6 +9067,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.GetAgentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetAgentState": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.GetAgentStateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.SetAgentState": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.SetAgentStateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.SetAgentStateResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -5164,6 +9172,140 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.SignOnResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListAllocationRules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListAllocationRulesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.SaveAllocationRule": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.SaveAllocationRuleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.SaveAllocationRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.DeleteAllocationRule": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                ruleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.DeleteAllocationRuleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.DeleteAllocationRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.ListAnnouncements": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListAnnouncementsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.Announce": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.AnnounceRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.AnnounceResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -5441,6 +9583,58 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "orders.AddAttachment": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.AddAttachmentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.AddAttachmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.GetAttachment": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                attachmentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.GetAttachmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "identity.ListAuditEntries": {
         parameters: {
             query?: {
@@ -5569,6 +9763,68 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "telephony.DisposeCall": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                callId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.DisposeCallRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.DisposeCallResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.HandOverCall": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                callId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.HandOverCallRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.HandOverCallResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "telephony.LinkCall": {
         parameters: {
             query?: never;
@@ -5626,6 +9882,131 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.SaveCallNoteResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListCapChanges": {
+        parameters: {
+            query?: {
+                /** @description Only this cap, UUID. */
+                capId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListCapChangesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.GetCapacity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetCapacityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListCaps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListCapsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.SaveCap": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.SaveCapRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.SaveCapResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.DeleteCap": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                capId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.DeleteCapRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.DeleteCapResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -5701,6 +10082,413 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.CreateContact": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.CreateContactRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CreateContactResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UpdateContact": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contactId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateContactRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateContactResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListContracts": {
+        parameters: {
+            query?: {
+                /** @description Only this state; unspecified: all. */
+                state?: components["schemas"]["orders.ContractState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+                /** @description Only this customer's, UUID. */
+                customerId?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListContractsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreateContract": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreateContractRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreateContractResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.GetContract": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.GetContractResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.SubmitPayment": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.SubmitPaymentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.SubmitPaymentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.RecordReceipt": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.RecordReceiptRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.RecordReceiptResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.SubmitContract": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["orders.SubmitContractRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.SubmitContractResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.TerminateContract": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.TerminateContractRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.TerminateContractResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateContract": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                contractId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateContractRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateContractResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListCategories": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListCategoriesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CreateCategory": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.CreateCategoryRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CreateCategoryResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.DeleteCategory": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                categoryId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.DeleteCategoryRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.DeleteCategoryResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UpdateCategory": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                categoryId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateCategoryRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateCategoryResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListCustomers": {
         parameters: {
             query?: {
@@ -5708,12 +10496,16 @@ export interface operations {
                 view?: components["schemas"]["customers.CustomerView"];
                 /** @description Only this pool. */
                 poolId?: string;
-                /** @description Part of the name, or a whole number. */
+                /** @description Part of the name, its pinyin initials, a number or its last digits, a contact, a value of a searchable field. */
                 query?: string;
                 /** @description At most this many, 1 to 200; 0 means 50. */
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Filter as JSON, for example {"field": "level", "op": "eq", "value": "A"}; see the customers service's README. */
+                filter?: string;
+                /** @description name, create_time, own_time, last_evidence_time or the key of a number, amount, date or time; "-" before it turns it round. Empty: newest first. */
+                orderBy?: string;
             };
             header?: never;
             path?: never;
@@ -5869,6 +10661,145 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.GetCustomerPage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetCustomerPageResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.AddPhone": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.AddPhoneRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.AddPhoneResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CreatePlan": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.CreatePlanRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CreatePlanResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ExplainReclaim": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ExplainReclaimResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListTimeline": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListTimelineResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.LockCustomer": {
         parameters: {
             query?: never;
@@ -5962,6 +10893,65 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.UpdateCustomer": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateCustomerRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateCustomerResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.AssignCustomers": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.AssignCustomersRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.AssignCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ClaimCustomers": {
         parameters: {
             query?: never;
@@ -5985,6 +10975,64 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.ClaimCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CountCustomers": {
+        parameters: {
+            query?: {
+                /** @description Which. */
+                view?: components["schemas"]["customers.CustomerView"];
+                /** @description Only this pool. */
+                poolId?: string;
+                /** @description Filter as JSON. */
+                filter?: string;
+                /** @description level, region, business_type, category_id, owner_id or the key of a field of one choice. */
+                by?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CountCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.RestoreCustomers": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.RestoreCustomersRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.RestoreCustomersResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -6034,6 +11082,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.UpdateSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.TransferCustomers": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.TransferCustomersRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.TransferCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.TrashCustomers": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.TrashCustomersRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.TrashCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.GetReceipt": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                reservationId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.GetReceiptResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -6091,6 +11219,30 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "dedupe.ListClashes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                ruleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.ListClashesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "dedupe.CheckKeys": {
         parameters: {
             query?: never;
@@ -6114,6 +11266,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["dedupe.CheckKeysResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.CheckDuplicates": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.CheckDuplicatesRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.CheckDuplicatesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.LookUpNames": {
+        parameters: {
+            query?: {
+                /** @description Two characters or more. */
+                query?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.LookUpNamesResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -6225,6 +11429,307 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.DeleteDepartmentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetDeskSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.GetDeskSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.UpdateDeskSettings": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.UpdateDeskSettingsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.UpdateDeskSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListFields": {
+        parameters: {
+            query?: {
+                /** @description Kind of record. */
+                object?: string;
+                /** @description Removed ones too. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CreateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.CreateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CreateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UpdateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Key. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.UpdateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UpdateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.OrderFields": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.OrderFieldsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.OrderFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.ListFollowUpReminders": {
+        parameters: {
+            query?: {
+                /** @description Only those that are not done. */
+                activeOnly?: boolean;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListFollowUpRemindersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.SetFollowUpReminder": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.SetFollowUpReminderRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.SetFollowUpReminderResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.FinishFollowUpReminder": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                reminderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["notify.FinishFollowUpReminderRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.FinishFollowUpReminderResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.StartHandOver": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.StartHandOverRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.StartHandOverResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.GetHandOver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                handOverId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetHandOverResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7115,6 +12620,89 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "notify.ListTemplates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListTemplatesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.PreviewTemplate": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Kind. */
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.PreviewTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.PreviewTemplateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.SaveTemplate": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Kind. */
+                kind: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.SaveTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.SaveTemplateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "notify.ListMessages": {
         parameters: {
             query?: {
@@ -7143,6 +12731,30 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "notify.ListDeliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Message, UUID. */
+                messageId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListDeliveriesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "notify.MarkMessagesRead": {
         parameters: {
             query?: never;
@@ -7166,6 +12778,63 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["notify.MarkMessagesReadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ListMissedCallers": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListMissedCallersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.HandleMissedCaller": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                missedCallerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.HandleMissedCallerRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.HandleMissedCallerResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7218,6 +12887,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.ConfigureModemResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.GetPreferences": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.GetPreferencesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.SavePreferences": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.SavePreferencesRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.SavePreferencesResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7277,6 +12995,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.WinOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.SummarizeOrders": {
+        parameters: {
+            query?: {
+                /** @description By what. */
+                category?: components["schemas"]["orders.OrderCategory"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.SummarizeOrdersResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7422,6 +13164,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["orders.SubmitOrderResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateOrder": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                orderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateOrderRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateOrderResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7682,6 +13455,96 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.ReplacePhone": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                phoneId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.ReplacePhoneRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ReplacePhoneResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListPlans": {
+        parameters: {
+            query?: {
+                /** @description Of this customer; empty: the caller's own. */
+                customerId?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListPlansResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.CompletePlan": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                planId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.CompletePlanRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CompletePlanResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListPools": {
         parameters: {
             query?: never;
@@ -7762,6 +13625,73 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.ListPoolCustomers": {
+        parameters: {
+            query?: {
+                /** @description Only these levels. */
+                levels?: string[];
+                /** @description Only these regions. */
+                regions?: string[];
+                /** @description Only these business types. */
+                businessTypes?: string[];
+                /** @description Part of the name. */
+                query?: string;
+                /** @description Those in the trash instead; for who may restore them. */
+                trashed?: boolean;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                poolId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListPoolCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.TryReclaimRule": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.TryReclaimRuleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.TryReclaimRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "telephony.ListPops": {
         parameters: {
             query?: never;
@@ -7809,6 +13739,140 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.ClosePopResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListProductFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListProductFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateProductFields": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateProductFieldsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateProductFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListProducts": {
+        parameters: {
+            query?: {
+                /** @description Only those whose code or name holds this. */
+                query?: string;
+                /** @description Those that are in no new order too. */
+                includeInactive?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListProductsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreateProduct": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreateProductRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreateProductResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateProduct": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                productId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateProductRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateProductResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -7935,6 +13999,86 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "notify.ListRobots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListRobotsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.AddRobot": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.AddRobotRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.AddRobotResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.RemoveRobot": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                robotId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["notify.RemoveRobotRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.RemoveRobotResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "identity.ListRoles": {
         parameters: {
             query?: never;
@@ -8041,6 +14185,86 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.DeleteRoleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListSavedViews": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListSavedViewsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.SaveView": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.SaveViewRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.SaveViewResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.DeleteView": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                viewId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.DeleteViewRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.DeleteViewResponse"];
                 };
             };
             default: components["responses"]["Error"];
