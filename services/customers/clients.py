@@ -26,6 +26,7 @@ class Person:
     active: bool
     rights: frozenset[str]
     department_path: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class Identity:
             tenant=tenant,
             actor_id=actor_id,
         )
-        return Person(answer.person.active, frozenset(answer.person.rights), answer.department_path)
+        person = answer.person
+        return Person(person.active, frozenset(person.rights), answer.department_path, person.name)
 
 
 class Dedupe:

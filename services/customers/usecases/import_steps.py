@@ -21,7 +21,7 @@ from services.customers.domain.imports import MOST_ROWS, ImportState, RowState, 
 from services.customers.metrics import IMPORTED_ROWS
 from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
-from services.customers.store.ledger import Change, change_owner, check_room
+from services.customers.store.ledger import Change, change_owner
 from services.customers.store.tables import Contact, Customer, Phone, ReservationOutcome
 from services.customers.usecases.create import add_customers
 from services.customers.usecases.import_rows import (
@@ -165,7 +165,7 @@ def _to_check(tx: Transaction, job: ImportJob) -> Sequence[ImportRow]:
 
 
 def batch_to_commit(tx: Transaction, import_id: str) -> Batch:
-    """Return the next ready rows; refuses those that need no keys any more: imported before, or beyond the cap."""
+    """Return the next ready rows; refuses those that were imported before."""
     job = store.get_job(tx, import_id)
     if job.state != ImportState.COMMITTING:
         return Batch((), ("", ""), more=False)
@@ -175,7 +175,6 @@ def batch_to_commit(tx: Transaction, import_id: str) -> Batch:
         job.version += 1
         return Batch((), ("", ""), more=False)
     known, names = _known(tx, job, rows), pool_ids(tx)
-    full = _full(tx, job)
     items = []
     for row in rows:
         draft = judge_row(job, row, names)
@@ -183,21 +182,9 @@ def batch_to_commit(tx: Transaction, import_id: str) -> Batch:
             continue
         if draft.id in known:
             _refuse_known(row)
-        elif full and not draft.pool_id:
-            refuse_row(row, RowState.BAD, full.reason, full.zh, full.en)
         else:
             items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
     return Batch(tuple(items), _holder(job), more=True)
-
-
-def _full(tx: Transaction, job: ImportJob) -> AppError | None:
-    """Return why the one who gets the customers may have no more."""
-    if job.owner_id:
-        try:
-            check_room(tx, job.owner_id)
-        except AppError as error:
-            return error
-    return None
 
 
 def write_batch(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[str, Refused]) -> list[str]:

@@ -1,0 +1,97 @@
+"""Exports: proto to use case and back."""
+
+from collections.abc import Iterator
+
+import grpc
+from crm.customers.v1 import exports_pb2 as pb
+from crm.customers.v1 import exports_pb2_grpc as pb_grpc
+
+from services.chassis.db import Store
+from services.chassis.errors import AppError, InvalidInput
+from services.chassis.grpc_server import Api, current_caller, current_tenant
+from services.chassis.ids import new_id, parse_id
+from services.chassis.tenancy import Tenant
+from services.chassis.tokens import Caller
+from services.customers.api.records import VIEWS
+from services.customers.clients import Identity
+from services.customers.usecases import exports
+from services.kernel.sheets import csv_parts, xlsx_parts
+from services.kernel.texts import parse_text
+
+WRITERS = {
+    pb.SHEET_FORMAT_UNSPECIFIED: csv_parts,
+    pb.SHEET_FORMAT_CSV: csv_parts,
+    pb.SHEET_FORMAT_XLSX: xlsx_parts,
+}
+
+
+class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
+    """Answers with files."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        super().__init__(store)
+        self._identity = identity
+
+    def ExportCustomers(
+        self, request: pb.ExportCustomersRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ExportCustomersResponse]:
+        """Return the customers of a list as a file."""
+        caller, tenant, export_id = current_caller(), current_tenant(), new_id()
+        view, write = VIEWS.get(request.list.view), WRITERS.get(request.format)
+        if view is None:
+            raise InvalidInput("list.view", "VIEW_UNKNOWN", "没有这样的视图", "There is no such view")
+        if write is None:
+            raise InvalidInput("format", "FORMAT_UNKNOWN", "没有这样的文件格式", "There is no such format")
+        wanted = exports.Wanted(
+            view=view,
+            pool_id=parse_id(request.list.pool_id, "list.pool_id") if request.list.pool_id else "",
+            query=parse_text(request.list.query, "list.query", 100, required=False),
+        )
+        with self.store.transaction(tenant, caller.actor_id) as tx:
+            exports.begin_export(
+                tx, caller, export_id, wanted, "XLSX" if request.format == pb.SHEET_FORMAT_XLSX else "CSV"
+            )
+        complete = False
+        try:
+            pages = self._pages(tenant, caller, export_id, wanted)
+            names = _Names(self._identity, tenant, caller.actor_id)
+            for part in write(exports.rows_of(pages, names, caller.locale)):
+                if part:
+                    yield pb.ExportCustomersResponse(chunk=part)
+            complete = True
+        finally:
+            # Whoever leaves in the middle took what had left by then.
+            with self.store.transaction(tenant, caller.actor_id) as tx:
+                exports.end_export(tx, export_id, complete=complete)
+
+    def _pages(
+        self, tenant: Tenant, caller: Caller, export_id: str, wanted: exports.Wanted
+    ) -> Iterator[exports.Page]:
+        after = None
+        while True:
+            # A transaction for each page: a slow reader holds up nobody.
+            with self.store.transaction(tenant, caller.actor_id) as tx:
+                page = exports.export_page(tx, caller, export_id, wanted, after)
+            yield page
+            if page.last is None:
+                return
+            after = page.last
+
+
+class _Names(dict[str | None, str]):
+    """Names of people, asked for once each."""
+
+    def __init__(self, identity: Identity, tenant: Tenant, actor_id: str) -> None:
+        super().__init__({None: ""})
+        self._identity, self._tenant, self._actor_id = identity, tenant, actor_id
+
+    def __missing__(self, person_id: str | None) -> str:
+        """Ask identity; somebody whom it does not know has no name."""
+        try:
+            name = self._identity.person(self._tenant, person_id or "", self._actor_id).name
+        except AppError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            name = ""
+        self[person_id] = name
+        return name

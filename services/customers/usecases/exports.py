@@ -1,0 +1,227 @@
+"""Customers as a file: the ones of a list, page by page, with numbers as the reader may see them; all accounted for.
+
+An export is noted before its first row leaves, and its count with every page: one that broke, or whose process died,
+is there with what left.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_, update
+
+from services.chassis.db import Transaction
+from services.chassis.tokens import Caller
+from services.customers.domain.actions import sees_numbers
+from services.customers.domain.imports import FIELDS, POOL
+from services.customers.metrics import EXPORTED_ROWS
+from services.customers.store.import_tables import ExportRun
+from services.customers.store.rules import pools
+from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.views import View, list_conditions
+from services.kernel.china_time import display_time
+from services.kernel.phones import display_number, mask_number
+
+# Customers of one page, in memory at a time.
+PAGE_ROWS = 1000
+# What stands between several numbers of a cell; an import understands it.
+SEPARATOR = "、"
+
+# What a file has beside the fields that can be imported again: Chinese, English.
+MORE_COLUMNS = {
+    "other_contacts": ("其他联系人", "Other contacts"),
+    "owner": ("负责人", "Owner"),
+    "create_time": ("创建时间", "Created"),
+}
+
+# A row of a query.
+Found = Row[*tuple[Any, ...]]
+
+STARTED, COMPLETE, BROKEN = "started", "complete", "broken"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What shall be in a file: a list's view, pool and query."""
+
+    view: View
+    pool_id: str
+    query: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some customers as rows of the file, without the names of their owners. last: where the next page begins."""
+
+    rows: list[list[str]]
+    owner_ids: list[str | None]
+    last: tuple[datetime, str] | None
+
+
+def header(locale: str) -> list[str]:
+    """Return the first row; an import of the file knows its columns again."""
+    english = locale.lower().startswith("en")
+    return [
+        *(field.label(locale) for field in FIELDS),
+        *(texts[1] if english else texts[0] for texts in MORE_COLUMNS.values()),
+    ]
+
+
+OWNER_COLUMN = len(FIELDS) + list(MORE_COLUMNS).index("owner")
+
+
+def begin_export(tx: Transaction, caller: Caller, export_id: str, wanted: Wanted, sheet_format: str) -> None:
+    """Note that somebody takes customers out; raises as `list_customers` for a list that the caller does not see."""
+    list_conditions(tx, caller, wanted.view, pool_id=wanted.pool_id, query=wanted.query)
+    about = {"view": wanted.view.value, "poolId": wanted.pool_id}
+    tx.session.add(
+        ExportRun(
+            tenant_id=tx.tenant.id,
+            export_id=export_id,
+            person_id=caller.person_id,
+            format=sheet_format,
+            filter={**about, "query": wanted.query},
+            state=STARTED,
+            row_count=0,
+            create_time=tx.now,
+        )
+    )
+    tx.audit("customers_exported", export_id, {**about, "format": sheet_format})
+
+
+def export_page(
+    tx: Transaction, caller: Caller, export_id: str, wanted: Wanted, after: tuple[datetime, str] | None
+) -> Page:
+    """Return the next customers, newest first, and note how many leave."""
+    conditions = list_conditions(tx, caller, wanted.view, pool_id=wanted.pool_id, query=wanted.query)
+    if after:
+        conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
+    found = tx.session.execute(
+        select(
+            Customer.customer_id,
+            Customer.name,
+            Customer.state,
+            Customer.level,
+            Customer.region,
+            Customer.address,
+            Customer.business_type,
+            Customer.owner_id,
+            Customer.submitter_id,
+            Customer.pool_id,
+            Customer.create_time,
+        )
+        .where(*conditions)
+        .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
+        .limit(PAGE_ROWS)
+    ).all()
+    parts = _Parts(tx, [row.customer_id for row in found])
+    names = {pool.pool_id: pool.name for pool in pools(tx)}
+    every = "numbers.view_all" in caller.rights
+    rows = [
+        _row(
+            row,
+            parts,
+            names,
+            shown=sees_numbers(row.state, row.owner_id, row.submitter_id, caller.person_id, every),
+        )
+        for row in found
+    ]
+    if rows:
+        tx.session.execute(
+            update(ExportRun)
+            .where(ExportRun.tenant_id == tx.tenant.id, ExportRun.export_id == export_id)
+            .values(row_count=ExportRun.row_count + len(rows))
+        )
+        EXPORTED_ROWS.inc(len(rows))
+    last = (found[-1].create_time, found[-1].customer_id) if len(found) == PAGE_ROWS else None
+    return Page(rows, [row.owner_id for row in found], last)
+
+
+def end_export(tx: Transaction, export_id: str, *, complete: bool) -> None:
+    """Note how an export ended."""
+    run = tx.session.get_one(ExportRun, (tx.tenant.id, export_id))
+    run.state = COMPLETE if complete else BROKEN
+    run.end_time = tx.now
+    tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
+
+
+class _Parts:
+    """Contacts and numbers of a page's customers."""
+
+    def __init__(self, tx: Transaction, customer_ids: Sequence[str]) -> None:
+        self.contacts: dict[str, list[Found]] = defaultdict(list)
+        self.numbers: dict[tuple[str, str | None], list[Found]] = defaultdict(list)
+        contacts = (
+            select(Contact.customer_id, Contact.contact_id, Contact.name, Contact.title)
+            .where(Contact.tenant_id == tx.tenant.id, Contact.customer_id.in_(customer_ids))
+            .order_by(Contact.position, Contact.create_time)
+        )
+        for contact in tx.session.execute(contacts):
+            self.contacts[contact.customer_id].append(contact)
+        phones = (
+            select(Phone.customer_id, Phone.contact_id, Phone.e164, Phone.extension)
+            .where(Phone.tenant_id == tx.tenant.id, Phone.customer_id.in_(customer_ids))
+            .order_by(Phone.position)
+        )
+        for phone in tx.session.execute(phones):
+            self.numbers[phone.customer_id, phone.contact_id].append(phone)
+
+    def written(self, customer_id: str, contact_id: str | None, *, shown: bool) -> str:
+        """Return the numbers of a customer, or of a contact, in one cell."""
+        return SEPARATOR.join(
+            _number(row.e164, row.extension) if shown else mask_number(row.e164)
+            for row in self.numbers.get((customer_id, contact_id), ())
+        )
+
+
+def _number(e164: str, extension: str) -> str:
+    return display_number(e164) + (f"转{extension}" if extension else "")
+
+
+def _row(row: Found, parts: _Parts, pool_names: Mapping[str, str], *, shown: bool) -> list[str]:
+    customer_id = row.customer_id
+    contacts = parts.contacts.get(customer_id, [])
+    values = {
+        "name": row.name,
+        "phones": parts.written(customer_id, None, shown=shown),
+        "level": row.level,
+        "region": row.region,
+        "address": row.address,
+        "business_type": row.business_type,
+        POOL.key: pool_names.get(row.pool_id, ""),
+        "create_time": display_time(row.create_time),
+    }
+    if contacts:
+        first = contacts[0]
+        values |= {
+            "contact_name": first.name,
+            "contact_title": first.title,
+            "contact_phones": parts.written(customer_id, first.contact_id, shown=shown),
+            "other_contacts": "；".join(
+                " ".join(
+                    part
+                    for part in (
+                        contact.name,
+                        contact.title,
+                        parts.written(customer_id, contact.contact_id, shown=shown),
+                    )
+                    if part
+                )
+                for contact in contacts[1:]
+            ),
+        }
+    return [values.get(key, "") for key in (*_KEYS, *MORE_COLUMNS)]
+
+
+_KEYS = [field.key for field in FIELDS]
+
+
+def rows_of(pages: Iterator[Page], names: Mapping[str | None, str], locale: str) -> Iterator[list[str]]:
+    """Return a file's rows, the header first. names: of owners, by id."""
+    yield header(locale)
+    for page in pages:
+        for row, owner_id in zip(page.rows, page.owner_ids, strict=True):
+            row[OWNER_COLUMN] = names[owner_id]
+            yield row
