@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 import grpc
-from crm.telephony.v1 import sms_pb2, sms_pb2_grpc, telephony_pb2, telephony_pb2_grpc
+from crm.telephony.v1 import (
+    desk_pb2,
+    desk_pb2_grpc,
+    sms_pb2,
+    sms_pb2_grpc,
+    telephony_pb2,
+    telephony_pb2_grpc,
+)
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -16,9 +23,10 @@ from services.chassis.grpc_server import Api, current_caller, current_tenant, cu
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
-from services.kernel.phones import mask_number
 from services.telephony import clients
+from services.telephony.desk_api import AgentDeskApi
 from services.telephony.domain.sms import Lane
+from services.telephony.messages import shown_number
 from services.telephony.settings import read_recordings_folder
 from services.telephony.sms_api import LANES, SMS_STATES, SmsApi, sms_message
 from services.telephony.store.rows import Row
@@ -284,9 +292,11 @@ def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
     )
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
     sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
+    desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(AgentDeskApi(runtime.store), server)
     return [
         telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name,
         sms_pb2.DESCRIPTOR.services_by_name["SmsService"].full_name,
+        desk_pb2.DESCRIPTOR.services_by_name["AgentDeskService"].full_name,
     ]
 
 
@@ -330,7 +340,7 @@ def call_message(view: CallView) -> telephony_pb2.Call:
         call_id=call["id"],
         direction=_DIRECTIONS[call["direction"]],
         state=_CALL_STATES[call["state"]],
-        number=_number(call),
+        number=shown_number(call),
         did=call["did"],
         queue=call["queue"],
         customer_id=call["customer_id"] or "",
@@ -353,18 +363,8 @@ def call_message(view: CallView) -> telephony_pb2.Call:
         ],
         recording=_recording(view.recording),
         note=call["note"],
+        disposition=call["disposition"],
     )
-
-
-def _number(call: Row) -> str:
-    """Return a call's number; masked but for the owner and who may see all, unless it is nobody's for sure."""
-    person_id, rights = current_caller().person_id, current_caller().rights
-    owners = {call["customer_owner_id"], *(caller["ownerId"] for caller in call["callers"] or [])}
-    unknown = call["callers"] == [] and not call["customer_id"]
-    if unknown or person_id in owners or "numbers.view_all" in rights:
-        number: str = call["number"]
-        return number
-    return mask_number(call["number"])
 
 
 def _recording(row: Row | None) -> telephony_pb2.Recording | None:

@@ -211,7 +211,8 @@ PRESET_ROLES = (
         "sales_manager",
         "销售经理",
         Scope.DEPARTMENT,
-        SELLING | {"approvals.decide", "leads.assign", "people.view", "pools.manage", "sms.view"},
+        SELLING
+        | {"approvals.decide", "calls.handle", "leads.assign", "people.view", "pools.manage", "sms.view"},
     ),
     Role("sales_rep", "销售员", Scope.SELF, SELLING),
     Role(
@@ -222,6 +223,7 @@ PRESET_ROLES = (
         frozenset(
             {
                 "calls.agent",
+                "calls.handle",
                 "calls.view",
                 "customers.create",
                 "customers.follow",

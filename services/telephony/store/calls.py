@@ -66,12 +66,13 @@ UPSERT_LEG: Final = _upsert_leg()
 # A whole pop.
 UPSERT_POP: Final = _upsert_pop()
 
-# A call, locked. :call_id
-LOCK_CALL: Final = select(*CALL_COLUMNS).where(_call.c.id == bindparam("call_id")).with_for_update()
-# Add who may be calling. :call_id :found :customer :name :number
+_OWN_CALL: Final = and_(_call.c.tenant_id == bindparam("tenant"), _call.c.id == bindparam("call_id"))
+# A call, locked. :tenant :call_id
+LOCK_CALL: Final = select(*CALL_COLUMNS).where(_OWN_CALL).with_for_update()
+# Add who may be calling. :tenant :call_id :found :customer :name
 ATTACH_CALLERS: Final = (
     update(_call)
-    .where(_call.c.id == bindparam("call_id"))
+    .where(_OWN_CALL)
     .values(
         callers=bindparam("found"),
         customer_id=bindparam("customer"),
@@ -80,9 +81,12 @@ ATTACH_CALLERS: Final = (
     )
     .returning(*CALL_COLUMNS)
 )
-# A call's pops, locked in one order. :call_id
+# A call's pops, locked in one order. :tenant_id :call_id
 LOCK_POPS: Final = (
-    select(_pop).where(_pop.c.call_id == bindparam("call_id")).order_by(_pop.c.id).with_for_update()
+    select(_pop)
+    .where(_pop.c.tenant_id == bindparam("tenant_id"), _pop.c.call_id == bindparam("call_id"))
+    .order_by(_pop.c.id)
+    .with_for_update()
 )
 # Who sits at these extensions. :tenant_id :extensions
 AGENTS_AT: Final = select(_session.c.extension, _session.c.person_id, _session.c.person_name).where(

@@ -14,6 +14,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    PrimaryKeyConstraint,
     Table,
     Text,
     UniqueConstraint,
@@ -123,11 +124,17 @@ call = Table(
     # It ended while the PBX could not be seen: its times are those of the resync.
     Column("lost", Boolean, nullable=False, server_default=text("false")),
     _text("note"),
+    # What came of it, in the tenant's words; empty until somebody says.
+    _text("disposition"),
+    _id("disposed_by_id", nullable=True),
+    # To whom somebody gave it who could do nothing for the caller.
+    _id("handed_to_id", nullable=True),
     Column("version", BigInteger, nullable=False),
     # The live call as the graph knows it; null once it is over.
     Column("graph", JSONB(none_as_null=True), nullable=True),
     Index(None, "tenant_id", "start_time", "id"),
     Index(None, "tenant_id", "customer_id", "start_time"),
+    Index("ix_call_number", "tenant_id", "number", "start_time"),
     Index("ix_call_live", "pbx", postgresql_where=text("graph IS NOT NULL")),
 )
 
@@ -156,6 +163,62 @@ leg = Table(
     _time("end_time"),
     _text("result"),
     Index(None, "tenant_id", "person_id", "call_id"),
+    # What an agent's phone does now, and did last.
+    Index("ix_leg_agent", "tenant_id", "person_id", "end_time"),
+)
+
+# Who owns a customer now, as customers tells; null in a pool. Only of customers that it told of.
+customer_owner = Table(
+    "customer_owner",
+    metadata,
+    _id("tenant_id"),
+    Column("customer_id", Uuid(as_uuid=False), nullable=False),
+    _id("owner_id", nullable=True),
+    Column("version", BigInteger, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "customer_id"),
+)
+
+# Somebody who called and was not reached since: one row for each number, kept when it is closed.
+missed_caller = Table(
+    "missed_caller",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    # As the call has it; a hidden one is a caller of its own with each call.
+    _text("number"),
+    Column("call_count", Integer, nullable=False),
+    _time("first_time", nullable=False),
+    _time("last_time", nullable=False),
+    _id("last_call_id"),
+    # Calls until then are dealt with, whether anybody was reached or not.
+    _time("handle_time"),
+    _id("handled_by_id", nullable=True),
+    Index("ix_missed_caller_open", "tenant_id", "last_time", "id", postgresql_where=text("call_count > 0")),
+)
+
+# What an agent chose to be; ringing, talking and wrap-up follow from the calls.
+agent_choice = Table(
+    "agent_choice",
+    metadata,
+    _id("tenant_id"),
+    Column("person_id", Uuid(as_uuid=False), nullable=False),
+    # idle, busy, break.
+    Column("state", Text, nullable=False),
+    _text("reason"),
+    # Also ends the wrap-up of what ended before.
+    _time("time", nullable=False),
+    PrimaryKeyConstraint("tenant_id", "person_id"),
+)
+
+# How desks work, where a tenant changed it.
+desk_settings = Table(
+    "desk_settings",
+    metadata,
+    Column("tenant_id", Uuid(as_uuid=False), primary_key=True),
+    Column("wrap_up_s", Integer, nullable=False),
+    Column("dispositions", JSONB, nullable=False),
+    Column("break_reasons", JSONB, nullable=False),
+    Column("version", BigInteger, nullable=False),
 )
 
 pop = Table(

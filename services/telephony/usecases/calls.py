@@ -102,16 +102,24 @@ def record_calls(tx: Transaction, pbx: str, updates: Sequence[CallUpdate]) -> No
 
 def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[Caller]) -> None:
     """Add who may be calling, where the answer came after the call had been written without it."""
-    row = one(tx.session, LOCK_CALL, call_id=call_id_of(pbx, linked_id))
+    row = one(tx.session, LOCK_CALL, tenant=tx.tenant.id, call_id=call_id_of(pbx, linked_id))
     if row is None or row["callers"] is not None:
         return
     link = _link(callers) if row["customer_id"] is None else None
     customer_id, name = link or (row["customer_id"], row["customer_name"])
     found = [caller.to_json() for caller in callers]
-    after = one(tx.session, ATTACH_CALLERS, call_id=row["id"], found=found, customer=customer_id, name=name)
+    after = one(
+        tx.session,
+        ATTACH_CALLERS,
+        tenant=tx.tenant.id,
+        call_id=row["id"],
+        found=found,
+        customer=customer_id,
+        name=name,
+    )
     if after is None:
         return
-    for shown in every(tx.session, LOCK_POPS, call_id=row["id"]):
+    for shown in every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"]):
         if shown["state"] in OPEN_STATES:
             write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after)}, shown)
     if link and after["end_time"] is not None:
@@ -120,14 +128,18 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
 
 def end_lost_call(tx: Transaction, call_id: str) -> None:
     """End a live call that nobody can follow any more, now, with its pops."""
-    row = one(tx.session, LOCK_CALL, call_id=call_id)
+    row = one(tx.session, LOCK_CALL, tenant=tx.tenant.id, call_id=call_id)
     if row is None or row["end_time"] is not None:
         return
     state = "missed" if row["answer_time"] is None else "ended"
     values = {"state": state, "end_time": tx.now, "lost": True, "version": row["version"] + 1}
-    tx.session.execute(update(tables.call).where(tables.call.c.id == call_id).values(**values, graph=None))
+    tx.session.execute(
+        update(tables.call)
+        .where(tables.call.c.tenant_id == tx.tenant.id, tables.call.c.id == call_id)
+        .values(**values, graph=None)
+    )
     after = {**row, **values}
-    for shown in every(tx.session, LOCK_POPS, call_id=call_id):
+    for shown in every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=call_id):
         if shown["state"] in (PopState.RINGING, PopState.TALKING):
             over = PopState.WITHDRAWN if shown["state"] == PopState.RINGING else PopState.WRAP_UP
             write_pop(tx, after, {**shown, "state": over.value, "end_time": tx.now}, shown)
@@ -262,7 +274,7 @@ def _write_pops(work: _Work, call: Row, graph: Call) -> None:
     wanted = cards(graph)
     if not wanted:
         return
-    rows = every(work.tx.session, LOCK_POPS, call_id=call["id"])
+    rows = every(work.tx.session, LOCK_POPS, tenant_id=work.tx.tenant.id, call_id=call["id"])
     for card in wanted:
         shown = [row for row in rows if row["extension"] == card.extension]
         current = [row for row in shown if row["ring_time"] >= card.ring_time]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, exists, or_, select, tuple_, update
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation, not_found
@@ -18,6 +18,17 @@ from services.telephony.usecases.calls import call_facts, write_pop
 # Pops on a screen at most; older ones were left open.
 MOST_POPS = 20
 LONGEST_NOTE = 4000
+
+
+def _owner() -> ColumnElement[str]:
+    call, owner = tables.call, tables.customer_owner
+    told = owner.c.tenant_id == call.c.tenant_id, owner.c.customer_id == call.c.customer_id
+    now = select(owner.c.owner_id).where(*told).scalar_subquery()
+    return case((exists().where(*told), now), else_=call.c.customer_owner_id)
+
+
+# Who owns a call's customer now, as far as customers told; else who owned it when a person linked it.
+OWNER = _owner().label("owner_id")
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,10 @@ def open_pops(tx: Transaction, person_id: str) -> list[tuple[Row, Row]]:
         .limit(MOST_POPS)
     )
     pops = every(tx.session, query)
-    calls = every(tx.session, select(call).where(call.c.id.in_([row["call_id"] for row in pops])))
+    calls = every(
+        tx.session,
+        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id.in_([row["call_id"] for row in pops])),
+    )
     by_id = {row["id"]: row for row in calls}
     return [(by_id[row["call_id"]], row) for row in pops]
 
@@ -58,8 +72,12 @@ def close_pop(tx: Transaction, person_id: str, pop_id: str) -> tuple[Row, Row]:
         pop.c.tenant_id == tx.tenant.id, pop.c.id == pop_id, pop.c.person_id == person_id
     )
     before = one(tx.session, query.with_for_update())
-    about = one(tx.session, select(call).where(call.c.id == before["call_id"])) if before else None
-    if before is None or about is None:
+    if before is None:
+        raise not_found("pop", "来电弹屏", pop_id)
+    about = one(
+        tx.session, select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == before["call_id"])
+    )
+    if about is None:
         raise not_found("pop", "来电弹屏", pop_id)
     if before["state"] == PopState.CLOSED:
         return about, before
@@ -82,9 +100,13 @@ def save_note(tx: Transaction, viewer: Caller, call_id: str, note: str) -> CallV
             "A note has at most {longest} characters",
             longest=LONGEST_NOTE,
         )
-    _locked(tx, viewer, call_id)
+    lock_call(tx, viewer, call_id)
     call = tables.call
-    tx.session.execute(update(call).where(call.c.id == call_id).values(note=note, version=call.c.version + 1))
+    tx.session.execute(
+        update(call)
+        .where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id)
+        .values(note=note, version=call.c.version + 1)
+    )
     return get_call(tx, viewer, call_id)
 
 
@@ -95,7 +117,7 @@ def link_call(
 
     owner_id: the customer's owner, empty in a pool. Raises NotFound CALL_NOT_FOUND.
     """
-    before = _locked(tx, viewer, call_id)
+    before = lock_call(tx, viewer, call_id)
     if (before["customer_id"], before["customer_owner_id"]) != (customer_id, owner_id or None):
         call = tables.call
         values = {
@@ -104,10 +126,14 @@ def link_call(
             "customer_owner_id": owner_id or None,
             "version": before["version"] + 1,
         }
-        tx.session.execute(update(call).where(call.c.id == call_id).values(values))
+        tx.session.execute(
+            update(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id).values(values)
+        )
         if before["end_time"] is not None and before["customer_id"] != customer_id:
             after = {**before, **values}
-            tx.emit("call_linked", call_id, after["version"], call_facts(after))
+            # The one it was linked to before loses it as evidence.
+            moved = {"fromCustomerId": before["customer_id"] or ""}
+            tx.emit("call_linked", call_id, after["version"], call_facts(after) | moved)
     return get_call(tx, viewer, call_id)
 
 
@@ -116,11 +142,16 @@ def get_call(tx: Transaction, viewer: Caller, call_id: str) -> CallView:
     call, leg = tables.call, tables.leg
     found = one(
         tx.session,
-        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, sees_call(tx, viewer)),
+        select(call, OWNER).where(
+            call.c.tenant_id == tx.tenant.id, call.c.id == call_id, sees_call(tx, viewer)
+        ),
     )
     if found is None:
         raise _no_call(call_id)
-    legs = every(tx.session, select(leg).where(leg.c.call_id == call_id).order_by(leg.c.position))
+    legs = every(
+        tx.session,
+        select(leg).where(leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call_id).order_by(leg.c.position),
+    )
     return CallView(found, legs, kept_recording(tx, call_id))
 
 
@@ -129,7 +160,11 @@ def kept_recording(tx: Transaction, call_id: str) -> Row | None:
     recording = tables.recording
     query = (
         select(recording)
-        .where(recording.c.call_id == call_id, recording.c.state == "kept")
+        .where(
+            recording.c.tenant_id == tx.tenant.id,
+            recording.c.call_id == call_id,
+            recording.c.state == "kept",
+        )
         .order_by(recording.c.duration_s.desc())
     )
     return one(tx.session, query.limit(1))
@@ -149,7 +184,7 @@ def list_calls(
     before: start time and id of the last call of the page before.
     """
     call, recording = tables.call, tables.recording
-    query = select(call).where(call.c.tenant_id == tx.tenant.id, sees_call(tx, viewer))
+    query = select(call, OWNER).where(call.c.tenant_id == tx.tenant.id, sees_call(tx, viewer))
     if customer_id:
         query = query.where(call.c.customer_id == customer_id)
     if states:
@@ -160,7 +195,11 @@ def list_calls(
     kept = every(
         tx.session,
         select(recording)
-        .where(recording.c.call_id.in_([row["id"] for row in rows]), recording.c.state == "kept")
+        .where(
+            recording.c.tenant_id == tx.tenant.id,
+            recording.c.call_id.in_([row["id"] for row in rows]),
+            recording.c.state == "kept",
+        )
         .order_by(recording.c.duration_s),
     )
     by_call = {row["call_id"]: row for row in kept}
@@ -168,12 +207,19 @@ def list_calls(
 
 
 def sees_call(tx: Transaction, viewer: Caller) -> ColumnElement[bool]:
-    """Return the condition under which a viewer sees a call: took part in it, or somebody in scope did."""
+    """Return the condition under which a viewer sees a call.
+
+    The viewer or somebody in scope took part in it, owns its customer, or was handed it.
+    """
     call, leg = tables.call, tables.leg
     if sees_all(viewer):
         return call.c.tenant_id == tx.tenant.id
-    began, among = (in_scope(tx, viewer, who) for who in (call.c.origin_person_id, leg.c.person_id))
-    return or_(began, exists().where(and_(leg.c.call_id == call.c.id, among)))
+    began, among, owns, handed = (
+        in_scope(tx, viewer, who)
+        for who in (call.c.origin_person_id, leg.c.person_id, OWNER, call.c.handed_to_id)
+    )
+    took_part = exists().where(and_(leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call.c.id, among))
+    return or_(began, owns, handed, took_part)
 
 
 def in_scope(tx: Transaction, viewer: Caller, who: ColumnElement[str]) -> ColumnElement[bool]:
@@ -187,7 +233,8 @@ def in_scope(tx: Transaction, viewer: Caller, who: ColumnElement[str]) -> Column
     return or_(own, who.in_(staff))
 
 
-def _locked(tx: Transaction, viewer: Caller, call_id: str) -> Row:
+def lock_call(tx: Transaction, viewer: Caller, call_id: str) -> Row:
+    """Lock a call that the viewer may see and return it; raises NotFound CALL_NOT_FOUND."""
     call = tables.call
     query = select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id, sees_call(tx, viewer))
     found = one(tx.session, query.with_for_update())

@@ -54,6 +54,21 @@ def save_person(tx: Transaction, person_id: str, version: int, data: Mapping[str
         add_line(tx, EXTENSION, extension, person_id=person_id)
 
 
+def save_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -> None:
+    """Take over who owns a customer, "" for a pool; an older version is ignored."""
+    owner = tables.customer_owner
+    added = insert(owner).values(
+        tenant_id=tx.tenant.id, customer_id=customer_id, owner_id=owner_id or None, version=version
+    )
+    tx.session.execute(
+        added.on_conflict_do_update(
+            index_elements=["tenant_id", "customer_id"],
+            set_={"owner_id": added.excluded.owner_id, "version": version},
+            where=owner.c.version < version,
+        )
+    )
+
+
 def add_line(tx: Transaction, kind: str, number: str, *, pbx: str = "", person_id: str | None = None) -> None:
     """Register a number (kind extension or did) as the tenant's; pbx "" means whichever PBX has it.
 

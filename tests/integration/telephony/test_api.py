@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,8 @@ import grpc
 import pytest
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from crm.telephony.v1 import desk_pb2, desk_pb2_grpc, telephony_pb2_grpc
 from crm.telephony.v1 import telephony_pb2 as pb
-from crm.telephony.v1 import telephony_pb2_grpc
 from google.protobuf import json_format
 from sqlalchemy import update
 
@@ -27,6 +27,7 @@ from services.chassis.tokens import Caller as TokenCaller
 from services.chassis.tokens import Signer, Verifier
 from services.telephony.__main__ import SERVICE
 from services.telephony.events import handlers
+from services.telephony.pbx.callgraph import Event as PbxEvent
 from services.telephony.pbx.recordings import Recording
 from services.telephony.store import tables
 from services.telephony.usecases.calls import Caller
@@ -38,6 +39,7 @@ from tests.support.callers import service_caller
 from tests.unit.telephony.pbx.transcripts import events
 
 CUSTOMER_ID = "0a000000-0000-4000-8000-000000000001"
+HANDLERS = frozenset({"calls.handle", "calls.view", "numbers.view_all"})
 AGENT_RIGHTS = frozenset({"calls.agent", "calls.view", "customers.view", "recordings.play"})
 
 
@@ -73,6 +75,7 @@ class Office:
 
     shop: Shop
     stub: telephony_pb2_grpc.TelephonyServiceStub
+    desk: desk_pb2_grpc.AgentDeskServiceStub
     identity: ScriptedIdentity
     customers: ScriptedCustomers
     signer: Signer
@@ -125,6 +128,33 @@ class Office:
         with self.shop.store.transaction(self.shop.tenant) as tx:
             handlers.all[0].function(tx, event)
 
+    def told(self, source: str, event_type: str, aggregate: str, version: int = 1, **data: Any) -> None:
+        """Let a service tell something."""
+        event = Event(
+            id=new_id(),
+            type=event_type,
+            source=source,
+            tenant=self.shop.tenant,
+            actor_id="",
+            aggregate=aggregate,
+            version=version,
+            time=utc_now(),
+            data=data,
+        )
+        (handler,) = [each for each in handlers.all if (each.source, each.event_type) == (source, event_type)]
+        with self.shop.store.transaction(self.shop.tenant) as tx:
+            handler.function(tx, event)
+
+    def ends(self) -> None:
+        """Let telephony hear of the ends of its own calls, the last one first."""
+        for event in reversed(self.shop.events("call_ended")):
+            self.told("telephony", "call_ended", event.aggregate, event.version, **event.data)
+
+    def missed(self, name: str = "主管", **person: Any) -> list[desk_pb2.MissedCaller]:
+        """Return who is to be called back, as a person sees it."""
+        client = self.person(name, **{"rights": HANDLERS, "scope": "all", **person})
+        return list(client(self.desk.ListMissedCallers, desk_pb2.ListMissedCallersRequest()).missed_callers)
+
     def sign_on(self, name: str, extension: str = "") -> str:
         """Sign a person on and return the extension."""
         request = pb.SignOnRequest(request_id=new_id(), extension=extension)
@@ -160,7 +190,8 @@ def office(
     port = server.start("127.0.0.1", 0, *SERVICE.api(runtime, server.grpc))
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = telephony_pb2_grpc.TelephonyServiceStub(channel)
-        yield Office(main_shop, stub, identity, customers, signer, issuer_keys, tmp_path)
+        desk = desk_pb2_grpc.AgentDeskServiceStub(channel)
+        yield Office(main_shop, stub, desk, identity, customers, signer, issuer_keys, tmp_path)
     server.stop(0)
     scripted.stop(0)
     runtime.store.close()
@@ -226,6 +257,7 @@ def test_an_extension_of_another_tenant_is_refused(office: Office) -> None:
     other = Office(
         Shop(office.shop.store, type(office.shop.tenant)(new_id(), "main"), ""),
         office.stub,
+        office.desk,
         office.identity,
         office.customers,
         office.signer,
@@ -494,3 +526,167 @@ def test_an_sms_is_sent_by_notify_only(office: Office) -> None:
     assert isinstance(office.person("王小明").refused(office.stub.SendSms, request), Forbidden)
     orders = service_caller("orders", office.keys, office.shop.tenant)
     assert isinstance(orders.refused(office.stub.SendSms, request), Forbidden)
+
+
+def called(number: int, name: str) -> list[PbxEvent]:
+    """Return a transcript as another call: its ids are those of the number, and it is as much later."""
+    first = next(event["Uniqueid"] for event in events(name) if event["Event"] == "Newchannel")
+    assert isinstance(first, str)
+    prefix, _, _ = first.rpartition(".")
+
+    def moved(value: Any) -> Any:
+        return value.replace(prefix, f"call-{number}") if isinstance(value, str) else value
+
+    return [{key: moved(value) for key, value in event.items()} for event in events(name)]
+
+
+def test_a_caller_who_was_not_answered_is_one_item_until_somebody_reaches_him(office: Office) -> None:
+    """F220: one item for each caller with count, first and last time; it closes by itself, whoever reaches him."""
+    line = Line(office.shop)
+    line.feed(called(1, "abandoned"))
+    line.feed(called(2, "abandoned"))
+    office.ends()
+    office.ends()
+    (item,) = office.missed()
+    calls = sorted(office.shop.rows("call"), key=lambda row: row["start_time"])
+    assert (item.number, item.call_count, item.queue) == ("+8613800138000", 2, "sales")
+    assert item.call_id == calls[1]["id"]
+    assert item.first_time.ToDatetime(UTC) == calls[0]["start_time"]
+    assert item.last_time.ToDatetime(UTC) == calls[1]["start_time"]
+    line.feed(called(3, "queue-call"))
+    office.ends()
+    assert office.missed() == []
+    line.feed(called(4, "abandoned"))
+    office.ends()
+    assert [again.call_count for again in office.missed()] == [1]
+
+
+def test_a_missed_caller_is_laid_aside_by_who_may(office: Office) -> None:
+    """F220: visible only with a permission; handling removes the entry."""
+    line = Line(office.shop)
+    line.feed(called(1, "abandoned"))
+    office.ends()
+    (item,) = office.missed()
+    request = desk_pb2.HandleMissedCallerRequest(request_id=new_id(), missed_caller_id=item.missed_caller_id)
+    error = office.person("王小明").refused(office.desk.HandleMissedCaller, request)
+    assert type(error) is Forbidden
+    error = office.person("王小明").refused(
+        office.desk.ListMissedCallers, desk_pb2.ListMissedCallersRequest()
+    )
+    assert type(error) is Forbidden
+    office.person("主管", rights=HANDLERS, scope="all")(office.desk.HandleMissedCaller, request)
+    assert office.missed() == []
+    # The end of the same call, told again, opens nothing.
+    office.ends()
+    assert office.missed() == []
+
+
+def test_missed_callers_whose_customer_another_owns_are_for_who_sees_it(office: Office) -> None:
+    office.hire("王小明", "1001", "1/2/")
+    office.hire("李雷", "1003", "1/3/")
+    customer = Caller(CUSTOMER_ID, "上海云海", owner_id=office.people["李雷"])
+    Line(office.shop, [customer]).feed(called(1, "abandoned"))
+    office.told(
+        "customers", "customer_created", CUSTOMER_ID, customerId=CUSTOMER_ID, ownerId=office.people["李雷"]
+    )
+    office.ends()
+    assert len(office.missed("李雷", scope="self", department="1/3/")) == 1
+    assert office.missed("王小明", scope="self", rights=HANDLERS) == []
+    assert len(office.missed("韩梅梅", scope="department", department="1/3/")) == 1
+
+
+def test_the_owner_of_a_customer_sees_its_calls_though_another_took_them(office: Office) -> None:
+    """F229: 关联来电, by who owns the customer now."""
+    office.hire("王小明", "1001", "1/2/")
+    office.hire("李雷", "1003", "1/3/")
+    office.hire("韩梅梅", "1004", "1/4/")
+    office.sign_on("王小明")
+    customer = Caller(CUSTOMER_ID, "上海云海", owner_id=office.people["李雷"])
+    Line(office.shop, [customer]).feed(events("queue-call"))
+
+    def seen(name: str) -> list[str]:
+        answer = office.person(name)(office.stub.ListCalls, pb.ListCallsRequest(customer_id=CUSTOMER_ID))
+        return [call.number for call in answer.calls]
+
+    def owned(by: str, version: int) -> None:
+        owner_id = office.people[by] if by else ""
+        office.told(
+            "customers", "customer_claimed", CUSTOMER_ID, version, customerId=CUSTOMER_ID, toOwnerId=owner_id
+        )
+
+    assert seen("李雷") == []
+    owned("李雷", 5)
+    assert seen("李雷") == ["+8613800138000"]
+    owned("韩梅梅", 6)
+    # Told late, and older.
+    owned("李雷", 5)
+    assert (seen("李雷"), seen("韩梅梅")) == ([], ["+8613800138000"])
+    assert seen("王小明") == ["+86138****8000"]
+
+
+def test_an_agent_hands_a_call_over_to_who_can_help(office: Office) -> None:
+    office.hire("王小明", "1001", "1/2/")
+    office.hire("李雷", "1003", "1/3/")
+    office.sign_on("王小明")
+    Line(office.shop).feed(events("queue-call"))
+    call_id = office.shop.row("call")["id"]
+    request = desk_pb2.HandOverCallRequest(
+        request_id=new_id(), call_id=call_id, person_id=office.people["李雷"]
+    )
+    assert office.person("李雷").refused(office.desk.HandOverCall, request).reason == "CALL_NOT_FOUND"
+    unknown = desk_pb2.HandOverCallRequest(request_id=new_id(), call_id=call_id, person_id=new_id())
+    assert office.person("王小明").refused(office.desk.HandOverCall, unknown).reason == "PERSON_NOT_FOUND"
+    office.person("王小明")(office.desk.HandOverCall, request)
+    office.person("王小明")(office.desk.HandOverCall, request)
+    assert (
+        office.person("李雷")(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call.call_id == call_id
+    )
+    (told,) = office.shop.events("call_handed_over")
+    assert (told.data["fromName"], told.data["toPersonId"]) == ("王小明", office.people["李雷"])
+
+
+def test_a_disposition_closes_the_card_and_ends_the_wrap_up(office: Office) -> None:
+    """A disposition is asked before idle."""
+    office.hire("王小明", "1001")
+    agent = office.person("王小明")
+
+    def state() -> desk_pb2.Agent:
+        found: desk_pb2.Agent = agent(office.desk.GetAgentState, desk_pb2.GetAgentStateRequest()).agent
+        return found
+
+    assert state().state == desk_pb2.AGENT_STATE_OFFLINE
+    office.sign_on("王小明")
+    assert state().state == desk_pb2.AGENT_STATE_IDLE
+    line = Line(office.shop)
+    line.now = utc_now() - timedelta(seconds=len(events("queue-call")) + 2)
+    line.feed(until_event("queue-call", "DialEnd"))
+    assert state().state == desk_pb2.AGENT_STATE_TALKING
+    line.feed(events("queue-call")[len(until_event("queue-call", "DialEnd")) :])
+    wrap_up = state()
+    call_id = office.shop.row("call")["id"]
+    assert (wrap_up.state, wrap_up.call_id) == (desk_pb2.AGENT_STATE_WRAP_UP, call_id)
+    assert wrap_up.wrap_up_end_time.ToDatetime(UTC) - wrap_up.since_time.ToDatetime(UTC) == timedelta(
+        seconds=30
+    )
+    request = desk_pb2.DisposeCallRequest(request_id=new_id(), call_id=call_id, disposition="没有这个")
+    assert agent.refused(office.desk.DisposeCall, request).reason == "DISPOSITION_UNKNOWN"
+    request = desk_pb2.DisposeCallRequest(request_id=new_id(), call_id=call_id, disposition="有意向")
+    assert agent(office.desk.DisposeCall, request).agent.state == desk_pb2.AGENT_STATE_IDLE
+    assert office.pops("王小明") == []
+    call = agent(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call
+    assert call.disposition == "有意向"
+    rest = desk_pb2.SetAgentStateRequest(request_id=new_id(), state=desk_pb2.AGENT_STATE_BREAK, reason="用餐")
+    assert agent(office.desk.SetAgentState, rest).agent.reason == "用餐"
+
+
+def test_how_desks_work_is_changed_by_one_at_a_time(office: Office) -> None:
+    admin = office.person("管理员", rights=frozenset({"settings.manage"}), scope="all")
+    settings = admin(office.desk.GetDeskSettings, desk_pb2.GetDeskSettingsRequest()).settings
+    assert (settings.wrap_up_seconds, settings.version) == (30, 0)
+    settings.wrap_up_seconds = 90
+    request = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
+    assert admin(office.desk.UpdateDeskSettings, request).settings.version == 1
+    late = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
+    assert admin.refused(office.desk.UpdateDeskSettings, late).reason == "VERSION_CHANGED"
+    request = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
+    assert type(office.person("王小明").refused(office.desk.UpdateDeskSettings, request)) is Forbidden

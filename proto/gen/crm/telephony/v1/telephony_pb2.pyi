@@ -434,6 +434,7 @@ class Call(_message.Message):
     LEGS_FIELD_NUMBER: _builtins.int
     RECORDING_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    DISPOSITION_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """UUID."""
     direction: Global___CallDirection.ValueType
@@ -454,6 +455,8 @@ class Call(_message.Message):
     """Who answered, UUID, empty for nobody."""
     note: _builtins.str
     """Note."""
+    disposition: _builtins.str
+    """What came of it, one of the tenant's dispositions; empty while nobody said."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Began."""
@@ -492,10 +495,11 @@ class Call(_message.Message):
         legs: _abc.Iterable[Global___Leg] | None = ...,
         recording: Global___Recording | None = ...,
         note: _builtins.str = ...,
+        disposition: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "end_time", b"end_time", "recording", b"recording", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "call_id", b"call_id", "customer_id", b"customer_id", "customer_name", b"customer_name", "did", b"did", "direction", b"direction", "end_time", b"end_time", "legs", b"legs", "note", b"note", "number", b"number", "queue", b"queue", "recording", b"recording", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "call_id", b"call_id", "customer_id", b"customer_id", "customer_name", b"customer_name", "did", b"did", "direction", b"direction", "disposition", b"disposition", "end_time", b"end_time", "legs", b"legs", "note", b"note", "number", b"number", "queue", b"queue", "recording", b"recording", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

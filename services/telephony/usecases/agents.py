@@ -1,0 +1,181 @@
+"""What agents do around their calls: states, dispositions, handing a call over; and how desks work in a tenant."""
+
+from dataclasses import asdict
+from datetime import timedelta
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Transaction
+from services.chassis.errors import Conflict, InvalidInput, not_found
+from services.chassis.tokens import Caller
+from services.telephony.domain.agents import (
+    LONGEST_WRAP_UP_S,
+    Agent,
+    AgentLeg,
+    AgentState,
+    Choice,
+    DeskSettings,
+    check_choice,
+    check_settings,
+    standing,
+)
+from services.telephony.domain.pops import PopState
+from services.telephony.store import tables
+from services.telephony.store.rows import every, one
+from services.telephony.usecases import staff
+from services.telephony.usecases.calls import write_pop
+from services.telephony.usecases.desk import lock_call
+
+# Calls that ended before then need no wrap-up any more.
+_LONGEST_WRAP_UP = timedelta(seconds=LONGEST_WRAP_UP_S)
+
+
+def agent_now(tx: Transaction, person_id: str) -> Agent:
+    """Return where an agent stands."""
+    choice, leg, call = tables.agent_choice, tables.leg, tables.call
+    chosen = one(
+        tx.session,
+        select(choice).where(choice.c.tenant_id == tx.tenant.id, choice.c.person_id == person_id),
+    )
+    settings = desk_settings(tx)
+    query = (
+        select(leg.c.call_id, leg.c.ring_time, leg.c.answer_time, leg.c.end_time, call.c.disposition)
+        .join(call, call.c.id == leg.c.call_id)
+        .where(
+            leg.c.tenant_id == tx.tenant.id,
+            leg.c.person_id == person_id,
+            or_(leg.c.end_time.is_(None), leg.c.end_time > tx.now - _LONGEST_WRAP_UP),
+            # A leg of a call that is over, but was never told to be, rings nobody.
+            or_(leg.c.end_time.is_not(None), call.c.end_time.is_(None)),
+        )
+        .order_by(leg.c.end_time.desc().nulls_first(), leg.c.answer_time.desc().nulls_last())
+    )
+    legs = [
+        AgentLeg(
+            row["call_id"], row["ring_time"], row["answer_time"], row["end_time"], bool(row["disposition"])
+        )
+        for row in every(tx.session, query)
+    ]
+    return standing(
+        seated=bool(staff.seat(tx, person_id)),
+        choice=Choice(AgentState(chosen["state"]), chosen["reason"], chosen["time"]) if chosen else None,
+        legs=legs,
+        wrap_up_s=settings.wrap_up_s,
+        now=tx.now,
+    )
+
+
+def choose_state(tx: Transaction, person_id: str, state: str, reason: str) -> Agent:
+    """Let an agent be idle, busy or away, and return where the agent stands; ends the wrap-up.
+
+    Raises InvalidInput as `check_choice` does.
+    """
+    chosen = check_choice(state, reason, desk_settings(tx))
+    choice = tables.agent_choice
+    values = {"state": chosen.value, "reason": "" if chosen is AgentState.IDLE else reason, "time": tx.now}
+    tx.session.execute(
+        insert(choice)
+        .values(tenant_id=tx.tenant.id, person_id=person_id, **values)
+        .on_conflict_do_update(index_elements=["tenant_id", "person_id"], set_=values)
+    )
+    return agent_now(tx, person_id)
+
+
+def dispose_call(tx: Transaction, viewer: Caller, call_id: str, disposition: str) -> Agent:
+    """Keep what came of a call, close the viewer's card of it, and return where the agent stands.
+
+    Raises NotFound CALL_NOT_FOUND, InvalidInput DISPOSITION_UNKNOWN.
+    """
+    if disposition not in desk_settings(tx).dispositions:
+        raise InvalidInput(
+            "disposition", "DISPOSITION_UNKNOWN", "请选择一个通话结果", "Choose one of the dispositions"
+        )
+    about = lock_call(tx, viewer, call_id)
+    call, pop = tables.call, tables.pop
+    tx.session.execute(
+        update(call)
+        .where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id)
+        .values(disposition=disposition, disposed_by_id=viewer.person_id, version=call.c.version + 1)
+    )
+    own = (
+        select(pop)
+        .where(
+            pop.c.tenant_id == tx.tenant.id,
+            pop.c.call_id == call_id,
+            pop.c.person_id == viewer.person_id,
+            pop.c.state == PopState.WRAP_UP.value,
+        )
+        .with_for_update()
+    )
+    for shown in every(tx.session, own):
+        write_pop(tx, about, {**shown, "state": PopState.CLOSED.value}, shown)
+    return agent_now(tx, viewer.person_id)
+
+
+def hand_over_call(tx: Transaction, viewer: Caller, call_id: str, person_id: str) -> None:
+    """Give a call to a colleague, who sees it from then on; `call_handed_over` tells who and by whom.
+
+    Raises NotFound CALL_NOT_FOUND, PERSON_NOT_FOUND.
+    """
+    person, call = tables.person, tables.call
+    about = lock_call(tx, viewer, call_id)
+    known = select(person.c.id).where(person.c.tenant_id == tx.tenant.id, person.c.id == person_id)
+    if tx.session.execute(known).first() is None:
+        raise not_found("person", "员工", person_id)
+    if about["handed_to_id"] == person_id:
+        return
+    version = about["version"] + 1
+    tx.session.execute(
+        update(call)
+        .where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id)
+        .values(handed_to_id=person_id, version=version)
+    )
+    tx.emit(
+        "call_handed_over",
+        call_id,
+        version,
+        {
+            "callId": call_id,
+            "customerId": about["customer_id"] or "",
+            "customerName": about["customer_name"],
+            "fromPersonId": viewer.person_id,
+            "fromName": viewer.name,
+            "toPersonId": person_id,
+        },
+    )
+
+
+def desk_settings(tx: Transaction) -> DeskSettings:
+    """Return how desks work in the tenant."""
+    settings = tables.desk_settings
+    found = one(tx.session, select(settings).where(settings.c.tenant_id == tx.tenant.id))
+    if found is None:
+        return DeskSettings()
+    return DeskSettings(
+        found["wrap_up_s"], tuple(found["dispositions"]), tuple(found["break_reasons"]), found["version"]
+    )
+
+
+def save_desk_settings(tx: Transaction, wanted: DeskSettings) -> DeskSettings:
+    """Keep how desks work.
+
+    Raises InvalidInput as `check_settings` does, Conflict VERSION_CHANGED for an old version.
+    """
+    check_settings(wanted)
+    settings = tables.desk_settings
+    values = {**asdict(wanted), "version": wanted.version + 1}
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    written = tx.session.execute(
+        insert(settings)
+        .values(tenant_id=tx.tenant.id, **values)
+        .on_conflict_do_update(
+            index_elements=["tenant_id"], set_=values, where=settings.c.version == wanted.version
+        )
+        .returning(settings.c.version)
+    )
+    if written.first() is None:
+        raise Conflict(
+            "VERSION_CHANGED", "设置已被他人修改，请刷新后重试", "Somebody changed the settings; reload them"
+        )
+    return desk_settings(tx)
