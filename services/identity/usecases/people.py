@@ -251,6 +251,8 @@ def saved(tx: Transaction, people: Iterable[Person]) -> list[Member]:
                 "active": person.active,
                 "departmentPath": member.department.path,
                 "rights": sorted(member.grant.rights),
+                "roles": list(member.roles),
+                "regionDepartmentIds": list(person.region_ids),
                 "epoch": person.epoch,
             },
         )

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import grpc
 from crm.customers.v1 import customers_pb2 as pb
 from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
+from crm.customers.v1.pools_pb2_grpc import PoolsServiceStub
+from crm.customers.v1.reveals_pb2_grpc import RevealsServiceStub
 from crm.identity.v1 import identity_pb2
 from sqlalchemy import select
 
@@ -37,18 +39,21 @@ class Person:
     def __init__(self, office: Office, caller: Identity) -> None:
         self.id = caller.person_id
         self.caller = caller
-        self._stub = office.stub
+        self._stubs = (office.stub, office.pools, office.reveals)
         self._call = Caller(lambda: office.signer.person_token(caller, utc_now())[0], caller.locale)
 
     def __call__(self, request: Any) -> Any:
         """Call the method that takes this request; raises the AppError of a refusal."""
         method = type(request).__name__.removesuffix("Request")
-        return self._call(getattr(self._stub, method), request)
+        return self._call(self._method(method), request)
 
     def refused(self, request: Any) -> Any:
         """Return the error of a call that must be refused."""
         method = type(request).__name__.removesuffix("Request")
-        return self._call.refused(getattr(self._stub, method), request)
+        return self._call.refused(self._method(method), request)
+
+    def _method(self, name: str) -> Any:
+        return next(getattr(stub, name) for stub in self._stubs if hasattr(stub, name))
 
     def create(self, name: str = "", *phones: str, **fields: Any) -> pb.Customer:
         """Create a customer."""
@@ -108,6 +113,8 @@ class Office:
         self.store = store
         self._channel = grpc.insecure_channel(address)
         self.stub = CustomersServiceStub(self._channel)
+        self.pools = PoolsServiceStub(self._channel)
+        self.reveals = RevealsServiceStub(self._channel)
         self._people = people
         self._keys = settings.signing_keys
 
@@ -155,6 +162,17 @@ class Office:
         event = Event(new_id(), event_type, source, self.tenant, "", new_id(), 1, self.store.clock(), data)
         with self.store.transaction(self.tenant) as tx:
             handler.function(tx, event)
+
+    def register(self, person: Person, *, roles: tuple[str, ...] = (), regions: tuple[str, ...] = ()) -> None:
+        """Let identity tell who somebody is."""
+        data = {
+            "personId": person.id,
+            "departmentPath": person.caller.department_path,
+            "active": True,
+            "roles": list(roles),
+            "regionDepartmentIds": list(regions),
+        }
+        self.tell("person_saved", data, source="identity")
 
     def move(self, person: Person, path: str) -> None:
         """Let identity tell that somebody is in another department now."""
