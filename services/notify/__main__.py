@@ -24,13 +24,17 @@ def metadata() -> MetaData:
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     """Register the servicer."""
-    from crm.notify.v1 import notify_pb2_grpc
+    from crm.notify.v1 import notices_pb2_grpc, notify_pb2_grpc
 
     from services.notify.api import NotifyApi
-    from services.notify.clients import Orders
+    from services.notify.clients import Orders, Telephony
+    from services.notify.notices_api import NoticesApi
 
     notify_pb2_grpc.add_NotifyServiceServicer_to_server(NotifyApi(runtime.store, Orders(runtime)), server)
-    return ["crm.notify.v1.NotifyService"]
+    notices_pb2_grpc.add_NoticesServiceServicer_to_server(
+        NoticesApi(runtime.store, Telephony(runtime)), server
+    )
+    return ["crm.notify.v1.NotifyService", "crm.notify.v1.NoticesService"]
 
 
 def handlers() -> "Handlers":
@@ -43,12 +47,15 @@ def handlers() -> "Handlers":
 def worker(runtime: Runtime) -> "WorkerBundle":
     """Return the workflow and its activity."""
     from services.chassis.temporal import WorkerBundle
+    from services.notify.channels import read_ways
     from services.notify.clients import Identity, Orders, Telephony
     from services.notify.workflows.activities import ReminderActivities
     from services.notify.workflows.contracts import QUEUE
     from services.notify.workflows.workflow import RemindersWorkflow
 
-    activities = ReminderActivities(runtime.store, Orders(runtime), Telephony(runtime), Identity(runtime))
+    activities = ReminderActivities(
+        runtime.store, Orders(runtime), Telephony(runtime), Identity(runtime), read_ways(runtime.environ)
+    )
     return WorkerBundle(QUEUE, [RemindersWorkflow], activities.all())
 
 

@@ -4,7 +4,8 @@ from crm.identity.v1 import identity_pb2
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from crm.orders.v1 import orders_pb2
 from crm.orders.v1.orders_pb2_grpc import OrdersServiceStub
-from crm.telephony.v1 import telephony_pb2
+from crm.telephony.v1 import sms_pb2, telephony_pb2
+from crm.telephony.v1.sms_pb2_grpc import SmsServiceStub
 from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
 
 from services.chassis.grpc_client import Client
@@ -40,6 +41,7 @@ class Telephony:
 
     def __init__(self, runtime: Runtime) -> None:
         self._client: Client[TelephonyServiceStub] = runtime.client("telephony", TelephonyServiceStub)
+        self._sms: Client[SmsServiceStub] = runtime.client("telephony", SmsServiceStub)
 
     def send_sms(self, tenant: Tenant, sms_id: str, person_id: str, text: str) -> None:
         """Hand an SMS over, once for each id; raises RuleViolation NO_MOBILE."""
@@ -49,6 +51,11 @@ class Telephony:
             tenant=tenant,
             timeout_s=RPC_TIMEOUT_S,
         )
+
+    def measure(self, text: str, token: str) -> sms_pb2.MeasureSmsResponse:
+        """Return how a text would be sent, asked in a person's name; raises InvalidInput."""
+        request = sms_pb2.MeasureSmsRequest(text=text)
+        return self._sms.forward(self._sms.stub.MeasureSms, request, token)
 
 
 class Identity:

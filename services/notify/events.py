@@ -5,12 +5,17 @@ from datetime import datetime
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.notify.domain import texts
+from services.notify.domain.notices import DeliveryState
 from services.notify.domain.reminders import ReminderState
+from services.notify.usecases import deliveries, follow_ups, settings
 from services.notify.usecases.messages import Subject, write_message
 from services.notify.usecases.reminders import cancel_reminder_of, hear_of_sms, plan_reminder
 from services.notify.usecases.tenants import name_tenant
 
 handlers = Handlers("notify")
+
+# Who has this right is an admin, as far as reports go.
+ADMINS_RIGHT = "settings.manage"
 
 
 @handlers.on("identity", "tenant_created")
@@ -26,6 +31,11 @@ def on_order_generated(tx: Transaction, event: Event) -> None:
     subject = Subject("order", data["orderId"])
     words = texts.order_generated(data["number"], data["title"])
     write_message(tx, event.id, data["ownerId"], "order_generated", subject, words)
+    # F190: the admins hear of it too.
+    for person_id in settings.people(tx, ADMINS_RIGHT):
+        if person_id != data["ownerId"]:
+            reported = texts.order_reported(data["number"], data["title"])
+            write_message(tx, event.id, person_id, "order_generated", subject, reported)
     plan_reminder(
         tx,
         data["orderId"],
@@ -83,6 +93,7 @@ def on_customer_reclaimed(tx: Transaction, event: Event) -> None:
     subject = Subject("customer", data["customerId"])
     words = texts.customer_reclaimed(data["name"])
     write_message(tx, event.id, data["fromOwnerId"], "customer_reclaimed", subject, words)
+    follow_ups.note_owner(tx, data["customerId"], "", event.version)
 
 
 @handlers.on("leads", "lead_assigned")
@@ -93,6 +104,81 @@ def on_lead_assigned(tx: Transaction, event: Event) -> None:
         subject = Subject("lead", data["leadId"])
         words = texts.lead_assigned(data["name"])
         write_message(tx, event.id, data["ownerId"], "lead_assigned", subject, words)
+
+
+@handlers.on("identity", "person_saved")
+def on_person_saved(tx: Transaction, event: Event) -> None:
+    """Know who there is to tell."""
+    settings.save_person(tx, event.aggregate, event.version, event.data)
+
+
+@handlers.on("leads", "opportunity_won")
+def on_opportunity_won(tx: Transaction, event: Event) -> None:
+    """Tell the owner and the admins at once (F195)."""
+    data = event.data
+    subject = Subject("opportunity", data["opportunityId"])
+    words = texts.opportunity_won(data["name"], data["amount"])
+    for person_id in {data["ownerId"], *settings.people(tx, ADMINS_RIGHT)}:
+        write_message(tx, event.id, person_id, "opportunity_won", subject, words)
+
+
+@handlers.on("customers", "follow_up_added")
+def on_customer_follow_up(tx: Transaction, event: Event) -> None:
+    """Learn the customer's cadence, and stop reminders that have their answer (F192, F193)."""
+    data, time = event.data, datetime.fromisoformat(event.data["time"])
+    follow_ups.note_follow_up(
+        tx, data["customerId"], data["name"], data["ownerId"], text=data["text"], time=time
+    )
+    follow_ups.hear_of_follow_up(
+        tx, "customer", data["customerId"], author_id=data["authorId"], text=data["text"], time=time
+    )
+
+
+@handlers.on("leads", "lead_followed_up")
+def on_lead_follow_up(tx: Transaction, event: Event) -> None:
+    """Stop reminders about the lead that have their answer (F192)."""
+    data, time = event.data, datetime.fromisoformat(event.data["time"])
+    follow_ups.hear_of_follow_up(
+        tx, "lead", data["leadId"], author_id=data["authorId"], text=data["text"], time=time
+    )
+
+
+@handlers.on("customers", "customer_claimed")
+def on_customer_claimed(tx: Transaction, event: Event) -> None:
+    """Remind the new owner from now on."""
+    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+
+
+@handlers.on("customers", "customer_returned")
+def on_customer_returned(tx: Transaction, event: Event) -> None:
+    """Remind nobody of a customer in a pool."""
+    follow_ups.note_owner(tx, event.data["customerId"], "", event.version)
+
+
+@handlers.on("telephony", "sms_received")
+def on_sms_received(tx: Transaction, event: Event) -> None:
+    """Tell the owner what the customer answered."""
+    data = event.data
+    if data["ownerId"]:
+        words = texts.customer_replied(data["customerName"], data["text"])
+        subject = Subject("customer", data["customerId"])
+        write_message(tx, event.id, data["ownerId"], "customer_replied", subject, words)
+
+
+@handlers.on("dedupe", "keys_refused")
+def on_keys_refused(tx: Transaction, event: Event) -> None:
+    """Tell both sides that two want the same customer (F170): each hears of the other, masked."""
+    data = event.data
+    sides = (
+        (data["submitterId"], data["holderName"], texts.registration_refused),
+        (data["holderId"], data["submitterName"], texts.registration_contested),
+    )
+    for person_id, other, words in sides:
+        if person_id:
+            subject = Subject("registration", data["reservationId"])
+            write_message(
+                tx, event.id, person_id, "registration_conflict", subject, words(data["name"], other)
+            )
 
 
 @handlers.on("telephony", "sms_sent")
@@ -133,4 +219,6 @@ def _tell_submitter(tx: Transaction, event: Event, *, passed: bool) -> None:
 
 
 def _hear(tx: Transaction, event: Event, heard: ReminderState) -> None:
-    hear_of_sms(tx, event.data["smsId"], heard, event.version, event.data["detail"])
+    data = event.data
+    hear_of_sms(tx, data["smsId"], heard, event.version, data["detail"])
+    deliveries.hear_of_sms(tx, data["smsId"], DeliveryState(heard.value), event.version, data["detail"])

@@ -128,11 +128,7 @@ class RecordsApi(Api):
         self, request: pb.ListCustomersRequest, context: grpc.ServicerContext
     ) -> pb.ListCustomersResponse:
         """Return a page of a view."""
-        caller, size, after = (
-            current_caller(),
-            page_size(request.page_size),
-            decode_cursor(request.page_token),
-        )
+        caller, size = current_caller(), page_size(request.page_size)
         view = VIEWS.get(request.view)
         if view is None:
             raise InvalidInput("view", "VIEW_UNKNOWN", "没有这样的视图", "There is no such view")
@@ -140,14 +136,19 @@ class RecordsApi(Api):
         query = parse_text(request.query, "query", 100, required=False)
 
         def answer(tx: Transaction) -> pb.ListCustomersResponse:
-            found = views.list_customers(
-                tx, caller, view, pool_id=pool_id, query=query, after=after, limit=size + 1
+            page, next_token = views.list_customers(
+                tx,
+                caller,
+                view,
+                pool_id=pool_id,
+                query=query,
+                filter_text=request.filter,
+                order_by=request.order_by,
+                token=request.page_token,
+                size=size,
             )
-            page, more = cut_page(found, size)
-            last = page[-1].customer if more else None
             return pb.ListCustomersResponse(
-                customers=[customer_message(seen, tx.now) for seen in page],
-                next_page_token=encode_cursor(last.create_time, last.customer_id) if last else "",
+                customers=[customer_message(seen, tx.now) for seen in page], next_page_token=next_token
             )
 
         return self.read(answer)

@@ -67,7 +67,7 @@ def list_customers(
 ) -> tuple[list[SeenCustomer], str]:
     """Return a page of a view without contacts, and the token of the next one.
 
-    query: as in `search_condition`. filter_text: as in `filter_condition`. order_by: as in `parse_order`. Raises NotFound
+    query, filter_text, order_by: as in `search_condition`, `filter_condition` and `parse_order`. Raises NotFound
     POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see, InvalidInput naming filter,
     order_by or page_token.
     """

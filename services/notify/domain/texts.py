@@ -1,6 +1,7 @@
 """What messages say, in Chinese and in English."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
 # Times in texts are China's, which has one zone and no summer time.
@@ -18,12 +19,13 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Words:
-    """A message in both languages."""
+    """A message in both languages. values: of the variables, for a tenant's own words."""
 
     title_zh: str
     text_zh: str
     title_en: str
     text_en: str
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def approval_waiting(title: str) -> Words:
@@ -33,6 +35,7 @@ def approval_waiting(title: str) -> Words:
         f"{title}，请及时审批。",
         "An approval waits for you",
         f"{title}: please decide.",
+        {"title": title},
     )
 
 
@@ -68,6 +71,7 @@ def reclaim_warned(name: str, due_time: datetime | None) -> Words:
         f"客户“{name}”{when_zh}被收回公海，请尽快跟进。",
         "A customer will be reclaimed",
         f"{name} returns to the pool{when_en} unless it is followed up.",
+        {"name": name, "time": f"{due:%Y年%m月%d日 %H:%M}" if due else ""},
     )
 
 
@@ -78,6 +82,7 @@ def customer_reclaimed(name: str) -> Words:
         f"客户“{name}”因长时间未跟进，已被收回公海。",
         "A customer was reclaimed",
         f"{name} was not followed up and has returned to the pool.",
+        {"name": name},
     )
 
 
@@ -88,6 +93,7 @@ def lead_assigned(name: str) -> Words:
         f"线索“{name}”已分配给您，请及时跟进。",
         "You have a new lead",
         f"The lead {name} was assigned to you.",
+        {"name": name},
     )
 
 
@@ -98,7 +104,114 @@ def order_generated(number: str, title: str) -> Words:
         f"订单 {number}（{title}）已生成，请及时处理。",
         "You have a new order",
         f"Order {number} ({title}) was generated: please handle it.",
+        {"number": number, "title": title},
     )
+
+
+def order_reported(number: str, title: str) -> Words:
+    """Tell an admin of a new order."""
+    return Words(
+        "新订单已生成",
+        f"订单 {number}（{title}）已生成。",
+        "An order was generated",
+        f"Order {number} ({title}) was generated.",
+        {"number": number, "title": title},
+    )
+
+
+def order_escalated(number: str, title: str) -> Words:
+    """Tell a manager of an order that stays unhandled though its owner was reminded."""
+    return Words(
+        "团队订单提醒后仍未处理",
+        f"订单 {number}（{title}）在提醒负责人之后仍未处理，请督促。",
+        "An order of your team is still unhandled",
+        f"Order {number} ({title}) is still unhandled after its owner was reminded.",
+        {"number": number, "title": title},
+    )
+
+
+def sms_not_delivered(text: str) -> Words:
+    """Say that an SMS to the reader did not arrive."""
+    return Words(
+        "有一条短信未能送达您的手机",
+        f"短信内容：{text}",
+        "An SMS to you could not be delivered",
+        f"It said: {text}",
+    )
+
+
+def opportunity_won(name: str, amount: str) -> Words:
+    """Say that an opportunity was won."""
+    return Words(
+        "商机已赢单",
+        f"商机“{name}”已赢单，金额 {amount} 元。",
+        "An opportunity was won",
+        f"The opportunity {name} was won: {amount} yuan.",
+        {"name": name, "amount": amount},
+    )
+
+
+def follow_up_due(title: str, name: str, source: str, last: str) -> Words:
+    """Remind of something that the reader wanted to be reminded of (F196): with source, customer, last follow-up."""
+    about = f"{name}{f'（来源：{source}）' if source else ''}" if name else ""
+    about_en = f"{name}{f' (source: {source})' if source else ''}" if name else ""
+    return Words(
+        f"跟进提醒：{title}",
+        (about or title) + (f"，上次跟进：{last}" if last else "") + "。",
+        f"Follow-up: {title}",
+        (about_en or title) + (f". Last follow-up: {last}" if last else "."),
+        {"title": title, "name": name, "source": source, "last": last},
+    )
+
+
+def cadence_overdue(name: str, days: int, last: str) -> Words:
+    """Say that a customer has not been followed up for longer than is usual for it (F193)."""
+    return Words(
+        "客户超过惯常跟进间隔",
+        f"客户“{name}”通常每 {days} 天跟进一次，现已超期。上次跟进：{last}",
+        "A customer is past its usual gap",
+        f"{name} is usually followed up every {days} days and is overdue. Last follow-up: {last}",
+        {"name": name, "days": str(days), "last": last},
+    )
+
+
+def registration_refused(name: str, holder: str) -> Words:
+    """Say that somebody else holds what the reader wanted to register (F170)."""
+    return Words(
+        "报备与他人冲突",
+        f"您报备的“{name}”与 {holder} 的报备冲突，未能提交。",
+        "Your registration conflicts with another",
+        f"{name} is held by {holder}; your registration was refused.",
+        {"name": name, "person": holder},
+    )
+
+
+def registration_contested(name: str, other: str) -> Words:
+    """Say that somebody wanted to register what the reader holds (F170)."""
+    return Words(
+        "有人报备了您的客户",
+        f"{other} 试图报备“{name}”，与您的客户或报备重复，已被拒绝。",
+        "Somebody tried to register your customer",
+        f"{other} tried to register {name}, which you hold; it was refused.",
+        {"name": name, "person": other},
+    )
+
+
+def customer_replied(name: str, text: str) -> Words:
+    """Say that a customer answered by SMS."""
+    return Words(
+        "客户回复了短信",
+        f"客户“{name}”回复：{text}",
+        "A customer answered by SMS",
+        f"{name}: {text}",
+        {"name": name, "text": text},
+    )
+
+
+def digest(titles: Sequence[str]) -> Words:
+    """Return several messages as one."""
+    listed = "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))
+    return Words(f"您有 {len(titles)} 条消息", listed, f"You have {len(titles)} messages", listed)
 
 
 def order_overdue(number: str, title: str, *, without_mobile: bool) -> Words:
@@ -110,6 +223,7 @@ def order_overdue(number: str, title: str, *, without_mobile: bool) -> Words:
         "An order is overdue",
         f"Order {number} ({title}) is past its time limit: please handle it."
         + (" No SMS was sent: you have no mobile number on file." if without_mobile else ""),
+        {"number": number, "title": title},
     )
 
 
@@ -120,11 +234,16 @@ def team_order_overdue(number: str, title: str) -> Words:
         f"订单 {number}（{title}）已超过处理时限；负责人没有登记手机号，短信未能发送，请督促处理。",
         "An order of your team is overdue",
         f"Order {number} ({title}) is past its time limit; its owner has no mobile number, so no SMS was sent.",
+        {"number": number, "title": title},
     )
 
 
 def order_sms(tenant_name: str, number: str, title: str) -> str:
     """Return the SMS about an unhandled order; signed by the tenant."""
-    short = title if len(title) <= LONGEST_SMS_TITLE else f"{title[:LONGEST_SMS_TITLE]}…"
     signature = tenant_name or DEFAULT_SIGNATURE
-    return f"【{signature}CRM】订单 {number}（{short}）已超过处理时限，请尽快处理。"
+    return f"【{signature}CRM】订单 {number}（{shortened(title)}）已超过处理时限，请尽快处理。"
+
+
+def shortened(title: str) -> str:
+    """Return a title as an SMS carries it."""
+    return title if len(title) <= LONGEST_SMS_TITLE else f"{title[:LONGEST_SMS_TITLE]}…"

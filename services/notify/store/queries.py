@@ -8,7 +8,7 @@ from sqlalchemy import func, select, tuple_
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.notify.domain.reminders import UNSETTLED
-from services.notify.store.tables import Message, Reminder, Tenant
+from services.notify.store.tables import Message, Reminder, Template, Tenant
 
 
 def tenant_name(tx: Transaction) -> str:
@@ -89,3 +89,25 @@ def next_attempt_time(tx: Transaction) -> datetime | None:
             Reminder.tenant_id == tx.tenant.id, Reminder.state.in_(UNSETTLED)
         )
     )
+
+
+def due_escalations(tx: Transaction, limit: int) -> Sequence[Reminder]:
+    """Return the reminders whose orders the managers are to hear of now, the longest due first."""
+    return tx.session.scalars(
+        select(Reminder)
+        .where(Reminder.tenant_id == tx.tenant.id, Reminder.escalate_time <= tx.now)
+        .order_by(Reminder.escalate_time)
+        .limit(limit)
+    ).all()
+
+
+def next_escalation_time(tx: Transaction) -> datetime | None:
+    """Return when managers may have to hear of an order next, None for never."""
+    return tx.session.scalar(
+        select(func.min(Reminder.escalate_time)).where(Reminder.tenant_id == tx.tenant.id)
+    )
+
+
+def template(tx: Transaction, kind: str) -> Template | None:
+    """Return the tenant's own words for a kind of message, or None."""
+    return tx.session.get(Template, {"tenant_id": tx.tenant.id, "kind": kind})

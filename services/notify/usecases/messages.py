@@ -1,6 +1,6 @@
 """Write messages to people, and mark them as read."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import update
@@ -9,9 +9,12 @@ from sqlalchemy.dialects.postgresql import insert
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import derive_id
+from services.notify.domain.notices import Channel
+from services.notify.domain.templates import fill_words
 from services.notify.domain.texts import Words
 from services.notify.store import queries
-from services.notify.store.tables import Message
+from services.notify.store.tables import Message, Template
+from services.notify.usecases import deliveries
 
 # Messages that one request may mark.
 MOST_MARKED = 200
@@ -19,16 +22,27 @@ MOST_MARKED = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """What a message is about: "approval", "order", "customer" or "lead", and its id."""
+    """What a message is about: "approval", "order", "customer", "lead", "opportunity" or "announcement"; its id."""
 
     kind: str
     id: str
 
 
 def write_message(
-    tx: Transaction, cause_id: str, person_id: str, kind: str, subject: Subject, words: Words
+    tx: Transaction,
+    cause_id: str,
+    person_id: str,
+    kind: str,
+    subject: Subject,
+    words: Words,
+    *,
+    without: Sequence[Channel] = (),
 ) -> None:
-    """Write a message once for each cause, person and kind, and tell the person's open pages."""
+    """Write a message once for each cause, person and kind, tell the person's open pages, and plan its other ways.
+
+    The tenant's own template goes before the words. without: channels that it does not go.
+    """
+    words = worded(tx, kind, words)
     message_id = derive_id("message", cause_id, person_id, kind)
     added = tx.session.execute(
         insert(Message)
@@ -56,7 +70,7 @@ def write_message(
         1,
         {
             "personId": person_id,
-            # As the contract has a message, in the language that the desktop begins with.
+            # As the contract has a message, in the language that the desktop begins with; the other beside it.
             "message": {
                 "messageId": message_id,
                 "kind": kind,
@@ -67,8 +81,19 @@ def write_message(
                 "read": False,
                 "createTime": tx.now.isoformat().replace("+00:00", "Z"),
             },
+            "english": {"title": words.title_en, "text": words.text_en},
         },
     )
+    deliveries.plan(tx, cause_id, message_id, person_id, kind, words, without=without)
+
+
+def worded(tx: Transaction, kind: str, words: Words) -> Words:
+    """Return the tenant's own words for a kind of message where it has them, else these."""
+    template = tx.session.get(Template, {"tenant_id": tx.tenant.id, "kind": kind})
+    if template is None:
+        return words
+    own = Words(template.title_zh, template.text_zh, template.title_en, template.text_en)
+    return fill_words(own, words.values)
 
 
 def mark_read(tx: Transaction, person_id: str, message_ids: Collection[str]) -> None:

@@ -6,12 +6,14 @@ an id that the edge takes only once, and from then on only the edge says what be
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.ids import derive_id
 from services.notify.domain import texts
+from services.notify.domain.notices import ESCALATE_AFTER, Channel
 from services.notify.domain.reminders import ReminderState, is_news, next_attempt
+from services.notify.domain.templates import fill
 from services.notify.store import queries
 from services.notify.store.tables import Reminder
 from services.notify.usecases.messages import Subject, write_message
@@ -59,6 +61,7 @@ def cancel_reminder_of(tx: Transaction, order_id: str) -> None:
     reminder = queries.lock_reminder_of(tx, order_id)
     if reminder.state == ReminderState.PENDING:
         reminder.state = ReminderState.CANCELLED
+    reminder.escalate_time = None
 
 
 def due(tx: Transaction, limit: int) -> list[DueReminder]:
@@ -71,7 +74,35 @@ def due(tx: Transaction, limit: int) -> list[DueReminder]:
 
 def next_time(tx: Transaction) -> datetime | None:
     """Return when a reminder is to be seen to next, None for never."""
-    return queries.next_attempt_time(tx)
+    times = [queries.next_attempt_time(tx), queries.next_escalation_time(tx)]
+    return min((time for time in times if time), default=None)
+
+
+def to_escalate(tx: Transaction, limit: int) -> list[DueReminder]:
+    """Return the reminders whose orders the managers are to hear of now, if those are still unhandled."""
+    return [
+        DueReminder(row.id, row.subject_id, row.person_id, row.sms_text)
+        for row in queries.due_escalations(tx, limit)
+    ]
+
+
+def escalate_later(tx: Transaction, reminder_id: str) -> None:
+    """Look again in a minute: somebody who must be asked is away."""
+    reminder = _locked(tx, reminder_id)
+    if reminder.escalate_time is not None:
+        reminder.escalate_time = tx.now + timedelta(minutes=1)
+
+
+def escalate(tx: Transaction, reminder_id: str, manager_ids: Sequence[str]) -> None:
+    """Tell the managers of an order that is unhandled though its owner was reminded; nobody, if it is handled."""
+    reminder = _locked(tx, reminder_id)
+    if reminder.escalate_time is None:
+        return
+    reminder.escalate_time = None
+    words = texts.order_escalated(reminder.number, reminder.title)
+    subject = Subject("order", reminder.subject_id)
+    for manager_id in manager_ids:
+        write_message(tx, f"{reminder.id} escalated", manager_id, "order_escalated", subject, words)
 
 
 def intend_sms(tx: Transaction, reminder_id: str) -> str:
@@ -79,7 +110,7 @@ def intend_sms(tx: Transaction, reminder_id: str) -> str:
     reminder = _locked(tx, reminder_id)
     if reminder.state == ReminderState.PENDING:
         reminder.state = ReminderState.SENDING
-        reminder.sms_text = texts.order_sms(queries.tenant_name(tx), reminder.number, reminder.title)
+        reminder.sms_text = _sms_text(tx, reminder)
     return reminder.sms_text
 
 
@@ -125,9 +156,23 @@ def hear_of_sms(tx: Transaction, sms_id: str, heard: ReminderState, version: int
     """Note what the edge tells of a reminder's SMS; of other SMS, or older news, nothing."""
     reminder = queries.lock_reminder(tx, sms_id)
     if reminder and is_news(ReminderState(reminder.state), reminder.sms_version, version):
+        failed_before = reminder.state == ReminderState.FAILED
         reminder.state = heard
         reminder.sms_version = version
         reminder.detail = detail
+        if heard is ReminderState.FAILED and not failed_before:
+            # It goes on by every other way that the person has.
+            subject = Subject("order", reminder.subject_id)
+            words = texts.sms_not_delivered(reminder.sms_text)
+            write_message(
+                tx,
+                f"{reminder.id} failed",
+                reminder.person_id,
+                "order_reminder",
+                subject,
+                words,
+                without=[Channel.SMS],
+            )
 
 
 def _locked(tx: Transaction, reminder_id: str) -> Reminder:
@@ -137,8 +182,30 @@ def _locked(tx: Transaction, reminder_id: str) -> Reminder:
     return reminder
 
 
+def _sms_text(tx: Transaction, reminder: Reminder) -> str:
+    """Return the SMS in the tenant's own words, else in ours."""
+    name = queries.tenant_name(tx)
+    own = queries.template(tx, "order_sms")
+    if own is None:
+        return texts.order_sms(name, reminder.number, reminder.title)
+    values = {
+        "tenant": name,
+        "number": reminder.number,
+        "title": texts.shortened(reminder.title),
+    }
+    return fill(own.text_zh, values)
+
+
 def _tell_owner(tx: Transaction, reminder: Reminder, *, without_mobile: bool) -> None:
+    reminder.escalate_time = tx.now + ESCALATE_AFTER
     words = texts.order_overdue(reminder.number, reminder.title, without_mobile=without_mobile)
     write_message(
-        tx, reminder.id, reminder.person_id, "order_reminder", Subject("order", reminder.subject_id), words
+        tx,
+        reminder.id,
+        reminder.person_id,
+        "order_reminder",
+        Subject("order", reminder.subject_id),
+        words,
+        # The reminder is an SMS already.
+        without=[Channel.SMS],
     )

@@ -1,6 +1,6 @@
 """The sweep: sees to each due reminder by itself, so that one that fails holds up no other."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -8,11 +8,14 @@ from temporalio import activity
 from temporalio.exceptions import CancelledError
 
 from services.chassis.db import Store
-from services.chassis.errors import InvalidInput, NotFound, RuleViolation
+from services.chassis.errors import AppError, InvalidInput, NotFound, OutcomeUnknown, RuleViolation
 from services.chassis.logging import get_logger
 from services.chassis.tenancy import Tenant
-from services.notify.metrics import REMINDERS
-from services.notify.usecases import reminders
+from services.notify.channels import Way
+from services.notify.domain.notices import Channel, DeliveryState
+from services.notify.metrics import DELIVERIES, REMINDERS
+from services.notify.usecases import deliveries, follow_ups, reminders
+from services.notify.usecases.deliveries import Outgoing
 from services.notify.usecases.reminders import DueReminder
 from services.notify.workflows.contracts import BATCH, SWEEP, Sweep, Swept
 
@@ -22,6 +25,8 @@ log = get_logger(__name__)
 MANAGERS_ROLE = "sales_manager"
 # What the edge says of a person without a mobile.
 NO_MOBILE = "NO_MOBILE"
+# Characters of an SMS at most, as telephony takes it.
+LONGEST_SMS = 500
 # Errors that another try will not mend.
 FINAL = (InvalidInput, NotFound, RuleViolation)
 
@@ -50,7 +55,15 @@ class Directory(Protocol):
 class ReminderActivities:
     """The activity with what it works on."""
 
-    def __init__(self, store: Store, orders: Orders, telephony: Telephony, directory: Directory) -> None:
+    def __init__(
+        self,
+        store: Store,
+        orders: Orders,
+        telephony: Telephony,
+        directory: Directory,
+        ways: Mapping[Channel, Way],
+    ) -> None:
+        self._ways = ways
         self._store = store
         self._orders = orders
         self._telephony = telephony
@@ -62,16 +75,91 @@ class ReminderActivities:
 
     @activity.defn(name=SWEEP)
     def sweep(self, sweep: Sweep) -> Swept:
-        """See to a batch of due reminders; return when there is something to do again."""
+        """See to a batch of everything that is due; return when there is something to do again."""
         now = datetime.fromisoformat(sweep.now)
         with self._store.transaction(sweep.tenant, now=now) as tx:
             due = reminders.due(tx, BATCH)
         for reminder in due:
             activity.heartbeat()
             self._see_to(sweep.tenant, now, reminder)
+        self._escalate(sweep.tenant, now)
         with self._store.transaction(sweep.tenant, now=now) as tx:
-            next_time = reminders.next_time(tx)
+            follow_ups.fire_due(tx, BATCH)
+            follow_ups.fire_overdue(tx, BATCH)
+        self._deliver(sweep.tenant, now)
+        with self._store.transaction(sweep.tenant, now=now) as tx:
+            times = [reminders.next_time(tx), follow_ups.next_time(tx), deliveries.next_time(tx)]
+        next_time = min((time for time in times if time), default=None)
         return Swept(next_time.isoformat() if next_time else "")
+
+    def _escalate(self, tenant: Tenant, now: datetime) -> None:
+        """Tell managers of orders that stay unhandled; a service that is away is asked again by the next sweep."""
+        with self._store.transaction(tenant, now=now) as tx:
+            due = reminders.to_escalate(tx, BATCH)
+        for reminder in due:
+            activity.heartbeat()
+            managers: Sequence[str] = ()
+            try:
+                if not self._orders.is_handled(tenant, reminder.order_id):
+                    managers = self._directory.role_holders(tenant, reminder.person_id, MANAGERS_ROLE)
+            except FINAL as error:
+                # No such order or person any more: there is nothing to tell.
+                log.warning(
+                    "an order was not escalated", reminder_id=reminder.reminder_id, reason=error.reason
+                )
+            except AppError as error:
+                log.warning("escalation is tried again", reminder_id=reminder.reminder_id, error=str(error))
+                with self._store.transaction(tenant, now=now) as tx:
+                    reminders.escalate_later(tx, reminder.reminder_id)
+                continue
+            with self._store.transaction(tenant, now=now) as tx:
+                reminders.escalate(tx, reminder.reminder_id, managers)
+
+    def _deliver(self, tenant: Tenant, now: datetime) -> None:
+        """Send what is due on the other channels, each by itself."""
+        with self._store.transaction(tenant, now=now) as tx:
+            due = deliveries.due(tx, BATCH)
+        for outgoing in due:
+            activity.heartbeat()
+            with self._store.transaction(tenant, now=now) as tx:
+                if not deliveries.begin(tx, outgoing):
+                    continue
+            state, detail = self._send(tenant, outgoing)
+            with self._store.transaction(tenant, now=now) as tx:
+                if state is DeliveryState.PENDING:
+                    deliveries.try_again(tx, outgoing, detail)
+                else:
+                    deliveries.settle(tx, outgoing, state, detail)
+            DELIVERIES.labels(outgoing.channel.value, state.value).inc()
+
+    def _send(self, tenant: Tenant, outgoing: Outgoing) -> tuple[DeliveryState, str]:
+        """Send one thing and say what became of it; PENDING: it did not go out and may be tried again."""
+        try:
+            if outgoing.channel is Channel.SMS:
+                self._telephony.send_sms(
+                    tenant, outgoing.delivery_ids[0], outgoing.person_id, sms_text(outgoing)
+                )
+                return DeliveryState.QUEUED, ""
+            way = self._ways.get(outgoing.channel)
+            if way is None:
+                return DeliveryState.FAILED, "channel is not set up"
+            way(outgoing)
+        except FINAL as error:
+            return DeliveryState.FAILED, error.reason
+        except OutcomeUnknown as error:
+            if outgoing.channel is Channel.SMS:
+                # Telephony takes an id once: asking again is safe.
+                return DeliveryState.PENDING, error.reason
+            return DeliveryState.UNCERTAIN, error.reason
+        except CancelledError:
+            raise
+        except Exception as error:
+            log.warning("a delivery will be tried again", channel=outgoing.channel.value, error=str(error))
+            if isinstance(error, AppError):
+                return DeliveryState.PENDING, error.reason
+            # A fault of ours, who knows where.
+            return DeliveryState.UNCERTAIN, type(error).__name__
+        return DeliveryState.SENT, ""
 
     def _see_to(self, tenant: Tenant, now: datetime, reminder: DueReminder) -> None:
         try:
@@ -115,3 +203,9 @@ class ReminderActivities:
         with self._store.transaction(tenant, now=now) as tx:
             reminders.handed_over(tx, reminder.reminder_id)
         return "handed_over"
+
+
+def sms_text(outgoing: Outgoing) -> str:
+    """Return a message as one SMS: title and text, cut to what an SMS may have."""
+    text = f"{outgoing.title}：{outgoing.text}" if outgoing.text else outgoing.title
+    return text if len(text) <= LONGEST_SMS else f"{text[: LONGEST_SMS - 1]}…"

@@ -52,7 +52,10 @@ def stub(settings: Settings, orders: ScriptedOrders) -> Iterator[NotifyServiceSt
     server = Server("orders", Verifier(settings.trusted_keys))
     orders_pb2_grpc.add_OrdersServiceServicer_to_server(orders, server.grpc)
     port = server.start("127.0.0.1", 0, "crm.orders.v1.OrdersService")
-    around = replace(settings, addresses={**settings.addresses, "orders": f"127.0.0.1:{port}"})
+    around = replace(
+        settings,
+        addresses={**settings.addresses, "orders": f"127.0.0.1:{port}", "telephony": f"127.0.0.1:{port}"},
+    )
     with served(SERVICE, around) as address, grpc.insecure_channel(address) as channel:
         yield NotifyServiceStub(channel)
     server.stop(0)

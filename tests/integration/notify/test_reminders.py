@@ -143,7 +143,7 @@ class Shop:
                 self.environment.client,
                 task_queue=QUEUE,
                 workflows=[RemindersWorkflow],
-                activities=ReminderActivities(self.store, self.world, self.world, self.world).all(),
+                activities=ReminderActivities(self.store, self.world, self.world, self.world, {}).all(),
                 activity_executor=threads,
             ):
                 yield
@@ -308,7 +308,7 @@ def test_a_process_that_dies_in_the_middle_sends_exactly_one(
                 world.send_sms(tenant, sms_id, person_id, text)
             raise Died
 
-    dying = ReminderActivities(store, world, Dying(), world)
+    dying = ReminderActivities(store, world, Dying(), world, {})
     with pytest.raises(Died):
         ActivityEnvironment().run(dying.sweep, sweep)
     assert it.state(order_id) == "sending"
@@ -317,6 +317,6 @@ def test_a_process_that_dies_in_the_middle_sends_exactly_one(
     take(store, handlers(), event_of(main_tenant, "orders", "order_handled", {"orderId": order_id}))
     if death == "after handing over":
         it.hear("sms_sent", order_id, 2)
-    ActivityEnvironment().run(ReminderActivities(store, world, world, world).sweep, sweep)
+    ActivityEnvironment().run(ReminderActivities(store, world, world, world, {}).sweep, sweep)
     assert list(world.sent) == [it.reminder(order_id).id]
     assert it.state(order_id) == ("sent" if death == "after handing over" else "queued")

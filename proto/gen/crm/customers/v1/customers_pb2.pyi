@@ -220,12 +220,24 @@ class Contact(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     PHONES_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    BIRTHDAY_FIELD_NUMBER: _builtins.int
+    HOBBIES_FIELD_NUMBER: _builtins.int
     contact_id: _builtins.str
     """UUID."""
     name: _builtins.str
     """Name."""
     title: _builtins.str
     """Job title, may be empty."""
+    address: _builtins.str
+    """Postal address."""
+    account: _builtins.str
+    """Account, for example of a messenger."""
+    birthday: _builtins.str
+    """Birthday as 1990-01-31, empty if not known."""
+    hobbies: _builtins.str
+    """Hobbies."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___Phone]:
         """Phones."""
@@ -237,10 +249,14 @@ class Contact(_message.Message):
         name: _builtins.str = ...,
         title: _builtins.str = ...,
         phones: _abc.Iterable[Global___Phone] | None = ...,
+        address: _builtins.str = ...,
+        account: _builtins.str = ...,
+        birthday: _builtins.str = ...,
+        hobbies: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "name", b"name", "phones", b"phones", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "address", b"address", "birthday", b"birthday", "contact_id", b"contact_id", "hobbies", b"hobbies", "name", b"name", "phones", b"phones", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -271,6 +287,13 @@ class Customer(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     APPROVER_ID_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    CATEGORY_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    HOT_FIELD_NUMBER: _builtins.int
+    DEALER_FIELD_NUMBER: _builtins.int
+    DEALER_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -293,6 +316,16 @@ class Customer(_message.Message):
     """Number of the last change."""
     approver_id: _builtins.str
     """Approver of the registration, UUID, empty if none."""
+    category_id: _builtins.str
+    """Category's UUID, empty for none."""
+    hot: _builtins.bool
+    """Hot."""
+    dealer: _builtins.bool
+    """Is a dealer."""
+    dealer_id: _builtins.str
+    """Dealer's UUID, empty for none."""
+    parent_id: _builtins.str
+    """UUID of the customer above, empty for none."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___Phone]:
         """The customer's own phones."""
@@ -325,6 +358,14 @@ class Customer(_message.Message):
     def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the caller may do with it, of: claim, return, lock, unlock, follow."""
 
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """Values of the tenant's own fields, in their order; numbers masked as the others are."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags."""
+
     def __init__(
         self,
         *,
@@ -347,14 +388,47 @@ class Customer(_message.Message):
         version: _builtins.int = ...,
         approver_id: _builtins.str = ...,
         allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+        values: _abc.Iterable[Global___FieldValue] | None = ...,
+        category_id: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        hot: _builtins.bool = ...,
+        dealer: _builtins.bool = ...,
+        dealer_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_evidence_time", b"last_evidence_time", "lock_expire_time", b"lock_expire_time", "own_time", b"own_time", "reclaim_due_time", b"reclaim_due_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "allowed_actions", b"allowed_actions", "approver_id", b"approver_id", "business_type", b"business_type", "contacts", b"contacts", "create_time", b"create_time", "customer_id", b"customer_id", "last_evidence_time", b"last_evidence_time", "level", b"level", "lock_expire_time", b"lock_expire_time", "name", b"name", "own_time", b"own_time", "owner_id", b"owner_id", "phones", b"phones", "pool_id", b"pool_id", "reclaim_due_time", b"reclaim_due_time", "region", b"region", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "allowed_actions", b"allowed_actions", "approver_id", b"approver_id", "business_type", b"business_type", "category_id", b"category_id", "contacts", b"contacts", "create_time", b"create_time", "customer_id", b"customer_id", "dealer", b"dealer", "dealer_id", b"dealer_id", "hot", b"hot", "last_evidence_time", b"last_evidence_time", "level", b"level", "lock_expire_time", b"lock_expire_time", "name", b"name", "own_time", b"own_time", "owner_id", b"owner_id", "parent_id", b"parent_id", "phones", b"phones", "pool_id", b"pool_id", "reclaim_due_time", b"reclaim_due_time", "region", b"region", "state", b"state", "tags", b"tags", "values", b"values", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Customer: _TypeAlias = Customer  # noqa: Y015
+
+@_typing.final
+class FieldValue(_message.Message):
+    """A value of a field that the tenant added."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The field's key."""
+    value: _builtins.str
+    """As text: days as 2026-03-01, times as 2026-03-01T01:30:00+00:00, true or false, choices with 、 between them."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldValue: _TypeAlias = FieldValue  # noqa: Y015
 
 @_typing.final
 class FollowUp(_message.Message):
@@ -796,6 +870,9 @@ class CreateCustomerRequest(_message.Message):
     CONTACTS_FIELD_NUMBER: _builtins.int
     APPROVER_ID_FIELD_NUMBER: _builtins.int
     POOL_ID_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    CATEGORY_ID_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     name: _builtins.str
@@ -812,6 +889,8 @@ class CreateCustomerRequest(_message.Message):
     """Who shall approve the registration, UUID."""
     pool_id: _builtins.str
     """Create without owner into this pool (needs pools.manage)."""
+    category_id: _builtins.str
+    """Category's UUID."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneInput]:
         """The customer's own phones."""
@@ -819,6 +898,14 @@ class CreateCustomerRequest(_message.Message):
     @_builtins.property
     def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContactInput]:
         """People there."""
+
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """Values of the tenant's own fields."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags."""
 
     def __init__(
         self,
@@ -833,10 +920,13 @@ class CreateCustomerRequest(_message.Message):
         contacts: _abc.Iterable[Global___ContactInput] | None = ...,
         approver_id: _builtins.str = ...,
         pool_id: _builtins.str = ...,
+        values: _abc.Iterable[Global___FieldValue] | None = ...,
+        category_id: _builtins.str = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "approver_id", b"approver_id", "business_type", b"business_type", "contacts", b"contacts", "level", b"level", "name", b"name", "phones", b"phones", "pool_id", b"pool_id", "region", b"region", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "approver_id", b"approver_id", "business_type", b"business_type", "category_id", b"category_id", "contacts", b"contacts", "level", b"level", "name", b"name", "phones", b"phones", "pool_id", b"pool_id", "region", b"region", "request_id", b"request_id", "tags", b"tags", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -923,16 +1013,24 @@ class ListCustomersRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     view: Global___CustomerView.ValueType
     """Which."""
     pool_id: _builtins.str
     """Only this pool."""
     query: _builtins.str
-    """Part of the name, or a whole number."""
+    """Part of the name, its pinyin initials, a number or its last digits, a contact, a value of a searchable field."""
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    filter: _builtins.str
+    """Filter as JSON, for example {"field": "level", "op": "eq", "value": "A"}; see the customers service's README."""
+    order_by: _builtins.str
+    """name, create_time, own_time, last_evidence_time or the key of a number, amount, date or time; "-" before it turns
+    it round. Empty: newest first.
+    """
     def __init__(
         self,
         *,
@@ -941,10 +1039,12 @@ class ListCustomersRequest(_message.Message):
         query: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "pool_id", b"pool_id", "query", b"query", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "pool_id", b"pool_id", "query", b"query", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

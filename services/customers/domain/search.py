@@ -1,0 +1,70 @@
+"""What the quick search finds a name by: pieces of it in an index, and a look at the whole.
+
+Any two characters next to each other in a name are a piece, any three next to each other in its pinyin initials too,
+and so is what each of them begins with. A search for one character, or two letters, finds what begins so.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from services.kernel.phones import match_number
+from services.kernel.pinyin import initials
+
+# Pieces of initials carry a mark, so that they never meet those of names; so do the beginnings.
+INITIALS_MARK = "~"
+START_MARK = "^"
+NAME_PIECE = 2
+INITIALS_PIECE = 3
+LATIN = re.compile(r"[a-z0-9]+")
+# Last digits of a number that are enough to look for it.
+FEWEST_DIGITS = 4
+
+
+def fold(name: str) -> str:
+    """Return a name as it is compared: full and half width, capital and small letters are the same, no blanks."""
+    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name).lower())
+
+
+def name_pieces(name: str) -> list[str]:
+    """Return the pieces under which a name is found."""
+    folded, letters = fold(name), initials(name)
+    pieces = {START_MARK + folded[:1]} | _pieces(folded, NAME_PIECE)
+    marked = INITIALS_MARK + START_MARK
+    pieces |= {marked + letters[:1], marked + letters[:2]}
+    pieces |= {INITIALS_MARK + piece for piece in _pieces(letters, INITIALS_PIECE)}
+    return sorted(pieces)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What to look for. pieces: all have to be there. name, letters: part of the folded name, or of the initials.
+
+    start: it has to begin so. number: a whole number in E.164. digits: the last ones of a number.
+    """
+
+    pieces: tuple[str, ...]
+    name: str = ""
+    letters: str = ""
+    start: bool = False
+    number: str = ""
+    digits: str = ""
+
+
+def parse_search(text: str) -> Search:
+    """Return what a text that somebody typed asks for."""
+    folded = fold(text)
+    number = match_number(text)
+    digits = folded if folded.isascii() and folded.isdigit() and len(folded) >= FEWEST_DIGITS else ""
+    if LATIN.fullmatch(folded):
+        start = len(folded) < INITIALS_PIECE
+        pieces = (START_MARK + folded,) if start else sorted(_pieces(folded, INITIALS_PIECE))
+        marked = tuple(INITIALS_MARK + piece for piece in pieces)
+        return Search(marked, letters=folded, start=start, number=number, digits=digits)
+    start = len(folded) < NAME_PIECE
+    pieces = (START_MARK + folded,) if start else sorted(_pieces(folded, NAME_PIECE))
+    return Search(tuple(pieces), name=folded, start=start, number=number)
+
+
+def _pieces(text: str, length: int) -> set[str]:
+    return {text[at : at + length] for at in range(len(text) - length + 1)}

@@ -1,0 +1,247 @@
+"""Lists of customers: filtered, sorted, searched, page by page, within what somebody may see."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, func, literal_column, or_, select, tuple_, type_coerce
+from sqlalchemy import Text as SqlText
+from sqlalchemy import cast as cast_to
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from services.chassis.db import Transaction
+from services.chassis.errors import InvalidInput
+from services.chassis.paging import decode_key, encode_key
+from services.chassis.tokens import Caller
+from services.customers.domain.search import parse_search
+from services.customers.store.record_tables import FieldValue
+from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.fields import FieldObject, definitions
+from services.kernel.fields import FieldDefinition, FieldType
+from services.kernel.filters import FIELD_KINDS, Column, Context, Filter, Kind, custom_column
+
+# Customers that a number, a contact or a value of a field may lead to in one search.
+MOST_FOUND = 500
+# Classes of one count.
+MOST_CLASSES = 200
+
+# What may be asked of a customer beside the tenant's own fields.
+BUILT_IN: Mapping[str, tuple[Kind, Any]] = {
+    "name": (Kind.TEXT, Customer.name),
+    "state": (Kind.CHOICE, Customer.state),
+    "level": (Kind.CHOICE, Customer.level),
+    "region": (Kind.TEXT, Customer.region),
+    "address": (Kind.TEXT, Customer.address),
+    "business_type": (Kind.TEXT, Customer.business_type),
+    "owner_id": (Kind.ID, Customer.owner_id),
+    "submitter_id": (Kind.ID, Customer.submitter_id),
+    "pool_id": (Kind.ID, Customer.pool_id),
+    "category_id": (Kind.ID, Customer.category_id),
+    "dealer_id": (Kind.ID, Customer.dealer_id),
+    "parent_id": (Kind.ID, Customer.parent_id),
+    "dealer": (Kind.BOOLEAN, Customer.dealer),
+    "hot": (Kind.BOOLEAN, Customer.hot),
+    "tags": (Kind.LIST, Customer.tags),
+    "create_time": (Kind.TIME, Customer.create_time),
+    "own_time": (Kind.TIME, Customer.own_time),
+    "last_evidence_time": (Kind.TIME, Customer.last_evidence_time),
+    "lock_expire_time": (Kind.TIME, Customer.lock_expire_time),
+    "reclaim_due_time": (Kind.TIME, Customer.reclaim_due_at),
+}
+# The tenant's own fields.
+CUSTOM: ColumnElement[Any] = type_coerce(Customer.custom, JSONB)
+# What empty values count as in an order: the least there is.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SORTED_TYPES = (FieldType.NUMBER, FieldType.AMOUNT, FieldType.DATE, FieldType.DATETIME)
+LEAST = {
+    FieldType.NUMBER: Decimal("-1e18"),
+    FieldType.AMOUNT: Decimal("-1e18"),
+    FieldType.DATE: date(1, 1, 1),
+    FieldType.DATETIME: datetime(1, 1, 1, tzinfo=UTC),
+}
+BY_CLASS = {
+    "level": Customer.level,
+    "region": Customer.region,
+    "business_type": Customer.business_type,
+    "category_id": Customer.category_id,
+    "owner_id": Customer.owner_id,
+}
+
+
+def filter_kinds(fields: Sequence[FieldDefinition]) -> dict[str, Kind]:
+    """Return what a filter of customers may ask: built-in fields, and the tenant's own as custom.key."""
+    return {name: kind for name, (kind, _) in BUILT_IN.items()} | {
+        f"custom.{field.key}": FIELD_KINDS[field.type] for field in fields
+    }
+
+
+def filter_columns(fields: Sequence[FieldDefinition]) -> dict[str, Column]:
+    """Return where the fields are in SQL."""
+    return {name: Column(column) for name, (_, column) in BUILT_IN.items()} | {
+        f"custom.{field.key}": custom_column(CUSTOM, field) for field in fields
+    }
+
+
+def filter_condition(
+    tx: Transaction, caller: Caller, text: str, *, numbers_shown: bool
+) -> ColumnElement[bool]:
+    """Return the condition that a filter of customers means; raises InvalidInput below `filter`.
+
+    numbers_shown: whether the caller sees every number; who does not finds out none by asking for it.
+    """
+    fields = [field for field in definitions(tx) if numbers_shown or field.type != FieldType.PHONE]
+    filter_ = Filter.parse(text, filter_kinds(fields))
+    return filter_.to_sql(filter_columns(fields), Context(tx.now, caller.person_id))
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a list is sorted: by an expression that is never empty, then by id. name: as it was asked for."""
+
+    name: str
+    expression: ColumnElement[Any]
+    type: type
+    descending: bool
+
+    @property
+    def clauses(self) -> list[ColumnElement[Any]]:
+        """What ORDER BY says."""
+        parts: list[Any] = [self.expression, Customer.customer_id]
+        return [part.desc() if self.descending else part.asc() for part in parts]
+
+    def after(self, token: str) -> ColumnElement[bool] | None:
+        """Return the condition for the page behind a token; raises InvalidInput PAGE_TOKEN_INVALID."""
+        key = decode_key(token, self.name, self.type)
+        if key is None:
+            return None
+        row = tuple_(self.expression, Customer.customer_id)
+        return row < key if self.descending else row > key
+
+    def token(self, value: Any, customer_id: str) -> str:
+        """Return the token for the page behind a row."""
+        return encode_key(self.name, value, customer_id)
+
+
+def parse_order(tx: Transaction, text: str) -> Order:
+    """Return the order that is asked for; raises InvalidInput ORDER_UNKNOWN."""
+    descending = text.startswith("-") or not text
+    name = text.removeprefix("-") or "create_time"
+    label = text or "-create_time"
+    built_in: dict[str, tuple[Any, type]] = {
+        "create_time": (Customer.create_time, datetime),
+        "own_time": (func.coalesce(Customer.own_time, EPOCH), datetime),
+        "last_evidence_time": (
+            # As the index has it.
+            func.coalesce(Customer.last_evidence_time, literal_column("'epoch'::timestamptz")),
+            datetime,
+        ),
+        "name": (Customer.initials, str),
+    }
+    if name in built_in:
+        return Order(label, *built_in[name], descending)
+    for field in definitions(tx):
+        if name == f"custom.{field.key}" and field.type in SORTED_TYPES:
+            least = LEAST[field.type]
+            expression = func.coalesce(custom_column(CUSTOM, field).expression, least)
+            return Order(label, expression, type(least), descending)
+    raise InvalidInput(
+        "order_by", "ORDER_UNKNOWN", "不能按 {name} 排序", "There is no order by {name}", name=name[:50]
+    )
+
+
+def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElement[bool]:
+    """Return what a quick search means: part of a name, its pinyin initials, a number, a contact, a field's value.
+
+    A whole number finds every customer that the caller may see; its last digits, being easier to guess, only those
+    whose numbers the caller may read (F59, F70).
+    """
+    search = parse_search(text)
+    if not search.pieces or not (search.name or search.letters):
+        return false()
+    column, part = (Customer.search_name, search.name) if search.name else (Customer.initials, search.letters)
+    whole = (
+        column.startswith(part, autoescape=True) if search.start else column.contains(part, autoescape=True)
+    )
+    by_name = and_(Customer.pieces.bool_op("@>")(cast_to(list(search.pieces), ARRAY(SqlText))), whole)
+    found = _found_elsewhere(tx, caller, text, search.number, search.digits)
+    return or_(by_name, Customer.customer_id.in_(found)) if found else by_name
+
+
+def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, digits: str) -> list[str]:
+    here = tx.tenant.id
+    queries = [
+        select(Contact.customer_id).where(
+            Contact.tenant_id == here, Contact.name.startswith(text.strip(), autoescape=True)
+        ),
+    ]
+    if number:
+        queries.append(select(Phone.customer_id).where(Phone.tenant_id == here, Phone.e164 == number))
+    elif digits:
+        tail = func.reverse(Phone.e164).startswith(digits[::-1], autoescape=True)
+        query = select(Phone.customer_id).where(Phone.tenant_id == here, tail)
+        if "numbers.view_all" not in caller.rights:
+            query = query.join(
+                Customer,
+                and_(Customer.tenant_id == Phone.tenant_id, Customer.customer_id == Phone.customer_id),
+            ).where(Customer.owner_id == caller.person_id)
+        queries.append(query)
+    keys = [
+        field.key
+        for field in definitions(tx)
+        if field.searchable and (field.type != FieldType.PHONE or number)
+    ]
+    if keys:
+        queries.append(
+            select(FieldValue.record_id).where(
+                FieldValue.tenant_id == here,
+                FieldValue.object == FieldObject.CUSTOMER,
+                FieldValue.key.in_(keys),
+                FieldValue.value.in_([text.strip(), *([number] if number else [])]),
+            )
+        )
+    found: dict[str, None] = {}
+    for query in queries:
+        found |= dict.fromkeys(tx.session.scalars(query.limit(MOST_FOUND)))
+    return list(found)
+
+
+def find_page(
+    tx: Transaction, conditions: Sequence[ColumnElement[bool]], order: Order, token: str, size: int
+) -> tuple[Sequence[Customer], str]:
+    """Return a page of customers and the token of the next one, "" on the last.
+
+    Pages follow the key of the last row that was seen, so rows that come or go meanwhile change nothing of the others:
+    none is shown twice or left out, but for one that itself moved across that key.
+    """
+    after = order.after(token)
+    wheres = [*conditions, after] if after is not None else conditions
+    rows = tx.session.execute(
+        select(Customer, order.expression).where(*wheres).order_by(*order.clauses).limit(size + 1)
+    ).all()
+    page = rows[:size]
+    next_token = order.token(page[-1][1], page[-1][0].customer_id) if len(rows) > size else ""
+    return [row[0] for row in page], next_token
+
+
+def count_by(tx: Transaction, conditions: Sequence[ColumnElement[bool]], by: str) -> list[tuple[str, int]]:
+    """Return how many customers there are of each class, the largest first (F44, F58); raises CLASS_UNKNOWN."""
+    column: Any = BY_CLASS.get(by)
+    for field in definitions(tx):
+        if by == f"custom.{field.key}" and field.type == FieldType.CHOICE:
+            column = Customer.custom[field.key].astext
+    if column is None:
+        raise InvalidInput(
+            "by", "CLASS_UNKNOWN", "不能按 {by} 统计", "There are no classes by {by}", by=by[:50]
+        )
+    value = func.coalesce(cast_to(column, SqlText), "").label("value")
+    count = func.count().label("number")
+    rows = tx.session.execute(
+        select(value, count)
+        .where(*conditions)
+        .group_by(value)
+        .order_by(count.desc(), value)
+        .limit(MOST_CLASSES)
+    )
+    return [(row.value, row.number) for row in rows]

@@ -1,0 +1,74 @@
+"""What happened to a customer, as its own service and others tell it (F61)."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+
+from services.chassis.db import Event, Transaction
+from services.chassis.ids import derive_id
+from services.customers.store.record_tables import TimelineEntry
+
+
+def note(
+    tx: Transaction,
+    customer_id: str,
+    kind: str,
+    subject_id: str,
+    data: Mapping[str, Any],
+    *,
+    key: str = "",
+    time: datetime | None = None,
+    actor_id: str | None = None,
+) -> None:
+    """Add a line; the same thing told again, by kind, subject and key, adds none. data: never a telephone number."""
+    tx.session.flush()
+    tx.session.execute(
+        insert(TimelineEntry)
+        .values(
+            tenant_id=tx.tenant.id,
+            entry_id=derive_id(customer_id, kind, subject_id, key),
+            customer_id=customer_id,
+            kind=kind,
+            subject_id=subject_id or None,
+            actor_id=(tx.actor_id if actor_id is None else actor_id) or None,
+            data=dict(data),
+            time=time or tx.now,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+def note_event(
+    tx: Transaction, event: Event, kind: str, subject: str, customer_id: str, names: Sequence[str]
+) -> None:
+    """Add a line for what another service told: `names` are what of its data the line says."""
+    if customer_id:
+        data = {"what": event.type} | {name: event.data[name] for name in names if name in event.data}
+        note(
+            tx,
+            customer_id,
+            kind,
+            event.data.get(subject) or "",
+            data,
+            key=event.type,
+            time=event.time,
+            actor_id=event.actor_id,
+        )
+
+
+def list_timeline(
+    tx: Transaction, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[TimelineEntry]:
+    """Return up to `limit` lines of a customer that the caller may see, newest first."""
+    conditions = [TimelineEntry.tenant_id == tx.tenant.id, TimelineEntry.customer_id == customer_id]
+    if after:
+        conditions.append(tuple_(TimelineEntry.time, TimelineEntry.entry_id) < after)
+    return tx.session.scalars(
+        select(TimelineEntry)
+        .where(*conditions)
+        .order_by(TimelineEntry.time.desc(), TimelineEntry.entry_id.desc())
+        .limit(limit)
+    ).all()

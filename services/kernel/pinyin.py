@@ -1,0 +1,54 @@
+"""First letters of Chinese names, as people type them to find somebody: 重庆长城ABC becomes cqccabc.
+
+Words of two to four characters are looked up whole, so that a character with several readings gets the right one;
+else its commonest. Source of the readings: the tables of pypinyin.
+"""
+
+import unicodedata
+from functools import cache
+
+# Longest words of the table that decide a reading.
+LONGEST_WORD = 4
+
+
+@cache
+def _readings() -> tuple[dict[str, str], dict[str, str]]:
+    """Return letters by character and by word; read once, when the first name is written or looked for."""
+    from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
+
+    letters = {chr(code): _letter(readings.split(",")[0]) for code, readings in PINYIN_DICT.items()}
+    words = {
+        word: "".join(_letter(reading[0]) for reading in readings)
+        for word, readings in PHRASES_DICT.items()
+        if 1 < len(word) <= LONGEST_WORD and len(word) == len(readings)
+    }
+    # Most words read as their characters do; only the others are kept.
+    others = {
+        word: read
+        for word, read in words.items()
+        if read != "".join(letters.get(char, "") for char in word)
+    }
+    return letters, others
+
+
+def _letter(reading: str) -> str:
+    """Return the first letter of a syllable without its tone."""
+    return unicodedata.normalize("NFD", reading)[:1].lower()
+
+
+def initials(name: str) -> str:
+    """Return the first letter of each Chinese character, Latin letters and digits as they are, small; nothing else."""
+    letters, words = _readings()
+    text = unicodedata.normalize("NFKC", name).lower()
+    result, at = [], 0
+    while at < len(text):
+        for length in range(LONGEST_WORD, 1, -1):
+            if read := words.get(text[at : at + length]):
+                result.append(read)
+                at += length
+                break
+        else:
+            char = text[at]
+            result.append(char if char.isascii() and char.isalnum() else letters.get(char, ""))
+            at += 1
+    return "".join(result)
