@@ -83,10 +83,12 @@ def say_whose(engine: Engine) -> None:
             # It goes into the text: two statements in one round trip take no parameters.
             whose = tenant if tenant == EVERY_TENANT else str(UUID(tenant))
             statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'"
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection):
+            raise TypeError("the store speaks psycopg")
         try:
-            with connection.connection.cursor() as cursor:
-                # psycopg would prepare what comes often, and two statements cannot be.
-                cursor.execute(statement, prepare=False)
+            # psycopg would prepare what comes often, and two statements cannot be.
+            driver.execute(statement, prepare=False)
         except psycopg.OperationalError as error:
             connection.invalidate(error)
             raise OperationalError("BEGIN", None, error, connection_invalidated=True) from error

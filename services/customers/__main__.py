@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the tables of customers."""
-    from services.customers.store import import_tables, record_tables  # noqa: F401 - they bring their tables
+    # They bring their tables.
+    from services.customers.store import import_tables, record_tables, reveal_tables  # noqa: F401
     from services.customers.store.tables import Base
 
     return Base.metadata
@@ -30,6 +31,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from crm.customers.v1.imports_pb2_grpc import add_ImportsServiceServicer_to_server
     from crm.customers.v1.pools_pb2_grpc import add_PoolsServiceServicer_to_server
     from crm.customers.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
+    from crm.customers.v1.reveals_pb2_grpc import add_RevealsServiceServicer_to_server
     from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
     from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 
@@ -38,6 +40,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from services.customers.api.imports import ImportsApi
     from services.customers.api.pools import PoolsApi
     from services.customers.api.registry import RegistryApi
+    from services.customers.api.reveals import RevealsApi
     from services.customers.clients import Dedupe, Identity
     from services.customers.registry import registry_from
 
@@ -47,8 +50,10 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     add_ImportsServiceServicer_to_server(ImportsApi(runtime.store, identity), server)
     add_ExportsServiceServicer_to_server(ExportsApi(runtime.store, identity), server)
     add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)
+    add_RevealsServiceServicer_to_server(RevealsApi(runtime.store), server)
     add_PoolsServiceServicer_to_server(PoolsApi(runtime.store, identity), server)
-    return [f"crm.customers.v1.{name}Service" for name in ("Customers", "Imports", "Exports", "Registry", "Pools")]
+    names = ("Customers", "Imports", "Exports", "Registry", "Pools", "Reveals")
+    return [f"crm.customers.v1.{name}Service" for name in names]
 
 
 def handlers() -> "Handlers":

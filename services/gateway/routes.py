@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from crm.approvals.v1 import approvals_pb2
-from crm.customers.v1 import customers_pb2, exports_pb2, imports_pb2, pools_pb2, records_pb2, registry_pb2
+from crm.customers.v1 import (
+    customers_pb2,
+    exports_pb2,
+    imports_pb2,
+    pools_pb2,
+    records_pb2,
+    registry_pb2,
+    reveals_pb2,
+)
 from crm.dedupe.v1 import dedupe_pb2
 from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
@@ -26,7 +34,15 @@ from google.protobuf.message_factory import GetMessageClass
 # The services behind the gateway, by the name that addresses and tokens use, with the files of their contracts.
 CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
     "identity": (identity_pb2,),
-    "customers": (customers_pb2, imports_pb2, exports_pb2, pools_pb2, records_pb2, registry_pb2),
+    "customers": (
+        customers_pb2,
+        imports_pb2,
+        exports_pb2,
+        pools_pb2,
+        records_pb2,
+        registry_pb2,
+        reveals_pb2,
+    ),
     "leads": (leads_pb2,),
     "orders": (orders_pb2,),
     "dedupe": (dedupe_pb2,),

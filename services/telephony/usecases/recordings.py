@@ -101,4 +101,5 @@ def play_recording(tx: Transaction, viewer: Caller, call_id: str) -> Row:
             time=tx.now,
         )
     )
+    tx.audit("recording_played", call_id)
     return found

@@ -106,7 +106,7 @@ def test_stolen_expired_and_altered_tokens_get_nothing_from_any_rpc(
         "expired": signer.person_token(admin, utc_now() - timedelta(minutes=5))[0],
         "altered": f"{header}.{richer}.{signature}",
         "forged": forged.person_token(admin, utc_now())[0],
-        "unsigned": jwt.encode(claims, None, "none", headers={"kid": "identity"}),
+        "unsigned": jwt.encode(claims, "", "none", headers={"kid": "identity"}),
         "stolen, as identity": jwt.encode(claims, stolen._key, "EdDSA", headers={"kid": "identity"}),
     }
     # Of a key that was stolen from a service, no person can be made: the claims count for nothing.
