@@ -41,6 +41,12 @@ def on_contract_submitted(tx: Transaction, event: Event) -> None:
     _submit_amount(tx, event, SubjectType.CONTRACT, "contractId", "合同")
 
 
+@handlers.on("orders", "payment_submitted")
+def on_payment_submitted(tx: Transaction, event: Event) -> None:
+    """Begin the approval of a payment (F182)."""
+    _submit_amount(tx, event, SubjectType.PAYMENT, "voucherId", "付款")
+
+
 def _submit_amount(tx: Transaction, event: Event, subject_type: SubjectType, key: str, word: str) -> None:
     data = event.data
     submit(

@@ -23,6 +23,8 @@ from services.gateway.sessions import Sessions, refuse_foreign_page, secret_of
 
 # Largest JSON body in bytes.
 BODY_LIMIT_BYTES = 1_048_576
+# Of one that carries a file, which is a third longer in JSON.
+FILE_BODY_LIMIT_BYTES = 8 * 1_048_576
 # The field that every mutation has, for safe repetition.
 REQUEST_ID = "request_id"
 
@@ -93,7 +95,7 @@ async def read(route: Route, request: Request) -> Message:
     message = route.request()
     faults: list[Fault] = []
     if route.has_body:
-        fill(message, await read_object(request), faults)
+        fill(message, await read_object(request, body_limit(message)), faults)
     else:
         fill(message, query_object(message, request.query_params, faults), faults)
     for dotted in route.path_fields:
@@ -113,13 +115,22 @@ def request_id_of(key: str) -> str:
         return str(uuid.uuid4())
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """Return the JSON object in the body, an empty one for no body; raises InvalidFields or TooLarge."""
+def body_limit(message: Message) -> int:
+    """Return the longest body that a request may have in JSON, in bytes."""
+    carries_file = any(field.type == field.TYPE_BYTES for field in message.DESCRIPTOR.fields)
+    return FILE_BODY_LIMIT_BYTES if carries_file else BODY_LIMIT_BYTES
+
+
+async def read_object(request: Request, limit: int = BODY_LIMIT_BYTES) -> dict[str, Any]:
+    """Return the JSON object in the body, an empty one for no body; raises InvalidFields or TooLarge.
+
+    limit: bytes of the body.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT_BYTES:
-            raise TooLarge(BODY_LIMIT_BYTES)
+        if len(body) > limit:
+            raise TooLarge(limit)
     if not body:
         return {}
     try:

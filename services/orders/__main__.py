@@ -1,4 +1,4 @@
-"""Run a process of orders: `python -m services.orders api | events | migrate | check`."""
+"""Run a process of orders: `python -m services.orders api | events | worker | migrate | check`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grpc
 
     from services.chassis.events import Handlers
+    from services.chassis.temporal import WorkerBundle
 
 
 def metadata() -> MetaData:
@@ -38,7 +39,17 @@ def handlers() -> "Handlers":
     return handlers
 
 
-SERVICE = Service(name="orders", metadata=metadata, api=api, handlers=handlers)
+def worker(runtime: Runtime) -> "WorkerBundle":
+    """Return the workflow and its activity."""
+    from services.chassis.temporal import WorkerBundle
+    from services.orders.workflows.activities import ExpiryActivities
+    from services.orders.workflows.contracts import QUEUE
+    from services.orders.workflows.workflow import ExpireContracts
+
+    return WorkerBundle(QUEUE, [ExpireContracts], [ExpiryActivities(runtime.store).expire])
+
+
+SERVICE = Service(name="orders", metadata=metadata, api=api, handlers=handlers, worker=worker)
 
 if __name__ == "__main__":
     sys.exit(main(SERVICE))

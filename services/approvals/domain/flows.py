@@ -15,6 +15,7 @@ class SubjectType(StrEnum):
     REGISTRATION = "registration"
     ORDER = "order"
     CONTRACT = "contract"
+    PAYMENT = "payment"
 
 
 # A step that waits this long is reminded of, where its flow says nothing else.
@@ -59,6 +60,8 @@ PRESETS = {
     ),
     # F180.
     SubjectType.CONTRACT: (FlowStep("合同审核", ("sales_manager",)),),
+    # F182.
+    SubjectType.PAYMENT: (FlowStep("付款审批", ("sales_manager",)),),
 }
 
 

@@ -11,6 +11,11 @@ def business_day(time: datetime) -> date:
     return time.astimezone(BUSINESS_ZONE).date()
 
 
+def contract_number(day: date, count: int) -> str:
+    """Return the number of a day's contract, count from 1: HT20261122-0001; five digits from the 10000th on."""
+    return f"HT{day:%Y%m%d}-{count:04d}"
+
+
 def order_number(day: date, count: int) -> str:
     """Return the number of a day's order, count from 1: SO20261122-0001; five digits from the 10000th on."""
     return f"SO{day:%Y%m%d}-{count:04d}"

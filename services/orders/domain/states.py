@@ -20,6 +20,7 @@ class OrderState(StrEnum):
 class OrderAction(StrEnum):
     """What moves an order: its owner's verbs, and what approvals decided."""
 
+    UPDATE = "update"
     ACCEPT = "accept"
     SUBMIT = "submit"
     CLOSE = "close"
@@ -30,6 +31,12 @@ class OrderAction(StrEnum):
 
 # A submitted order waits for its approvers: nothing else moves it.
 TRANSITIONS: Mapping[OrderAction, Mapping[OrderState, OrderState]] = {
+    # Filled in: whatever was approved is what it says.
+    OrderAction.UPDATE: {
+        OrderState.GENERATED: OrderState.GENERATED,
+        OrderState.ACCEPTED: OrderState.ACCEPTED,
+        OrderState.REJECTED: OrderState.REJECTED,
+    },
     OrderAction.ACCEPT: {OrderState.GENERATED: OrderState.ACCEPTED},
     OrderAction.SUBMIT: {
         OrderState.GENERATED: OrderState.SUBMITTED,

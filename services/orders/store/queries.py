@@ -1,9 +1,12 @@
 """Reads and locks of orders; every one within the transaction's tenant."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, auto
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, distinct, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
@@ -13,7 +16,27 @@ from services.chassis.tokens import Caller
 from services.kernel.visibility import visible
 from services.orders.domain.settings import DEFAULT_HANDLE_WITHIN
 from services.orders.domain.states import OrderState
-from services.orders.store.tables import NumberCounter, Order, OrderChange, Settings
+from services.orders.store.tables import (
+    Attachment,
+    Contract,
+    NumberCounter,
+    Order,
+    OrderChange,
+    OrderLine,
+    Product,
+    Settings,
+    Staff,
+)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """A row of a summary. key: state, owner, product or month. name: of the product. amount: CNY."""
+
+    key: str
+    name: str
+    count: int
+    amount: Decimal
 
 
 def find_order(tx: Transaction, caller: Caller | None, order_id: str, *, lock: bool = False) -> Order:
@@ -82,10 +105,93 @@ def handle_within(tx: Transaction) -> timedelta:
     return settings.handle_within if settings else DEFAULT_HANDLE_WITHIN
 
 
-def set_handle_within(tx: Transaction, value: timedelta) -> None:
-    """Set how long orders may wait for their owners."""
+def submit_without_papers(tx: Transaction) -> bool:
+    """Return whether an order is submitted without lines, contract and payment proof too."""
+    settings = tx.session.get(Settings, tx.tenant.id)
+    return settings is not None and settings.submit_without_papers
+
+
+def set_settings(tx: Transaction, value: timedelta, *, without_papers: bool) -> None:
+    """Set how long orders may wait for their owners, and whether they need papers."""
+    values = {"handle_within": value, "submit_without_papers": without_papers}
     tx.session.execute(
         insert(Settings)
-        .values(tenant_id=tx.tenant.id, handle_within=value)
-        .on_conflict_do_update(index_elements=[Settings.tenant_id], set_={"handle_within": value})
+        .values(tenant_id=tx.tenant.id, **values)
+        .on_conflict_do_update(index_elements=[Settings.tenant_id], set_=values)
     )
+
+
+def order_lines(tx: Transaction, order_id: str) -> Sequence[OrderLine]:
+    """Return an order's lines in order."""
+    return tx.session.scalars(
+        select(OrderLine)
+        .where(OrderLine.tenant_id == tx.tenant.id, OrderLine.order_id == order_id)
+        .order_by(OrderLine.position)
+    ).all()
+
+
+def find_product(tx: Transaction, product_id: str) -> Product | None:
+    """Return a product, None if there is none."""
+    return tx.session.scalar(
+        select(Product).where(Product.tenant_id == tx.tenant.id, Product.id == product_id)
+    )
+
+
+def find_contract_row(tx: Transaction, contract_id: str) -> Contract | None:
+    """Return a contract whoever owns it, None if there is none."""
+    return tx.session.scalar(
+        select(Contract).where(Contract.tenant_id == tx.tenant.id, Contract.id == contract_id)
+    )
+
+
+def has_proof(tx: Transaction, order_id: str) -> bool:
+    """Return whether a payment proof is attached to an order."""
+    query = select(Attachment.id).where(
+        Attachment.tenant_id == tx.tenant.id, Attachment.subject_id == order_id
+    )
+    return tx.session.scalar(query.limit(1)) is not None
+
+
+def department_of(tx: Transaction, person_id: str) -> str:
+    """Return in which department somebody is, as identity told last; "" when it told nothing."""
+    person = tx.session.get(Staff, (tx.tenant.id, person_id))
+    return person.department_path if person else ""
+
+
+class Category(Enum):
+    """By what orders are counted (F49)."""
+
+    STATE = auto()
+    OWNER = auto()
+    PRODUCT = auto()
+    MONTH = auto()
+
+
+def summarize(tx: Transaction, caller: Caller, category: Category, limit: int) -> Sequence[SummaryRow]:
+    """Count and sum the orders that the caller sees, largest sum first."""
+    amount: ColumnElement[Decimal] = func.sum(Order.amount)
+    name: ColumnElement[str] = literal("")
+    count: ColumnElement[int] = func.count()
+    match category:
+        case Category.STATE:
+            key: ColumnElement[str] = cast(Order.state, Text)
+        case Category.OWNER:
+            key = cast(Order.owner_id, Text)
+        case Category.PRODUCT:
+            key = cast(OrderLine.product_id, Text)
+            amount, count = func.sum(OrderLine.amount), func.count(distinct(Order.id))
+            name = func.max(OrderLine.product_name)
+        case Category.MONTH:
+            key = func.to_char(func.timezone("Asia/Shanghai", Order.create_time), "YYYY-MM")
+    query = select(key, name, count, amount).select_from(Order)
+    if category is Category.PRODUCT:
+        query = query.join(OrderLine, OrderLine.order_id == Order.id)
+    rows = tx.session.execute(
+        query.where(
+            Order.tenant_id == tx.tenant.id, visible(caller, Order.owner_id, Order.owner_department_path)
+        )
+        .group_by(key)
+        .order_by(amount.desc(), key)
+        .limit(limit)
+    )
+    return [SummaryRow(*row) for row in rows]

@@ -1,22 +1,28 @@
-"""The tables of orders: orders and their log, the counters of numbers, settings."""
+"""The tables of orders: orders with lines and log, products, contracts, files, the cashier's journal, settings."""
 
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Date,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     Interval,
+    LargeBinary,
     Numeric,
     Text,
     UniqueConstraint,
     Uuid,
+    false,
+    text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
@@ -57,8 +63,9 @@ class Order(Base):
     owner_id: Mapped[str] = mapped_column(RecordId)
     owner_department_path: Mapped[str]
     title: Mapped[str]
-    # CNY.
+    # CNY: what the opportunity said, and the sum of the lines once there are any.
     amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    contract_id: Mapped[str | None] = mapped_column(RecordId)
     state: Mapped[str]
     remind_time: Mapped[datetime]
     create_time: Mapped[datetime]
@@ -83,6 +90,199 @@ class OrderChange(Base):
     create_time: Mapped[datetime]
 
 
+class OrderLine(Base):
+    """What is ordered. Code, name and unit are the product's when the line was made. position: from 0."""
+
+    __tablename__ = "order_line"
+    __table_args__ = (Index("ix_order_line_product", "tenant_id", "product_id"),)
+
+    order_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.order.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    product_id: Mapped[str] = mapped_column(RecordId)
+    product_code: Mapped[str]
+    product_name: Mapped[str]
+    unit: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Numeric(12, 3))
+    unit_price: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+
+
+class Product(Base):
+    """What is sold. fields: the tenant's own, as services/kernel/fields.py stores them."""
+
+    __tablename__ = "product"
+    __table_args__ = (UniqueConstraint("tenant_id", "code"),)
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    code: Mapped[str]
+    name: Mapped[str]
+    unit: Mapped[str]
+    price: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    active: Mapped[bool]
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class ProductFields(Base):
+    """The tenant's own fields of products: [{key, name, type, required, choices}] in order."""
+
+    __tablename__ = "product_fields"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    definitions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+
+
+class Blob(Base):
+    """The content of files, each once for a tenant. digest: SHA-256 in hexadecimal."""
+
+    __tablename__ = "blob"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Attachment(Base):
+    """A file attached to an order or a contract."""
+
+    __tablename__ = "attachment"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id", "digest"], ["orders.blob.tenant_id", "orders.blob.digest"]),
+        Index("ix_attachment_subject", "tenant_id", "subject_id"),
+    )
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    kind: Mapped[str]
+    subject_id: Mapped[str] = mapped_column(RecordId)
+    name: Mapped[str]
+    content_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[str]
+    uploader_id: Mapped[str] = mapped_column(RecordId)
+    create_time: Mapped[datetime]
+
+
+class Contract(Base):
+    """A contract as it is now."""
+
+    __tablename__ = "contract"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "number"),
+        Index("ix_contract_newest", "tenant_id", "create_time", "id"),
+        Index("ix_contract_owner", "tenant_id", "owner_id", "create_time"),
+        Index("ix_contract_ending", "tenant_id", "end_date", postgresql_where=text("state = 'effective'")),
+    )
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    number: Mapped[str]
+    title: Mapped[str]
+    customer_id: Mapped[str] = mapped_column(RecordId)
+    customer_name: Mapped[str]
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    start_date: Mapped[date]
+    end_date: Mapped[date]
+    state: Mapped[str]
+    owner_id: Mapped[str] = mapped_column(RecordId)
+    owner_department_path: Mapped[str]
+    create_time: Mapped[datetime]
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class ContractVersion(Base):
+    """A contract as a change left it; append only."""
+
+    __tablename__ = "contract_version"
+
+    contract_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.contract.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    title: Mapped[str]
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    start_date: Mapped[date]
+    end_date: Mapped[date]
+    state: Mapped[str]
+    # NULL for the system.
+    actor_id: Mapped[str | None] = mapped_column(RecordId)
+    comment: Mapped[str]
+    create_time: Mapped[datetime]
+
+
+class Account(Base):
+    """An account of the cashier; balance: what the last row of its journal says, CNY."""
+
+    __tablename__ = "account"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    name: Mapped[str]
+    balance: Mapped[Decimal] = mapped_column(Numeric(16, 2))
+
+
+class Voucher(Base):
+    """A receipt or a payment for a contract. amount: CNY, above 0 either way."""
+
+    __tablename__ = "voucher"
+    __table_args__ = (Index("ix_voucher_contract", "tenant_id", "contract_id", "create_time"),)
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    contract_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.contract.id"))
+    account_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.account.id"))
+    kind: Mapped[str]
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    note: Mapped[str]
+    state: Mapped[str]
+    submitter_id: Mapped[str] = mapped_column(RecordId)
+    create_time: Mapped[datetime]
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class JournalEntry(Base):
+    """A row of the cashier's journal; append only, one for each voucher. amount: CNY, below 0 for what went out."""
+
+    __tablename__ = "journal"
+    __table_args__ = (
+        # NULLs are distinct: opening balances have no voucher.
+        UniqueConstraint("tenant_id", "voucher_id"),
+        Index("ix_journal_account", "tenant_id", "account_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    account_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.account.id"))
+    voucher_id: Mapped[str | None] = mapped_column(RecordId, ForeignKey("orders.voucher.id"))
+    amount: Mapped[Decimal] = mapped_column(Numeric(16, 2))
+    balance: Mapped[Decimal] = mapped_column(Numeric(16, 2))
+    note: Mapped[str]
+    create_time: Mapped[datetime]
+
+
+class Staff(Base):
+    """In which department somebody is, as identity told last: an order may be told of later than a move."""
+
+    __tablename__ = "staff"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    person_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    department_path: Mapped[str]
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class ContractCounter(Base):
+    """How many contracts a tenant has of a day; locked while the next one is made."""
+
+    __tablename__ = "contract_counter"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(Integer)
+
+
 class NumberCounter(Base):
     """How many orders a tenant has of a day; locked while the next one is made."""
 
@@ -100,3 +300,5 @@ class Settings(Base):
 
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
     handle_within: Mapped[timedelta]
+    # Whether an order is submitted without lines, contract and payment proof too.
+    submit_without_papers: Mapped[bool] = mapped_column(server_default=false())

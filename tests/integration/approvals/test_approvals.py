@@ -215,6 +215,7 @@ def test_the_flows_begin_as_presets(desk: Desk) -> None:
         (pb.SUBJECT_TYPE_REGISTRATION, 1),
         (pb.SUBJECT_TYPE_ORDER, 1),
         (pb.SUBJECT_TYPE_CONTRACT, 1),
+        (pb.SUBJECT_TYPE_PAYMENT, 1),
     ]
     assert [(step.role, step.amount_from) for step in flows[1].steps] == [
         ("sales_manager", ""),

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from crm.orders.v1 import orders_pb2 as pb
 from crm.orders.v1.orders_pb2_grpc import OrdersServiceStub
+from sqlalchemy import delete
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Event, Store
@@ -18,8 +19,11 @@ from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller as Claims
 from services.chassis.tokens import Signer
 from services.orders.__main__ import SERVICE
+from services.orders.domain.settings import DEFAULT_HANDLE_WITHIN
 from services.orders.events import handlers
+from services.orders.store.queries import set_settings
 from services.orders.store.tables import Base
+from services.orders.store.tables import Settings as SettingsRow
 from tests.support.callers import Caller
 from tests.support.running import event_of, take
 from tests.support.served import served
@@ -159,6 +163,13 @@ class Shop:
         answer: pb.CloseOrderResponse = owner.call(self.stub.CloseOrder, request)
         return answer.order
 
+    def require_papers(self, required: bool = True) -> None:
+        """Set whether an order needs lines, contract and payment proof, as it does unless a tenant says otherwise."""
+        with self.store.transaction(self.tenant) as tx:
+            tx.session.execute(delete(SettingsRow).where(SettingsRow.tenant_id == self.tenant.id))
+            if not required:
+                set_settings(tx, DEFAULT_HANDLE_WITHIN, without_papers=True)
+
     def told(self, *, moves: bool = False) -> list[Mapping[str, Any]]:
         """Return what orders told others about this tenant, in order; no relay empties the outbox here.
 
@@ -167,12 +178,16 @@ class Shop:
         outbox = self.store.tables["outbox"]
         with self.store.across(self.tenant.database) as session:
             rows = session.execute(
-                outbox.select().where(outbox.c.tenant_id == self.tenant.id).order_by(outbox.c.id)
+                outbox.select()
+                .where(outbox.c.tenant_id == self.tenant.id, outbox.c.kind == "event")
+                .order_by(outbox.c.id)
             )
             return [row.body for row in rows if (row.body["type"] == "order_changed") == moves]
 
 
 @pytest.fixture
 def shop(tenant: Tenant, store: Store, stub: OrdersServiceStub, signer: Signer) -> Shop:
-    """A tenant nobody used before, in each of the databases in turn."""
-    return Shop(tenant, store, stub, signer)
+    """A tenant nobody used before, in each of the databases in turn, that wants no papers for its orders."""
+    shop = Shop(tenant, store, stub, signer)
+    shop.require_papers(False)
+    return shop

@@ -48,6 +48,7 @@ def test_an_order_is_generated_with_its_number_and_its_time_limit(shop: Shop, cl
         "orderId": order.order_id,
         "number": order.number,
         "title": "年度采购",
+        "customerId": order.customer_id,
         "ownerId": owner.person_id,
         "amount": "12000.00",
         "remindTime": "2026-11-23T16:30:00+00:00",

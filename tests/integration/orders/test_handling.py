@@ -81,6 +81,7 @@ def test_an_approved_order_is_told_and_may_only_be_closed(shop: Shop) -> None:
         "orderId": order.order_id,
         "ownerId": owner.person_id,
         "number": order.number,
+        "customerId": order.customer_id,
     }
     assert shop.close(owner, order).state == pb.ORDER_STATE_CLOSED
 

@@ -32,9 +32,10 @@ def test_an_order_is_first_handled_once_and_never_changed_by_its_owner_while_it_
                 next_state(state, action)
             continue
         after = next_state(state, action)
-        assert (state is OrderState.SUBMITTED) == (action not in OWNER_ACTIONS)
+        assert (state is OrderState.SUBMITTED) == (action not in (*OWNER_ACTIONS, OrderAction.UPDATE))
         assert state is not OrderState.CLOSED
-        handled += is_handling(state)
+        # Filled in, it is where it was (O15).
+        handled += after is not state and is_handling(state)
         state = after
     assert handled == (state is not OrderState.GENERATED)
 

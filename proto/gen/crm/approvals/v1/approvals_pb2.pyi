@@ -35,6 +35,8 @@ class _SubjectTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTy
     """An order."""
     SUBJECT_TYPE_CONTRACT: _SubjectType.ValueType  # 3
     """A contract."""
+    SUBJECT_TYPE_PAYMENT: _SubjectType.ValueType  # 4
+    """A payment."""
 
 class SubjectType(_SubjectType, metaclass=_SubjectTypeEnumTypeWrapper):
     """What is approved."""
@@ -47,6 +49,8 @@ SUBJECT_TYPE_ORDER: SubjectType.ValueType  # 2
 """An order."""
 SUBJECT_TYPE_CONTRACT: SubjectType.ValueType  # 3
 """A contract."""
+SUBJECT_TYPE_PAYMENT: SubjectType.ValueType  # 4
+"""A payment."""
 Global___SubjectType: _TypeAlias = SubjectType  # noqa: Y015
 
 class _ApprovalState:

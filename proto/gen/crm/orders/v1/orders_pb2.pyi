@@ -61,6 +61,154 @@ ORDER_STATE_CLOSED: OrderState.ValueType  # 6
 """Ended."""
 Global___OrderState: _TypeAlias = OrderState  # noqa: Y015
 
+class _AttachmentKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttachmentKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttachmentKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTACHMENT_KIND_UNSPECIFIED: _AttachmentKind.ValueType  # 0
+    """Not set."""
+    ATTACHMENT_KIND_PAYMENT_PROOF: _AttachmentKind.ValueType  # 1
+    """Proof that an order was paid."""
+    ATTACHMENT_KIND_CONTRACT: _AttachmentKind.ValueType  # 2
+    """A contract's file."""
+
+class AttachmentKind(_AttachmentKind, metaclass=_AttachmentKindEnumTypeWrapper):
+    """What a file is attached to."""
+
+ATTACHMENT_KIND_UNSPECIFIED: AttachmentKind.ValueType  # 0
+"""Not set."""
+ATTACHMENT_KIND_PAYMENT_PROOF: AttachmentKind.ValueType  # 1
+"""Proof that an order was paid."""
+ATTACHMENT_KIND_CONTRACT: AttachmentKind.ValueType  # 2
+"""A contract's file."""
+Global___AttachmentKind: _TypeAlias = AttachmentKind  # noqa: Y015
+
+class _ContractState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ContractStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ContractState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONTRACT_STATE_UNSPECIFIED: _ContractState.ValueType  # 0
+    """Not set."""
+    CONTRACT_STATE_DRAFT: _ContractState.ValueType  # 1
+    """Being written."""
+    CONTRACT_STATE_SUBMITTED: _ContractState.ValueType  # 2
+    """Waits for its reviewers."""
+    CONTRACT_STATE_REJECTED: _ContractState.ValueType  # 3
+    """Refused by a reviewer."""
+    CONTRACT_STATE_EFFECTIVE: _ContractState.ValueType  # 4
+    """Passed: in force from its first to its last day."""
+    CONTRACT_STATE_EXPIRED: _ContractState.ValueType  # 5
+    """Its last day is over."""
+    CONTRACT_STATE_TERMINATED: _ContractState.ValueType  # 6
+    """Ended before its time."""
+
+class ContractState(_ContractState, metaclass=_ContractStateEnumTypeWrapper):
+    """Life cycle of a contract."""
+
+CONTRACT_STATE_UNSPECIFIED: ContractState.ValueType  # 0
+"""Not set."""
+CONTRACT_STATE_DRAFT: ContractState.ValueType  # 1
+"""Being written."""
+CONTRACT_STATE_SUBMITTED: ContractState.ValueType  # 2
+"""Waits for its reviewers."""
+CONTRACT_STATE_REJECTED: ContractState.ValueType  # 3
+"""Refused by a reviewer."""
+CONTRACT_STATE_EFFECTIVE: ContractState.ValueType  # 4
+"""Passed: in force from its first to its last day."""
+CONTRACT_STATE_EXPIRED: ContractState.ValueType  # 5
+"""Its last day is over."""
+CONTRACT_STATE_TERMINATED: ContractState.ValueType  # 6
+"""Ended before its time."""
+Global___ContractState: _TypeAlias = ContractState  # noqa: Y015
+
+class _MoneyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MoneyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MoneyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MONEY_KIND_UNSPECIFIED: _MoneyKind.ValueType  # 0
+    """Not set."""
+    MONEY_KIND_RECEIPT: _MoneyKind.ValueType  # 1
+    """In."""
+    MONEY_KIND_PAYMENT: _MoneyKind.ValueType  # 2
+    """Out."""
+
+class MoneyKind(_MoneyKind, metaclass=_MoneyKindEnumTypeWrapper):
+    """Which way money goes."""
+
+MONEY_KIND_UNSPECIFIED: MoneyKind.ValueType  # 0
+"""Not set."""
+MONEY_KIND_RECEIPT: MoneyKind.ValueType  # 1
+"""In."""
+MONEY_KIND_PAYMENT: MoneyKind.ValueType  # 2
+"""Out."""
+Global___MoneyKind: _TypeAlias = MoneyKind  # noqa: Y015
+
+class _VoucherState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VoucherStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VoucherState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VOUCHER_STATE_UNSPECIFIED: _VoucherState.ValueType  # 0
+    """Not set."""
+    VOUCHER_STATE_SUBMITTED: _VoucherState.ValueType  # 1
+    """Waits for its approvers."""
+    VOUCHER_STATE_BOOKED: _VoucherState.ValueType  # 2
+    """In the journal."""
+    VOUCHER_STATE_REJECTED: _VoucherState.ValueType  # 3
+    """Refused, or taken back."""
+
+class VoucherState(_VoucherState, metaclass=_VoucherStateEnumTypeWrapper):
+    """Life cycle of a voucher."""
+
+VOUCHER_STATE_UNSPECIFIED: VoucherState.ValueType  # 0
+"""Not set."""
+VOUCHER_STATE_SUBMITTED: VoucherState.ValueType  # 1
+"""Waits for its approvers."""
+VOUCHER_STATE_BOOKED: VoucherState.ValueType  # 2
+"""In the journal."""
+VOUCHER_STATE_REJECTED: VoucherState.ValueType  # 3
+"""Refused, or taken back."""
+Global___VoucherState: _TypeAlias = VoucherState  # noqa: Y015
+
+class _OrderCategory:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrderCategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OrderCategory.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORDER_CATEGORY_UNSPECIFIED: _OrderCategory.ValueType  # 0
+    """Not set: as STATE."""
+    ORDER_CATEGORY_STATE: _OrderCategory.ValueType  # 1
+    """By state."""
+    ORDER_CATEGORY_OWNER: _OrderCategory.ValueType  # 2
+    """By owner."""
+    ORDER_CATEGORY_PRODUCT: _OrderCategory.ValueType  # 3
+    """By product; the sums are those of the lines."""
+    ORDER_CATEGORY_MONTH: _OrderCategory.ValueType  # 4
+    """By month of creation in China."""
+
+class OrderCategory(_OrderCategory, metaclass=_OrderCategoryEnumTypeWrapper):
+    """By what orders are counted."""
+
+ORDER_CATEGORY_UNSPECIFIED: OrderCategory.ValueType  # 0
+"""Not set: as STATE."""
+ORDER_CATEGORY_STATE: OrderCategory.ValueType  # 1
+"""By state."""
+ORDER_CATEGORY_OWNER: OrderCategory.ValueType  # 2
+"""By owner."""
+ORDER_CATEGORY_PRODUCT: OrderCategory.ValueType  # 3
+"""By product; the sums are those of the lines."""
+ORDER_CATEGORY_MONTH: OrderCategory.ValueType  # 4
+"""By month of creation in China."""
+Global___OrderCategory: _TypeAlias = OrderCategory  # noqa: Y015
+
 @_typing.final
 class Order(_message.Message):
     """An order."""
@@ -79,6 +227,10 @@ class Order(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """UUID."""
     number: _builtins.str
@@ -97,6 +249,10 @@ class Order(_message.Message):
     """State."""
     version: _builtins.int
     """Number of the last change."""
+    customer_name: _builtins.str
+    """Customer's name as known when it was made."""
+    contract_id: _builtins.str
+    """Contract it is under, UUID, empty for none."""
     @_builtins.property
     def remind_time(self) -> _timestamp_pb2.Timestamp:
         """When the owner is reminded if it is still not handled."""
@@ -108,6 +264,14 @@ class Order(_message.Message):
     @_builtins.property
     def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the caller may do, of: accept, submit, close."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
+        """What is ordered, in order; amount is their sum. Only GetOrder and the verbs tell."""
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Files attached to it. Only GetOrder and the verbs tell."""
 
     def __init__(
         self,
@@ -124,14 +288,500 @@ class Order(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+        customer_name: _builtins.str = ...,
+        lines: _abc.Iterable[Global___OrderLine] | None = ...,
+        contract_id: _builtins.str = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "remind_time", b"remind_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "create_time", b"create_time", "customer_id", b"customer_id", "number", b"number", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "owner_id", b"owner_id", "remind_time", b"remind_time", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "attachments", b"attachments", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "lines", b"lines", "number", b"number", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "owner_id", b"owner_id", "remind_time", b"remind_time", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
+
+@_typing.final
+class OrderLine(_message.Message):
+    """A line of an order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_CODE_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """Product, UUID."""
+    product_code: _builtins.str
+    """Its code, name and unit when the line was made; output only."""
+    product_name: _builtins.str
+    """See product_code."""
+    unit: _builtins.str
+    """See product_code."""
+    quantity: _builtins.str
+    """Decimal of at most three places, above 0."""
+    unit_price: _builtins.str
+    """CNY, decimal of at most two places; empty: the product's price."""
+    amount: _builtins.str
+    """quantity times unit_price to the cent; output only."""
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        product_code: _builtins.str = ...,
+        product_name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        unit_price: _builtins.str = ...,
+        amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "product_code", b"product_code", "product_id", b"product_id", "product_name", b"product_name", "quantity", b"quantity", "unit", b"unit", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderLine: _TypeAlias = OrderLine  # noqa: Y015
+
+@_typing.final
+class Product(_message.Message):
+    """What is sold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FieldsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUID."""
+    code: _builtins.str
+    """Code or model, unique in the tenant."""
+    name: _builtins.str
+    """Name."""
+    unit: _builtins.str
+    """Unit, for example 台."""
+    price: _builtins.str
+    """Price in CNY, decimal with two places."""
+    active: _builtins.bool
+    """False: it is in no new order."""
+    version: _builtins.int
+    """Number of the last change."""
+    @_builtins.property
+    def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The tenant's own fields by key, as texts."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+        name: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        price: _builtins.str = ...,
+        active: _builtins.bool = ...,
+        fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "code", b"code", "fields", b"fields", "name", b"name", "price", b"price", "product_id", b"product_id", "unit", b"unit", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Product: _TypeAlias = Product  # noqa: Y015
+
+@_typing.final
+class ProductField(_message.Message):
+    """A field that the tenant added to products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Name in `fields`: a small letter, then small letters, digits and underscores."""
+    name: _builtins.str
+    """Label."""
+    type: _builtins.str
+    """text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region."""
+    required: _builtins.bool
+    """Whether it must be filled in."""
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """For choice and choices."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        type: _builtins.str = ...,
+        required: _builtins.bool = ...,
+        choices: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "key", b"key", "name", b"name", "required", b"required", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductField: _TypeAlias = ProductField  # noqa: Y015
+
+@_typing.final
+class Attachment(_message.Message):
+    """A file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    UPLOADER_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    attachment_id: _builtins.str
+    """UUID."""
+    kind: Global___AttachmentKind.ValueType
+    """What for."""
+    name: _builtins.str
+    """File name."""
+    content_type: _builtins.str
+    """MIME type as its content shows."""
+    size_bytes: _builtins.int
+    """Bytes."""
+    digest: _builtins.str
+    """SHA-256 in hexadecimal."""
+    uploader_id: _builtins.str
+    """Who attached it, UUID."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        attachment_id: _builtins.str = ...,
+        kind: Global___AttachmentKind.ValueType = ...,
+        name: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        uploader_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id", "content_type", b"content_type", "create_time", b"create_time", "digest", b"digest", "kind", b"kind", "name", b"name", "size_bytes", b"size_bytes", "uploader_id", b"uploader_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
+
+@_typing.final
+class Contract(_message.Message):
+    """A contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """UUID."""
+    number: _builtins.str
+    """Number for people, unique in the tenant."""
+    title: _builtins.str
+    """What it is about."""
+    customer_id: _builtins.str
+    """Customer, UUID."""
+    customer_name: _builtins.str
+    """Customer's name."""
+    amount: _builtins.str
+    """CNY, decimal with two places."""
+    start_date: _builtins.str
+    """First day, 2026-03-01."""
+    end_date: _builtins.str
+    """Last day."""
+    state: Global___ContractState.ValueType
+    """State."""
+    owner_id: _builtins.str
+    """Owner, UUID."""
+    version: _builtins.int
+    """Number of the last change."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Created."""
+
+    @_builtins.property
+    def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the caller may do, of: update, submit, terminate."""
+
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+        number: _builtins.str = ...,
+        title: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        customer_name: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        state: Global___ContractState.ValueType = ...,
+        owner_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "end_date", b"end_date", "number", b"number", "owner_id", b"owner_id", "start_date", b"start_date", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contract: _TypeAlias = Contract  # noqa: Y015
+
+@_typing.final
+class ContractVersion(_message.Message):
+    """A contract as it was from a change on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    actor_id: _builtins.str
+    """Who changed it, UUID, empty for the system."""
+    comment: _builtins.str
+    """Why, or what the reviewer said."""
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """The contract as it was."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+        actor_id: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "comment", b"comment", "contract", b"contract", "create_time", b"create_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContractVersion: _TypeAlias = ContractVersion  # noqa: Y015
+
+@_typing.final
+class Voucher(_message.Message):
+    """A receipt or payment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOUCHER_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SUBMITTER_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    voucher_id: _builtins.str
+    """UUID."""
+    contract_id: _builtins.str
+    """Contract, UUID."""
+    kind: Global___MoneyKind.ValueType
+    """Which way."""
+    amount: _builtins.str
+    """CNY, decimal with two places."""
+    account_id: _builtins.str
+    """Account, UUID."""
+    note: _builtins.str
+    """What for."""
+    state: Global___VoucherState.ValueType
+    """State."""
+    submitter_id: _builtins.str
+    """Who made it, UUID."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        voucher_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        kind: Global___MoneyKind.ValueType = ...,
+        amount: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        state: Global___VoucherState.ValueType = ...,
+        submitter_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount", b"amount", "contract_id", b"contract_id", "create_time", b"create_time", "kind", b"kind", "note", b"note", "state", b"state", "submitter_id", b"submitter_id", "voucher_id", b"voucher_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Voucher: _TypeAlias = Voucher  # noqa: Y015
+
+@_typing.final
+class Account(_message.Message):
+    """An account of the cashier."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """UUID."""
+    name: _builtins.str
+    """Name, unique in the tenant."""
+    balance: _builtins.str
+    """CNY, decimal with two places."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        balance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "balance", b"balance", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class JournalEntry(_message.Message):
+    """A row of the cashier's journal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOUCHER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    voucher_id: _builtins.str
+    """Voucher, UUID; empty for the opening balance."""
+    amount: _builtins.str
+    """CNY, decimal with two places; below 0 for what went out."""
+    balance: _builtins.str
+    """Balance behind it."""
+    note: _builtins.str
+    """What for."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        voucher_id: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        balance: _builtins.str = ...,
+        note: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "balance", b"balance", "create_time", b"create_time", "note", b"note", "voucher_id", b"voucher_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JournalEntry: _TypeAlias = JournalEntry  # noqa: Y015
+
+@_typing.final
+class OrderSummaryRow(_message.Message):
+    """A row of a summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """State's name, owner's UUID, product's UUID, or month as 2026-03."""
+    name: _builtins.str
+    """Product's name; empty otherwise."""
+    count: _builtins.int
+    """Orders."""
+    amount: _builtins.str
+    """Their sum in CNY, decimal with two places."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "key", b"key", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderSummaryRow: _TypeAlias = OrderSummaryRow  # noqa: Y015
 
 @_typing.final
 class OrderChange(_message.Message):
@@ -180,6 +830,9 @@ class Settings(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HANDLE_WITHIN_FIELD_NUMBER: _builtins.int
+    SUBMIT_WITHOUT_PAPERS_FIELD_NUMBER: _builtins.int
+    submit_without_papers: _builtins.bool
+    """True: an order is submitted without lines, contract and payment proof too."""
     @_builtins.property
     def handle_within(self) -> _duration_pb2.Duration:
         """How long an order may wait for its owner before the reminder; 1 s to 30 days."""
@@ -188,10 +841,11 @@ class Settings(_message.Message):
         self,
         *,
         handle_within: _duration_pb2.Duration | None = ...,
+        submit_without_papers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["handle_within", b"handle_within"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle_within", b"handle_within"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle_within", b"handle_within", "submit_without_papers", b"submit_without_papers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -553,3 +1207,1135 @@ class UpdateSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateSettingsResponse: _TypeAlias = UpdateSettingsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateOrderRequest(_message.Message):
+    """Request of UpdateOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    order_id: _builtins.str
+    """UUID."""
+    version: _builtins.int
+    """Version that was changed: another one by now is refused."""
+    contract_id: _builtins.str
+    """Contract, UUID, of the same customer; empty: none."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
+        """All lines, 1 to 200."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        lines: _abc.Iterable[Global___OrderLine] | None = ...,
+        contract_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "lines", b"lines", "order_id", b"order_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOrderRequest: _TypeAlias = UpdateOrderRequest  # noqa: Y015
+
+@_typing.final
+class UpdateOrderResponse(_message.Message):
+    """Response of UpdateOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOrderResponse: _TypeAlias = UpdateOrderResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeOrdersRequest(_message.Message):
+    """Request of SummarizeOrders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    category: Global___OrderCategory.ValueType
+    """By what."""
+    def __init__(
+        self,
+        *,
+        category: Global___OrderCategory.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeOrdersRequest: _TypeAlias = SummarizeOrdersRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeOrdersResponse(_message.Message):
+    """Response of SummarizeOrders."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderSummaryRow]:
+        """Largest sum first, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___OrderSummaryRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeOrdersResponse: _TypeAlias = SummarizeOrdersResponse  # noqa: Y015
+
+@_typing.final
+class CreateProductRequest(_message.Message):
+    """Request of CreateProduct."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """Without product_id and version."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        product: Global___Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateProductRequest: _TypeAlias = CreateProductRequest  # noqa: Y015
+
+@_typing.final
+class CreateProductResponse(_message.Message):
+    """Response of CreateProduct."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        product: Global___Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateProductResponse: _TypeAlias = CreateProductResponse  # noqa: Y015
+
+@_typing.final
+class UpdateProductRequest(_message.Message):
+    """Request of UpdateProduct."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    product_id: _builtins.str
+    """UUID."""
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """As it shall be; with the version that was changed."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        product: Global___Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product", "product_id", b"product_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductRequest: _TypeAlias = UpdateProductRequest  # noqa: Y015
+
+@_typing.final
+class UpdateProductResponse(_message.Message):
+    """Response of UpdateProduct."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def product(self) -> Global___Product:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        product: Global___Product | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductResponse: _TypeAlias = UpdateProductResponse  # noqa: Y015
+
+@_typing.final
+class ListProductsRequest(_message.Message):
+    """Request of ListProducts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    INCLUDE_INACTIVE_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Only those whose code or name holds this."""
+    include_inactive: _builtins.bool
+    """Those that are in no new order too."""
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        include_inactive: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_inactive", b"include_inactive", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsRequest: _TypeAlias = ListProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListProductsResponse(_message.Message):
+    """Response of ListProducts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___Product]:
+        """By code, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___Product] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
+
+@_typing.final
+class ListProductFieldsRequest(_message.Message):
+    """Request of ListProductFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductFieldsRequest: _TypeAlias = ListProductFieldsRequest  # noqa: Y015
+
+@_typing.final
+class ListProductFieldsResponse(_message.Message):
+    """Response of ListProductFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductField]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[Global___ProductField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductFieldsResponse: _TypeAlias = ListProductFieldsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateProductFieldsRequest(_message.Message):
+    """Request of UpdateProductFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductField]:
+        """All of them, in order; a field's key and type never change."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        fields: _abc.Iterable[Global___ProductField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductFieldsRequest: _TypeAlias = UpdateProductFieldsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateProductFieldsResponse(_message.Message):
+    """Response of UpdateProductFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductField]:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        fields: _abc.Iterable[Global___ProductField] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateProductFieldsResponse: _TypeAlias = UpdateProductFieldsResponse  # noqa: Y015
+
+@_typing.final
+class AddAttachmentRequest(_message.Message):
+    """Request of AddAttachment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    kind: Global___AttachmentKind.ValueType
+    """What for."""
+    subject_id: _builtins.str
+    """Order or contract, UUID."""
+    name: _builtins.str
+    """File name, 1 to 200 characters."""
+    content: _builtins.bytes
+    """PDF, PNG, JPEG, XLSX or DOCX of at most 5 MiB."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        kind: Global___AttachmentKind.ValueType = ...,
+        subject_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "kind", b"kind", "name", b"name", "request_id", b"request_id", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAttachmentRequest: _TypeAlias = AddAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class AddAttachmentResponse(_message.Message):
+    """Response of AddAttachment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        attachment: Global___Attachment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddAttachmentResponse: _TypeAlias = AddAttachmentResponse  # noqa: Y015
+
+@_typing.final
+class GetAttachmentRequest(_message.Message):
+    """Request of GetAttachment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_ID_FIELD_NUMBER: _builtins.int
+    attachment_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        attachment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment_id", b"attachment_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAttachmentRequest: _TypeAlias = GetAttachmentRequest  # noqa: Y015
+
+@_typing.final
+class GetAttachmentResponse(_message.Message):
+    """Response of GetAttachment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTACHMENT_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The file."""
+    @_builtins.property
+    def attachment(self) -> Global___Attachment:
+        """What it is."""
+
+    def __init__(
+        self,
+        *,
+        attachment: Global___Attachment | None = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "content", b"content"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAttachmentResponse: _TypeAlias = GetAttachmentResponse  # noqa: Y015
+
+@_typing.final
+class CreateContractRequest(_message.Message):
+    """Request of CreateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    order_id: _builtins.str
+    """An own order whose customer it is with, UUID; the order is put under it."""
+    amount: _builtins.str
+    """CNY, decimal of at most two places; empty: the order's amount."""
+    start_date: _builtins.str
+    """First day, 2026-03-01."""
+    end_date: _builtins.str
+    """Last day."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        title: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "end_date", b"end_date", "order_id", b"order_id", "request_id", b"request_id", "start_date", b"start_date", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateContractRequest: _TypeAlias = CreateContractRequest  # noqa: Y015
+
+@_typing.final
+class CreateContractResponse(_message.Message):
+    """Response of CreateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateContractResponse: _TypeAlias = CreateContractResponse  # noqa: Y015
+
+@_typing.final
+class UpdateContractRequest(_message.Message):
+    """Request of UpdateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    START_DATE_FIELD_NUMBER: _builtins.int
+    END_DATE_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    contract_id: _builtins.str
+    """UUID."""
+    version: _builtins.int
+    """Version that was changed: another one by now is refused."""
+    title: _builtins.str
+    """Title, 1 to 200 characters."""
+    amount: _builtins.str
+    """CNY, decimal of at most two places."""
+    start_date: _builtins.str
+    """First day."""
+    end_date: _builtins.str
+    """Last day."""
+    comment: _builtins.str
+    """Why, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        title: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        start_date: _builtins.str = ...,
+        end_date: _builtins.str = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "comment", b"comment", "contract_id", b"contract_id", "end_date", b"end_date", "request_id", b"request_id", "start_date", b"start_date", "title", b"title", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContractRequest: _TypeAlias = UpdateContractRequest  # noqa: Y015
+
+@_typing.final
+class UpdateContractResponse(_message.Message):
+    """Response of UpdateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateContractResponse: _TypeAlias = UpdateContractResponse  # noqa: Y015
+
+@_typing.final
+class SubmitContractRequest(_message.Message):
+    """Request of SubmitContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    contract_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitContractRequest: _TypeAlias = SubmitContractRequest  # noqa: Y015
+
+@_typing.final
+class SubmitContractResponse(_message.Message):
+    """Response of SubmitContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitContractResponse: _TypeAlias = SubmitContractResponse  # noqa: Y015
+
+@_typing.final
+class TerminateContractRequest(_message.Message):
+    """Request of TerminateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    contract_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, at most 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminateContractRequest: _TypeAlias = TerminateContractRequest  # noqa: Y015
+
+@_typing.final
+class TerminateContractResponse(_message.Message):
+    """Response of TerminateContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminateContractResponse: _TypeAlias = TerminateContractResponse  # noqa: Y015
+
+@_typing.final
+class GetContractRequest(_message.Message):
+    """Request of GetContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    contract_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        contract_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContractRequest: _TypeAlias = GetContractRequest  # noqa: Y015
+
+@_typing.final
+class GetContractResponse(_message.Message):
+    """Response of GetContract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    VOUCHERS_FIELD_NUMBER: _builtins.int
+    RECEIVED_FIELD_NUMBER: _builtins.int
+    PAID_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    received: _builtins.str
+    """What came in, CNY."""
+    paid: _builtins.str
+    """What went out, CNY."""
+    balance: _builtins.str
+    """What is still to come: amount less received, CNY; below 0 when more came."""
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """The contract."""
+
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ContractVersion]:
+        """Newest first."""
+
+    @_builtins.property
+    def attachments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attachment]:
+        """Its files."""
+
+    @_builtins.property
+    def vouchers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Voucher]:
+        """Receipts and payments, newest first."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+        versions: _abc.Iterable[Global___ContractVersion] | None = ...,
+        attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        vouchers: _abc.Iterable[Global___Voucher] | None = ...,
+        received: _builtins.str = ...,
+        paid: _builtins.str = ...,
+        balance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "balance", b"balance", "contract", b"contract", "paid", b"paid", "received", b"received", "versions", b"versions", "vouchers", b"vouchers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetContractResponse: _TypeAlias = GetContractResponse  # noqa: Y015
+
+@_typing.final
+class ListContractsRequest(_message.Message):
+    """Request of ListContracts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    state: Global___ContractState.ValueType
+    """Only this state; unspecified: all."""
+    page_size: _builtins.int
+    """At most this many, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """From the page before."""
+    customer_id: _builtins.str
+    """Only this customer's, UUID."""
+    def __init__(
+        self,
+        *,
+        state: Global___ContractState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContractsRequest: _TypeAlias = ListContractsRequest  # noqa: Y015
+
+@_typing.final
+class ListContractsResponse(_message.Message):
+    """Response of ListContracts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def contracts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contract]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        contracts: _abc.Iterable[Global___Contract] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contracts", b"contracts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListContractsResponse: _TypeAlias = ListContractsResponse  # noqa: Y015
+
+@_typing.final
+class CreateAccountRequest(_message.Message):
+    """Request of CreateAccount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    name: _builtins.str
+    """Name, 1 to 50 characters."""
+    balance: _builtins.str
+    """Opening balance in CNY, decimal of at most two places."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        balance: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAccountRequest: _TypeAlias = CreateAccountRequest  # noqa: Y015
+
+@_typing.final
+class CreateAccountResponse(_message.Message):
+    """Response of CreateAccount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateAccountResponse: _TypeAlias = CreateAccountResponse  # noqa: Y015
+
+@_typing.final
+class ListAccountsRequest(_message.Message):
+    """Request of ListAccounts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountsRequest: _TypeAlias = ListAccountsRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountsResponse(_message.Message):
+    """Response of ListAccounts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[Global___Account] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountsResponse: _TypeAlias = ListAccountsResponse  # noqa: Y015
+
+@_typing.final
+class RecordReceiptRequest(_message.Message):
+    """Request of RecordReceipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    contract_id: _builtins.str
+    """UUID."""
+    amount: _builtins.str
+    """CNY, decimal above 0."""
+    account_id: _builtins.str
+    """Account it came into, UUID."""
+    note: _builtins.str
+    """What for, at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount", b"amount", "contract_id", b"contract_id", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordReceiptRequest: _TypeAlias = RecordReceiptRequest  # noqa: Y015
+
+@_typing.final
+class RecordReceiptResponse(_message.Message):
+    """Response of RecordReceipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOUCHER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def voucher(self) -> Global___Voucher:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        voucher: Global___Voucher | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["voucher", b"voucher"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["voucher", b"voucher"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordReceiptResponse: _TypeAlias = RecordReceiptResponse  # noqa: Y015
+
+@_typing.final
+class SubmitPaymentRequest(_message.Message):
+    """Request of SubmitPayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    contract_id: _builtins.str
+    """UUID."""
+    amount: _builtins.str
+    """CNY, decimal above 0."""
+    account_id: _builtins.str
+    """Account it leaves, UUID."""
+    note: _builtins.str
+    """What for, at most 200 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        contract_id: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "amount", b"amount", "contract_id", b"contract_id", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitPaymentRequest: _TypeAlias = SubmitPaymentRequest  # noqa: Y015
+
+@_typing.final
+class SubmitPaymentResponse(_message.Message):
+    """Response of SubmitPayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOUCHER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def voucher(self) -> Global___Voucher:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        voucher: Global___Voucher | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["voucher", b"voucher"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["voucher", b"voucher"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitPaymentResponse: _TypeAlias = SubmitPaymentResponse  # noqa: Y015
+
+@_typing.final
+class ListJournalRequest(_message.Message):
+    """Request of ListJournal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_id: _builtins.str
+    """UUID."""
+    page_size: _builtins.int
+    """At most this many, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """From the page before."""
+    def __init__(
+        self,
+        *,
+        account_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJournalRequest: _TypeAlias = ListJournalRequest  # noqa: Y015
+
+@_typing.final
+class ListJournalResponse(_message.Message):
+    """Response of ListJournal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___JournalEntry]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___JournalEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListJournalResponse: _TypeAlias = ListJournalResponse  # noqa: Y015

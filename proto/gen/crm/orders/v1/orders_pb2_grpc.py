@@ -70,6 +70,106 @@ class OrdersServiceStub:
                 request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsRequest.SerializeToString,
                 response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsResponse.FromString,
                 _registered_method=True)
+        self.UpdateOrder = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/UpdateOrder',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderResponse.FromString,
+                _registered_method=True)
+        self.SummarizeOrders = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/SummarizeOrders',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersResponse.FromString,
+                _registered_method=True)
+        self.CreateProduct = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/CreateProduct',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductResponse.FromString,
+                _registered_method=True)
+        self.UpdateProduct = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/UpdateProduct',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductResponse.FromString,
+                _registered_method=True)
+        self.ListProducts = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/ListProducts',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsResponse.FromString,
+                _registered_method=True)
+        self.ListProductFields = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/ListProductFields',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsResponse.FromString,
+                _registered_method=True)
+        self.UpdateProductFields = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/UpdateProductFields',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsResponse.FromString,
+                _registered_method=True)
+        self.AddAttachment = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/AddAttachment',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentResponse.FromString,
+                _registered_method=True)
+        self.GetAttachment = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/GetAttachment',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentResponse.FromString,
+                _registered_method=True)
+        self.CreateContract = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/CreateContract',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractResponse.FromString,
+                _registered_method=True)
+        self.UpdateContract = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/UpdateContract',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractResponse.FromString,
+                _registered_method=True)
+        self.SubmitContract = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/SubmitContract',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractResponse.FromString,
+                _registered_method=True)
+        self.TerminateContract = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/TerminateContract',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractResponse.FromString,
+                _registered_method=True)
+        self.GetContract = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/GetContract',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetContractRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetContractResponse.FromString,
+                _registered_method=True)
+        self.ListContracts = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/ListContracts',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsResponse.FromString,
+                _registered_method=True)
+        self.CreateAccount = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/CreateAccount',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountResponse.FromString,
+                _registered_method=True)
+        self.ListAccounts = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/ListAccounts',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsResponse.FromString,
+                _registered_method=True)
+        self.RecordReceipt = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/RecordReceipt',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptResponse.FromString,
+                _registered_method=True)
+        self.SubmitPayment = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/SubmitPayment',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentResponse.FromString,
+                _registered_method=True)
+        self.ListJournal = channel.unary_unary(
+                '/crm.orders.v1.OrdersService/ListJournal',
+                request_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalResponse.FromString,
+                _registered_method=True)
 
 
 class OrdersServiceServicer:
@@ -125,6 +225,146 @@ class OrdersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateOrder(self, request, context):
+        """Set the lines, the contract and the title of an own order that is not submitted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeOrders(self, request, context):
+        """Number and sum of the orders that the caller sees, by a category.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateProduct(self, request, context):
+        """Add a product.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProduct(self, request, context):
+        """Change a product; orders keep what they were made with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProducts(self, request, context):
+        """Products by code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProductFields(self, request, context):
+        """The tenant's own fields of products.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateProductFields(self, request, context):
+        """Set the tenant's own fields of products.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddAttachment(self, request, context):
+        """Attach a file to an own order or contract. The same content is stored once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAttachment(self, request, context):
+        """The content of a file, for who sees what it is attached to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateContract(self, request, context):
+        """Draft a contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateContract(self, request, context):
+        """Change an own contract: a new version. One in force goes back to draft and is reviewed again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitContract(self, request, context):
+        """Send an own contract to its reviewers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TerminateContract(self, request, context):
+        """End an own contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetContract(self, request, context):
+        """One contract with its versions, files and money.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListContracts(self, request, context):
+        """Contracts the caller may see, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateAccount(self, request, context):
+        """Add an account of the cashier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccounts(self, request, context):
+        """Accounts with their balances, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordReceipt(self, request, context):
+        """Record money that came in for a contract.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitPayment(self, request, context):
+        """Ask for money to be paid out for a contract; it is written to the journal once approved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJournal(self, request, context):
+        """The cashier's journal of an account, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrdersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +402,106 @@ def add_OrdersServiceServicer_to_server(servicer, server):
                     servicer.UpdateSettings,
                     request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsRequest.FromString,
                     response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsResponse.SerializeToString,
+            ),
+            'UpdateOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOrder,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderResponse.SerializeToString,
+            ),
+            'SummarizeOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeOrders,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersResponse.SerializeToString,
+            ),
+            'CreateProduct': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateProduct,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductResponse.SerializeToString,
+            ),
+            'UpdateProduct': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProduct,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductResponse.SerializeToString,
+            ),
+            'ListProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProducts,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsResponse.SerializeToString,
+            ),
+            'ListProductFields': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProductFields,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsResponse.SerializeToString,
+            ),
+            'UpdateProductFields': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateProductFields,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsResponse.SerializeToString,
+            ),
+            'AddAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddAttachment,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentResponse.SerializeToString,
+            ),
+            'GetAttachment': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAttachment,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentResponse.SerializeToString,
+            ),
+            'CreateContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateContract,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractResponse.SerializeToString,
+            ),
+            'UpdateContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateContract,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractResponse.SerializeToString,
+            ),
+            'SubmitContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitContract,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractResponse.SerializeToString,
+            ),
+            'TerminateContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.TerminateContract,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractResponse.SerializeToString,
+            ),
+            'GetContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetContract,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetContractRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.GetContractResponse.SerializeToString,
+            ),
+            'ListContracts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListContracts,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsResponse.SerializeToString,
+            ),
+            'CreateAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateAccount,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountResponse.SerializeToString,
+            ),
+            'ListAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccounts,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'RecordReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordReceipt,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptResponse.SerializeToString,
+            ),
+            'SubmitPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitPayment,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentResponse.SerializeToString,
+            ),
+            'ListJournal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJournal,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +694,546 @@ class OrdersService:
             '/crm.orders.v1.OrdersService/UpdateSettings',
             crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsRequest.SerializeToString,
             crm_dot_orders_dot_v1_dot_orders__pb2.UpdateSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/UpdateOrder',
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/SummarizeOrders',
+            crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.SummarizeOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateProduct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/CreateProduct',
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProduct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/UpdateProduct',
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/ListProducts',
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProductFields(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/ListProductFields',
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListProductFieldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateProductFields(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/UpdateProductFields',
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateProductFieldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/AddAttachment',
+            crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.AddAttachmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAttachment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/GetAttachment',
+            crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.GetAttachmentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/CreateContract',
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/UpdateContract',
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.UpdateContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/SubmitContract',
+            crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.SubmitContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TerminateContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/TerminateContract',
+            crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.TerminateContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/GetContract',
+            crm_dot_orders_dot_v1_dot_orders__pb2.GetContractRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.GetContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListContracts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/ListContracts',
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListContractsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/CreateAccount',
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.CreateAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/ListAccounts',
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/RecordReceipt',
+            crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.RecordReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/SubmitPayment',
+            crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.SubmitPaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJournal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.OrdersService/ListJournal',
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_orders__pb2.ListJournalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,46 @@ class OrdersServiceStub:
     """Settings of the tenant for orders."""
     UpdateSettings: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateSettingsRequest, _orders_pb2.UpdateSettingsResponse]
     """Change them; they hold from the next order on."""
+    UpdateOrder: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.UpdateOrderResponse]
+    """Set the lines, the contract and the title of an own order that is not submitted."""
+    SummarizeOrders: _grpc.UnaryUnaryMultiCallable[_orders_pb2.SummarizeOrdersRequest, _orders_pb2.SummarizeOrdersResponse]
+    """Number and sum of the orders that the caller sees, by a category."""
+    CreateProduct: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CreateProductRequest, _orders_pb2.CreateProductResponse]
+    """Add a product."""
+    UpdateProduct: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateProductRequest, _orders_pb2.UpdateProductResponse]
+    """Change a product; orders keep what they were made with."""
+    ListProducts: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListProductsRequest, _orders_pb2.ListProductsResponse]
+    """Products by code."""
+    ListProductFields: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListProductFieldsRequest, _orders_pb2.ListProductFieldsResponse]
+    """The tenant's own fields of products."""
+    UpdateProductFields: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateProductFieldsRequest, _orders_pb2.UpdateProductFieldsResponse]
+    """Set the tenant's own fields of products."""
+    AddAttachment: _grpc.UnaryUnaryMultiCallable[_orders_pb2.AddAttachmentRequest, _orders_pb2.AddAttachmentResponse]
+    """Attach a file to an own order or contract. The same content is stored once."""
+    GetAttachment: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetAttachmentRequest, _orders_pb2.GetAttachmentResponse]
+    """The content of a file, for who sees what it is attached to."""
+    CreateContract: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CreateContractRequest, _orders_pb2.CreateContractResponse]
+    """Draft a contract."""
+    UpdateContract: _grpc.UnaryUnaryMultiCallable[_orders_pb2.UpdateContractRequest, _orders_pb2.UpdateContractResponse]
+    """Change an own contract: a new version. One in force goes back to draft and is reviewed again."""
+    SubmitContract: _grpc.UnaryUnaryMultiCallable[_orders_pb2.SubmitContractRequest, _orders_pb2.SubmitContractResponse]
+    """Send an own contract to its reviewers."""
+    TerminateContract: _grpc.UnaryUnaryMultiCallable[_orders_pb2.TerminateContractRequest, _orders_pb2.TerminateContractResponse]
+    """End an own contract."""
+    GetContract: _grpc.UnaryUnaryMultiCallable[_orders_pb2.GetContractRequest, _orders_pb2.GetContractResponse]
+    """One contract with its versions, files and money."""
+    ListContracts: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListContractsRequest, _orders_pb2.ListContractsResponse]
+    """Contracts the caller may see, newest first."""
+    CreateAccount: _grpc.UnaryUnaryMultiCallable[_orders_pb2.CreateAccountRequest, _orders_pb2.CreateAccountResponse]
+    """Add an account of the cashier."""
+    ListAccounts: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListAccountsRequest, _orders_pb2.ListAccountsResponse]
+    """Accounts with their balances, by name."""
+    RecordReceipt: _grpc.UnaryUnaryMultiCallable[_orders_pb2.RecordReceiptRequest, _orders_pb2.RecordReceiptResponse]
+    """Record money that came in for a contract."""
+    SubmitPayment: _grpc.UnaryUnaryMultiCallable[_orders_pb2.SubmitPaymentRequest, _orders_pb2.SubmitPaymentResponse]
+    """Ask for money to be paid out for a contract; it is written to the journal once approved."""
+    ListJournal: _grpc.UnaryUnaryMultiCallable[_orders_pb2.ListJournalRequest, _orders_pb2.ListJournalResponse]
+    """The cashier's journal of an account, newest first."""
 
 @_typing.type_check_only
 class OrdersServiceAsyncStub(OrdersServiceStub):
@@ -67,6 +107,46 @@ class OrdersServiceAsyncStub(OrdersServiceStub):
     """Settings of the tenant for orders."""
     UpdateSettings: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateSettingsRequest, _orders_pb2.UpdateSettingsResponse]  # type: ignore[assignment]
     """Change them; they hold from the next order on."""
+    UpdateOrder: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateOrderRequest, _orders_pb2.UpdateOrderResponse]  # type: ignore[assignment]
+    """Set the lines, the contract and the title of an own order that is not submitted."""
+    SummarizeOrders: _aio.UnaryUnaryMultiCallable[_orders_pb2.SummarizeOrdersRequest, _orders_pb2.SummarizeOrdersResponse]  # type: ignore[assignment]
+    """Number and sum of the orders that the caller sees, by a category."""
+    CreateProduct: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateProductRequest, _orders_pb2.CreateProductResponse]  # type: ignore[assignment]
+    """Add a product."""
+    UpdateProduct: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateProductRequest, _orders_pb2.UpdateProductResponse]  # type: ignore[assignment]
+    """Change a product; orders keep what they were made with."""
+    ListProducts: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListProductsRequest, _orders_pb2.ListProductsResponse]  # type: ignore[assignment]
+    """Products by code."""
+    ListProductFields: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListProductFieldsRequest, _orders_pb2.ListProductFieldsResponse]  # type: ignore[assignment]
+    """The tenant's own fields of products."""
+    UpdateProductFields: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateProductFieldsRequest, _orders_pb2.UpdateProductFieldsResponse]  # type: ignore[assignment]
+    """Set the tenant's own fields of products."""
+    AddAttachment: _aio.UnaryUnaryMultiCallable[_orders_pb2.AddAttachmentRequest, _orders_pb2.AddAttachmentResponse]  # type: ignore[assignment]
+    """Attach a file to an own order or contract. The same content is stored once."""
+    GetAttachment: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetAttachmentRequest, _orders_pb2.GetAttachmentResponse]  # type: ignore[assignment]
+    """The content of a file, for who sees what it is attached to."""
+    CreateContract: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateContractRequest, _orders_pb2.CreateContractResponse]  # type: ignore[assignment]
+    """Draft a contract."""
+    UpdateContract: _aio.UnaryUnaryMultiCallable[_orders_pb2.UpdateContractRequest, _orders_pb2.UpdateContractResponse]  # type: ignore[assignment]
+    """Change an own contract: a new version. One in force goes back to draft and is reviewed again."""
+    SubmitContract: _aio.UnaryUnaryMultiCallable[_orders_pb2.SubmitContractRequest, _orders_pb2.SubmitContractResponse]  # type: ignore[assignment]
+    """Send an own contract to its reviewers."""
+    TerminateContract: _aio.UnaryUnaryMultiCallable[_orders_pb2.TerminateContractRequest, _orders_pb2.TerminateContractResponse]  # type: ignore[assignment]
+    """End an own contract."""
+    GetContract: _aio.UnaryUnaryMultiCallable[_orders_pb2.GetContractRequest, _orders_pb2.GetContractResponse]  # type: ignore[assignment]
+    """One contract with its versions, files and money."""
+    ListContracts: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListContractsRequest, _orders_pb2.ListContractsResponse]  # type: ignore[assignment]
+    """Contracts the caller may see, newest first."""
+    CreateAccount: _aio.UnaryUnaryMultiCallable[_orders_pb2.CreateAccountRequest, _orders_pb2.CreateAccountResponse]  # type: ignore[assignment]
+    """Add an account of the cashier."""
+    ListAccounts: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListAccountsRequest, _orders_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    """Accounts with their balances, by name."""
+    RecordReceipt: _aio.UnaryUnaryMultiCallable[_orders_pb2.RecordReceiptRequest, _orders_pb2.RecordReceiptResponse]  # type: ignore[assignment]
+    """Record money that came in for a contract."""
+    SubmitPayment: _aio.UnaryUnaryMultiCallable[_orders_pb2.SubmitPaymentRequest, _orders_pb2.SubmitPaymentResponse]  # type: ignore[assignment]
+    """Ask for money to be paid out for a contract; it is written to the journal once approved."""
+    ListJournal: _aio.UnaryUnaryMultiCallable[_orders_pb2.ListJournalRequest, _orders_pb2.ListJournalResponse]  # type: ignore[assignment]
+    """The cashier's journal of an account, newest first."""
 
 class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Orders: generated from won opportunities, handled by their owners, approved by amount."""
@@ -126,5 +206,165 @@ class OrdersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_orders_pb2.UpdateSettingsResponse, _abc.Awaitable[_orders_pb2.UpdateSettingsResponse]]:
         """Change them; they hold from the next order on."""
+
+    @_abc_1.abstractmethod
+    def UpdateOrder(
+        self,
+        request: _orders_pb2.UpdateOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.UpdateOrderResponse, _abc.Awaitable[_orders_pb2.UpdateOrderResponse]]:
+        """Set the lines, the contract and the title of an own order that is not submitted."""
+
+    @_abc_1.abstractmethod
+    def SummarizeOrders(
+        self,
+        request: _orders_pb2.SummarizeOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.SummarizeOrdersResponse, _abc.Awaitable[_orders_pb2.SummarizeOrdersResponse]]:
+        """Number and sum of the orders that the caller sees, by a category."""
+
+    @_abc_1.abstractmethod
+    def CreateProduct(
+        self,
+        request: _orders_pb2.CreateProductRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.CreateProductResponse, _abc.Awaitable[_orders_pb2.CreateProductResponse]]:
+        """Add a product."""
+
+    @_abc_1.abstractmethod
+    def UpdateProduct(
+        self,
+        request: _orders_pb2.UpdateProductRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.UpdateProductResponse, _abc.Awaitable[_orders_pb2.UpdateProductResponse]]:
+        """Change a product; orders keep what they were made with."""
+
+    @_abc_1.abstractmethod
+    def ListProducts(
+        self,
+        request: _orders_pb2.ListProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListProductsResponse, _abc.Awaitable[_orders_pb2.ListProductsResponse]]:
+        """Products by code."""
+
+    @_abc_1.abstractmethod
+    def ListProductFields(
+        self,
+        request: _orders_pb2.ListProductFieldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListProductFieldsResponse, _abc.Awaitable[_orders_pb2.ListProductFieldsResponse]]:
+        """The tenant's own fields of products."""
+
+    @_abc_1.abstractmethod
+    def UpdateProductFields(
+        self,
+        request: _orders_pb2.UpdateProductFieldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.UpdateProductFieldsResponse, _abc.Awaitable[_orders_pb2.UpdateProductFieldsResponse]]:
+        """Set the tenant's own fields of products."""
+
+    @_abc_1.abstractmethod
+    def AddAttachment(
+        self,
+        request: _orders_pb2.AddAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.AddAttachmentResponse, _abc.Awaitable[_orders_pb2.AddAttachmentResponse]]:
+        """Attach a file to an own order or contract. The same content is stored once."""
+
+    @_abc_1.abstractmethod
+    def GetAttachment(
+        self,
+        request: _orders_pb2.GetAttachmentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.GetAttachmentResponse, _abc.Awaitable[_orders_pb2.GetAttachmentResponse]]:
+        """The content of a file, for who sees what it is attached to."""
+
+    @_abc_1.abstractmethod
+    def CreateContract(
+        self,
+        request: _orders_pb2.CreateContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.CreateContractResponse, _abc.Awaitable[_orders_pb2.CreateContractResponse]]:
+        """Draft a contract."""
+
+    @_abc_1.abstractmethod
+    def UpdateContract(
+        self,
+        request: _orders_pb2.UpdateContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.UpdateContractResponse, _abc.Awaitable[_orders_pb2.UpdateContractResponse]]:
+        """Change an own contract: a new version. One in force goes back to draft and is reviewed again."""
+
+    @_abc_1.abstractmethod
+    def SubmitContract(
+        self,
+        request: _orders_pb2.SubmitContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.SubmitContractResponse, _abc.Awaitable[_orders_pb2.SubmitContractResponse]]:
+        """Send an own contract to its reviewers."""
+
+    @_abc_1.abstractmethod
+    def TerminateContract(
+        self,
+        request: _orders_pb2.TerminateContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.TerminateContractResponse, _abc.Awaitable[_orders_pb2.TerminateContractResponse]]:
+        """End an own contract."""
+
+    @_abc_1.abstractmethod
+    def GetContract(
+        self,
+        request: _orders_pb2.GetContractRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.GetContractResponse, _abc.Awaitable[_orders_pb2.GetContractResponse]]:
+        """One contract with its versions, files and money."""
+
+    @_abc_1.abstractmethod
+    def ListContracts(
+        self,
+        request: _orders_pb2.ListContractsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListContractsResponse, _abc.Awaitable[_orders_pb2.ListContractsResponse]]:
+        """Contracts the caller may see, newest first."""
+
+    @_abc_1.abstractmethod
+    def CreateAccount(
+        self,
+        request: _orders_pb2.CreateAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.CreateAccountResponse, _abc.Awaitable[_orders_pb2.CreateAccountResponse]]:
+        """Add an account of the cashier."""
+
+    @_abc_1.abstractmethod
+    def ListAccounts(
+        self,
+        request: _orders_pb2.ListAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListAccountsResponse, _abc.Awaitable[_orders_pb2.ListAccountsResponse]]:
+        """Accounts with their balances, by name."""
+
+    @_abc_1.abstractmethod
+    def RecordReceipt(
+        self,
+        request: _orders_pb2.RecordReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.RecordReceiptResponse, _abc.Awaitable[_orders_pb2.RecordReceiptResponse]]:
+        """Record money that came in for a contract."""
+
+    @_abc_1.abstractmethod
+    def SubmitPayment(
+        self,
+        request: _orders_pb2.SubmitPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.SubmitPaymentResponse, _abc.Awaitable[_orders_pb2.SubmitPaymentResponse]]:
+        """Ask for money to be paid out for a contract; it is written to the journal once approved."""
+
+    @_abc_1.abstractmethod
+    def ListJournal(
+        self,
+        request: _orders_pb2.ListJournalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_orders_pb2.ListJournalResponse, _abc.Awaitable[_orders_pb2.ListJournalResponse]]:
+        """The cashier's journal of an account, newest first."""
 
 def add_OrdersServiceServicer_to_server(servicer: OrdersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

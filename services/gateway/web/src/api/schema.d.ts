@@ -1120,6 +1120,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/customers/{customerId}/phones/{phoneId}:reveal": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Show one number of a customer that the caller may see.
+         * @description Needs the right `numbers.reveal`.
+         */
+        post: operations["customers.RevealNumber"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/customers/{customerId}/plans": {
         parameters: {
             query?: never;
@@ -1312,6 +1332,26 @@ export interface paths {
          * @description Needs the right `customers.view`.
          */
         get: operations["customers.CountCustomers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers:export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The customers of a list, all of its pages, as a spreadsheet. Numbers are masked as in the list; texts that a spreadsheet would take for a formula are kept texts.
+         * @description Needs the right `customers.export`. The list's own parameters, and the format.
+         */
+        get: operations["customers.ExportCustomers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1824,6 +1864,26 @@ export interface paths {
         patch: operations["customers.UpdateImport"];
         trace?: never;
     };
+    "/api/v1/imports/{importId}/errors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rows that are not imported, with what is wrong: CSV with the file's own columns.
+         * @description Needs the right `customers.import`.
+         */
+        get: operations["customers.DownloadImportErrors"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/imports/{importId}/rows": {
         parameters: {
             query?: never;
@@ -1922,6 +1982,26 @@ export interface paths {
         get: operations["customers.ListImportFields"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/imports:upload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin an import with its file; its rows are staged behind the answer.
+         * @description Needs the right `customers.import`. CSV or XLSX, at most 64 MiB.
+         */
+        post: operations["customers.UploadImport"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4645,6 +4725,11 @@ export interface components {
             /** @description Telephone on the invoice. */
             invoicePhone?: string;
         };
+        /** @description Response of FinishImportFile. */
+        "customers.FinishImportFileResponse": {
+            /** @description As stored. */
+            import?: components["schemas"]["customers.Import"];
+        };
         /** @description A follow-up. */
         "customers.FollowUp": {
             /** @description UUID. */
@@ -5388,6 +5473,23 @@ export interface components {
         "customers.ReturnCustomerResponse": {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
+        };
+        /** @description Request of RevealNumber. */
+        "customers.RevealNumberRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description What for; 1 to 200 characters, kept in the audit. */
+            reason?: string;
+        };
+        /** @description Response of RevealNumber. */
+        "customers.RevealNumberResponse": {
+            /** @description In full. */
+            phone?: components["schemas"]["customers.Phone"];
+            /**
+             * Format: int32
+             * @description How many more different numbers the caller may reveal today.
+             */
+            leftToday: number;
         };
         /** @description A customer whose fate a rule changes. */
         "customers.RuleChange": {
@@ -8288,6 +8390,8 @@ export interface components {
             recording?: components["schemas"]["telephony.Recording"];
             /** @description Note. */
             note: string;
+            /** @description What came of it, one of the tenant's dispositions; empty while nobody said. */
+            disposition: string;
         };
         /**
          * @description Which way a call went.
@@ -10716,6 +10820,39 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.RevealNumber": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Whose number, UUID. */
+                customerId: string;
+                /** @description Which number, UUID. */
+                phoneId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.RevealNumberRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.RevealNumberResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.CreatePlan": {
         parameters: {
             query?: never;
@@ -11005,6 +11142,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.CountCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ExportCustomers": {
+        parameters: {
+            query?: {
+                format?: "csv" | "xlsx";
+                view?: components["schemas"]["customers.CustomerView"];
+                poolId?: string;
+                query?: string;
+                filter?: string;
+                orderBy?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": string;
                 };
             };
             default: components["responses"]["Error"];
@@ -11816,6 +11982,29 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.DownloadImportErrors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                importId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/csv": string;
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListImportRows": {
         parameters: {
             query?: {
@@ -11987,6 +12176,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.ListImportFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UploadImport": {
+        parameters: {
+            query: {
+                fileName: string;
+            };
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.FinishImportFileResponse"];
                 };
             };
             default: components["responses"]["Error"];

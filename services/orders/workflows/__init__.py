@@ -1,0 +1,1 @@
+"""The expiry of contracts as a workflow: contracts, the workflow itself, its activity."""
