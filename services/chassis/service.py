@@ -97,7 +97,7 @@ class Runtime:
 
             return Client(stub, address_of(self.settings.addresses, service), self.signer)
 
-        return self._once(f"client-{service}", make)
+        return self._once(f"client-{service}-{stub!r}", make)
 
     def _once(self, name: str, make: Callable[[], Made]) -> Made:
         if name not in self._made:

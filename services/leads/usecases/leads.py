@@ -208,6 +208,12 @@ def follow_lead(tx: Transaction, caller: Caller, lead_id: str, text: str) -> Lea
     move_lead(tx, lead, after, text)
     lead.last_follow_time = lead.evidence_time = tx.now
     lead.warned_time = None
+    tx.emit(
+        "lead_followed_up",
+        lead.id,
+        lead.version,
+        {"leadId": lead.id, "authorId": caller.person_id, "text": text[:200], "time": tx.now.isoformat()},
+    )
     return lead
 
 

@@ -314,6 +314,7 @@ def test_an_order_sms_that_no_modem_could_send_goes_on_by_the_other_channels(
 ) -> None:
     """All modems blocked: the reminder goes another way."""
     box, desk.ways[Channel.MAIL] = postbox
+    desk.now = datetime.now(UTC)
     desk.prefer(Channel.MAIL)
     order = {
         "orderId": new_id(),
@@ -324,7 +325,6 @@ def test_an_order_sms_that_no_modem_could_send_goes_on_by_the_other_channels(
         "remindTime": desk.now.isoformat(),
     }
     desk.hear("orders", "order_generated", order)
-    desk.now = datetime.now(UTC)
     desk.sweep(seconds=1)
     (sms_id,) = desk.world.sent
     mails = len(box.mails)
