@@ -616,6 +616,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/calls/{callId}:pauseRecording": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Write silence into the recording of an own live call, while card numbers are said, or sound again.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.PauseRecording"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/capChanges": {
         parameters: {
             query?: never;
@@ -1120,6 +1140,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/customers/{customerId}/phones/{phoneId}:dial": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that are not to be called and for customers that another has locked.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.Dial"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/customers/{customerId}/phones/{phoneId}:reveal": {
         parameters: {
             query?: never;
@@ -1134,6 +1174,26 @@ export interface paths {
          * @description Needs the right `numbers.reveal`.
          */
         post: operations["customers.RevealNumber"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/phones/{phoneId}:setDoNotCall": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep a number from being dialled, or let it be dialled again.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.SetDoNotCall"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2826,6 +2886,26 @@ export interface paths {
          * @description Needs the right `settings.manage`.
          */
         patch: operations["orders.UpdateSettings"];
+        trace?: never;
+    };
+    "/api/v1/pbxOrders/{pbxOrderId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far an own order to the PBX has come.
+         * @description Needs the right `calls.agent`.
+         */
+        get: operations["telephony.GetPbxOrder"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/people": {
@@ -8505,6 +8585,16 @@ export interface components {
              */
             version?: string;
         };
+        /** @description Request of Dial. */
+        "telephony.DialRequest": {
+            /** @description UUID of this request, for safe repetition; becomes the order's id. */
+            requestId?: string;
+        };
+        /** @description Response of Dial. */
+        "telephony.DialResponse": {
+            /** @description As stored. */
+            order?: components["schemas"]["telephony.PbxOrder"];
+        };
         /** @description Request of DisposeCall. */
         "telephony.DisposeCallRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -8538,6 +8628,11 @@ export interface components {
         "telephony.GetDeskSettingsResponse": {
             /** @description As they are. */
             settings?: components["schemas"]["telephony.DeskSettings"];
+        };
+        /** @description Response of GetPbxOrder. */
+        "telephony.GetPbxOrderResponse": {
+            /** @description As it is now. */
+            order?: components["schemas"]["telephony.PbxOrder"];
         };
         /** @description Response of GetSmsPolicy. */
         "telephony.GetSmsPolicyResponse": {
@@ -8743,6 +8838,40 @@ export interface components {
          * @enum {string}
          */
         "telephony.ModemState": "MODEM_STATE_UNSPECIFIED" | "MODEM_STATE_DOWN" | "MODEM_STATE_STARTING" | "MODEM_STATE_READY" | "MODEM_STATE_PAUSED" | "MODEM_STATE_SIM_STOPPED" | "MODEM_STATE_DISABLED";
+        /** @description Request of PauseRecording. */
+        "telephony.PauseRecordingRequest": {
+            /** @description UUID of this request, for safe repetition; becomes the order's id. */
+            requestId?: string;
+            /** @description True: silence from now on; false: sound again. */
+            paused?: boolean;
+        };
+        /** @description Response of PauseRecording. */
+        "telephony.PauseRecordingResponse": {
+            /** @description As stored. */
+            order?: components["schemas"]["telephony.PbxOrder"];
+        };
+        /** @description Something that the PBX shall do, at most once. */
+        "telephony.PbxOrder": {
+            /** @description UUID. */
+            pbxOrderId: string;
+            /** @description State. */
+            state: components["schemas"]["telephony.PbxOrderState"];
+            /** @description Why it failed, for programs: PBX_DOWN, PBX_REFUSED, TOO_LATE, CALL_OVER; empty otherwise. */
+            reason: string;
+            /** @description The call that it begins or is about, UUID; a dialled one exists once the phone rings. */
+            callId: string;
+        };
+        /**
+         * @description How far an order to the PBX has come.
+         *     - `PBX_ORDER_STATE_UNSPECIFIED`: Not set.
+         *     - `PBX_ORDER_STATE_QUEUED`: Waits for the PBX's edge.
+         *     - `PBX_ORDER_STATE_SENDING`: On its way to the PBX.
+         *     - `PBX_ORDER_STATE_ACCEPTED`: The PBX took it; a dial is accepted, not connected: the call tells the rest.
+         *     - `PBX_ORDER_STATE_FAILED`: It was not done.
+         *     - `PBX_ORDER_STATE_UNCERTAIN`: Whether it was done is unknown; never done again by itself.
+         * @enum {string}
+         */
+        "telephony.PbxOrderState": "PBX_ORDER_STATE_UNSPECIFIED" | "PBX_ORDER_STATE_QUEUED" | "PBX_ORDER_STATE_SENDING" | "PBX_ORDER_STATE_ACCEPTED" | "PBX_ORDER_STATE_FAILED" | "PBX_ORDER_STATE_UNCERTAIN";
         /** @description A card on an agent's screen. */
         "telephony.Pop": {
             /** @description UUID. */
@@ -8897,6 +9026,15 @@ export interface components {
             /** @description As it is now. */
             agent?: components["schemas"]["telephony.Agent"];
         };
+        /** @description Request of SetDoNotCall. */
+        "telephony.SetDoNotCallRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description True: not to be called. */
+            doNotCall?: boolean;
+        };
+        /** @description Response of SetDoNotCall. */
+        "telephony.SetDoNotCallResponse": Record<string, never>;
         /** @description Request of SignOff. */
         "telephony.SignOffRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -9991,6 +10129,37 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "telephony.PauseRecording": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                callId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.PauseRecordingRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.PauseRecordingResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListCapChanges": {
         parameters: {
             query?: {
@@ -10820,6 +10989,39 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "telephony.Dial": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Customer, UUID. */
+                customerId: string;
+                /** @description Which of its numbers or of its contacts', UUID. */
+                phoneId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.DialRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.DialResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.RevealNumber": {
         parameters: {
             query?: never;
@@ -10848,6 +11050,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.RevealNumberResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.SetDoNotCall": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Customer, UUID. */
+                customerId: string;
+                /** @description Which of its numbers or of its contacts', UUID. */
+                phoneId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.SetDoNotCallRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.SetDoNotCallResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -13463,6 +13698,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["orders.UpdateSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetPbxOrder": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                pbxOrderId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.GetPbxOrderResponse"];
                 };
             };
             default: components["responses"]["Error"];
