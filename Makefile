@@ -18,7 +18,7 @@ SECONDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop test test-unit test-integration test-e2e \
-        lint fmt proto web clean
+        lint fmt proto web backup restore clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ up: ## the same without samples and simulators, for real work; data stays in var
 	@$(LOCAL) up
 
 # The doors to a running stack need no more than Python.
-down status logs call sms-inbox create-tenant clean: $(PYTHON)
+down status logs call sms-inbox create-tenant clean backup restore: $(PYTHON)
 $(PYTHON):
 	@$(BOOTSTRAP) venv
 
@@ -112,6 +112,14 @@ proto: ## generate code and the API's document from the contracts
 
 web: ## build the agent desktop
 	@$(BOOTSTRAP) web
+
+backup: ## put a stopped stack into one file: TO=/backups/gonghai.tar.gz [STACK=up]
+	@test -n "$(TO)" -a "$(TO)" != 4000 || { echo "make backup TO=/backups/gonghai.tar.gz [STACK=up]"; exit 2; }
+	@$(LOCAL) backup "$(TO)"
+
+restore: ## make a stack from such a file: FROM=/backups/gonghai.tar.gz [STACK=up]
+	@test -n "$(FROM)" || { echo "make restore FROM=/backups/gonghai.tar.gz [STACK=up]"; exit 2; }
+	@$(LOCAL) restore "$(FROM)"
 
 clean: ## remove the data of stacks that do not run
 	@$(LOCAL) clean

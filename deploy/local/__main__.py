@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import fcntl
 import functools
@@ -16,10 +17,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy.local.backup import backup, restore
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
 from deploy.local.pbx.phones import Caller
@@ -204,6 +206,36 @@ def clean(names: Sequence[str]) -> int:
     return 0
 
 
+def back_up(name: str, to: Path) -> int:
+    """Write a stack that does not run to one file."""
+    with held(name) as folder:
+        size = backup(folder, to)
+    print(f"{name} -> {to} ({size / 1e6:.1f} MB)")
+    return 0
+
+
+def bring_back(name: str, file: Path) -> int:
+    """Make a stack from such a file."""
+    (STACKS / name).parent.mkdir(parents=True, exist_ok=True)
+    restore(file, STACKS / name)
+    print(f"{file} -> {name}: `make {name}`" if name in ("up", "demo") else f"{file} -> {name}")
+    return 0
+
+
+@contextlib.contextmanager
+def held(name: str) -> Iterator[Path]:
+    """Keep a stack from being started meanwhile; raises LocalError when it runs or is not there."""
+    folder = (STACKS / name).resolve()
+    if not folder.is_dir():
+        raise LocalError(f"{folder} 不存在 / does not exist")
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(f"{name} 正在运行 / is running: `make down` 先 / first") from None
+        yield folder
+
+
 def running_pid(name: str) -> int | None:
     """Return the process that runs this stack, or None."""
     try:
@@ -251,6 +283,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     calling.add_argument("number")
     calling.add_argument("--to", default="4000")
     calling.add_argument("--seconds", type=float, default=20.0)
+    commands.add_parser("backup").add_argument("to", type=Path)
+    commands.add_parser("restore").add_argument("file", type=Path)
     commands.add_parser("run").add_argument("words", nargs=argparse.REMAINDER)
     given = parser.parse_args(argv)
     names = [given.stack] if given.stack else known_stacks()
@@ -264,6 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sms-inbox": lambda: sms_inbox(chosen(given.stack)),
         "run": lambda: execute(chosen(given.stack), given.words),
         "clean": lambda: clean(names),
+        "backup": lambda: back_up(given.stack or "up", given.to),
+        "restore": lambda: bring_back(given.stack or "up", given.file),
     }
     try:
         return actions[given.command]()
