@@ -153,6 +153,7 @@ def catalogue() -> list[RightModule]:
 # What somebody who sells does.
 SELLING = frozenset(
     {
+        "attachments.download",
         "calls.agent",
         "calls.view",
         "customers.claim",
@@ -162,7 +163,6 @@ SELLING = frozenset(
         "customers.lock",
         "customers.return",
         "customers.view",
-        "leads.claim",
         "leads.claim",
         "leads.convert",
         "leads.create",
@@ -226,10 +226,10 @@ PRESET_ROLES = (
             "customers.export",
             "customers.import",
             "leads.assign",
-            "leads.restore",
             "numbers.reveal",
             "people.view",
             "pools.manage",
+            "products.manage",
             "sms.view",
         },
     ),
