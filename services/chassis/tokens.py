@@ -115,6 +115,12 @@ class Signer:
             self._cache[key] = (now + SERVICE_TOKEN_S / 2, token)
             return token
 
+    def document(self, kind: str, claims: Mapping[str, object]) -> str:
+        """Return a signed document, for evidence: a JWT with `typ` = kind and without an end, so never a token."""
+        return jwt.encode(
+            {"iss": self.issuer, **claims}, self._key, ALGORITHM, headers={"kid": self.issuer, "typ": kind}
+        )
+
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self.issuer})
 

@@ -37,7 +37,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
 
     from services.dedupe.api import DedupeApi
 
-    add_DedupeServiceServicer_to_server(DedupeApi(runtime.store, _customers(runtime)), server)
+    add_DedupeServiceServicer_to_server(DedupeApi(runtime.store, _customers(runtime), runtime.signer), server)
     return ["crm.dedupe.v1.DedupeService"]
 
 

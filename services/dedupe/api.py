@@ -1,6 +1,7 @@
 """Dedupe's gRPC API: proto to use case and back."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 import grpc
@@ -8,26 +9,58 @@ from crm.dedupe.v1 import dedupe_pb2 as pb
 from crm.dedupe.v1 import dedupe_pb2_grpc as pb_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.chassis.db import Store
-from services.chassis.errors import AppError, InvalidInput
+from services.chassis.db import Store, Transaction
+from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import parse_id
+from services.chassis.tokens import Caller, Signer
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
+from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.matching import weights
+from services.dedupe.store.index import Found, look_up
 from services.dedupe.store.queries import Held
-from services.dedupe.store.tables import Rule
+from services.dedupe.store.tables import MatchRecord, Rule
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
 from services.dedupe.usecases.lookups import find_holders
+from services.dedupe.usecases.matching import SHOWN, check_duplicates, mask_company, may_see
+from services.dedupe.usecases.receipts import receipt_of
+from services.dedupe.usecases.refusals import report_refusal
 from services.dedupe.usecases.reservations import reserve_keys
-from services.dedupe.usecases.rules import list_rules, update_rule
+from services.dedupe.usecases.rules import list_clashes, list_rules, update_rule
 from services.dedupe.usecases.settling import Writer, settle
+from services.kernel.credit_codes import parse_credit_code
 from services.kernel.phones import parse_phone
+from services.kernel.texts import parse_text
 
 KINDS = {
     pb.SUBJECT_KIND_CUSTOMER: SubjectKind.CUSTOMER,
     pb.SUBJECT_KIND_CONTACT: SubjectKind.CONTACT,
 }
 KIND_NUMBERS = {kind: number for number, kind in KINDS.items()}
-FIELD_NUMBERS = {RuleField.NAME: pb.RULE_FIELD_NAME, RuleField.PHONE: pb.RULE_FIELD_PHONE}
+FIELD_NUMBERS = {
+    RuleField.NAME: pb.RULE_FIELD_NAME,
+    RuleField.PHONE: pb.RULE_FIELD_PHONE,
+    RuleField.CREDIT_CODE: pb.RULE_FIELD_CREDIT_CODE,
+    RuleField.PHONE_AND_NAME: pb.RULE_FIELD_PHONE_AND_NAME,
+    RuleField.SIMILAR: pb.RULE_FIELD_SIMILAR,
+}
+VERDICTS = {pb.RULE_VERDICT_BLOCK: Verdict.BLOCK, pb.RULE_VERDICT_LIST: Verdict.LIST}
+VERDICT_NUMBERS = {verdict: number for number, verdict in VERDICTS.items()}
+ENTRANCES = {
+    pb.ENTRANCE_UNSPECIFIED: Entrance.FORM,
+    pb.ENTRANCE_FORM: Entrance.FORM,
+    pb.ENTRANCE_IMPORT: Entrance.IMPORT,
+    pb.ENTRANCE_API: Entrance.API,
+    pb.ENTRANCE_CALL_POP: Entrance.CALL_POP,
+}
+ENTRANCE_NUMBERS = {entrance: number for number, entrance in ENTRANCES.items()}
+MATCH_NUMBERS = {
+    weights.Verdict.SAME: pb.MATCH_VERDICT_SAME,
+    weights.Verdict.NEAR: pb.MATCH_VERDICT_NEAR,
+    weights.Verdict.DIFFERENT: pb.MATCH_VERDICT_DIFFERENT,
+}
+# Longest name that a check looks at, and most phones or contacts.
+LONGEST_NAME, MOST_VALUES = 200, 100
 # Subjects of one reservation: a customer and its contacts.
 MOST_SUBJECTS = 100
 # Reservations of one batch.
@@ -37,9 +70,10 @@ MOST_RESERVATIONS = 1000
 class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
     """Answers for who holds which key."""
 
-    def __init__(self, store: Store, writer: Writer) -> None:
+    def __init__(self, store: Store, writer: Writer, signer: Signer) -> None:
         super().__init__(store)
         self._writer = writer
+        self._signer = signer
 
     def ReserveKeys(
         self, request: pb.ReserveKeysRequest, context: grpc.ServicerContext
@@ -48,12 +82,27 @@ class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
         reservation_id = parse_id(request.reservation_id, "reservation_id")
         holder_id = parse_id(request.holder_id, "holder_id") if request.holder_id else ""
         subjects = _subjects(request.subjects)
-        for index, subject in enumerate(request.subjects):
-            parse_id(subject.subject_id, f"subjects[{index}].subject_id")
+        for place, subject in enumerate(request.subjects):
+            parse_id(subject.subject_id, f"subjects[{place}].subject_id")
+        entrance = _entrance(request.entrance)
         # The reservation id is the request id: a use case of its own answers a repeat.
-        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
-            settle_time = reserve_keys(tx, reservation_id, subjects, holder_id, request.holder_name)
-        return pb.ReserveKeysResponse(settle_time=_timestamp(settle_time))
+        tenant, actor_id = current_tenant(), current_caller().actor_id
+        try:
+            with self.store.transaction(tenant, actor_id) as tx:
+                reserved = reserve_keys(
+                    tx, reservation_id, subjects, holder_id, request.holder_name, entrance
+                )
+        except AlreadyExists:
+            # In a transaction of its own: the refused one took everything back.
+            with self.store.transaction(tenant, actor_id) as tx:
+                report_refusal(tx, reservation_id, subjects, holder_id, request.holder_name)
+            raise
+        # Shown as the person may see them for whom the keys are taken.
+        asker = replace(current_caller(), person_id=holder_id, service="")
+        return pb.ReserveKeysResponse(
+            settle_time=_timestamp(reserved.settle_time),
+            similar=[_similar(found, asker) for found in reserved.similar],
+        )
 
     def ReserveKeysBatch(
         self, request: pb.ReserveKeysBatchRequest, context: grpc.ServicerContext
@@ -115,6 +164,87 @@ class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
 
         return self.read(lambda tx: answer(find_holders(tx, [subject])))
 
+    def CheckDuplicates(
+        self, request: pb.CheckDuplicatesRequest, context: grpc.ServicerContext
+    ) -> pb.CheckDuplicatesResponse:
+        """Return what creating a customer would come to, and whom it is like."""
+        caller = current_caller()
+        _check_count(len(request.phones), "phones")
+        _check_count(len(request.contact_names), "contact_names")
+        subject = Subject(
+            SubjectKind.CUSTOMER,
+            "",
+            parse_text(request.name, "name", LONGEST_NAME, required=False),
+            tuple(parse_phone(phone, f"phones[{index}]").key for index, phone in enumerate(request.phones)),
+            parse_credit_code(request.credit_code, "credit_code") if request.credit_code else "",
+            parse_text(request.address, "address", LONGEST_NAME, required=False),
+        )
+        contacts = [
+            parse_text(name, f"contact_names[{index}]", LONGEST_NAME, required=False)
+            for index, name in enumerate(request.contact_names)
+        ]
+        entrance = _entrance(request.entrance)
+
+        def answer(tx: Transaction) -> pb.CheckDuplicatesResponse:
+            check = check_duplicates(tx, subject, contacts, entrance)
+            holders = [_holder(item) for item in check.held]
+            for holder in holders:
+                holder.ClearField("subject_id")
+            return pb.CheckDuplicatesResponse(
+                verdict=VERDICT_NUMBERS[check.verdict] if check.verdict else pb.RULE_VERDICT_UNSPECIFIED,
+                holders=holders,
+                similar=[_similar(found, caller) for found in check.similar],
+            )
+
+        return self.read(answer)
+
+    def LookUpNames(
+        self, request: pb.LookUpNamesRequest, context: grpc.ServicerContext
+    ) -> pb.LookUpNamesResponse:
+        """Return customers with a keyword in their names, masked."""
+        caller, query = current_caller(), parse_text(request.query, "query", LONGEST_NAME)
+        if len(query) < 2:
+            raise InvalidInput("query", "QUERY_TOO_SHORT", "请至少输入两个字", "Type two characters at least")
+        return self.read(
+            lambda tx: pb.LookUpNamesResponse(
+                similar=[_shown(row, caller) for row in look_up(tx, query, SHOWN)]
+            )
+        )
+
+    def GetReceipt(
+        self, request: pb.GetReceiptRequest, context: grpc.ServicerContext
+    ) -> pb.GetReceiptResponse:
+        """Return a reservation as a signed document."""
+        caller, reservation_id = current_caller(), parse_id(request.reservation_id, "reservation_id")
+        return self.read(
+            lambda tx: pb.GetReceiptResponse(
+                receipt=self._signer.document("key-receipt", receipt_of(tx, caller, reservation_id))
+            )
+        )
+
+    def ListClashes(
+        self, request: pb.ListClashesRequest, context: grpc.ServicerContext
+    ) -> pb.ListClashesResponse:
+        """Return what broke a rule when it came on."""
+        rule_id = parse_id(request.rule_id, "rule_id")
+
+        def answer(tx: Transaction) -> pb.ListClashesResponse:
+            clashes, finished = list_clashes(tx, rule_id)
+            return pb.ListClashesResponse(
+                clashes=[
+                    pb.Clash(
+                        subject_id=clash.subject_id,
+                        holder_subject_id=clash.holder_subject_id,
+                        name=name,
+                        holder_subject_name=holder_name,
+                    )
+                    for clash, name, holder_name in clashes
+                ],
+                finished=finished,
+            )
+
+        return self.read(answer)
+
     def ListRules(self, request: pb.ListRulesRequest, context: grpc.ServicerContext) -> pb.ListRulesResponse:
         """Return the tenant's rules."""
         return self.read(lambda tx: pb.ListRulesResponse(rules=map(_rule, list_rules(tx))))
@@ -122,12 +252,21 @@ class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
     def UpdateRule(
         self, request: pb.UpdateRuleRequest, context: grpc.ServicerContext
     ) -> pb.UpdateRuleResponse:
-        """Switch a rule on or off."""
+        """Change a rule."""
         rule_id = parse_id(request.rule_id, "rule_id")
+        verdict = _verdict(request.verdict) if request.HasField("verdict") else None
+        threshold = request.threshold if request.HasField("threshold") else None
+        entrances = (
+            [_entrance(item) for item in request.entrances.entrances]
+            if request.HasField("entrances")
+            else None
+        )
         return self.write(
             request,
             pb.UpdateRuleResponse,
-            lambda tx: pb.UpdateRuleResponse(rule=_rule(update_rule(tx, rule_id, request.active))),
+            lambda tx: pb.UpdateRuleResponse(
+                rule=_rule(update_rule(tx, rule_id, request.active, verdict, threshold, entrances))
+            ),
         )
 
 
@@ -144,6 +283,9 @@ def _subjects(subjects: Iterable[pb.Subject]) -> list[Subject]:
             subject.subject_id,
             subject.name,
             tuple(subject.phones),
+            subject.credit_code,
+            subject.address,
+            subject.customer_id,
         )
         for index, subject in enumerate(subjects)
     ]
@@ -192,6 +334,52 @@ def _rule(rule: Rule) -> pb.Rule:
         field=FIELD_NUMBERS[RuleField(rule.field)],
         active=rule.active,
         version=rule.version,
+        verdict=VERDICT_NUMBERS[Verdict(rule.verdict)],
+        threshold=rule.threshold or 0.0,
+        entrances=[ENTRANCE_NUMBERS[Entrance(entrance)] for entrance in rule.entrances],
+    )
+
+
+def _verdict(number: pb.RuleVerdict.ValueType) -> Verdict:
+    if number not in VERDICTS:
+        raise InvalidInput(
+            "verdict", "VERDICT_MISSING", "请指明命中后如何处理", "Say what follows from a hit"
+        )
+    return VERDICTS[number]
+
+
+def _entrance(number: pb.Entrance.ValueType) -> Entrance:
+    if number not in ENTRANCES:
+        raise InvalidInput("entrance", "ENTRANCE_UNKNOWN", "没有这样的入口", "There is no such entrance")
+    return ENTRANCES[number]
+
+
+def _check_count(count: int, field: str) -> None:
+    if count > MOST_VALUES:
+        raise InvalidInput(
+            field, "VALUES_OUT_OF_RANGE", "最多 {most} 项", "There are at most {most}", most=MOST_VALUES
+        )
+
+
+def _similar(found: Found, caller: Caller) -> pb.Similar:
+    english = caller.locale.lower().startswith("en")
+    shown = _shown(found.row, caller)
+    shown.verdict = MATCH_NUMBERS[found.match.verdict]
+    shown.score = found.match.score
+    shown.reasons.extend(
+        pb.Reason(field=reason.field, weight=reason.weight, text=reason.en if english else reason.zh)
+        for reason in found.match.reasons
+    )
+    return shown
+
+
+def _shown(row: MatchRecord, caller: Caller) -> pb.Similar:
+    seen = may_see(caller, row)
+    return pb.Similar(
+        customer_id=row.customer_id if seen else "",
+        name=row.name if seen else mask_company(row.name),
+        holder_name=row.holder_name,
+        create_time=_timestamp(row.create_time),
     )
 
 

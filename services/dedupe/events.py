@@ -2,6 +2,7 @@
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
+from services.dedupe.usecases.matching import note_owner
 from services.dedupe.usecases.reservations import cancel, confirm
 
 handlers = Handlers("dedupe")
@@ -11,6 +12,7 @@ handlers = Handlers("dedupe")
 def confirm_customer(tx: Transaction, event: Event) -> None:
     """A customer exists, with the contacts that came along."""
     _confirm(tx, event)
+    note_owner(tx, event.aggregate, event.data.get("ownerId", ""))
 
 
 @handlers.on("customers", "contact_created")
@@ -30,6 +32,36 @@ def free_registration(tx: Transaction, event: Event) -> None:
     """A pending registration was rejected: its keys are free again (O3)."""
     if event.data["reservationId"]:
         cancel(tx, event.data["reservationId"])
+
+
+@handlers.on("customers", "customer_claimed")
+def note_claim(tx: Transaction, event: Event) -> None:
+    """Somebody owns it now: who may see it in a check changes."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "customer_returned")
+def note_return(tx: Transaction, event: Event) -> None:
+    """Nobody owns it any more."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "customer_reclaimed")
+def note_reclaim(tx: Transaction, event: Event) -> None:
+    """Nobody owns it any more."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "customer_assigned")
+def note_assignment(tx: Transaction, event: Event) -> None:
+    """Somebody got it."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "customer_transferred")
+def note_transfer(tx: Transaction, event: Event) -> None:
+    """Somebody else has it."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
 
 
 def _confirm(tx: Transaction, event: Event) -> None:

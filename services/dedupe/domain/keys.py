@@ -5,6 +5,7 @@ A key holds only a digest of its value, so that dedupe's tables give away neithe
 
 import hashlib
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,13 +22,29 @@ class RuleField(StrEnum):
 
     NAME = "name"
     PHONE = "phone"
+    CREDIT_CODE = "credit_code"
+    PHONE_AND_NAME = "phone_and_name"
+    # Not a key: all fields weighed together.
+    SIMILAR = "similar"
 
 
-# What can be unique. A tenant starts with all of them on (F146: the customer's name; F151: numbers too).
-PRESET_RULES = (
-    (SubjectKind.CUSTOMER, RuleField.NAME),
-    (SubjectKind.CUSTOMER, RuleField.PHONE),
-    (SubjectKind.CONTACT, RuleField.PHONE),
+# What can be unique, and whether it is so at the start (F146: the customer's name; F151: numbers too).
+PRESET_RULES = {
+    (SubjectKind.CUSTOMER, RuleField.NAME): True,
+    (SubjectKind.CUSTOMER, RuleField.PHONE): True,
+    (SubjectKind.CONTACT, RuleField.PHONE): True,
+    (SubjectKind.CUSTOMER, RuleField.CREDIT_CODE): False,
+    (SubjectKind.CUSTOMER, RuleField.PHONE_AND_NAME): False,
+    (SubjectKind.CONTACT, RuleField.PHONE_AND_NAME): False,
+    (SubjectKind.CUSTOMER, RuleField.SIMILAR): True,
+}
+# These are noted while their rule is off too; a record gets the others when their rule comes on.
+ALWAYS_NOTED = frozenset(
+    {
+        (SubjectKind.CUSTOMER, RuleField.NAME),
+        (SubjectKind.CUSTOMER, RuleField.PHONE),
+        (SubjectKind.CONTACT, RuleField.PHONE),
+    }
 )
 
 
@@ -36,12 +53,16 @@ class Subject:
     """A record whose keys are asked for.
 
     id: UUID, "" where it is of no account. name: as typed. phones: E.164, an extension behind it as ";ext=801".
+    credit_code: checked, upper case. customer_id: of a contact, "" for that of the same reservation.
     """
 
     kind: SubjectKind
     id: str
     name: str
     phones: tuple[str, ...]
+    credit_code: str = ""
+    address: str = ""
+    customer_id: str = ""
 
 
 @dataclass(frozen=True, order=True)
@@ -68,15 +89,47 @@ def normalise_name(name: str) -> str:
     return unicodedata.normalize("NFKC", bare)
 
 
-def keys_of(subject: Subject) -> list[Key]:
-    """Return every key that a subject has, in order, whether its rule is on or off."""
-    values = {RuleField.NAME: [normalise_name(subject.name)], RuleField.PHONE: subject.phones}
+def keys_of(subject: Subject, noted: Collection[tuple[str, str]] = ALWAYS_NOTED) -> list[Key]:
+    """Return every key of a subject whose kind and field are noted, in order, whether its rule is on or off."""
+    return keys_from(
+        subject.kind,
+        subject.name,
+        [digest_of(phone) for phone in subject.phones],
+        digest_of(subject.credit_code),
+        noted,
+    )
+
+
+def keys_from(
+    kind: SubjectKind,
+    name: str,
+    phones: Collection[bytes],
+    credit_code: bytes,
+    noted: Collection[tuple[str, str]],
+) -> list[Key]:
+    """Return `keys_of` a subject of which only digests are known beside the name; b"" for none."""
+    name_digest = digest_of(normalise_name(name))
+    digests = {
+        RuleField.NAME: [name_digest],
+        RuleField.PHONE: phones,
+        RuleField.CREDIT_CODE: [credit_code],
+        RuleField.PHONE_AND_NAME: [_digest(name_digest + phone) for phone in phones if name_digest],
+    }
     return sorted(
         {
-            Key(kind, field, hashlib.blake2b(value.encode(), digest_size=16).digest())
-            for kind, field in PRESET_RULES
-            if kind == subject.kind
-            for value in values[field]
-            if value
+            Key(kind, field, digest)
+            for field, values in digests.items()
+            if (kind, field) in noted
+            for digest in values
+            if digest
         }
     )
+
+
+def digest_of(value: str) -> bytes:
+    """Return the digest of a normalised value, b"" of an empty one."""
+    return _digest(value.encode()) if value else b""
+
+
+def _digest(value: bytes) -> bytes:
+    return hashlib.blake2b(value, digest_size=16).digest()

@@ -3,14 +3,17 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 
 from sqlalchemy import exists, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
-from services.dedupe.domain.keys import PRESET_RULES, Key, RuleField, SubjectKind
+from services.dedupe.domain.keys import ALWAYS_NOTED, PRESET_RULES, Key, RuleField, SubjectKind
 from services.dedupe.domain.reservations import ReservationState
+from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.matching.weights import Weights
 from services.dedupe.store.tables import HeldKey, Reservation, Rule
 
 
@@ -29,26 +32,76 @@ def rules(tx: Transaction) -> Sequence[Rule]:
     """Return the tenant's rules by kind and field; the first look lays down the presets."""
     own = select(Rule).where(Rule.tenant_id == tx.tenant.id).order_by(Rule.kind, Rule.field)
     found = tx.session.scalars(own).all()
-    if found:
+    if len(found) >= len(PRESET_RULES):
         return found
+    lay_down_rules(tx)
+    return tx.session.scalars(own).all()
+
+
+def go_by_rules(tx: Transaction) -> None:
+    """Keep the tenant's rules as they are until this transaction ends; any number may do so at once."""
+    tx.session.execute(select(func.pg_advisory_xact_lock_shared(_rules_lock(tx))))
+
+
+def await_rules(tx: Transaction) -> None:
+    """Wait until everybody who goes by the rules has committed, and hold off the others.
+
+    A rule that comes on after this finds all records that were made under the rules before.
+    """
+    tx.session.execute(select(func.pg_advisory_xact_lock(_rules_lock(tx))))
+
+
+def _rules_lock(tx: Transaction) -> int:
+    return int.from_bytes(blake2b(f"rules {tx.tenant.id}".encode(), digest_size=8).digest(), signed=True)
+
+
+def lay_down_rules(tx: Transaction) -> None:
+    """Add the preset rules that the tenant does not have yet."""
     rows = [
         {
             "tenant_id": tx.tenant.id,
             "kind": kind,
             "field": field,
             "rule_id": derive_id(tx.tenant.id, kind, field),
-            "active": True,
+            "active": active,
+            "verdict": Verdict.LIST if field == RuleField.SIMILAR else Verdict.BLOCK,
+            "threshold": Weights.near if field == RuleField.SIMILAR else None,
             "version": 1,
         }
-        for kind, field in PRESET_RULES
+        for (kind, field), active in PRESET_RULES.items()
     ]
     tx.session.execute(insert(Rule).values(rows).on_conflict_do_nothing())
-    return tx.session.scalars(own).all()
 
 
-def active_rules(tx: Transaction) -> set[tuple[str, str]]:
-    """Return kind and field of the rules that hold."""
-    return {(rule.kind, rule.field) for rule in rules(tx) if rule.active}
+@dataclass(frozen=True)
+class Active:
+    """The rules that hold at an entrance: kind and field of each. similar_from: score in bits, None when it is off."""
+
+    blocking: frozenset[tuple[str, str]]
+    listing: frozenset[tuple[str, str]]
+    noted: frozenset[tuple[str, str]]
+    similar_from: float | None
+    similar_blocks: bool
+
+    @property
+    def asked(self) -> frozenset[tuple[str, str]]:
+        """Kind and field of every key that is looked at."""
+        return self.blocking | self.listing
+
+
+def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
+    """Return the rules that hold for what comes in by an entrance."""
+    found = rules(tx)
+    here = [rule for rule in found if rule.active and (not rule.entrances or entrance in rule.entrances)]
+    similar = next((rule for rule in here if rule.field == RuleField.SIMILAR), None)
+    keys = {(rule.kind, rule.field): rule.verdict for rule in here if rule.field != RuleField.SIMILAR}
+    return Active(
+        blocking=frozenset(key for key, verdict in keys.items() if verdict == Verdict.BLOCK),
+        listing=frozenset(key for key, verdict in keys.items() if verdict == Verdict.LIST),
+        noted=ALWAYS_NOTED | {(rule.kind, rule.field) for rule in found if rule.active},
+        similar_from=similar.threshold if similar else None,
+        similar_blocks=similar is not None and similar.verdict == Verdict.BLOCK,
+    )
 
 
 def take_keys(tx: Transaction, reservation_id: str, wanted: Mapping[Key, str]) -> list[Held]:

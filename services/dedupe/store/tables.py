@@ -2,7 +2,18 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, DateTime, ForeignKeyConstraint, Index, LargeBinary, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Double,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
@@ -20,7 +31,10 @@ class Base(DeclarativeBase):
 
 
 class Rule(Base):
-    """A field that is unique in the tenant, or not while the rule is off."""
+    """A field that is unique in the tenant, or not while the rule is off.
+
+    threshold: of SIMILAR, in bits. entrances: where it holds, empty for everywhere.
+    """
 
     __tablename__ = "rule"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -29,6 +43,9 @@ class Rule(Base):
     # Derived from the other three.
     rule_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     active: Mapped[bool]
+    verdict: Mapped[str] = mapped_column(server_default="block")
+    threshold: Mapped[float | None] = mapped_column(Double)
+    entrances: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     version: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -72,3 +89,80 @@ class HeldKey(Base):
         ),
         Index(None, "tenant_id", "reservation_id"),
     )
+
+
+class MatchRecord(Base):
+    """A customer or contact as matching compares it, written in the transaction that takes its keys.
+
+    name: as typed. core, sound: as the matching engine has them, a customer's only. phones, credit_code: digests.
+    grams: hashes of the name's pieces and of each phone and the code. owner_id: who may see it unmasked.
+    """
+
+    __tablename__ = "match_record"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    kind: Mapped[str]
+    customer_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    reservation_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    name: Mapped[str]
+    core: Mapped[str]
+    sound: Mapped[str]
+    phones: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary))
+    credit_code: Mapped[bytes] = mapped_column(LargeBinary)
+    address: Mapped[str]
+    grams: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    owner_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    holder_name: Mapped[str]
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        Index("ix_match_record_customer", "tenant_id", "customer_id"),
+        Index("ix_match_record_reservation", "tenant_id", "reservation_id"),
+        Index("ix_match_record_newest", "tenant_id", "create_time"),
+        # Without a list of pending entries every look-up costs the same.
+        Index(
+            "ix_match_record_grams", "grams", postgresql_using="gin", postgresql_with={"fastupdate": "off"}
+        ),
+    )
+
+
+class GramCount(Base):
+    """How many records have a gram, about; one that is not here is rare."""
+
+    __tablename__ = "gram_count"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    gram: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class GramCounting(Base):
+    """When a tenant's grams were counted last, and over how many records."""
+
+    __tablename__ = "gram_counting"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    records: Mapped[int] = mapped_column(BigInteger)
+    count_time: Mapped[datetime]
+
+
+class Clash(Base):
+    """A record that was there before a rule and breaks it: another one holds the key."""
+
+    __tablename__ = "clash"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    holder_subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    create_time: Mapped[datetime]
+
+
+class Backfill(Base):
+    """A rule that came on and still keys what was there. after: the last subject that it has looked at.
+
+    Not in `rule`: its row is locked by whoever takes keys, and keys are taken here.
+    """
+
+    __tablename__ = "backfill"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    field: Mapped[str] = mapped_column(primary_key=True)
+    after: Mapped[str] = mapped_column(Uuid(as_uuid=False))

@@ -3,7 +3,7 @@
 What stands in a reservation and how it ends is the same as of `reserve_keys`; only the statements are few.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -13,9 +13,10 @@ from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.dedupe.domain.keys import Key, Subject, keys_of
 from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
+from services.dedupe.domain.rules import Entrance
 from services.dedupe.metrics import RESERVATIONS
-from services.dedupe.store import queries
-from services.dedupe.store.queries import Held
+from services.dedupe.store import index, queries
+from services.dedupe.store.queries import Active, Held
 from services.dedupe.store.tables import HeldKey, Reservation
 from services.dedupe.usecases.reservations import cancelled, key_held, request_digest
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
@@ -32,10 +33,9 @@ class Wanted:
     reservation_id: str
     subjects: tuple[Subject, ...]
 
-    @property
-    def keys(self) -> dict[Key, str]:
-        """The subject's id by key; two subjects of one reservation may share a key."""
-        return {key: subject.id for subject in reversed(self.subjects) for key in keys_of(subject)}
+    def keys(self, noted: Collection[tuple[str, str]]) -> dict[Key, str]:
+        """Return the subject's id by key; two subjects of one reservation may share a key."""
+        return {key: subject.id for subject in reversed(self.subjects) for key in keys_of(subject, noted)}
 
 
 def check_batch(
@@ -45,7 +45,8 @@ def check_batch(
 
     Of two that want the same key the first gets it. Errors as of `reserve_keys`.
     """
-    results, _ = _judge(tx, wanted, _held(tx, wanted), holder_name)
+    active = queries.active_rules(tx, Entrance.IMPORT)
+    results, _ = _judge(tx, wanted, _held(tx, wanted, active), active, holder_name)
     return results
 
 
@@ -56,19 +57,22 @@ def reserve_batch(
 
     The same reservation again gives the same result. Waits for a simultaneous taker of a key to commit.
     """
+    queries.go_by_rules(tx)
     will_wake = queries.settling_will_wake(tx)
+    active = queries.active_rules(tx, Entrance.IMPORT)
     while True:
         known = _known(tx, wanted)
         fresh = [item for item in wanted if item.reservation_id not in known]
-        held = _held(tx, fresh)
-        results, accepted = _judge(tx, fresh, held, holder_name)
+        held = _held(tx, fresh, active)
+        results, accepted = _judge(tx, fresh, held, active, holder_name)
         with tx.session.begin_nested() as attempt:
             if _insert_reservations(tx, accepted, holder_id, holder_name) and _insert_keys(
-                tx, accepted, held
+                tx, accepted, held, active
             ):
                 break
             # Somebody was faster between our look and our statement: look again, at all of them.
             attempt.rollback()
+    index.add(tx, [(item.reservation_id, item.subjects) for item in accepted], holder_id, holder_name)
     if accepted and not will_wake:
         tx.start_workflow(
             WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
@@ -95,20 +99,19 @@ def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
 
 
 def _judge(
-    tx: Transaction, wanted: Sequence[Wanted], held: Mapping[Key, Held], holder_name: str
+    tx: Transaction, wanted: Sequence[Wanted], held: Mapping[Key, Held], active: Active, holder_name: str
 ) -> tuple[dict[str, AppError | None], list[Wanted]]:
     """Return each reservation's result by who holds what, and the ones that are accepted."""
-    active = queries.active_rules(tx)
     results: dict[str, AppError | None] = {}
     accepted: list[Wanted] = []
     # Keys that an earlier one of this batch gets.
     taken: dict[Key, Held] = {}
     for item in wanted:
         refusal: AlreadyExists | None = None
-        keys = item.keys
+        keys = item.keys(active.noted)
         for key in sorted(keys):
             holder = held.get(key) or taken.get(key)
-            if holder and (key.kind, key.field) in active and holder.subject_id != keys[key]:
+            if holder and (key.kind, key.field) in active.blocking and holder.subject_id != keys[key]:
                 refusal = key_held(holder)
                 break
         results[item.reservation_id] = refusal
@@ -121,8 +124,8 @@ def _judge(
     return results, accepted
 
 
-def _held(tx: Transaction, wanted: Sequence[Wanted]) -> dict[Key, Held]:
-    keys = sorted({key for item in wanted for key in item.keys})
+def _held(tx: Transaction, wanted: Sequence[Wanted], active: Active) -> dict[Key, Held]:
+    keys = sorted({key for item in wanted for key in item.keys(active.noted)})
     return {
         found.key: found
         for start in range(0, len(keys), STATEMENT_ROWS)
@@ -176,10 +179,16 @@ def _insert_reservations(
     return len(tx.session.execute(added, rows).all()) == len(rows)
 
 
-def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], held: Mapping[Key, Held]) -> bool:
+def _insert_keys(
+    tx: Transaction, accepted: Sequence[Wanted], held: Mapping[Key, Held], active: Active
+) -> bool:
     """Take the free keys, in the order that everybody takes them; tell whether all were free still."""
     # Reversed: the first that wants a key gets it.
-    owners = {key: (item, subject) for item in reversed(accepted) for key, subject in item.keys.items()}
+    owners = {
+        key: (item, subject)
+        for item in reversed(accepted)
+        for key, subject in item.keys(active.noted).items()
+    }
     rows = [
         {
             "tenant_id": tx.tenant.id,

@@ -11,5 +11,5 @@ from services.dedupe.store.queries import Held
 def find_holders(tx: Transaction, subjects: Sequence[Subject]) -> list[Held]:
     """Return who holds the keys of these subjects, by the rules that are on."""
     active = queries.active_rules(tx)
-    keys = {key for subject in subjects for key in keys_of(subject) if (key.kind, key.field) in active}
+    keys = {key for subject in subjects for key in keys_of(subject, active.asked)}
     return queries.holders(tx, keys)

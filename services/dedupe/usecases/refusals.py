@@ -33,9 +33,7 @@ def report_refusal(
                 Reservation.tenant_id == tx.tenant.id,
                 Reservation.reservation_id.in_({each.reservation_id for each in held}),
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     period = int(tx.now.timestamp() // TOLD_EVERY.total_seconds())
     name = subjects[0].name if subjects else ""

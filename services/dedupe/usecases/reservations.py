@@ -5,6 +5,7 @@ A reservation that was cancelled never comes back, so a writer who was told so c
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import delete, select
@@ -14,10 +15,13 @@ from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, InvalidInput, RuleViolation, not_found
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, keys_of
 from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
+from services.dedupe.domain.rules import Entrance
 from services.dedupe.metrics import RESERVATIONS
-from services.dedupe.store import queries
+from services.dedupe.store import index, queries
+from services.dedupe.store.index import Found
 from services.dedupe.store.queries import Held
-from services.dedupe.store.tables import HeldKey, Reservation
+from services.dedupe.store.tables import HeldKey, MatchRecord, Reservation
+from services.dedupe.usecases.matching import find_similar, similar_exists
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
 from services.kernel.china_time import display_time
 from services.kernel.masking import mask_name
@@ -27,19 +31,43 @@ LABELS = {
     (SubjectKind.CUSTOMER, RuleField.NAME): ("客户名称", "customer name"),
     (SubjectKind.CUSTOMER, RuleField.PHONE): ("客户电话", "customer number"),
     (SubjectKind.CONTACT, RuleField.PHONE): ("联系人电话", "contact number"),
+    (SubjectKind.CUSTOMER, RuleField.CREDIT_CODE): ("统一社会信用代码", "credit code"),
+    (SubjectKind.CUSTOMER, RuleField.PHONE_AND_NAME): (
+        "客户电话与名称组合",
+        "customer's number with this name",
+    ),
+    (SubjectKind.CONTACT, RuleField.PHONE_AND_NAME): (
+        "联系人电话与姓名组合",
+        "contact's number with this name",
+    ),
 }
 
 
-def reserve_keys(
-    tx: Transaction, reservation_id: str, subjects: Sequence[Subject], holder_id: str, holder_name: str
-) -> datetime:
-    """Take every key of the subjects or none; return when the writer will be asked what became of it.
+@dataclass(frozen=True)
+class Reserved:
+    """A reservation. settle_time: when its writer is asked what became of it. similar: customers like the new one."""
 
-    The same reservation again gives the same answer. Raises AlreadyExists KEY_HELD with `holder` (masked), `kind`,
-    `field` and `since` when another subject holds a key of a rule that is on, RuleViolation RESERVATION_CANCELLED,
-    and InvalidInput RESERVATION_REUSED when the id came before with other subjects.
+    settle_time: datetime
+    similar: list[Found]
+
+
+def reserve_keys(
+    tx: Transaction,
+    reservation_id: str,
+    subjects: Sequence[Subject],
+    holder_id: str,
+    holder_name: str,
+    entrance: Entrance = Entrance.FORM,
+) -> Reserved:
+    """Take every key of the subjects or none; from here on matching finds them.
+
+    The same reservation again gives the same answer, only that similar ones are not found again. Raises AlreadyExists
+    KEY_HELD with `holder` (masked), `kind`, `field` and `since` when another subject holds a key of a rule that blocks,
+    and SIMILAR_EXISTS with the same; RuleViolation RESERVATION_CANCELLED; InvalidInput RESERVATION_REUSED when the id
+    came before with other subjects.
     """
     digest = request_digest(subjects)
+    queries.go_by_rules(tx)
     # Asked before our own row is there.
     will_wake = queries.settling_will_wake(tx)
     settle_time = tx.now + SETTLE_AFTER
@@ -61,26 +89,35 @@ def reserve_keys(
     if added is None:
         return _repeated(tx, reservation_id, digest)
     # Two subjects of one reservation may share a key: it is theirs together.
-    wanted = {key: subject.id for subject in reversed(subjects) for key in keys_of(subject)}
-    active = queries.active_rules(tx)
+    active = queries.active_rules(tx, entrance)
+    wanted = {key: subject.id for subject in reversed(subjects) for key in keys_of(subject, active.noted)}
     for held in queries.take_keys(tx, reservation_id, wanted):
-        if (held.key.kind, held.key.field) in active and held.subject_id != wanted[held.key]:
+        if (held.key.kind, held.key.field) in active.blocking and held.subject_id != wanted[held.key]:
             RESERVATIONS.labels("refused").inc()
             raise key_held(held)
+    similar = find_similar(tx, subjects, (), active.similar_from)
+    if similar and active.similar_blocks:
+        RESERVATIONS.labels("refused").inc()
+        raise similar_exists(similar[0])
+    index.add(tx, [(reservation_id, subjects)], holder_id, holder_name)
     if not will_wake:
         tx.start_workflow(
             WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
         )
     RESERVATIONS.labels("reserved").inc()
-    return settle_time
+    return Reserved(settle_time, similar)
 
 
 def request_digest(subjects: Sequence[Subject]) -> bytes:
     """Return what tells a repeated reservation from another one."""
-    return hashlib.sha256(repr(sorted(map(repr, subjects))).encode()).digest()
+    plain = [
+        (subject.kind, subject.id, subject.name, subject.phones, subject.credit_code, subject.address)
+        for subject in subjects
+    ]
+    return hashlib.sha256(repr(sorted(map(repr, plain))).encode()).digest()
 
 
-def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> datetime:
+def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> Reserved:
     stored = _get(tx, reservation_id)
     if stored.state == ReservationState.CANCELLED:
         raise cancelled(reservation_id)
@@ -91,7 +128,7 @@ def _repeated(tx: Transaction, reservation_id: str, digest: bytes) -> datetime:
             "该预留编号已用于其他记录",
             "This reservation id was used for other records",
         )
-    return stored.settle_time
+    return Reserved(stored.settle_time, [])
 
 
 def key_held(held: Held) -> AlreadyExists:
@@ -148,9 +185,10 @@ def cancel(tx: Transaction, reservation_id: str) -> None:
             set_={"state": ReservationState.CANCELLED},
         )
     )
-    tx.session.execute(
-        delete(HeldKey).where(HeldKey.tenant_id == tx.tenant.id, HeldKey.reservation_id == reservation_id)
-    )
+    for table in (HeldKey, MatchRecord):
+        tx.session.execute(
+            delete(table).where(table.tenant_id == tx.tenant.id, table.reservation_id == reservation_id)
+        )
 
 
 def postpone(tx: Transaction, reservation_id: str) -> None:

@@ -6,7 +6,9 @@ from services.chassis.db import Store
 from services.chassis.errors import AppError
 from services.chassis.logging import get_logger
 from services.dedupe.metrics import SETTLED
+from services.dedupe.store import index
 from services.dedupe.store.queries import due_reservations, next_settle_time
+from services.dedupe.usecases.backfill import backfill
 from services.dedupe.usecases.reservations import postpone
 from services.dedupe.usecases.settling import Writer, settle
 from services.dedupe.workflows.contracts import SETTLE_DUE, Settled, SettleDue
@@ -26,7 +28,10 @@ class Activities:
 
     @activity.defn(name=SETTLE_DUE)
     def settle_due(self, due: SettleDue) -> Settled:
-        """Settle what is due; one that its writer cannot answer for waits without holding up the others."""
+        """Settle what is due; one that its writer cannot answer for waits without holding up the others.
+
+        Then key what was there before a rule, and count the index's grams: both go on where they were after a crash.
+        """
         with self._store.transaction(due.tenant, now=due.now) as tx:
             ids = due_reservations(tx, BATCH)
         for reservation_id in ids:
@@ -41,7 +46,9 @@ class Activities:
                 SETTLED.labels("postponed").inc()
                 with self._store.transaction(due.tenant, now=due.now) as tx:
                     postpone(tx, reservation_id)
-        if len(ids) == BATCH:
+        if len(ids) == BATCH or backfill(self._store, due.tenant):
             return Settled(due.now)
+        with self._store.transaction(due.tenant, now=due.now) as tx:
+            index.recount(tx)
         with self._store.transaction(due.tenant, now=due.now) as tx:
             return Settled(next_settle_time(tx))

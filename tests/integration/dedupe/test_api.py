@@ -86,7 +86,7 @@ def test_holders_are_told_to_services_by_id(client: DedupeClient, main_tenant: T
 def test_rules_are_switched_by_whoever_may(client: DedupeClient, main_tenant: Tenant, signer: Signer) -> None:
     """F147."""
     rules = client.forward(client.stub.ListRules, pb.ListRulesRequest(), token(signer, main_tenant)).rules
-    assert [rule.active for rule in rules] == [True, True, True]
+    assert [rule.active for rule in rules] == [True, False, False, True, True, False, True]
     request = pb.UpdateRuleRequest(request_id=new_id(), rule_id=rules[0].rule_id, active=False)
     with pytest.raises(Forbidden):
         client.forward(client.stub.UpdateRule, request, token(signer, main_tenant, "customers.create"))

@@ -58,8 +58,12 @@ def test_out_of_the_box_the_preset_rules_hold(store: Store, tenant: Tenant) -> N
     rules = run(store, tenant, list_rules)
     assert [(rule.kind, rule.field, rule.active) for rule in rules] == [
         ("contact", "phone", True),
+        ("contact", "phone_and_name", False),
+        ("customer", "credit_code", False),
         ("customer", "name", True),
         ("customer", "phone", True),
+        ("customer", "phone_and_name", False),
+        ("customer", "similar", True),
     ]
 
 
@@ -263,7 +267,7 @@ def test_only_the_first_of_several_reservations_wakes_settling(store: Store, mai
 
     first = store.clock()
     with store.transaction(main_tenant, now=first) as tx:
-        settle_time = reserve_keys(tx, new_id(), [customer("甲公司")], "", "王小明")
+        settle_time = reserve_keys(tx, new_id(), [customer("甲公司")], "", "王小明").settle_time
     assert settle_time == first + SETTLE_AFTER
     assert wakes() == 1
     with store.transaction(main_tenant, now=first + SETTLE_AFTER / 2) as tx:

@@ -51,7 +51,7 @@ def test_nine_of_ten_labelled_brands_are_found_whole() -> None:
 def test_spoilt_names_are_found_and_others_are_not() -> None:
     """Precision and recall by name alone, on a seed that nothing was tuned on."""
     names = Names(20261122)
-    parts = [names.parts() for _ in range(1500)]
+    parts = [names.parts() for _ in range(500)]
     records = [record("".join(part)) for part in parts]
     spoilt = [names.spoil(part) for part in parts]
     hits = [
@@ -64,8 +64,8 @@ def test_spoilt_names_are_found_and_others_are_not() -> None:
         assert sum(of_kind) / len(of_kind) >= 0.8, kind
     # Each against some others; those that were made alike by chance are left out.
     alarms = tried = 0
-    for step in (1, 7, 31, 211):
-        for one, other in zip(range(1500), range(step, 1500), strict=False):
+    for step in (1, 7, 31):
+        for one, other in zip(range(500), range(step, 500), strict=False):
             if parts[one][1:3] != parts[other][1:3]:
                 tried += 1
                 verdict = compare(records[one], records[other], MANY, WEIGHTS).verdict

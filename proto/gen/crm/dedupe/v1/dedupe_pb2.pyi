@@ -56,6 +56,12 @@ class _RuleFieldEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleField.V
     """The name, normalised."""
     RULE_FIELD_PHONE: _RuleField.ValueType  # 2
     """Each phone, in E.164."""
+    RULE_FIELD_CREDIT_CODE: _RuleField.ValueType  # 3
+    """The unified social credit code."""
+    RULE_FIELD_PHONE_AND_NAME: _RuleField.ValueType  # 4
+    """Phone and name together are the key, neither alone."""
+    RULE_FIELD_SIMILAR: _RuleField.ValueType  # 5
+    """All fields weighed together: similar, not equal. It lists, or has a person review, or blocks."""
 
 class RuleField(_RuleField, metaclass=_RuleFieldEnumTypeWrapper):
     """Which field a rule makes unique."""
@@ -66,7 +72,97 @@ RULE_FIELD_NAME: RuleField.ValueType  # 1
 """The name, normalised."""
 RULE_FIELD_PHONE: RuleField.ValueType  # 2
 """Each phone, in E.164."""
+RULE_FIELD_CREDIT_CODE: RuleField.ValueType  # 3
+"""The unified social credit code."""
+RULE_FIELD_PHONE_AND_NAME: RuleField.ValueType  # 4
+"""Phone and name together are the key, neither alone."""
+RULE_FIELD_SIMILAR: RuleField.ValueType  # 5
+"""All fields weighed together: similar, not equal. It lists, or has a person review, or blocks."""
 Global___RuleField: _TypeAlias = RuleField  # noqa: Y015
+
+class _RuleVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RuleVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RULE_VERDICT_UNSPECIFIED: _RuleVerdict.ValueType  # 0
+    """Not set."""
+    RULE_VERDICT_BLOCK: _RuleVerdict.ValueType  # 1
+    """The create fails."""
+    RULE_VERDICT_LIST: _RuleVerdict.ValueType  # 2
+    """The create goes on, and what was found is listed."""
+
+class RuleVerdict(_RuleVerdict, metaclass=_RuleVerdictEnumTypeWrapper):
+    """What follows when a rule is hit."""
+
+RULE_VERDICT_UNSPECIFIED: RuleVerdict.ValueType  # 0
+"""Not set."""
+RULE_VERDICT_BLOCK: RuleVerdict.ValueType  # 1
+"""The create fails."""
+RULE_VERDICT_LIST: RuleVerdict.ValueType  # 2
+"""The create goes on, and what was found is listed."""
+Global___RuleVerdict: _TypeAlias = RuleVerdict  # noqa: Y015
+
+class _Entrance:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EntranceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Entrance.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENTRANCE_UNSPECIFIED: _Entrance.ValueType  # 0
+    """Not set: as a form."""
+    ENTRANCE_FORM: _Entrance.ValueType  # 1
+    """A form that somebody fills in."""
+    ENTRANCE_IMPORT: _Entrance.ValueType  # 2
+    """A file of many."""
+    ENTRANCE_API: _Entrance.ValueType  # 3
+    """Another system."""
+    ENTRANCE_CALL_POP: _Entrance.ValueType  # 4
+    """A call's pop."""
+
+class Entrance(_Entrance, metaclass=_EntranceEnumTypeWrapper):
+    """By which way a record comes in."""
+
+ENTRANCE_UNSPECIFIED: Entrance.ValueType  # 0
+"""Not set: as a form."""
+ENTRANCE_FORM: Entrance.ValueType  # 1
+"""A form that somebody fills in."""
+ENTRANCE_IMPORT: Entrance.ValueType  # 2
+"""A file of many."""
+ENTRANCE_API: Entrance.ValueType  # 3
+"""Another system."""
+ENTRANCE_CALL_POP: Entrance.ValueType  # 4
+"""A call's pop."""
+Global___Entrance: _TypeAlias = Entrance  # noqa: Y015
+
+class _MatchVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MatchVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatchVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MATCH_VERDICT_UNSPECIFIED: _MatchVerdict.ValueType  # 0
+    """Not set."""
+    MATCH_VERDICT_SAME: _MatchVerdict.ValueType  # 1
+    """The same."""
+    MATCH_VERDICT_NEAR: _MatchVerdict.ValueType  # 2
+    """Near: a person should look."""
+    MATCH_VERDICT_DIFFERENT: _MatchVerdict.ValueType  # 3
+    """Different."""
+
+class MatchVerdict(_MatchVerdict, metaclass=_MatchVerdictEnumTypeWrapper):
+    """What two scored records are to each other."""
+
+MATCH_VERDICT_UNSPECIFIED: MatchVerdict.ValueType  # 0
+"""Not set."""
+MATCH_VERDICT_SAME: MatchVerdict.ValueType  # 1
+"""The same."""
+MATCH_VERDICT_NEAR: MatchVerdict.ValueType  # 2
+"""Near: a person should look."""
+MATCH_VERDICT_DIFFERENT: MatchVerdict.ValueType  # 3
+"""Different."""
+Global___MatchVerdict: _TypeAlias = MatchVerdict  # noqa: Y015
 
 @_typing.final
 class Subject(_message.Message):
@@ -78,12 +174,21 @@ class Subject(_message.Message):
     SUBJECT_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     PHONES_FIELD_NUMBER: _builtins.int
+    CREDIT_CODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     kind: Global___SubjectKind.ValueType
     """Kind of record."""
     subject_id: _builtins.str
     """UUID of the record: given by the writer before it writes."""
     name: _builtins.str
     """Name as typed."""
+    credit_code: _builtins.str
+    """Unified social credit code of a customer, checked."""
+    address: _builtins.str
+    """Address of a customer."""
+    customer_id: _builtins.str
+    """UUID of the customer that a contact belongs to; empty: the customer of the same reservation."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Phones in E.164."""
@@ -95,10 +200,13 @@ class Subject(_message.Message):
         subject_id: _builtins.str = ...,
         name: _builtins.str = ...,
         phones: _abc.Iterable[_builtins.str] | None = ...,
+        credit_code: _builtins.str = ...,
+        address: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "phones", b"phones", "subject_id", b"subject_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "credit_code", b"credit_code", "customer_id", b"customer_id", "kind", b"kind", "name", b"name", "phones", b"phones", "subject_id", b"subject_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,6 +223,9 @@ class Rule(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    ENTRANCES_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
     """UUID."""
     kind: Global___SubjectKind.ValueType
@@ -125,6 +236,14 @@ class Rule(_message.Message):
     """Whether it holds."""
     version: _builtins.int
     """Number of the last change."""
+    verdict: Global___RuleVerdict.ValueType
+    """What follows when it is hit."""
+    threshold: _builtins.float
+    """Of SIMILAR: from which score on, in bits."""
+    @_builtins.property
+    def entrances(self) -> _containers.RepeatedScalarFieldContainer[Global___Entrance.ValueType]:
+        """Where it holds; empty: everywhere."""
+
     def __init__(
         self,
         *,
@@ -133,14 +252,97 @@ class Rule(_message.Message):
         field: Global___RuleField.ValueType = ...,
         active: _builtins.bool = ...,
         version: _builtins.int = ...,
+        verdict: Global___RuleVerdict.ValueType = ...,
+        threshold: _builtins.float = ...,
+        entrances: _abc.Iterable[Global___Entrance.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "field", b"field", "kind", b"kind", "rule_id", b"rule_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "entrances", b"entrances", "field", b"field", "kind", b"kind", "rule_id", b"rule_id", "threshold", b"threshold", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rule: _TypeAlias = Rule  # noqa: Y015
+
+@_typing.final
+class Reason(_message.Message):
+    """One field's part of a score."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """name, region, phone, credit_code, contact, address."""
+    weight: _builtins.float
+    """In bits; below 0 it speaks against."""
+    text: _builtins.str
+    """What was found, in the caller's language."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        weight: _builtins.float = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "text", b"text", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+@_typing.final
+class Similar(_message.Message):
+    """A customer that a new one might be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HOLDER_NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """UUID; empty when the caller may not see the customer."""
+    name: _builtins.str
+    """Its name, masked when the caller may not see it."""
+    holder_name: _builtins.str
+    """Who holds it, masked."""
+    verdict: Global___MatchVerdict.ValueType
+    """Same or near."""
+    score: _builtins.float
+    """Sum of the reasons' weights, in bits."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """By field."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is there."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        holder_name: _builtins.str = ...,
+        verdict: Global___MatchVerdict.ValueType = ...,
+        score: _builtins.float = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "customer_id", b"customer_id", "holder_name", b"holder_name", "name", b"name", "reasons", b"reasons", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Similar: _TypeAlias = Similar  # noqa: Y015
 
 @_typing.final
 class Holder(_message.Message):
@@ -192,12 +394,15 @@ class ReserveKeysRequest(_message.Message):
     SUBJECTS_FIELD_NUMBER: _builtins.int
     HOLDER_ID_FIELD_NUMBER: _builtins.int
     HOLDER_NAME_FIELD_NUMBER: _builtins.int
+    ENTRANCE_FIELD_NUMBER: _builtins.int
     reservation_id: _builtins.str
     """UUID made by the writer; written into its own row, so that dedupe can ask what became of it."""
     holder_id: _builtins.str
     """For whom, UUID."""
     holder_name: _builtins.str
     """That person's name; leaves dedupe masked only."""
+    entrance: Global___Entrance.ValueType
+    """By which way the record comes in."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subject]:
         """All of them or none."""
@@ -209,10 +414,11 @@ class ReserveKeysRequest(_message.Message):
         subjects: _abc.Iterable[Global___Subject] | None = ...,
         holder_id: _builtins.str = ...,
         holder_name: _builtins.str = ...,
+        entrance: Global___Entrance.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder_id", b"holder_id", "holder_name", b"holder_name", "reservation_id", b"reservation_id", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entrance", b"entrance", "holder_id", b"holder_id", "holder_name", b"holder_name", "reservation_id", b"reservation_id", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -225,18 +431,24 @@ class ReserveKeysResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
+    SIMILAR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def settle_time(self) -> _timestamp_pb2.Timestamp:
         """When dedupe asks the writer what became of it."""
+
+    @_builtins.property
+    def similar(self) -> _containers.RepeatedCompositeFieldContainer[Global___Similar]:
+        """Customers that the new one might be, the likeliest first; by the rule SIMILAR."""
 
     def __init__(
         self,
         *,
         settle_time: _timestamp_pb2.Timestamp | None = ...,
+        similar: _abc.Iterable[Global___Similar] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time", "similar", b"similar"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,26 +786,77 @@ class UpdateRuleRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RULE_ID_FIELD_NUMBER: _builtins.int
     ACTIVE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    ENTRANCES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     rule_id: _builtins.str
     """UUID."""
     active: _builtins.bool
     """Whether it shall hold."""
+    verdict: Global___RuleVerdict.ValueType
+    """What shall follow; unset: as before."""
+    threshold: _builtins.float
+    """Of SIMILAR: from which score on, in bits, 1 to 40; unset: as before. One that a tenth of the newest customers
+    would hit is refused.
+    """
+    @_builtins.property
+    def entrances(self) -> Global___EntranceList:
+        """Where it shall hold; unset: as before."""
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         rule_id: _builtins.str = ...,
         active: _builtins.bool = ...,
+        verdict: Global___RuleVerdict.ValueType | None = ...,
+        threshold: _builtins.float | None = ...,
+        entrances: Global___EntranceList | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_entrances", b"_entrances", "_threshold", b"_threshold", "_verdict", b"_verdict", "entrances", b"entrances", "threshold", b"threshold", "verdict", b"verdict"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_entrances", b"_entrances", "_threshold", b"_threshold", "_verdict", b"_verdict", "active", b"active", "entrances", b"entrances", "request_id", b"request_id", "rule_id", b"rule_id", "threshold", b"threshold", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__entrances: _TypeAlias = _typing.Literal["entrances"]  # noqa: Y015
+    _WhichOneofArgType__entrances: _TypeAlias = _typing.Literal["_entrances", b"_entrances"]  # noqa: Y015
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    _WhichOneofReturnType__verdict: _TypeAlias = _typing.Literal["verdict"]  # noqa: Y015
+    _WhichOneofArgType__verdict: _TypeAlias = _typing.Literal["_verdict", b"_verdict"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__entrances) -> _WhichOneofReturnType__entrances | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__verdict) -> _WhichOneofReturnType__verdict | None: ...
+
+Global___UpdateRuleRequest: _TypeAlias = UpdateRuleRequest  # noqa: Y015
+
+@_typing.final
+class EntranceList(_message.Message):
+    """Entrances; none stands for all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRANCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entrances(self) -> _containers.RepeatedScalarFieldContainer[Global___Entrance.ValueType]:
+        """Each once."""
+
+    def __init__(
+        self,
+        *,
+        entrances: _abc.Iterable[Global___Entrance.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "request_id", b"request_id", "rule_id", b"rule_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entrances", b"entrances"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UpdateRuleRequest: _TypeAlias = UpdateRuleRequest  # noqa: Y015
+Global___EntranceList: _TypeAlias = EntranceList  # noqa: Y015
 
 @_typing.final
 class UpdateRuleResponse(_message.Message):
@@ -618,3 +881,257 @@ class UpdateRuleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateRuleResponse: _TypeAlias = UpdateRuleResponse  # noqa: Y015
+
+@_typing.final
+class CheckDuplicatesRequest(_message.Message):
+    """Request of CheckDuplicates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PHONES_FIELD_NUMBER: _builtins.int
+    CREDIT_CODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONTACT_NAMES_FIELD_NUMBER: _builtins.int
+    ENTRANCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name as typed."""
+    credit_code: _builtins.str
+    """Unified social credit code, may be empty."""
+    address: _builtins.str
+    """Address, may be empty."""
+    entrance: Global___Entrance.ValueType
+    """By which way the record comes in."""
+    @_builtins.property
+    def phones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Phones as typed, of the customer and its contacts."""
+
+    @_builtins.property
+    def contact_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of contacts."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        phones: _abc.Iterable[_builtins.str] | None = ...,
+        credit_code: _builtins.str = ...,
+        address: _builtins.str = ...,
+        contact_names: _abc.Iterable[_builtins.str] | None = ...,
+        entrance: Global___Entrance.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "contact_names", b"contact_names", "credit_code", b"credit_code", "entrance", b"entrance", "name", b"name", "phones", b"phones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDuplicatesRequest: _TypeAlias = CheckDuplicatesRequest  # noqa: Y015
+
+@_typing.final
+class CheckDuplicatesResponse(_message.Message):
+    """Response of CheckDuplicates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    HOLDERS_FIELD_NUMBER: _builtins.int
+    SIMILAR_FIELD_NUMBER: _builtins.int
+    verdict: Global___RuleVerdict.ValueType
+    """What creating this would come to: BLOCK, LIST, or unset when nothing was found."""
+    @_builtins.property
+    def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
+        """Keys that are held; subject_id is left out."""
+
+    @_builtins.property
+    def similar(self) -> _containers.RepeatedCompositeFieldContainer[Global___Similar]:
+        """The likeliest first, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___RuleVerdict.ValueType = ...,
+        holders: _abc.Iterable[Global___Holder] | None = ...,
+        similar: _abc.Iterable[Global___Similar] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holders", b"holders", "similar", b"similar", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckDuplicatesResponse: _TypeAlias = CheckDuplicatesResponse  # noqa: Y015
+
+@_typing.final
+class LookUpNamesRequest(_message.Message):
+    """Request of LookUpNames."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Two characters or more."""
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpNamesRequest: _TypeAlias = LookUpNamesRequest  # noqa: Y015
+
+@_typing.final
+class LookUpNamesResponse(_message.Message):
+    """Response of LookUpNames."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMILAR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def similar(self) -> _containers.RepeatedCompositeFieldContainer[Global___Similar]:
+        """The best first, at most 10; without score and reasons."""
+
+    def __init__(
+        self,
+        *,
+        similar: _abc.Iterable[Global___Similar] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["similar", b"similar"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpNamesResponse: _TypeAlias = LookUpNamesResponse  # noqa: Y015
+
+@_typing.final
+class GetReceiptRequest(_message.Message):
+    """Request of GetReceipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    reservation_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        reservation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservation_id", b"reservation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
+
+@_typing.final
+class GetReceiptResponse(_message.Message):
+    """Response of GetReceipt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_FIELD_NUMBER: _builtins.int
+    receipt: _builtins.str
+    """A JSON web token signed by dedupe (EdDSA): holder, masked name, time, state, and each key's kind, field and digest."""
+    def __init__(
+        self,
+        *,
+        receipt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReceiptResponse: _TypeAlias = GetReceiptResponse  # noqa: Y015
+
+@_typing.final
+class ListClashesRequest(_message.Message):
+    """Request of ListClashes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule_id", b"rule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClashesRequest: _TypeAlias = ListClashesRequest  # noqa: Y015
+
+@_typing.final
+class Clash(_message.Message):
+    """A record that breaks a rule because another one holds the key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    HOLDER_SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    HOLDER_SUBJECT_NAME_FIELD_NUMBER: _builtins.int
+    subject_id: _builtins.str
+    """UUID of the record without the key."""
+    holder_subject_id: _builtins.str
+    """UUID of the record that holds it."""
+    name: _builtins.str
+    """Names of both customers or contacts."""
+    holder_subject_name: _builtins.str
+    """Name of the record that holds the key."""
+    def __init__(
+        self,
+        *,
+        subject_id: _builtins.str = ...,
+        holder_subject_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        holder_subject_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder_subject_id", b"holder_subject_id", "holder_subject_name", b"holder_subject_name", "name", b"name", "subject_id", b"subject_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Clash: _TypeAlias = Clash  # noqa: Y015
+
+@_typing.final
+class ListClashesResponse(_message.Message):
+    """Response of ListClashes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASHES_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
+    finished: _builtins.bool
+    """False while records are still being keyed."""
+    @_builtins.property
+    def clashes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Clash]:
+        """At most 1000, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        clashes: _abc.Iterable[Global___Clash] | None = ...,
+        finished: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clashes", b"clashes", "finished", b"finished"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListClashesResponse: _TypeAlias = ListClashesResponse  # noqa: Y015

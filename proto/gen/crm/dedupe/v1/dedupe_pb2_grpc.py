@@ -65,6 +65,26 @@ class DedupeServiceStub:
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysRequest.SerializeToString,
                 response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysResponse.FromString,
                 _registered_method=True)
+        self.CheckDuplicates = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/CheckDuplicates',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesResponse.FromString,
+                _registered_method=True)
+        self.LookUpNames = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/LookUpNames',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesResponse.FromString,
+                _registered_method=True)
+        self.GetReceipt = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/GetReceipt',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptResponse.FromString,
+                _registered_method=True)
+        self.ListClashes = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ListClashes',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.FromString,
+                _registered_method=True)
         self.ListRules = channel.unary_unary(
                 '/crm.dedupe.v1.DedupeService/ListRules',
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListRulesRequest.SerializeToString,
@@ -125,6 +145,34 @@ class DedupeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckDuplicates(self, request, context):
+        """Which customers this one might be already, with the reasons; what the caller may not see is masked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookUpNames(self, request, context):
+        """Customers whose name has something of a keyword in it, masked: a look before creating.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipt(self, request, context):
+        """Who took which keys when, signed by dedupe: evidence in a dispute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListClashes(self, request, context):
+        """Records that were there before a rule came on and break it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRules(self, request, context):
         """The tenant's rules.
         """
@@ -133,7 +181,8 @@ class DedupeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRule(self, request, context):
-        """Switch a rule on or off; it holds from the next create.
+        """Switch a rule on or off, or say what follows from it; it holds from the next create. What is there already is
+        keyed after it, and what breaks it is listed by ListClashes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +220,26 @@ def add_DedupeServiceServicer_to_server(servicer, server):
                     servicer.CheckKeys,
                     request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysRequest.FromString,
                     response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysResponse.SerializeToString,
+            ),
+            'CheckDuplicates': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDuplicates,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesResponse.SerializeToString,
+            ),
+            'LookUpNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUpNames,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesResponse.SerializeToString,
+            ),
+            'GetReceipt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipt,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptResponse.SerializeToString,
+            ),
+            'ListClashes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListClashes,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.SerializeToString,
             ),
             'ListRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRules,
@@ -346,6 +415,114 @@ class DedupeService:
             '/crm.dedupe.v1.DedupeService/CheckKeys',
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysRequest.SerializeToString,
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckDuplicates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/CheckDuplicates',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CheckDuplicatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookUpNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/LookUpNames',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.LookUpNamesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/GetReceipt',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetReceiptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListClashes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ListClashes',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,10 +49,20 @@ class DedupeServiceStub:
     """Which subject holds the keys of this name and these phones, by the active rules."""
     CheckKeys: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.CheckKeysRequest, _dedupe_pb2.CheckKeysResponse]
     """Unique or not, before a form is sent; holders masked."""
+    CheckDuplicates: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.CheckDuplicatesRequest, _dedupe_pb2.CheckDuplicatesResponse]
+    """Which customers this one might be already, with the reasons; what the caller may not see is masked."""
+    LookUpNames: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.LookUpNamesRequest, _dedupe_pb2.LookUpNamesResponse]
+    """Customers whose name has something of a keyword in it, masked: a look before creating."""
+    GetReceipt: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.GetReceiptRequest, _dedupe_pb2.GetReceiptResponse]
+    """Who took which keys when, signed by dedupe: evidence in a dispute."""
+    ListClashes: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListClashesRequest, _dedupe_pb2.ListClashesResponse]
+    """Records that were there before a rule came on and break it."""
     ListRules: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]
     """The tenant's rules."""
     UpdateRule: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]
-    """Switch a rule on or off; it holds from the next create."""
+    """Switch a rule on or off, or say what follows from it; it holds from the next create. What is there already is
+    keyed after it, and what breaks it is listed by ListClashes.
+    """
 
 @_typing.type_check_only
 class DedupeServiceAsyncStub(DedupeServiceStub):
@@ -75,10 +85,20 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     """Which subject holds the keys of this name and these phones, by the active rules."""
     CheckKeys: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.CheckKeysRequest, _dedupe_pb2.CheckKeysResponse]  # type: ignore[assignment]
     """Unique or not, before a form is sent; holders masked."""
+    CheckDuplicates: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.CheckDuplicatesRequest, _dedupe_pb2.CheckDuplicatesResponse]  # type: ignore[assignment]
+    """Which customers this one might be already, with the reasons; what the caller may not see is masked."""
+    LookUpNames: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.LookUpNamesRequest, _dedupe_pb2.LookUpNamesResponse]  # type: ignore[assignment]
+    """Customers whose name has something of a keyword in it, masked: a look before creating."""
+    GetReceipt: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.GetReceiptRequest, _dedupe_pb2.GetReceiptResponse]  # type: ignore[assignment]
+    """Who took which keys when, signed by dedupe: evidence in a dispute."""
+    ListClashes: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListClashesRequest, _dedupe_pb2.ListClashesResponse]  # type: ignore[assignment]
+    """Records that were there before a rule came on and break it."""
     ListRules: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]  # type: ignore[assignment]
     """The tenant's rules."""
     UpdateRule: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]  # type: ignore[assignment]
-    """Switch a rule on or off; it holds from the next create."""
+    """Switch a rule on or off, or say what follows from it; it holds from the next create. What is there already is
+    keyed after it, and what breaks it is listed by ListClashes.
+    """
 
 class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds which unique key, and the rules that say what is unique."""
@@ -136,6 +156,38 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Unique or not, before a form is sent; holders masked."""
 
     @_abc_1.abstractmethod
+    def CheckDuplicates(
+        self,
+        request: _dedupe_pb2.CheckDuplicatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.CheckDuplicatesResponse, _abc.Awaitable[_dedupe_pb2.CheckDuplicatesResponse]]:
+        """Which customers this one might be already, with the reasons; what the caller may not see is masked."""
+
+    @_abc_1.abstractmethod
+    def LookUpNames(
+        self,
+        request: _dedupe_pb2.LookUpNamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.LookUpNamesResponse, _abc.Awaitable[_dedupe_pb2.LookUpNamesResponse]]:
+        """Customers whose name has something of a keyword in it, masked: a look before creating."""
+
+    @_abc_1.abstractmethod
+    def GetReceipt(
+        self,
+        request: _dedupe_pb2.GetReceiptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.GetReceiptResponse, _abc.Awaitable[_dedupe_pb2.GetReceiptResponse]]:
+        """Who took which keys when, signed by dedupe: evidence in a dispute."""
+
+    @_abc_1.abstractmethod
+    def ListClashes(
+        self,
+        request: _dedupe_pb2.ListClashesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ListClashesResponse, _abc.Awaitable[_dedupe_pb2.ListClashesResponse]]:
+        """Records that were there before a rule came on and break it."""
+
+    @_abc_1.abstractmethod
     def ListRules(
         self,
         request: _dedupe_pb2.ListRulesRequest,
@@ -149,6 +201,8 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dedupe_pb2.UpdateRuleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dedupe_pb2.UpdateRuleResponse, _abc.Awaitable[_dedupe_pb2.UpdateRuleResponse]]:
-        """Switch a rule on or off; it holds from the next create."""
+        """Switch a rule on or off, or say what follows from it; it holds from the next create. What is there already is
+        keyed after it, and what breaks it is listed by ListClashes.
+        """
 
 def add_DedupeServiceServicer_to_server(servicer: DedupeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

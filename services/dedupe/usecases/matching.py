@@ -1,0 +1,97 @@
+"""Who might be whom: the check before a create, and the look-up of a keyword."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import update
+
+from services.chassis.db import Transaction
+from services.chassis.errors import AlreadyExists
+from services.chassis.tokens import Caller
+from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, digest_of, keys_of
+from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.matching.normalise import LEGAL_FORMS, fold, normalise
+from services.dedupe.matching.weights import Record, Weights
+from services.dedupe.store import index, queries
+from services.dedupe.store.index import Found
+from services.dedupe.store.queries import Held
+from services.dedupe.store.tables import MatchRecord
+from services.kernel.china_time import display_time
+from services.kernel.visibility import sees_all
+
+# Similar customers that are shown.
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Check:
+    """What creating a record would come to. verdict: of the strongest hit, None when there is none."""
+
+    verdict: Verdict | None
+    held: list[Held]
+    similar: list[Found]
+
+
+def check_duplicates(tx: Transaction, subject: Subject, contacts: Sequence[str], entrance: Entrance) -> Check:
+    """Return what a customer would hit, by the rules of an entrance (F149, O2). contacts: names as typed."""
+    active = queries.active_rules(tx, entrance)
+    held = queries.holders(tx, keys_of(subject, active.asked))
+    similar = find_similar(tx, [subject], contacts, active.similar_from)
+    blocked = any((item.key.kind, item.key.field) in active.blocking for item in held)
+    if blocked or (similar and active.similar_blocks):
+        return Check(Verdict.BLOCK, held, similar)
+    return Check(Verdict.LIST if held or similar else None, held, similar)
+
+
+def find_similar(
+    tx: Transaction, subjects: Sequence[Subject], contacts: Sequence[str], threshold: float | None
+) -> list[Found]:
+    """Return customers like the one among the subjects, the likeliest first; none without one or a threshold."""
+    customer = next((subject for subject in subjects if subject.kind == SubjectKind.CUSTOMER), None)
+    if customer is None or threshold is None:
+        return []
+    of_contacts = [subject for subject in subjects if subject.kind == SubjectKind.CONTACT]
+    probe = Record(
+        name=normalise(customer.name),
+        phones=frozenset(digest_of(phone) for subject in subjects for phone in subject.phones),
+        credit_code=digest_of(customer.credit_code),
+        contacts=frozenset(
+            fold(name) for name in (*contacts, *(subject.name for subject in of_contacts)) if name
+        ),
+        address=customer.address,
+    )
+    weights = Weights(near=threshold, same=max(threshold, Weights.same))
+    return index.find(tx, probe, weights, SHOWN, besides=customer.id)
+
+
+def similar_exists(found: Found) -> AlreadyExists:
+    """Return the refusal of a customer that is too much like another."""
+    return AlreadyExists(
+        "SIMILAR_EXISTS",
+        "与 {holder} 的客户高度相似（{since} 起）",
+        "This is much like a customer of {holder}, there since {since}",
+        holder=found.holder_name,
+        kind=SubjectKind.CUSTOMER.value,
+        field=RuleField.SIMILAR.value,
+        since=display_time(found.row.create_time),
+    )
+
+
+def note_owner(tx: Transaction, customer_id: str, owner_id: str) -> None:
+    """Note who owns a customer, "" for nobody; one that matching does not know needs no note."""
+    tx.session.execute(
+        update(MatchRecord)
+        .where(MatchRecord.tenant_id == tx.tenant.id, MatchRecord.customer_id == customer_id)
+        .values(owner_id=owner_id or None)
+    )
+
+
+def mask_company(name: str) -> str:
+    """Return a company name for those who may not know which it is: its beginning and its legal form (F164)."""
+    form = next((form for form in LEGAL_FORMS if name.endswith(form) and len(name) > len(form) + 2), "")
+    return f"{name[:2]}****{form}"
+
+
+def may_see(caller: Caller, row: MatchRecord) -> bool:
+    """Tell whether somebody may know which customer it is: the owner, and who sees all."""
+    return bool(caller.service) or sees_all(caller) or row.owner_id == caller.person_id
