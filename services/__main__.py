@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from services.chassis import logging
-from services.chassis.service import SERVICES, Service, migrate, patch_for_nameko, run_events, run_worker
-from services.chassis.settings import Settings, SettingsError
+from services.chassis.service import Service, migrate, patch_for_nameko, run_events, run_worker
+from services.chassis.settings import SERVICES, Settings, SettingsError
 
 USAGE = (
     "usage: python -m services events|worker|migrate|revise NAME MESSAGE|queues|dead-letters [QUEUE [replay]]"

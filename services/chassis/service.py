@@ -20,7 +20,7 @@ from sqlalchemy import MetaData
 
 from services.chassis import logging, metrics
 from services.chassis.clock import Clock, utc_now
-from services.chassis.settings import Settings, SettingsError
+from services.chassis.settings import SERVICES, Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,9 +38,6 @@ log = logging.get_logger(__name__)
 
 StubType = TypeVar("StubType")
 Made = TypeVar("Made")
-
-# Every service, in the order in which they are migrated and started.
-SERVICES = ("identity", "dedupe", "customers", "leads", "orders", "approvals", "notify", "telephony")
 
 
 @dataclass

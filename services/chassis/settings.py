@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# Every service, in the order in which they are migrated and started.
+SERVICES = ("identity", "dedupe", "customers", "leads", "orders", "approvals", "notify", "telephony")
 # A missing database name means this one; identity's directory of tenants lives in it.
 HOME_DATABASE = "main"
 

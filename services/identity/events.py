@@ -2,7 +2,7 @@
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
-from services.chassis.service import SERVICES
+from services.chassis.settings import SERVICES
 from services.identity.usecases import audit
 
 handlers = Handlers("identity")
