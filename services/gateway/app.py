@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from services.chassis.errors import AppError, Internal
 from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH
 from services.chassis.tokens import Signer
-from services.gateway import account, epochs, recordings, static, transcode
+from services.gateway import account, epochs, files, recordings, static, transcode
 from services.gateway.clients import Backends
 from services.gateway.errors import Refusal, from_app, from_rpc
 from services.gateway.frame import Frame, HttpRoute
@@ -100,6 +100,9 @@ def api(backends: Backends, sessions: Sessions, signer: Signer, live: Live) -> l
         route("POST", "/api/v1/session", account.sign_in(backends, signer)),
         route("DELETE", "/api/v1/session", account.sign_out(backends, sessions, signer)),
         route("GET", "/api/v1/calls/{call_id}/recording", recordings.endpoint(backends, sessions)),
+        route("POST", "/api/v1/imports:upload", files.upload(backends, sessions)),
+        route("GET", "/api/v1/imports/{import_id}/errors", files.errors(backends, sessions)),
+        route("GET", "/api/v1/customers:export", files.export(backends, sessions)),
         WebSocketRoute("/api/v1/live", serve_live),
         *(route(rpc.verb, rpc.template, transcode.endpoint(rpc, backends, sessions)) for rpc in routes()),
     ]

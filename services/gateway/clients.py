@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from crm.customers.v1.exports_pb2_grpc import ExportsServiceStub
+from crm.customers.v1.imports_pb2_grpc import ImportsServiceStub
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from crm.notify.v1.notify_pb2_grpc import NotifyServiceStub
 from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
@@ -49,6 +51,8 @@ class Backends:
             for name, target in addresses.items()
         }
         self.identity = IdentityServiceStub(self._channels["identity"])
+        self.imports = ImportsServiceStub(self._channels["customers"])
+        self.exports = ExportsServiceStub(self._channels["customers"])
         self.notify = NotifyServiceStub(self._channels["notify"])
         self.telephony = TelephonyServiceStub(self._channels["telephony"])
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crm.customers.v1 import customers_pb2, imports_pb2
 from crm.identity.v1 import identity_pb2
 from crm.notify.v1 import notify_pb2
 from crm.options.v1 import options_pb2
@@ -27,6 +28,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
+from services.gateway.files import MEDIA_TYPES
 from services.gateway.routes import Route, path_field, routes
 
 COMMITTED = Path(__file__).with_name("openapi.json")
@@ -355,6 +357,65 @@ def session_routes(schemas: Schemas) -> Schema:
     }
 
 
+def file_routes(schemas: Schemas) -> Schema:
+    """Return the paths that take and give files."""
+    imported = schemas.message(imports_pb2.FinishImportFileResponse.DESCRIPTOR, request=False)
+    binary: Schema = {"schema": {"type": "string", "format": "binary"}}
+    import_id = {"name": "importId", "in": "path", "required": True, "schema": {"type": "string"}}
+
+    def file(*media_types: str) -> Schema:
+        return {
+            "200": {"description": "The file.", "content": dict.fromkeys(media_types, binary)},
+            "default": {"$ref": "#/components/responses/Error"},
+        }
+
+    fields = customers_pb2.ListCustomersRequest.DESCRIPTOR.fields
+    listed = [field for field in fields if field.name not in ("page_size", "page_token")]
+    kind: Schema = {"type": "string", "enum": ["csv", "xlsx"], "default": "csv"}
+    return {
+        "/api/v1/imports:upload": {
+            "post": {
+                "tags": ["customers"],
+                "operationId": "customers.UploadImport",
+                "summary": "Begin an import with its file; its rows are staged behind the answer.",
+                "description": "Needs the right `customers.import`. CSV or XLSX, at most 64 MiB.",
+                "parameters": [
+                    {"name": "fileName", "in": "query", "required": True, "schema": {"type": "string"}},
+                    {"$ref": "#/components/parameters/IdempotencyKey"},
+                ],
+                "requestBody": {"required": True, "content": {"application/octet-stream": binary}},
+                "responses": answers(imported),
+            }
+        },
+        "/api/v1/imports/{importId}/errors": {
+            "get": {
+                "tags": ["customers"],
+                "operationId": "customers.DownloadImportErrors",
+                "summary": schemas.texts.get("crm.customers.v1.ImportsService.DownloadImportErrors", ""),
+                "description": "Needs the right `customers.import`.",
+                "parameters": [import_id],
+                "responses": file("text/csv"),
+            }
+        },
+        "/api/v1/customers:export": {
+            "get": {
+                "tags": ["customers"],
+                "operationId": "customers.ExportCustomers",
+                "summary": schemas.texts.get("crm.customers.v1.ExportsService.ExportCustomers", ""),
+                "description": "Needs the right `customers.export`. The list's own parameters, and the format.",
+                "parameters": [
+                    {"name": "format", "in": "query", "schema": kind},
+                    *(
+                        {"name": field.json_name, "in": "query", "schema": schemas.field(field, request=True)}
+                        for field in listed
+                    ),
+                ],
+                "responses": file("text/csv", MEDIA_TYPES["xlsx"]),
+            }
+        },
+    }
+
+
 def live_schemas(schemas: Schemas) -> None:
     """Add what the live socket sends."""
     pop = schemas.message(telephony_pb2.Pop.DESCRIPTOR, request=False)
@@ -414,7 +475,7 @@ def document() -> Schema:
             name = path_field(route.method.input_type, dotted).json_name
             path = path.replace(f"{{{dotted}}}", f"{{{name}}}")
         paths.setdefault(path, {})[route.verb.lower()] = operation(route, schemas)
-    paths |= session_routes(schemas)
+    paths |= session_routes(schemas) | file_routes(schemas)
     live_schemas(schemas)
     schemas.schemas["Error"] = ERROR
     return {

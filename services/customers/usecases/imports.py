@@ -97,8 +97,12 @@ def append_file(tx: Transaction, caller: Caller, import_id: str, offset_bytes: i
             "A part has 1 to {most} bytes",
             most=LARGEST_CHUNK_BYTES,
         )
-    job = _own(tx, caller, import_id, {ImportState.UPLOADING})
-    if offset_bytes > job.size_bytes or 0 <= offset_bytes < job.size_bytes < offset_bytes + len(chunk):
+    job = _own(tx, caller, import_id)
+    if offset_bytes + len(chunk) <= job.size_bytes:
+        return job.size_bytes
+    if job.state != ImportState.UPLOADING:
+        raise _wrong_state(job)
+    if offset_bytes != job.size_bytes:
         raise InvalidInput(
             "offset_bytes",
             "CHUNK_GAP",
@@ -106,16 +110,15 @@ def append_file(tx: Transaction, caller: Caller, import_id: str, offset_bytes: i
             "The next part begins at byte {size}",
             size=job.size_bytes,
         )
-    if offset_bytes == job.size_bytes:
-        if job.size_bytes + len(chunk) > LARGEST_FILE_BYTES:
-            raise InvalidInput(
-                "chunk",
-                "SHEET_TOO_LARGE",
-                "文件不能超过 {most} MB",
-                "A file has at most {most} MB",
-                most=LARGEST_FILE_BYTES // 1024 // 1024,
-            )
-        store.add_chunk(tx, job, chunk)
+    if job.size_bytes + len(chunk) > LARGEST_FILE_BYTES:
+        raise InvalidInput(
+            "chunk",
+            "SHEET_TOO_LARGE",
+            "文件不能超过 {most} MB",
+            "A file has at most {most} MB",
+            most=LARGEST_FILE_BYTES // 1024 // 1024,
+        )
+    store.add_chunk(tx, job, chunk)
     return job.size_bytes
 
 

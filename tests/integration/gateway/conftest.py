@@ -36,6 +36,8 @@ RIGHTS = frozenset(
         "customers.view",
         "customers.create",
         "customers.claim",
+        "customers.export",
+        "customers.import",
         "calls.agent",
         "recordings.play",
     }

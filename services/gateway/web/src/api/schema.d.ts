@@ -7888,6 +7888,20 @@ export interface components {
             /** @description As stored. */
             product?: components["schemas"]["orders.Product"];
         };
+        /** @description The value of a field that the tenant added. */
+        "orders.FieldValue": {
+            /** @description Field's key. */
+            key: string;
+            /** @description As people type and read it. */
+            value: string;
+        };
+        /** @description The value of a field that the tenant added. */
+        "orders.FieldValue.Input": {
+            /** @description Field's key. */
+            key?: string;
+            /** @description As people type and read it. */
+            value?: string;
+        };
         /** @description Response of GetAttachment. */
         "orders.GetAttachmentResponse": {
             /** @description What it is. */
@@ -8131,21 +8145,13 @@ export interface components {
             price: string;
             /** @description False: it is in no new order. */
             active: boolean;
-            /** @description The tenant's own fields by key, as texts. */
-            fields: components["schemas"]["orders.Product.FieldsEntry"][];
+            /** @description The tenant's own fields; those without a value are left out. */
+            fields: components["schemas"]["orders.FieldValue"][];
             /**
              * Format: int64
              * @description Number of the last change.
              */
             version: string;
-        };
-        "orders.Product.FieldsEntry": {
-            key: string;
-            value: string;
-        };
-        "orders.Product.FieldsEntry.Input": {
-            key?: string;
-            value?: string;
         };
         /** @description What is sold. */
         "orders.Product.Input": {
@@ -8161,8 +8167,8 @@ export interface components {
             price?: string;
             /** @description False: it is in no new order. */
             active?: boolean;
-            /** @description The tenant's own fields by key, as texts. */
-            fields?: components["schemas"]["orders.Product.FieldsEntry.Input"][];
+            /** @description The tenant's own fields; those without a value are left out. */
+            fields?: components["schemas"]["orders.FieldValue.Input"][];
             /**
              * Format: int64
              * @description Number of the last change.
@@ -8171,7 +8177,7 @@ export interface components {
         };
         /** @description A field that the tenant added to products. */
         "orders.ProductField": {
-            /** @description Name in `fields`: a small letter, then small letters, digits and underscores. */
+            /** @description Key: a small letter, then small letters, digits and underscores. */
             key: string;
             /** @description Label. */
             name: string;
@@ -8184,7 +8190,7 @@ export interface components {
         };
         /** @description A field that the tenant added to products. */
         "orders.ProductField.Input": {
-            /** @description Name in `fields`: a small letter, then small letters, digits and underscores. */
+            /** @description Key: a small letter, then small letters, digits and underscores. */
             key?: string;
             /** @description Label. */
             name?: string;
@@ -8858,7 +8864,7 @@ export interface components {
             state: components["schemas"]["telephony.PbxOrderState"];
             /** @description Why it failed, for programs: PBX_DOWN, PBX_REFUSED, TOO_LATE, CALL_OVER; empty otherwise. */
             reason: string;
-            /** @description The call that it begins or is about, UUID; a dialled one exists once the phone rings. */
+            /** @description The call that it begins or is about, UUID; empty while queued for whichever PBX. A dialled one exists once the phone rings. */
             callId: string;
         };
         /**
