@@ -10,6 +10,7 @@ Every name and number here is made up.
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import sys
@@ -77,6 +78,10 @@ STAFF = (
 DEPARTMENTS = ("华东", "华南")
 
 CITIES = ("上海", "杭州", "苏州", "南京", "宁波", "无锡", "广州", "深圳", "佛山", "东莞")
+# A white pixel as a PNG file: the payment proof of an order.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsTj2FAAAAABJRU5ErkJggg=="
+)
 BRANDS = (
     "恒远",
     "瑞丰",
@@ -292,7 +297,33 @@ def bring_leads(admin: Desk, desks: dict[str, Desk]) -> list[Json]:
     return assigned
 
 
-def win_orders(desks: dict[str, Desk], leads: list[Json]) -> None:
+def submit_order(admin: Desk, desk: Desk, order: Json) -> None:
+    """Fill an order in with product, contract and payment proof, and submit it."""
+    given = {"code": "CNC-850", "name": "数控加工中心", "unit": "台", "price": "13000", "active": True}
+    product = admin.post("product", "products", product=given)["product"]
+    path = f"orders/{order['orderId']}"
+    lines = [{"productId": product["productId"], "quantity": "2"}]
+    desk.post("order lines", f"{path}:update", version=order["version"], lines=lines)
+    desk.post(
+        "contract",
+        "contracts",
+        title="设备采购合同",
+        orderId=order["orderId"],
+        startDate="2026-01-01",
+        endDate="2027-12-31",
+    )
+    desk.post(
+        "payment proof",
+        "attachments",
+        kind="ATTACHMENT_KIND_PAYMENT_PROOF",
+        subjectId=order["orderId"],
+        name="银行回单.png",
+        content=base64.b64encode(PIXEL).decode(),
+    )
+    desk.post("submit", f"{path}:submit")
+
+
+def win_orders(admin: Desk, desks: dict[str, Desk], leads: list[Json]) -> None:
     """Win two opportunities: li's order waits for its reminder, zhang's for its approvers."""
     for index, (lead, amount) in enumerate(zip(leads, ("8800", "26000"), strict=False)):
         desk = desks[lead["login"]]
@@ -306,7 +337,7 @@ def win_orders(desks: dict[str, Desk], leads: list[Json]) -> None:
         desk.post(f"win {index}", f"opportunities/{opportunity_id}:win")
         order = _awaited(lambda d=desk, o=opportunity_id: _order_of(d, o))  # type: ignore[misc]  # bound at once
         if lead["login"] == "zhang":
-            desk.post("submit", f"orders/{order['orderId']}:submit")
+            submit_order(admin, desk, order)
     for lead in leads[2:4]:
         desks[lead["login"]].post(
             f"lead follow {lead['leadId']}", f"leads/{lead['leadId']}/followUps", text=FOLLOW_UPS[2]
@@ -388,7 +419,7 @@ def fill(url: str) -> None:
     desks = hire(url, admin)
     admin.patch("orders", "orders:settings", settings={"handleWithin": HANDLE_WITHIN})
     fill_pools_and_customers(admin, desks)
-    win_orders(desks, bring_leads(admin, desks))
+    win_orders(admin, desks, bring_leads(admin, desks))
     neglect_some(tenant, person_id(admin, "li"))
     register_one(admin, desks)
 

@@ -564,7 +564,7 @@ def product_message(product: Product, definitions: Sequence[FieldDefinition]) ->
         unit=product.unit,
         price=format_amount(product.price),
         active=product.active,
-        fields={key: text for key, text in shown.items() if text},
+        fields=[orders_pb2.FieldValue(key=key, value=text) for key, text in shown.items() if text],
         version=product.version,
     )
 
@@ -660,7 +660,12 @@ def entry_message(entry: JournalEntry) -> orders_pb2.JournalEntry:
 def product_input(product: orders_pb2.Product) -> ProductInput:
     """Return a product as typed."""
     return ProductInput(
-        product.code, product.name, product.unit, product.price, product.active, dict(product.fields)
+        product.code,
+        product.name,
+        product.unit,
+        product.price,
+        product.active,
+        {field.key: field.value for field in product.fields},
     )
 
 

@@ -9,7 +9,13 @@ from deploy.local.stack import Stack
 from tests.e2e.company import Company, customer_of, fresh_mobile, fresh_name
 from tests.e2e.conftest import RING_S, Inbox, Operator, Ring, Seat, Unique
 from tests.e2e.desk import Desk, Json
-from tests.e2e.test_lead_to_order import capture, followed, open_approval, order_of
+from tests.e2e.test_lead_to_order import (
+    capture,
+    followed,
+    open_approval,
+    order_of,
+    submit_with_papers,
+)
 from tests.e2e.test_order_sms import fate
 from tests.e2e.test_registration import decide, register, state, waiting_for
 from tests.support.until import until
@@ -48,7 +54,7 @@ def lead_to_approved_order(company: Company, website: Desk, disturb: Callable[[]
     rep.post(f"opportunities/{converted['opportunityId']}:win")
     disturb()
     order = made_order(rep, converted["opportunityId"])
-    rep.post(f"orders/{order['orderId']}:submit")
+    submit_with_papers(manager, rep, order)
     disturb()
     approval = until(lambda: open_approval(manager, order["orderId"]), timeout_s=PATIENCE_S)
     assert approval is not None

@@ -1,5 +1,7 @@
 """Story: a lead becomes an order (F113-F131, F136, F50, F175-F178)."""
 
+import base64
+
 import pytest
 
 from services.chassis.ids import new_id
@@ -47,6 +49,26 @@ def open_approval(approver: Desk, order_id: str) -> Json | None:
     return next((item for item in inbox if item["subjectId"] == order_id), None)
 
 
+def submit_with_papers(manager: Desk, rep: Desk, order: Json) -> None:
+    """Fill an order in with product, contract and payment proof, and submit it (F51)."""
+    order_id, price = order["orderId"], order["amount"]
+    given = {"code": f"P-{new_id()}", "name": "设备", "unit": "台", "price": price, "active": True}
+    product = manager.post("products", product=given)["product"]
+    lines = [{"productId": product["productId"], "quantity": "1"}]
+    filled = rep.post(f"orders/{order_id}:update", version=order["version"], lines=lines)["order"]
+    assert filled["amount"] == price
+    term = {"startDate": "2026-01-01", "endDate": "2036-12-31"}
+    rep.post("contracts", title="采购合同", orderId=order_id, **term)
+    rep.post(
+        "attachments",
+        kind="ATTACHMENT_KIND_PAYMENT_PROOF",
+        subjectId=order_id,
+        name="回单.pdf",
+        content=base64.b64encode(b"%PDF-1.7").decode(),
+    )
+    rep.post(f"orders/{order_id}:submit")
+
+
 def won_order(manager: Desk, rep: Desk, website: Desk, amount: str) -> Json:
     """Take a lead all the way to its order and submit it."""
     lead_id = followed(manager, rep, capture(website, fresh_name("成单"), fresh_mobile()))
@@ -57,7 +79,10 @@ def won_order(manager: Desk, rep: Desk, website: Desk, amount: str) -> Json:
     order = until(lambda: order_of(rep, converted["opportunityId"]), timeout_s=20)
     assert order is not None
     assert order["amount"] == f"{float(amount):.2f}"
-    rep.post(f"orders/{order['orderId']}:submit")
+    with pytest.raises(Refused) as refused:
+        rep.post(f"orders/{order['orderId']}:submit")
+    assert refused.value.reason == "ORDER_INCOMPLETE"
+    submit_with_papers(manager, rep, order)
     return order
 
 

@@ -32,7 +32,8 @@ class Desk:
 
     def product(self, code: str = "KT-35", price: str = "2500", **fields: str) -> pb.Product:
         """Add a product."""
-        product = pb.Product(code=code, name="空调", unit="台", price=price, active=True, fields=fields)
+        product = pb.Product(code=code, name="空调", unit="台", price=price, active=True)
+        product.fields.extend(pb.FieldValue(key=key, value=value) for key, value in fields.items())
         request = pb.CreateProductRequest(request_id=new_id(), product=product)
         answer: pb.CreateProductResponse = self.boss.call(self.shop.stub.CreateProduct, request)
         return answer.product
@@ -212,7 +213,7 @@ def test_products_have_the_tenants_own_fields(desk: Desk) -> None:
     request = pb.UpdateProductFieldsRequest(request_id=new_id(), fields=fields)
     assert list(desk.boss.call(stub.UpdateProductFields, request).fields) == fields
     product = desk.product("A", power="1.50", colour="白")
-    assert dict(product.fields) == {"power": "1.5", "colour": "白"}
+    assert {field.key: field.value for field in product.fields} == {"power": "1.5", "colour": "白"}
     for wrong, field in (({"colour": "白"}, "power"), ({"power": "1", "colour": "红"}, "colour")):
         with pytest.raises(InvalidInput) as refused:
             desk.product("B", **wrong)
