@@ -79,6 +79,8 @@ class Page:
         self, websocket: WebSocket, secret: str, trace: Trace, backends: Backends, sessions: Sessions
     ) -> None:
         self._websocket = websocket
+        # The page's language: as it says, else as its browser does.
+        self.english = (websocket.query_params.get("locale") or trace.locale).lower().startswith("en")
         self._secret = secret
         self._trace = trace
         self._backends = backends
@@ -380,9 +382,11 @@ class Live:
 
     def _take_message(self, tenant_id: str, data: dict[str, Any]) -> None:
         if pages := self._of(tenant_id, data["personId"]):
-            members = f'"message": {to_json(parsed(notify_pb2.Message(), data["message"]))}'
+            words = {False: data["message"], True: {**data["message"], **data.get("english", {})}}
             for page in pages:
-                page.give("message", members)
+                page.give(
+                    "message", f'"message": {to_json(parsed(notify_pb2.Message(), words[page.english]))}'
+                )
                 page.recount()
 
     def _take_read(self, tenant_id: str, data: dict[str, Any]) -> None:

@@ -130,10 +130,10 @@ def live(only_live: str, script: Script) -> str:
     return only_live
 
 
-def page(address: str, secret: str, **options: Any) -> ClientConnection:
+def page(address: str, secret: str, query: str = "", **options: Any) -> ClientConnection:
     """Connect as a page does."""
     socket: ClientConnection = connect(
-        f"ws://{address}/api/v1/live",
+        f"ws://{address}/api/v1/live{query}",
         additional_headers={"cookie": f"gonghai_session={secret}"},
         origin=options.pop("origin", f"http://{address}"),
         **options,
@@ -182,6 +182,24 @@ def test_a_page_gets_a_snapshot_and_then_what_happens(
         changed = {"personIds": [new_id(), caller.person_id], "approvalId": "a1"}
         publish("approvals", "approval_changed", main_tenant, changed)
         assert frame(socket) == {"type": "approval", "seq": 6, "approvalId": "a1"}
+
+
+def test_a_message_comes_in_the_language_of_the_page(
+    live: str, person: Person, main_tenant: Tenant, publish: Publish
+) -> None:
+    secret, caller = person
+    with page(live, secret) as chinese, page(live, secret, "?locale=en") as english:
+        for socket in (chinese, english):
+            assert frame(socket)["type"] == "snapshot"
+        data = {
+            "personId": caller.person_id,
+            "message": {"messageId": "m1", "kind": "lead_assigned", "title": "新线索", "text": "请跟进"},
+            "english": {"title": "New lead", "text": "Follow up"},
+        }
+        publish("notify", "message_created", main_tenant, data)
+        assert frame(chinese)["message"]["title"] == "新线索"
+        told = frame(english)["message"]
+        assert (told["messageId"], told["title"], told["text"]) == ("m1", "New lead", "Follow up")
 
 
 def test_nothing_reaches_another_person_or_another_tenant(

@@ -1,7 +1,8 @@
 // What the live socket tells this page: pops, unread messages, approvals.
 import { defineStore } from 'pinia'
-import { ref, shallowRef } from 'vue'
+import { ref, shallowRef, watch } from 'vue'
 import type { LiveEvent, Message } from '@/api/types'
+import { i18n } from '@/i18n'
 import { followLive } from '@/live/connection'
 import { usePops } from './pops'
 
@@ -40,7 +41,22 @@ export const useLive = defineStore('live', () => {
   function start(onSessionEnd: () => void): void {
     const url = new URL('/api/v1/live', window.location.href)
     url.protocol = url.protocol.replace('http', 'ws')
-    stop = followLive(url.href, { onEvent, onStatus: (live) => (connected.value = live), onSessionEnd })
+    let leave = () => {}
+    // Messages come in the language of the page: another language is another connection.
+    const unwatch = watch(
+      i18n.global.locale,
+      (locale) => {
+        leave()
+        url.searchParams.set('locale', locale)
+        const onStatus = (live: boolean) => (connected.value = live)
+        leave = followLive(url.href, { onEvent, onStatus, onSessionEnd })
+      },
+      { immediate: true },
+    )
+    stop = () => {
+      unwatch()
+      leave()
+    }
   }
 
   function end(): void {
