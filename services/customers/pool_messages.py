@@ -240,11 +240,12 @@ def ownership_change_message(row: OwnershipChange) -> pb.OwnershipChange:
 
 def rule_message(rule: ReclaimRule) -> pb.ReclaimRule:
     """Return a rule; one that counts every kind of evidence names none."""
+    named = rule.evidence != frozenset(Evidence)
     return pb.ReclaimRule(
         idle_days=rule.idle_days,
         warn_days=rule.warn_days,
         clauses=[clause_message(clause) for clause in rule.clauses],
-        evidence=[] if rule.evidence == frozenset(Evidence) else sorted(rule.evidence),
+        evidence=[kind for kind in Evidence if kind in rule.evidence] if named else [],
         exempt_levels=rule.exempt_levels,
         exempt_business_types=rule.exempt_categories,
         exempt_contracted=rule.exempt_contracted,

@@ -55,19 +55,22 @@ class Caps:
         self._caps = [
             with_(kernel_cap(row), limit=adjusted.get(row.cap_id, row.most)) for row in self._rows.values()
         ]
+        # The last: it holds where no other does.
         self._caps.append(Cap(TENANT_CAP, tenant_settings(tx).owner_cap))
         self._used: dict[str, int] = {}
 
     def winning(self, region: str, level: str) -> Cap:
         """Return the cap on a gain of such a customer; the tenant's own holds where no other does."""
-        won = winning_cap(self._caps, self._holder.person_id, self._holder.department_path, region, level)
+        won = winning_cap(
+            self._caps[:-1], self._holder.person_id, self._holder.department_path, region, level
+        )
         return won or self._caps[-1]
 
     def holding(self) -> list[Cap]:
         """Return every cap on the person, most specific first."""
         person_id, path = self._holder.person_id, self._holder.department_path
-        held = [cap for cap in self._caps if cap.holds_for(person_id, path)]
-        return sorted(held, key=lambda cap: cap.rank(person_id, path))
+        held = [cap for cap in self._caps[:-1] if cap.holds_for(person_id, path)]
+        return [*sorted(held, key=lambda cap: cap.rank(person_id, path)), self._caps[-1]]
 
     def name(self, cap: Cap) -> str:
         """Return a cap's name, "" for the tenant's own."""
@@ -118,11 +121,10 @@ class Caps:
         return conditions
 
     def _adjusted(self) -> dict[str, int]:
+        own = (CapChange.tenant_id == self._tx.tenant.id, CapChange.person_id == self._holder.person_id)
+        last = select(func.max(CapChange.sequence)).where(*own).group_by(CapChange.cap_id)
         rows = self._tx.session.execute(
-            select(CapChange.cap_id, CapChange.to_most)
-            .where(CapChange.tenant_id == self._tx.tenant.id, CapChange.person_id == self._holder.person_id)
-            .order_by(CapChange.cap_id, CapChange.sequence.desc())
-            .distinct(CapChange.cap_id)
+            select(CapChange.cap_id, CapChange.to_most).where(*own, CapChange.sequence.in_(last))
         )
         adjusting = {row.cap_id for row in self._rows.values() if row.adjustment}
         return {row.cap_id: row.to_most for row in rows if row.cap_id in adjusting}

@@ -8,7 +8,13 @@ from sqlalchemy import func, select
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, AppError, Conflict, not_found
 from services.chassis.ids import new_id
-from services.customers.domain.customers import Cause, CustomerState, Owner
+from services.customers.domain.customers import (
+    Cause,
+    CustomerState,
+    Owner,
+    check_active,
+    check_claimable,
+)
 from services.customers.store.ledger import Change, change_owner, lock_owners
 from services.customers.store.rules import get_pool
 from services.customers.store.tables import AllocationRule, Customer, OwnershipChange, Pool, Staff
@@ -45,7 +51,7 @@ def allocate(tx: Transaction, pool_id: str, limit: int) -> int:
             Customer.owner_id.is_(None),
             Customer.state == CustomerState.ACTIVE,
         )
-        .order_by(Customer.customer_id)
+        .order_by(Customer.create_time, Customer.customer_id)
         .limit(1)
     ).first()
     if customer is None:
@@ -96,6 +102,9 @@ def _give(tx: Transaction, rule: AllocationRule, customer_id: str) -> bool:
     for person_id in order:
 
         def check(customer: Customer, person_id: str = person_id) -> None:
+            # Claimed, assigned or thrown out since it was looked at.
+            check_claimable(customer.owner_id, customer.pool_id, customer.pool_id == rule.pool_id)
+            check_active(customer.state)
             if pool.cool_down_days:
                 check_cool_down(lost.get(person_id), pool.cool_down_days, tx.now)
 
@@ -116,7 +125,7 @@ def _loads(tx: Transaction, person_ids: Sequence[str]) -> dict[str, int]:
         .where(Customer.tenant_id == tx.tenant.id, Customer.owner_id.in_(person_ids))
         .group_by(Customer.owner_id)
     )
-    return {row[0]: row[1] for row in rows}
+    return {row[0] or "": row[1] for row in rows}
 
 
 def _is_about(rule: AllocationRule, customer: Customer) -> bool:

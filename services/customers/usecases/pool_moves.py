@@ -170,9 +170,9 @@ def _pooled(tx: Transaction, caller: Caller) -> Callable[[Customer], None]:
         raise Forbidden("POOL_FORBIDDEN", "您不能管理公海客户", "You may not manage customers of pools")
 
     def check(customer: Customer) -> None:
-        if customer.pool_id is None or not manages(caller, get_pool(tx, customer.pool_id)):
-            raise pool_forbidden()
         if customer.owner_id is not None:
             raise RuleViolation("CUSTOMER_OWNED", "该客户已有负责人", "Somebody owns this customer already")
+        if customer.pool_id is None or not manages(caller, get_pool(tx, customer.pool_id)):
+            raise pool_forbidden()
 
     return check

@@ -84,13 +84,11 @@ def _with_facts(tx: Transaction, caller: Caller, rows: Sequence[Customer]) -> li
         OwnershipChange.tenant_id == tx.tenant.id,
         OwnershipChange.customer_id.in_([row.customer_id for row in rows]),
     ]
+    newest = select(func.max(OwnershipChange.sequence)).where(*own).group_by(OwnershipChange.customer_id)
     last = {
         change.customer_id: change
         for change in tx.session.scalars(
-            select(OwnershipChange)
-            .where(*own)
-            .distinct(OwnershipChange.customer_id)
-            .order_by(OwnershipChange.customer_id, OwnershipChange.sequence.desc())
+            select(OwnershipChange).where(*own, OwnershipChange.sequence.in_(newest))
         )
     }
     losses = tx.session.execute(
