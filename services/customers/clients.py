@@ -11,7 +11,8 @@ from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from services.chassis.grpc_client import Client
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
-from services.customers.domain.customers import CustomerDraft
+from services.customers.domain.customers import ContactDraft, CustomerDraft
+from services.kernel.phones import PhoneNumber
 
 # How long a refused create waits for its keys to be given back, in seconds; settling does it else.
 RELEASE_TIMEOUT_S = 2.0
@@ -117,6 +118,31 @@ class Dedupe:
             if result.reason
         }
 
+    def reserve_more(
+        self,
+        tenant: Tenant,
+        caller: Caller,
+        reservation_id: str,
+        customer_id: str,
+        name: str,
+        phones: Sequence[PhoneNumber],
+        contacts: Sequence[ContactDraft],
+    ) -> None:
+        """Take further keys for a customer that there is: a new name, numbers, contacts; raises KEY_HELD."""
+        subjects = _subjects(CustomerDraft(customer_id, name, phones=tuple(phones), contacts=tuple(contacts)))
+        self._client.call(
+            self._client.stub.ReserveKeys,
+            dedupe_pb2.ReserveKeysRequest(
+                reservation_id=reservation_id,
+                # What has neither a new name nor numbers asks for nothing.
+                subjects=[subject for subject in subjects if subject.name or subject.phones],
+                holder_id=caller.person_id,
+                holder_name=caller.name,
+            ),
+            tenant=tenant,
+            actor_id=caller.actor_id,
+        )
+
     def confirm_batch(self, tenant: Tenant, reservation_ids: Sequence[str]) -> None:
         """Say that the rows of these reservations are written: sooner than the events that say it too."""
         self._client.call(
@@ -144,6 +170,7 @@ def _subjects(draft: CustomerDraft) -> list[dedupe_pb2.Subject]:
             subject_id=draft.id,
             name=draft.name,
             phones=[phone.key for phone in draft.phones],
+            address=draft.address,
         ),
         *(
             dedupe_pb2.Subject(
