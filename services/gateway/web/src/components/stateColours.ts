@@ -2,7 +2,18 @@ type Colour = 'primary' | 'success' | 'info' | 'warning' | 'danger'
 
 // By the word behind the enum's own name, which means the same in every enum.
 const COLOURS: Record<Colour, string[]> = {
-  success: ['WON', 'APPROVED', 'PASSED', 'CONVERTED', 'DELIVERED', 'ANSWERED', 'ENDED', 'ACTIVE', 'TALKING'],
+  success: [
+    'WON',
+    'APPROVED',
+    'PASSED',
+    'CONVERTED',
+    'DELIVERED',
+    'ANSWERED',
+    'ENDED',
+    'ACTIVE',
+    'TALKING',
+    'READY',
+  ],
   warning: [
     'GENERATED',
     'ASSIGNED',
@@ -13,8 +24,10 @@ const COLOURS: Record<Colour, string[]> = {
     'UNCERTAIN',
     'UNASSIGNED',
     'ONLY',
+    'PAUSED',
+    'STARTING',
   ],
-  danger: ['REJECTED', 'FAILED', 'MISSED', 'LOST', 'INVALID'],
+  danger: ['REJECTED', 'FAILED', 'MISSED', 'LOST', 'INVALID', 'DOWN', 'STOPPED'],
   primary: ['FOLLOWING', 'ACCEPTED', 'SUBMITTED', 'SENDING', 'SENT', 'INBOUND', 'UP'],
   info: [],
 }
