@@ -29,6 +29,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from crm.customers.v1.customers_pb2_grpc import add_CustomersServiceServicer_to_server
     from crm.customers.v1.exports_pb2_grpc import add_ExportsServiceServicer_to_server
     from crm.customers.v1.imports_pb2_grpc import add_ImportsServiceServicer_to_server
+    from crm.customers.v1.numbers_pb2_grpc import add_NumbersServiceServicer_to_server
     from crm.customers.v1.pools_pb2_grpc import add_PoolsServiceServicer_to_server
     from crm.customers.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
     from crm.customers.v1.reveals_pb2_grpc import add_RevealsServiceServicer_to_server
@@ -40,6 +41,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from services.customers.api.imports import ImportsApi
     from services.customers.api.pools import PoolsApi
     from services.customers.api.registry import RegistryApi
+    from services.customers.api.numbers import NumbersApi
     from services.customers.api.reveals import RevealsApi
     from services.customers.clients import Dedupe, Identity
     from services.customers.registry import registry_from
@@ -52,7 +54,8 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)
     add_RevealsServiceServicer_to_server(RevealsApi(runtime.store), server)
     add_PoolsServiceServicer_to_server(PoolsApi(runtime.store, identity), server)
-    names = ("Customers", "Imports", "Exports", "Registry", "Pools", "Reveals")
+    names = ("Customers", "Records", "Imports", "Exports", "Numbers", "Registry", "Pools", "Reveals")
+    add_NumbersServiceServicer_to_server(NumbersApi(runtime.store), server)
     return [f"crm.customers.v1.{name}Service" for name in names]
 
 

@@ -284,15 +284,16 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
 
 def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
     """Put the servicer on a server; returns its full gRPC names."""
+    customers = clients.customers(runtime)
     api = TelephonyApi(
         runtime.store,
-        clients.customers(runtime),
+        customers,
         clients.identity(runtime),
         read_recordings_folder(runtime.environ),
     )
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
     sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
-    desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(AgentDeskApi(runtime.store), server)
+    desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(AgentDeskApi(runtime.store, customers), server)
     return [
         telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name,
         sms_pb2.DESCRIPTOR.services_by_name["SmsService"].full_name,

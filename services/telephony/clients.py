@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from crm.customers.v1 import customers_pb2, customers_pb2_grpc
+from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
 
 from services.chassis.grpc_client import Client
@@ -22,8 +22,20 @@ class Directory(Protocol):
 class Customers:
     """Ask the customers service."""
 
-    def __init__(self, client: Client[customers_pb2_grpc.CustomersServiceStub]) -> None:
+    def __init__(
+        self,
+        client: Client[customers_pb2_grpc.CustomersServiceStub],
+        numbers: Client[numbers_pb2_grpc.NumbersServiceStub],
+    ) -> None:
         self._client = client
+        self._numbers = numbers
+
+    def number(self, tenant: Tenant, person_id: str, customer_id: str, phone_id: str) -> str:
+        """Return the number behind a record, E.164, on behalf of a person; raises AppError."""
+        request = numbers_pb2.ResolveNumberRequest(customer_id=customer_id, phone_id=phone_id)
+        return self._numbers.call(
+            self._numbers.stub.ResolveNumber, request, tenant=tenant, actor_id=person_id
+        ).number
 
     def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
         """Return who may be calling, best first; raises AppError."""
@@ -65,7 +77,10 @@ class Identity:
 
 def customers(runtime: Runtime) -> Customers:
     """Return the client of the customers service."""
-    return Customers(runtime.client("customers", customers_pb2_grpc.CustomersServiceStub))
+    return Customers(
+        runtime.client("customers", customers_pb2_grpc.CustomersServiceStub),
+        runtime.client("customers", numbers_pb2_grpc.NumbersServiceStub),
+    )
 
 
 def identity(runtime: Runtime) -> Identity:

@@ -1,6 +1,6 @@
 """gRPC of the agents' desks: proto to use case and back."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 import grpc
@@ -8,14 +8,16 @@ from crm.telephony.v1 import desk_pb2 as pb
 from crm.telephony.v1 import desk_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from services.chassis.db import Transaction
-from services.chassis.grpc_server import Api, current_caller
+from services.chassis.db import Store, Transaction
+from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.telephony import clients
 from services.telephony.domain.agents import Agent, AgentState, DeskSettings
 from services.telephony.messages import shown_number
 from services.telephony.store.rows import Row
-from services.telephony.usecases import agents, missed
+from services.telephony.usecases import agents, missed, orders
+from services.telephony.usecases.calls import call_id_of
 
 _STATES: Final = {state: pb.AgentState.Value(f"AGENT_STATE_{state.value.upper()}") for state in AgentState}
 _CHOSEN: Final = {number: state.value for state, number in _STATES.items()}
@@ -23,6 +25,69 @@ _CHOSEN: Final = {number: state.value for state, number in _STATES.items()}
 
 class AgentDeskApi(Api, desk_pb2_grpc.AgentDeskServiceServicer):
     """The contract of AgentDeskService."""
+
+    def __init__(self, store: Store, customers: clients.Customers) -> None:
+        super().__init__(store)
+        self._customers = customers
+
+    def Dial(self, request: pb.DialRequest, context: grpc.ServicerContext) -> pb.DialResponse:
+        """Call a customer by record."""
+        order_id = parse_id(request.request_id, "request_id")
+        number = self._number(request.customer_id, request.phone_id, for_dialling=True)
+        person_id = current_caller().person_id
+        return self.write(
+            request,
+            pb.DialResponse,
+            lambda tx: pb.DialResponse(
+                order=order_message(orders.queue_dial(tx, person_id, order_id, number))
+            ),
+        )
+
+    def GetPbxOrder(
+        self, request: pb.GetPbxOrderRequest, context: grpc.ServicerContext
+    ) -> pb.GetPbxOrderResponse:
+        """Return how far an own order has come."""
+        order_id, person_id = parse_id(request.pbx_order_id, "pbx_order_id"), current_caller().person_id
+        return self.read(
+            lambda tx: pb.GetPbxOrderResponse(order=order_message(orders.own_order(tx, person_id, order_id)))
+        )
+
+    def SetDoNotCall(
+        self, request: pb.SetDoNotCallRequest, context: grpc.ServicerContext
+    ) -> pb.SetDoNotCallResponse:
+        """Keep a number from being dialled, or let it be."""
+        number, person_id = self._number(request.customer_id, request.phone_id), current_caller().person_id
+
+        def work(tx: Transaction) -> pb.SetDoNotCallResponse:
+            orders.set_do_not_call(tx, person_id, number, request.do_not_call)
+            return pb.SetDoNotCallResponse()
+
+        return self.write(request, pb.SetDoNotCallResponse, work)
+
+    def PauseRecording(
+        self, request: pb.PauseRecordingRequest, context: grpc.ServicerContext
+    ) -> pb.PauseRecordingResponse:
+        """Silence a recording, or end the silence."""
+        order_id, viewer = parse_id(request.request_id, "request_id"), current_caller()
+        call_id = parse_id(request.call_id, "call_id")
+        return self.write(
+            request,
+            pb.PauseRecordingResponse,
+            lambda tx: pb.PauseRecordingResponse(
+                order=order_message(orders.queue_pause(tx, viewer, order_id, call_id, request.paused))
+            ),
+        )
+
+    def _number(self, customer_id: str, phone_id: str, *, for_dialling: bool = False) -> str:
+        """Return the number behind a record that the person may see, and dial if that is what it is for."""
+        customer_id, phone_id = parse_id(customer_id, "customer_id"), parse_id(phone_id, "phone_id")
+        # Asked in the person's own name: nobody dials a customer that is out of sight.
+        customer = self._customers.customer(customer_id, current_token())
+        person_id = current_caller().person_id
+        if for_dialling and customer.HasField("lock_expire_time"):
+            until = customer.lock_expire_time.ToDatetime(UTC)
+            orders.check_lock(until, customer.owner_id, person_id, self.store.clock())
+        return self._customers.number(current_tenant(), person_id, customer_id, phone_id)
 
     def GetAgentState(
         self, request: pb.GetAgentStateRequest, context: grpc.ServicerContext
@@ -150,6 +215,17 @@ def missed_message(item: Row, call: Row) -> pb.MissedCaller:
         customer_id=call["customer_id"] or "",
         customer_name=call["customer_name"],
         owner_id=call["owner_id"] or "",
+    )
+
+
+def order_message(order: Row) -> pb.PbxOrder:
+    """Return an order to the PBX as the contract has it."""
+    return pb.PbxOrder(
+        pbx_order_id=order["id"],
+        state=pb.PbxOrderState.Value(f"PBX_ORDER_STATE_{order['state'].upper()}"),
+        reason=order["reason"],
+        # While any PBX may take it, nobody knows whose call it becomes.
+        call_id=call_id_of(order["pbx"], order["linked_id"]) if order["pbx"] else "",
     )
 
 

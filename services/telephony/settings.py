@@ -24,7 +24,9 @@ class PbxSettings:
     (host:port), AMI_USER, AMI_SECRET. trunks: PBX_TRUNKS, endpoint names that lead outside,
     comma-separated, default "trunk". recordings: PBX_RECORDINGS, the folder where Asterisk's recordings can
     be read; None: they are not fetched. events: PBX_EVENTS, the file into which Asterisk writes its channel
-    events; None: what happens while the link is down is told by the resync alone.
+    events; None: what happens while the link is down is told by the resync alone. technology:
+    PBX_TECHNOLOGY, default "PJSIP"; dial_context, dial_prefix: PBX_DIAL_CONTEXT, default "from-agents", and
+    PBX_DIAL_PREFIX, default "", how a number is dialled for an agent.
     """
 
     name: str
@@ -32,6 +34,9 @@ class PbxSettings:
     trunks: frozenset[str]
     recordings: Path | None
     events: Path | None = None
+    technology: str = "PJSIP"
+    dial_context: str = "from-agents"
+    dial_prefix: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,9 @@ def read_pbx(environ: Mapping[str, str]) -> PbxSettings:
         ),
         trunks=frozenset(name.strip() for name in trunks if name.strip()),
         recordings=Path(folder) if folder else None,
+        technology=environ.get("PBX_TECHNOLOGY") or "PJSIP",
+        dial_context=environ.get("PBX_DIAL_CONTEXT") or "from-agents",
+        dial_prefix=environ.get("PBX_DIAL_PREFIX", ""),
         events=Path(environ["PBX_EVENTS"]) if environ.get("PBX_EVENTS") else None,
     )
 

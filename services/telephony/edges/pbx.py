@@ -37,6 +37,7 @@ from services.telephony import clients, metrics
 from services.telephony.clients import Directory
 from services.telephony.edges.lease import Lease
 from services.telephony.edges.lines import REFRESH_S, Lines
+from services.telephony.edges.orders import Orders
 from services.telephony.pbx.ami import (
     AmiDownError,
     AmiError,
@@ -170,6 +171,7 @@ class PbxEdge:
         self._writer = ThreadPoolExecutor(WRITERS, "call-writer")
         self._askers = ThreadPoolExecutor(LOOKUP_THREADS, "caller-lookup")
         self._files = ThreadPoolExecutor(1, "recordings")
+        self._orders = Orders(settings, store, self._link, lambda: self._graph.calls)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -184,7 +186,7 @@ class PbxEdge:
         if self._changed:
             self._wake.set()
         async with asyncio.TaskGroup() as group:
-            for work in (self._link.run, self._consume, self._write, self._refresh_lines):
+            for work in (self._link.run, self._consume, self._write, self._refresh_lines, self._orders.run):
                 group.create_task(work())
             if self._settings.events is not None:
                 group.create_task(self._save_progress())
@@ -207,6 +209,7 @@ class PbxEdge:
         """Let the threads go, and who waits to ask again."""
         for task in self._tasks:
             task.cancel()
+        self._orders.close()
         for pool in (self._writer, self._askers, self._files):
             pool.shutdown(wait=False, cancel_futures=True)
 

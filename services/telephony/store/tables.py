@@ -210,6 +210,42 @@ agent_choice = Table(
     PrimaryKeyConstraint("tenant_id", "person_id"),
 )
 
+# What a PBX shall do, each at most once: intent before, outcome after.
+pbx_order = Table(
+    "pbx_order",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    # Who asked.
+    _id("person_id"),
+    # "" stands for whichever PBX has the extension.
+    _text("pbx"),
+    # dial, pause, resume.
+    Column("kind", Text, nullable=False),
+    # Whose phone rings first; the call's linked id.
+    _text("extension"),
+    Column("linked_id", Text, nullable=False),
+    # E.164, of a dial.
+    _text("number"),
+    # queued, sending, accepted, failed, uncertain.
+    Column("state", Text, nullable=False),
+    _text("reason"),
+    _time("create_time", nullable=False),
+    _time("send_time"),
+    Index("ix_pbx_order_open", "create_time", postgresql_where=text("state IN ('queued', 'sending')")),
+)
+
+# Numbers that nobody dials by record.
+do_not_call = Table(
+    "do_not_call",
+    metadata,
+    _id("tenant_id"),
+    Column("number", Text, nullable=False),
+    _id("person_id"),
+    _time("time", nullable=False),
+    PrimaryKeyConstraint("tenant_id", "number"),
+)
+
 # How desks work, where a tenant changed it.
 desk_settings = Table(
     "desk_settings",

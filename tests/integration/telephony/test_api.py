@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from crm.customers.v1 import customers_pb2, customers_pb2_grpc
+from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
 from crm.telephony.v1 import desk_pb2, desk_pb2_grpc, telephony_pb2_grpc
 from crm.telephony.v1 import telephony_pb2 as pb
@@ -47,6 +47,7 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
     """A customers service that knows one customer, and refuses another."""
 
     owner_id = ""
+    locked = False
 
     def GetCustomer(
         self, request: customers_pb2.GetCustomerRequest, context: grpc.ServicerContext
@@ -54,7 +55,18 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
         if request.customer_id != CUSTOMER_ID:
             raise not_found("customer", "客户", request.customer_id)
         customer = customers_pb2.Customer(customer_id=CUSTOMER_ID, name="上海云海", owner_id=self.owner_id)
+        if self.locked:
+            customer.lock_expire_time.FromDatetime(utc_now() + timedelta(days=1))
         return customers_pb2.GetCustomerResponse(customer=customer)
+
+
+class ScriptedNumbers(numbers_pb2_grpc.NumbersServiceServicer, Api):
+    """A customers service that knows one number."""
+
+    def ResolveNumber(
+        self, request: numbers_pb2.ResolveNumberRequest, context: grpc.ServicerContext
+    ) -> numbers_pb2.ResolveNumberResponse:
+        return numbers_pb2.ResolveNumberResponse(number="+8613900139000")
 
 
 class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer, Api):
@@ -181,6 +193,7 @@ def office(
     customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, scripted.grpc)
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
+    numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
     others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"
     addresses = {"customers": others, "identity": others}
     given = Settings(**{**vars(settings), "addresses": addresses})
@@ -690,3 +703,69 @@ def test_how_desks_work_is_changed_by_one_at_a_time(office: Office) -> None:
     assert admin.refused(office.desk.UpdateDeskSettings, late).reason == "VERSION_CHANGED"
     request = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
     assert type(office.person("王小明").refused(office.desk.UpdateDeskSettings, request)) is Forbidden
+
+
+def dial_request() -> desk_pb2.DialRequest:
+    return desk_pb2.DialRequest(request_id=new_id(), customer_id=CUSTOMER_ID, phone_id=new_id())
+
+
+def test_a_customer_is_dialled_by_record_once_for_a_request(office: Office) -> None:
+    """F226: the number stays hidden."""
+    office.hire("王小明", "1001")
+    agent, request = office.person("王小明"), dial_request()
+    assert agent.refused(office.desk.Dial, request).reason == "EXTENSION_MISSING"
+    office.sign_on("王小明")
+    order = agent(office.desk.Dial, request).order
+    assert (order.pbx_order_id, order.state) == (request.request_id, desk_pb2.PBX_ORDER_STATE_QUEUED)
+    assert agent(office.desk.Dial, request).order == order
+    row = office.shop.row("pbx_order")
+    assert (row["extension"], row["number"], row["state"]) == ("1001", "+8613900139000", "queued")
+    asked = desk_pb2.GetPbxOrderRequest(pbx_order_id=order.pbx_order_id)
+    assert agent(office.desk.GetPbxOrder, asked).order == order
+    assert office.person("李雷").refused(office.desk.GetPbxOrder, asked).reason == "PBX_ORDER_NOT_FOUND"
+
+
+def test_who_is_not_to_be_called_is_not_dialled(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    agent = office.person("王小明")
+
+    def wanted(do_not_call: bool) -> desk_pb2.SetDoNotCallRequest:
+        return desk_pb2.SetDoNotCallRequest(
+            request_id=new_id(), customer_id=CUSTOMER_ID, phone_id=new_id(), do_not_call=do_not_call
+        )
+
+    agent(office.desk.SetDoNotCall, wanted(True))
+    assert agent.refused(office.desk.Dial, dial_request()).reason == "DO_NOT_CALL"
+    agent(office.desk.SetDoNotCall, wanted(False))
+    agent(office.desk.Dial, dial_request())
+
+
+def test_a_customer_that_another_locked_is_not_dialled(office: Office) -> None:
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    office.customers.locked, office.customers.owner_id = True, new_id()
+    agent = office.person("王小明")
+    assert agent.refused(office.desk.Dial, dial_request()).reason == "CUSTOMER_LOCKED"
+    office.customers.owner_id = office.people["王小明"]
+    agent(office.desk.Dial, dial_request())
+    unseen = desk_pb2.DialRequest(request_id=new_id(), customer_id=new_id(), phone_id=new_id())
+    assert type(agent.refused(office.desk.Dial, unseen)) is NotFound
+
+
+def test_a_recording_is_paused_by_who_is_in_the_call(office: Office) -> None:
+    """Card numbers are not recorded."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    line = Line(office.shop)
+    line.feed(until_event("queue-call", "DialEnd"))
+    call_id = office.shop.row("call")["id"]
+    request = desk_pb2.PauseRecordingRequest(request_id=new_id(), call_id=call_id, paused=True)
+    boss = office.person("主管", scope="all")
+    assert boss.refused(office.desk.PauseRecording, request).reason == "NOT_IN_CALL"
+    agent = office.person("王小明")
+    assert agent(office.desk.PauseRecording, request).order.call_id == call_id
+    assert office.shop.row("pbx_order")["kind"] == "pause"
+    line.feed(events("queue-call"))
+    late = desk_pb2.PauseRecordingRequest(request_id=new_id(), call_id=call_id)
+    assert agent.refused(office.desk.PauseRecording, late).reason == "CALL_OVER"

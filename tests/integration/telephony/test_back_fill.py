@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from deploy.local.pbx.asterisk import PrivatePbx
+from services.chassis.ids import new_id
 from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings, LinkState
 from services.telephony.settings import PbxSettings
 from services.telephony.store.rows import Row
 from tests.integration.telephony.conftest import Shop
-from tests.integration.telephony.test_pbx_edge import Customers, states
+from tests.integration.telephony.test_pbx_edge import Customers, order, orders, states
 from tests.unit.telephony.pbx.transcripts import TRUNKS
 
 ANSWERED, WHOLE, MISSED = "13800138001", "13800138002", "13800138003"
@@ -168,3 +169,23 @@ async def test_without_a_log_what_ended_meanwhile_is_marked_lost(
     async with following(main_shop, pbx, tmp_path / "nothing.csv"):
         await soon(lambda: main_shop.events("call_ended"))
     assert main_shop.row("call")["lost"]
+
+
+async def test_a_dialled_call_rings_the_agent_then_goes_out_and_its_recording_pauses(
+    main_shop: Shop, pbx: PrivatePbx
+) -> None:
+    """F226; MixMonitorMute, with the rights that the product's AMI user has."""
+    agent = main_shop.agent("王小明", "1001")
+    async with following(main_shop, pbx) as edge:
+        dialled = order(main_shop, linked_id=f"dial-{new_id()}")
+        await soon(lambda: any(row["state"] == "answered" for row in main_shop.rows("call")))
+        assert orders(main_shop)[dialled] == ("accepted", "")
+        rows = main_shop.rows("call")
+        assert len(rows) == 1, rows
+        linked_id = rows[0]["linked_id"]
+        paused = order(main_shop, kind="pause", linked_id=linked_id)
+        await soon(lambda: orders(main_shop)[paused] == ("accepted", ""))
+        await edge._link.action("Hangup", {"Channel": channels(pbx, "PJSIP/1001")[0]})
+        await soon(lambda: main_shop.events("call_ended"))
+    (row,) = main_shop.rows("call")
+    assert (row["direction"], row["number"], row["origin_person_id"]) == ("outbound", "+8613900139000", agent)

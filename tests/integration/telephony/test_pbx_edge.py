@@ -9,11 +9,12 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import Unavailable
@@ -566,3 +567,78 @@ def test_one_process_at_a_time_holds_a_lease(settings: Settings) -> None:
     stop.set()
     assert not first.acquire(stop)
     second.release()
+
+
+def order(shop: Shop, kind: str = "dial", linked_id: str = "dial-1", **values: Any) -> str:
+    """Queue an order to the PBX and return its id."""
+    order_id = new_id()
+    given = {"state": "queued", "create_time": shop.store.clock(), "pbx": shop.pbx, **values}
+    with shop.store.transaction(shop.tenant) as tx:
+        tx.session.execute(
+            insert(tables.pbx_order).values(
+                id=order_id,
+                tenant_id=shop.tenant.id,
+                person_id=new_id(),
+                kind=kind,
+                linked_id=linked_id,
+                extension="1001",
+                number="+8613900139000",
+                **given,
+            )
+        )
+    return order_id
+
+
+def orders(shop: Shop) -> dict[str, tuple[str, str]]:
+    return {row["id"]: (row["state"], row["reason"]) for row in shop.rows("pbx_order")}
+
+
+async def test_a_dial_rings_the_agents_phone_first_and_is_sent_once(shop: Shop) -> None:
+    """F226: an Originate with our own channel id; accepted is not connected."""
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(shop, server, Customers()):
+            order_id = order(shop)
+            await soon(lambda: orders(shop)[order_id] == ("accepted", ""))
+    (sent,) = [action for action in server.actions if action["Action"] == "Originate"]
+    assert (sent["Channel"], sent["Exten"], sent["ChannelId"]) == ("PJSIP/1001", "13900139000", "dial-1")
+
+
+async def test_an_order_whose_outcome_nobody_knows_is_never_done_again(main_shop: Shop) -> None:
+    """At most once: an edge that died between the action and its answer, and one whose link broke there."""
+    old = order(main_shop, state="sending")
+    late = order(main_shop, create_time=main_shop.store.clock() - timedelta(seconds=11))
+    async with ami_server() as server:
+        lists_nothing(server)
+
+        def drop(action: dict[str, str]) -> bytes:
+            server.drop()
+            return b""
+
+        server.answers["Originate"] = drop
+        async with following(main_shop, server, Customers()):
+            broken = order(main_shop, linked_id="dial-2")
+            await soon(lambda: orders(main_shop)[broken][0] not in ("queued", "sending"))
+            over = order(main_shop, kind="pause", linked_id="1.0")
+            await soon(lambda: orders(main_shop)[over] == ("failed", "CALL_OVER"))
+    assert orders(main_shop) | {over: ("failed", "CALL_OVER")} == {
+        old: ("uncertain", ""),
+        late: ("failed", "TOO_LATE"),
+        broken: ("uncertain", ""),
+        over: ("failed", "CALL_OVER"),
+    }
+    assert [action["ChannelId"] for action in server.actions if action["Action"] == "Originate"] == ["dial-2"]
+
+
+async def test_a_refused_and_an_unsendable_order_fail_with_their_reason(main_shop: Shop) -> None:
+    async with ami_server() as server:
+        lists_nothing(server)
+        server.answers["Originate"] = lambda action: block(
+            "Response: Error", f"ActionID: {action['ActionID']}", "Message: Extension does not exist."
+        )
+        async with following(main_shop, server, Customers()):
+            refused = order(main_shop)
+            await soon(lambda: orders(main_shop)[refused] == ("failed", "PBX_REFUSED"))
+            await server.stop()
+            down = order(main_shop)
+            await soon(lambda: orders(main_shop)[down] == ("failed", "PBX_DOWN"))

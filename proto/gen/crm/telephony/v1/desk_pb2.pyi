@@ -64,6 +64,78 @@ AGENT_STATE_WRAP_UP: AgentState.ValueType  # 7
 """Noting what came of the last call, until the countdown ends."""
 Global___AgentState: _TypeAlias = AgentState  # noqa: Y015
 
+class _PbxOrderState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PbxOrderStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PbxOrderState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PBX_ORDER_STATE_UNSPECIFIED: _PbxOrderState.ValueType  # 0
+    """Not set."""
+    PBX_ORDER_STATE_QUEUED: _PbxOrderState.ValueType  # 1
+    """Waits for the PBX's edge."""
+    PBX_ORDER_STATE_SENDING: _PbxOrderState.ValueType  # 2
+    """On its way to the PBX."""
+    PBX_ORDER_STATE_ACCEPTED: _PbxOrderState.ValueType  # 3
+    """The PBX took it; a dial is accepted, not connected: the call tells the rest."""
+    PBX_ORDER_STATE_FAILED: _PbxOrderState.ValueType  # 4
+    """It was not done."""
+    PBX_ORDER_STATE_UNCERTAIN: _PbxOrderState.ValueType  # 5
+    """Whether it was done is unknown; never done again by itself."""
+
+class PbxOrderState(_PbxOrderState, metaclass=_PbxOrderStateEnumTypeWrapper):
+    """How far an order to the PBX has come."""
+
+PBX_ORDER_STATE_UNSPECIFIED: PbxOrderState.ValueType  # 0
+"""Not set."""
+PBX_ORDER_STATE_QUEUED: PbxOrderState.ValueType  # 1
+"""Waits for the PBX's edge."""
+PBX_ORDER_STATE_SENDING: PbxOrderState.ValueType  # 2
+"""On its way to the PBX."""
+PBX_ORDER_STATE_ACCEPTED: PbxOrderState.ValueType  # 3
+"""The PBX took it; a dial is accepted, not connected: the call tells the rest."""
+PBX_ORDER_STATE_FAILED: PbxOrderState.ValueType  # 4
+"""It was not done."""
+PBX_ORDER_STATE_UNCERTAIN: PbxOrderState.ValueType  # 5
+"""Whether it was done is unknown; never done again by itself."""
+Global___PbxOrderState: _TypeAlias = PbxOrderState  # noqa: Y015
+
+@_typing.final
+class PbxOrder(_message.Message):
+    """Something that the PBX shall do, at most once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PBX_ORDER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    pbx_order_id: _builtins.str
+    """UUID."""
+    state: Global___PbxOrderState.ValueType
+    """State."""
+    reason: _builtins.str
+    """Why it failed, for programs: PBX_DOWN, PBX_REFUSED, TOO_LATE, CALL_OVER; empty otherwise."""
+    call_id: _builtins.str
+    """The call that it begins or is about, UUID; empty while queued for whichever PBX. A dialled one exists once the phone
+    rings.
+    """
+    def __init__(
+        self,
+        *,
+        pbx_order_id: _builtins.str = ...,
+        state: Global___PbxOrderState.ValueType = ...,
+        reason: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "pbx_order_id", b"pbx_order_id", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PbxOrder: _TypeAlias = PbxOrder  # noqa: Y015
+
 @_typing.final
 class Agent(_message.Message):
     """An agent at the desk."""
@@ -595,3 +667,208 @@ class UpdateDeskSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateDeskSettingsResponse: _TypeAlias = UpdateDeskSettingsResponse  # noqa: Y015
+
+@_typing.final
+class DialRequest(_message.Message):
+    """Request of Dial."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition; becomes the order's id."""
+    customer_id: _builtins.str
+    """Customer, UUID."""
+    phone_id: _builtins.str
+    """Which of its numbers or of its contacts', UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        phone_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "phone_id", b"phone_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DialRequest: _TypeAlias = DialRequest  # noqa: Y015
+
+@_typing.final
+class DialResponse(_message.Message):
+    """Response of Dial."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___PbxOrder:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___PbxOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DialResponse: _TypeAlias = DialResponse  # noqa: Y015
+
+@_typing.final
+class GetPbxOrderRequest(_message.Message):
+    """Request of GetPbxOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PBX_ORDER_ID_FIELD_NUMBER: _builtins.int
+    pbx_order_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        pbx_order_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pbx_order_id", b"pbx_order_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPbxOrderRequest: _TypeAlias = GetPbxOrderRequest  # noqa: Y015
+
+@_typing.final
+class GetPbxOrderResponse(_message.Message):
+    """Response of GetPbxOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___PbxOrder:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___PbxOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPbxOrderResponse: _TypeAlias = GetPbxOrderResponse  # noqa: Y015
+
+@_typing.final
+class SetDoNotCallRequest(_message.Message):
+    """Request of SetDoNotCall."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    DO_NOT_CALL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    customer_id: _builtins.str
+    """Customer, UUID."""
+    phone_id: _builtins.str
+    """Which of its numbers or of its contacts', UUID."""
+    do_not_call: _builtins.bool
+    """True: not to be called."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        phone_id: _builtins.str = ...,
+        do_not_call: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "do_not_call", b"do_not_call", "phone_id", b"phone_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDoNotCallRequest: _TypeAlias = SetDoNotCallRequest  # noqa: Y015
+
+@_typing.final
+class SetDoNotCallResponse(_message.Message):
+    """Response of SetDoNotCall."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetDoNotCallResponse: _TypeAlias = SetDoNotCallResponse  # noqa: Y015
+
+@_typing.final
+class PauseRecordingRequest(_message.Message):
+    """Request of PauseRecording."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition; becomes the order's id."""
+    call_id: _builtins.str
+    """UUID."""
+    paused: _builtins.bool
+    """True: silence from now on; false: sound again."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "paused", b"paused", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRecordingRequest: _TypeAlias = PauseRecordingRequest  # noqa: Y015
+
+@_typing.final
+class PauseRecordingResponse(_message.Message):
+    """Response of PauseRecording."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___PbxOrder:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___PbxOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRecordingResponse: _TypeAlias = PauseRecordingResponse  # noqa: Y015

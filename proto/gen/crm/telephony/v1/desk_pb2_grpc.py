@@ -65,6 +65,26 @@ class AgentDeskServiceStub:
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
                 response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
                 _registered_method=True)
+        self.Dial = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/Dial',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.DialRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.DialResponse.FromString,
+                _registered_method=True)
+        self.GetPbxOrder = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/GetPbxOrder',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderResponse.FromString,
+                _registered_method=True)
+        self.SetDoNotCall = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/SetDoNotCall',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallResponse.FromString,
+                _registered_method=True)
+        self.PauseRecording = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/PauseRecording',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingResponse.FromString,
+                _registered_method=True)
         self.GetDeskSettings = channel.unary_unary(
                 '/crm.telephony.v1.AgentDeskService/GetDeskSettings',
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.GetDeskSettingsRequest.SerializeToString,
@@ -123,6 +143,35 @@ class AgentDeskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Dial(self, request, context):
+        """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
+        are not to be called and for customers that another has locked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPbxOrder(self, request, context):
+        """How far an own order to the PBX has come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDoNotCall(self, request, context):
+        """Keep a number from being dialled, or let it be dialled again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRecording(self, request, context):
+        """Write silence into the recording of an own live call, while card numbers are said, or sound again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDeskSettings(self, request, context):
         """How desks work in this tenant.
         """
@@ -169,6 +218,26 @@ def add_AgentDeskServiceServicer_to_server(servicer, server):
                     servicer.HandleMissedCaller,
                     request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.FromString,
                     response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.SerializeToString,
+            ),
+            'Dial': grpc.unary_unary_rpc_method_handler(
+                    servicer.Dial,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.DialRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.DialResponse.SerializeToString,
+            ),
+            'GetPbxOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPbxOrder,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderResponse.SerializeToString,
+            ),
+            'SetDoNotCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDoNotCall,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallResponse.SerializeToString,
+            ),
+            'PauseRecording': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRecording,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingResponse.SerializeToString,
             ),
             'GetDeskSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDeskSettings,
@@ -344,6 +413,114 @@ class AgentDeskService:
             '/crm.telephony.v1.AgentDeskService/HandleMissedCaller',
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Dial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/Dial',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.DialRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.DialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPbxOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/GetPbxOrder',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.GetPbxOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDoNotCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/SetDoNotCall',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.SetDoNotCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRecording(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/PauseRecording',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.PauseRecordingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,16 @@ class AgentDeskServiceStub:
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _grpc.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]
     """Take a caller off the list without a call."""
+    Dial: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DialRequest, _desk_pb2.DialResponse]
+    """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
+    are not to be called and for customers that another has locked.
+    """
+    GetPbxOrder: _grpc.UnaryUnaryMultiCallable[_desk_pb2.GetPbxOrderRequest, _desk_pb2.GetPbxOrderResponse]
+    """How far an own order to the PBX has come."""
+    SetDoNotCall: _grpc.UnaryUnaryMultiCallable[_desk_pb2.SetDoNotCallRequest, _desk_pb2.SetDoNotCallResponse]
+    """Keep a number from being dialled, or let it be dialled again."""
+    PauseRecording: _grpc.UnaryUnaryMultiCallable[_desk_pb2.PauseRecordingRequest, _desk_pb2.PauseRecordingResponse]
+    """Write silence into the recording of an own live call, while card numbers are said, or sound again."""
     GetDeskSettings: _grpc.UnaryUnaryMultiCallable[_desk_pb2.GetDeskSettingsRequest, _desk_pb2.GetDeskSettingsResponse]
     """How desks work in this tenant."""
     UpdateDeskSettings: _grpc.UnaryUnaryMultiCallable[_desk_pb2.UpdateDeskSettingsRequest, _desk_pb2.UpdateDeskSettingsResponse]
@@ -67,6 +77,16 @@ class AgentDeskServiceAsyncStub(AgentDeskServiceStub):
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _aio.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]  # type: ignore[assignment]
     """Take a caller off the list without a call."""
+    Dial: _aio.UnaryUnaryMultiCallable[_desk_pb2.DialRequest, _desk_pb2.DialResponse]  # type: ignore[assignment]
+    """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
+    are not to be called and for customers that another has locked.
+    """
+    GetPbxOrder: _aio.UnaryUnaryMultiCallable[_desk_pb2.GetPbxOrderRequest, _desk_pb2.GetPbxOrderResponse]  # type: ignore[assignment]
+    """How far an own order to the PBX has come."""
+    SetDoNotCall: _aio.UnaryUnaryMultiCallable[_desk_pb2.SetDoNotCallRequest, _desk_pb2.SetDoNotCallResponse]  # type: ignore[assignment]
+    """Keep a number from being dialled, or let it be dialled again."""
+    PauseRecording: _aio.UnaryUnaryMultiCallable[_desk_pb2.PauseRecordingRequest, _desk_pb2.PauseRecordingResponse]  # type: ignore[assignment]
+    """Write silence into the recording of an own live call, while card numbers are said, or sound again."""
     GetDeskSettings: _aio.UnaryUnaryMultiCallable[_desk_pb2.GetDeskSettingsRequest, _desk_pb2.GetDeskSettingsResponse]  # type: ignore[assignment]
     """How desks work in this tenant."""
     UpdateDeskSettings: _aio.UnaryUnaryMultiCallable[_desk_pb2.UpdateDeskSettingsRequest, _desk_pb2.UpdateDeskSettingsResponse]  # type: ignore[assignment]
@@ -122,6 +142,40 @@ class AgentDeskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_desk_pb2.HandleMissedCallerResponse, _abc.Awaitable[_desk_pb2.HandleMissedCallerResponse]]:
         """Take a caller off the list without a call."""
+
+    @_abc_1.abstractmethod
+    def Dial(
+        self,
+        request: _desk_pb2.DialRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.DialResponse, _abc.Awaitable[_desk_pb2.DialResponse]]:
+        """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
+        are not to be called and for customers that another has locked.
+        """
+
+    @_abc_1.abstractmethod
+    def GetPbxOrder(
+        self,
+        request: _desk_pb2.GetPbxOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.GetPbxOrderResponse, _abc.Awaitable[_desk_pb2.GetPbxOrderResponse]]:
+        """How far an own order to the PBX has come."""
+
+    @_abc_1.abstractmethod
+    def SetDoNotCall(
+        self,
+        request: _desk_pb2.SetDoNotCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.SetDoNotCallResponse, _abc.Awaitable[_desk_pb2.SetDoNotCallResponse]]:
+        """Keep a number from being dialled, or let it be dialled again."""
+
+    @_abc_1.abstractmethod
+    def PauseRecording(
+        self,
+        request: _desk_pb2.PauseRecordingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.PauseRecordingResponse, _abc.Awaitable[_desk_pb2.PauseRecordingResponse]]:
+        """Write silence into the recording of an own live call, while card numbers are said, or sound again."""
 
     @_abc_1.abstractmethod
     def GetDeskSettings(
