@@ -64,6 +64,12 @@ def note_transfer(tx: Transaction, event: Event) -> None:
     note_owner(tx, event.aggregate, event.data["toOwnerId"])
 
 
+@handlers.on("customers", "customer_reclaim_reversed")
+def note_reversal(tx: Transaction, event: Event) -> None:
+    """Its owner has it back."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
 def _confirm(tx: Transaction, event: Event) -> None:
     if event.data["reservationId"]:
         confirm(tx, event.data["reservationId"])

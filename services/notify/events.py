@@ -155,6 +155,24 @@ def on_customer_returned(tx: Transaction, event: Event) -> None:
     follow_ups.note_owner(tx, event.data["customerId"], "", event.version)
 
 
+@handlers.on("customers", "customer_assigned")
+def on_customer_assigned(tx: Transaction, event: Event) -> None:
+    """It has an owner again."""
+    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+
+
+@handlers.on("customers", "customer_transferred")
+def on_customer_transferred(tx: Transaction, event: Event) -> None:
+    """It has another owner, or none."""
+    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+
+
+@handlers.on("customers", "customer_reclaim_reversed")
+def on_customer_reclaim_reversed(tx: Transaction, event: Event) -> None:
+    """Its owner has it back."""
+    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+
+
 @handlers.on("telephony", "sms_received")
 def on_sms_received(tx: Transaction, event: Event) -> None:
     """Tell the owner what the customer answered."""
