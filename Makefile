@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-pool test test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -68,6 +68,10 @@ modem-check: $(PYTHON) ## say in words what a modem can do: PORT=/dev/serial/by-
 bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.bench.pop
+
+bench-pool: ## claims, pool pages and sweeps beside the bare statement and the naive way: [CUSTOMERS=1000000]
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.pool --customers $(or $(CUSTOMERS),20000)
 
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test

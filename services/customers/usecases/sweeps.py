@@ -16,7 +16,7 @@ from services.customers.domain.customers import Cause, CustomerState
 from services.customers.metrics import WARNED
 from services.customers.store.ledger import Change, change_owners
 from services.customers.store.rules import Rules, standing
-from services.customers.store.tables import Customer
+from services.customers.store.tables import Customer, Pool, Settings
 from services.customers.usecases.evidence import has_arrived
 from services.kernel.ownership import SHORTEST_WARNING, Clause, ReclaimRule, fate, reclaim_after_warning
 
@@ -92,6 +92,21 @@ def reclaim_what_is_known(tx: Transaction, pool_id: str, limit: int) -> int | No
     if not has_arrived(tx):
         return None
     return reclaim(tx, pool_id, limit)
+
+
+def has_work(tx: Transaction, pool_id: str) -> bool:
+    """Tell by one statement whether any step of a sweep may find something: most sweeps find nothing."""
+    version = select(Pool.rule_version).where(Pool.tenant_id == tx.tenant.id, Pool.pool_id == pool_id)
+    if not pool_id:
+        version = select(Settings.rule_version).where(Settings.tenant_id == tx.tenant.id)
+    swept, owned = _swept(tx, pool_id), Customer.owner_id.is_not(None)
+    parts = (
+        exists().where(*swept, Customer.allocate_due),
+        exists().where(*swept, owned, Customer.rule_version < version.scalar_subquery()),
+        exists().where(*swept, Customer.warn_due_at <= tx.now, _unlocked(tx)),
+        exists().where(*swept, Customer.reclaim_due_at <= tx.now, _unlocked(tx)),
+    )
+    return bool(tx.session.scalar(select(or_(*parts))))
 
 
 def _is_any_due(tx: Transaction, pool_id: str) -> bool:

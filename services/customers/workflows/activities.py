@@ -31,6 +31,11 @@ class Activities:
         Stops behind a step that has more to do than one activity should, before the next step.
         """
         done = [0, 0, 0, 0]
+        with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
+            if not sweep_at.sweep.pool_id:
+                adjust_caps(tx)
+            if not sweeps.has_work(tx, sweep_at.sweep.pool_id):
+                return Swept(0, 0, more=False, next_time=sweeps.next_due(tx, sweep_at.sweep.pool_id))
         steps = (
             (allocate, 1),
             (sweeps.apply_rule, self._batch),
@@ -48,9 +53,6 @@ class Activities:
                     break
             else:
                 return self._swept(sweep_at, done, more=True)
-        if not sweep_at.sweep.pool_id:
-            with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-                adjust_caps(tx)
         return self._swept(sweep_at, done, more=False)
 
     @activity.defn(name=HAND_OVER_BATCH)

@@ -1,0 +1,338 @@
+"""How fast claims, pool pages and sweeps are over a large base, beside the bare statement and the naive way.
+
+    make bench-pool                      20,000 customers: a try
+    make bench-pool CUSTOMERS=1000000    the size that the figures are promised for
+
+Stores of its own are started for it. Claims are offered at a fixed rate through the use case by many threads, each its
+own transaction, as the API does; the bare `UPDATE ... WHERE owner IS NULL` and the naive SELECT, check, UPDATE run on a
+copy of the table, without the ledger's triggers, under the same load. The last line is one JSON object.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from sqlalchemy import func, select, text, update
+
+from deploy.local.stores import PrivateStores
+from services.chassis.clock import utc_now
+from services.chassis.db import Store, Transaction
+from services.chassis.ids import new_id
+from services.chassis.migrations.runner import upgrade
+from services.chassis.temporal import TemporalLink
+from services.chassis.tenancy import Tenant
+from services.chassis.tokens import Caller
+from services.customers.domain.customers import Cause, Owner
+from services.customers.store.ledger import Change, change_owner
+from services.customers.store.tables import Base, Customer, EvidenceSource, OwnershipChange
+from services.customers.usecases.evidence import SOURCES
+from services.customers.usecases.pool_moves import claim_customers
+from services.customers.usecases.pool_pages import PoolFilter, list_pool_customers
+from services.customers.usecases.settings import PoolDraft, create_pool
+from services.customers.workflows.activities import Activities
+from services.customers.workflows.contracts import (
+    QUEUE,
+    SWEEP_NOW,
+    SWEEP_POOL,
+    Sweep,
+    SweepAt,
+    sweep_workflow_id,
+)
+from services.kernel.ownership import ReclaimRule
+
+THREADS = 24
+REPS = 100
+# Pages looked at for the percentile, and idle checks.
+PAGES = 60
+LEVELS = ("A", "B", "C", "D")
+REGIONS = ("上海", "北京", "广州", "深圳", "成都")
+TYPES = ("制造", "零售", "软件")
+
+SEED = """
+INSERT INTO customers.customer (tenant_id, customer_id, name, state, level, region, address, business_type,
+    owner_department_path, pool_id, rule_version, create_time, version, pool_time)
+SELECT %(tenant)s, gen_random_uuid(), '压测客户' || n, 'active', (%(levels)s::text[])[1 + n %% 4],
+    (%(regions)s::text[])[1 + n %% 5], '', (%(types)s::text[])[1 + n %% 3], '', %(pool)s, 1,
+    now() - n * interval '1 second', 1, now()
+FROM generate_series(1, %(customers)s) AS n
+"""
+BARE = """
+CREATE TABLE customers.bare AS SELECT tenant_id, customer_id, owner_id, version FROM customers.customer;
+ALTER TABLE customers.bare ADD PRIMARY KEY (tenant_id, customer_id);
+ANALYZE customers.customer; ANALYZE customers.bare
+"""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of all does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
+
+
+def offered(works: Sequence[Callable[[], object]], rate: float) -> list[float]:
+    """Do each work at its time, so many a second; return how long each took from then on, in milliseconds."""
+    begin = time.perf_counter()
+
+    def run(index: int) -> float:
+        due = begin + index / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
+        works[index]()
+        return (time.perf_counter() - due) * 1000
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(run, range(len(works))))
+
+
+class Bench:
+    """A tenant with a pool full of customers, and a hundred reps."""
+
+    def __init__(self, store: Store, customers: int) -> None:
+        self.store = store
+        self.tenant = Tenant(new_id(), "main")
+        self.reps = [
+            Caller(tenant=self.tenant, person_id=new_id(), department_path="root/") for _ in range(REPS)
+        ]
+        with store.transaction(self.tenant) as tx:
+            draft = PoolDraft("压测池", ReclaimRule(90, 1), (), 1000, claim_requests=1000)
+            self.pool_id = create_pool(tx, draft).pool_id
+            raw = tx.session.connection().connection.driver_connection
+            assert raw
+            raw.execute(
+                SEED,
+                {
+                    "tenant": self.tenant.id,
+                    "pool": self.pool_id,
+                    "customers": customers,
+                    "levels": list(LEVELS),
+                    "regions": list(REGIONS),
+                    "types": list(TYPES),
+                },
+            )
+            tx.session.execute(text(BARE))
+            self.free = list(
+                tx.session.scalars(
+                    select(Customer.customer_id).where(Customer.tenant_id == self.tenant.id).limit(5000)
+                )
+            )
+
+    def claim(self, customer_id: str, rep: Caller) -> None:
+        """Claim through the use case."""
+        with self.store.transaction(self.tenant, rep.person_id) as tx:
+            claim_customers(tx, rep, [customer_id])
+
+    def bare(self, customer_id: str, rep: Caller) -> None:
+        """Claim by the one statement that is right about the owner and nothing else."""
+        with self.store.transaction(self.tenant) as tx:
+            tx.session.execute(
+                text(
+                    "UPDATE customers.bare SET owner_id = :rep, version = version + 1"
+                    " WHERE tenant_id = :tenant AND customer_id = :id AND owner_id IS NULL RETURNING customer_id"
+                ),
+                {"rep": rep.person_id, "tenant": self.tenant.id, "id": customer_id},
+            ).all()
+
+    def naive(self, customer_id: str, rep: Caller) -> bool:
+        """Claim as others do: look, decide, write by id; tell whether the claimer believes to have won."""
+        key = {"tenant": self.tenant.id, "id": customer_id}
+        with self.store.transaction(self.tenant) as tx:
+            found = tx.session.execute(
+                text("SELECT owner_id FROM customers.bare WHERE tenant_id = :tenant AND customer_id = :id"),
+                key,
+            ).scalar_one()
+            if found:
+                return False
+            tx.session.execute(
+                text(
+                    "UPDATE customers.bare SET owner_id = :rep WHERE tenant_id = :tenant AND customer_id = :id"
+                ),
+                {**key, "rep": rep.person_id},
+            )
+        return True
+
+    def double_wins(self, contested: Sequence[str]) -> tuple[int, int]:
+        """Let three claim each customer at once, both ways; return how many wins too many each way gave."""
+        pairs = [(customer_id, self.reps[turn]) for customer_id in contested for turn in range(3)]
+        with ThreadPoolExecutor(THREADS) as threads:
+            naive = Counter(
+                pair[0]
+                for pair, won in zip(pairs, threads.map(lambda pair: self.naive(*pair), pairs), strict=True)
+                if won
+            )
+            list(threads.map(lambda pair: self.claim(*pair), pairs))
+        with self.store.transaction(self.tenant) as tx:
+            claims = tx.session.execute(
+                select(OwnershipChange.customer_id, func.count())
+                .where(
+                    OwnershipChange.tenant_id == self.tenant.id,
+                    OwnershipChange.cause == "claim",
+                    OwnershipChange.customer_id.in_(contested),
+                )
+                .group_by(OwnershipChange.customer_id)
+            ).all()
+        return sum(count - 1 for _, count in claims), sum(count - 1 for count in naive.values())
+
+    def pages(self) -> list[float]:
+        """Return how long pages with three filters took, in milliseconds."""
+        times = []
+        for index in range(PAGES):
+            wanted = PoolFilter(
+                levels=(LEVELS[index % 4],),
+                regions=(REGIONS[index % 5],),
+                business_types=(TYPES[index % 3],),
+            )
+            started = time.perf_counter()
+            with self.store.transaction(self.tenant) as tx:
+                list_pool_customers(tx, self.reps[0], self.pool_id, wanted, after=None, limit=51)
+            times.append((time.perf_counter() - started) * 1000)
+        return times
+
+    def idle(self) -> list[float]:
+        """Return how long a sweep with nothing due takes, in milliseconds."""
+        activities, times = Activities(self.store), []
+        for _ in range(PAGES):
+            started = time.perf_counter()
+            activities.sweep(SweepAt(Sweep(self.tenant, self.pool_id), utc_now()))
+            times.append((time.perf_counter() - started) * 1000)
+        return times
+
+    def neglect(self, count: int) -> int:
+        """Let reps own customers since long ago, warned two days ago; return how many are due now."""
+        now = utc_now()
+        with self.store.transaction(self.tenant, now=now - timedelta(days=100)) as tx:
+            ids = tx.session.scalars(
+                select(Customer.customer_id)
+                .where(Customer.tenant_id == self.tenant.id, Customer.owner_id.is_(None))
+                .order_by(Customer.create_time)
+                .limit(count)
+            ).all()
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            with self.store.transaction(self.tenant, now=now - timedelta(days=100)) as tx:
+                _own(tx, part, self.reps[start // 500 % REPS])
+        with self.store.transaction(self.tenant) as tx:
+            tx.session.execute(
+                update(Customer)
+                .where(Customer.tenant_id == self.tenant.id, Customer.reclaim_due_at < now)
+                .values(warned_time=now - timedelta(days=2), warn_due_at=None)
+            )
+            tx.session.add_all(
+                EvidenceSource(
+                    tenant_id=self.tenant.id,
+                    source=source,
+                    asked_time=now,
+                    through_time=now + timedelta(days=1),
+                )
+                for source in SOURCES
+            )
+            return len(ids)
+
+    def due(self) -> bool:
+        """Tell whether anything is left to reclaim."""
+        with self.store.transaction(self.tenant) as tx:
+            return bool(
+                tx.session.scalar(
+                    select(Customer.customer_id)
+                    .where(
+                        Customer.tenant_id == self.tenant.id,
+                        Customer.pool_id == self.pool_id,
+                        Customer.reclaim_due_at <= tx.now,
+                    )
+                    .limit(1)
+                )
+            )
+
+
+def _own(tx: Transaction, customer_ids: Sequence[str], rep: Caller) -> None:
+    change_owner(tx, customer_ids, Change(Cause.ASSIGN, Owner(rep.person_id, "root/")), lambda _: None)
+
+
+def sweep(bench: Bench, stores: PrivateStores, count: int) -> float:
+    """Return how many customers a second a worker of its own takes back, through Temporal."""
+    environment = {
+        "DATABASE_URL": stores.database_urls["main"],
+        "AMQP_URL": stores.amqp_url,
+        "TEMPORAL_ADDRESS": stores.temporal_address,
+        "SIGNING_KEYS": "{}",
+        "TRUSTED_KEYS": "{}",
+    }
+    wanted = Sweep(bench.tenant, bench.pool_id)
+    link = TemporalLink(stores.temporal_address, "default")
+    command = [sys.executable, "-m", "tests.bench.pool_worker"]
+    with subprocess.Popen(command, env={**os.environ, **environment}) as worker:
+        try:
+            started = time.perf_counter()
+            link.deliver(
+                "workflow_start",
+                {
+                    "workflow": SWEEP_POOL,
+                    "id": sweep_workflow_id(wanted),
+                    "queue": QUEUE,
+                    "payload": {
+                        "tenant": {"id": bench.tenant.id, "database": "main"},
+                        "pool_id": bench.pool_id,
+                    },
+                    "signal": SWEEP_NOW,
+                },
+            )
+            while bench.due():
+                time.sleep(0.05)
+            return count / (time.perf_counter() - started)
+        finally:
+            worker.terminate()
+            link.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--rate", type=float, default=100.0, help="claims offered in a second")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--reclaims", type=int, default=0, help="0: a quarter of the customers")
+    asked = parser.parse_args()
+    with PrivateStores(databases=("main",), given={}) as stores:
+        upgrade("customers", Base.metadata, stores.database_urls["main"])
+        store = Store(stores.database_urls, Base.metadata, utc_now, pool_size=THREADS)
+        bench = Bench(store, asked.customers)
+        dice = random.Random(9)  # noqa: S311 - the same load each time
+        wanted = min(int(asked.rate * asked.seconds), len(bench.free) - 300)
+        chosen = bench.free[:wanted]
+        works = [(customer_id, dice.choice(bench.reps)) for customer_id in chosen]
+        # Once each before it counts: connections, plans, code.
+        for rep, customer_id in zip(bench.reps, bench.free[-100:], strict=False):
+            bench.bare(customer_id, rep)
+            bench.claim(customer_id, rep)
+        bare = offered([lambda work=work: bench.bare(*work) for work in works], asked.rate)  # type: ignore[misc]
+        claims = offered([lambda work=work: bench.claim(*work) for work in works], asked.rate)  # type: ignore[misc]
+        double, naive = bench.double_wins(bench.free[-300:-100])
+        pages, idle = bench.pages(), bench.idle()
+        count = bench.neglect(asked.reclaims or asked.customers // 4)
+        per_s = sweep(bench, stores, count)
+        store.close()
+    print(
+        json.dumps(
+            {
+                "customers": asked.customers,
+                "claim_p99_ms": round(percentile(claims, 0.99), 1),
+                "bare_update_p99_ms": round(percentile(bare, 0.99), 1),
+                "page_p99_ms": round(percentile(pages, 0.99), 1),
+                "reclaim_per_s": round(per_s),
+                "idle_check_ms": round(percentile(idle, 0.5), 1),
+                "double_wins": double,
+                "naive_double_wins": naive,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
