@@ -31,12 +31,14 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from crm.customers.v1.imports_pb2_grpc import add_ImportsServiceServicer_to_server
     from crm.customers.v1.numbers_pb2_grpc import add_NumbersServiceServicer_to_server
     from crm.customers.v1.pools_pb2_grpc import add_PoolsServiceServicer_to_server
+    from crm.customers.v1.records_pb2_grpc import add_RecordsServiceServicer_to_server
     from crm.customers.v1.registry_pb2_grpc import add_RegistryServiceServicer_to_server
     from crm.customers.v1.reveals_pb2_grpc import add_RevealsServiceServicer_to_server
     from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
     from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 
     from services.customers.api import CustomersApi
+    from services.customers.api.details import DetailsApi
     from services.customers.api.exports import ExportsApi
     from services.customers.api.imports import ImportsApi
     from services.customers.api.pools import PoolsApi
@@ -48,7 +50,9 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
 
     dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
     identity = Identity(runtime.client("identity", IdentityServiceStub))
-    add_CustomersServiceServicer_to_server(CustomersApi(runtime.store, dedupe, identity), server)
+    customers = CustomersApi(runtime.store, dedupe, identity)
+    add_CustomersServiceServicer_to_server(customers, server)
+    add_RecordsServiceServicer_to_server(DetailsApi(runtime.store, dedupe, customers), server)
     add_ImportsServiceServicer_to_server(ImportsApi(runtime.store, identity), server)
     add_ExportsServiceServicer_to_server(ExportsApi(runtime.store, identity), server)
     add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)

@@ -9,6 +9,7 @@ from services.customers.usecases.care import add_call, add_evidence
 from services.customers.usecases.evidence import take_report
 from services.customers.usecases.registrations import pass_registration, reject_registration
 from services.customers.usecases.staff import move_person, save_person
+from services.customers.usecases.timeline import note_event
 from services.kernel.ownership import Evidence
 
 handlers = Handlers("customers")
@@ -74,6 +75,7 @@ def on_order_generated(tx: Transaction, event: Event) -> None:
     """A deal is won and its order is there: evidence of work."""
     if event.data.get("customerId"):
         add_evidence(tx, event.data["customerId"], Evidence.ORDER, event.time)
+        note_event(tx, event, "order", "orderId", event.data["customerId"], ("number", "title", "amount"))
 
 
 @handlers.on("orders", "order_approved")
@@ -81,6 +83,7 @@ def on_order_approved(tx: Transaction, event: Event) -> None:
     """An order is approved: the customer has a contract."""
     if event.data.get("customerId"):
         add_evidence(tx, event.data["customerId"], Evidence.CONTRACT, event.time)
+        note_event(tx, event, "order", "orderId", event.data["customerId"], ("number",))
 
 
 @handlers.on("telephony", "evidence_reported")
@@ -105,3 +108,5 @@ def _take_call(tx: Transaction, event: Event) -> None:
             answered=data["answered"],
             talk_s=data["talkSeconds"],
         )
+        names = ("direction", "answered", "talkSeconds")
+        note_event(tx, event, "call", "callId", data["customerId"], names)

@@ -104,10 +104,11 @@ class RecordsApi(Api):
             yield
         except AppError as error:
             if not error.retryable:
-                self._release(reservation_id)
+                self.release(reservation_id)
             raise
 
-    def _release(self, reservation_id: str) -> None:
+    def release(self, reservation_id: str) -> None:
+        """Give a reservation's keys back; where dedupe cannot be asked, settling does it."""
         try:
             self._dedupe.release(current_tenant(), reservation_id)
         except AppError as error:

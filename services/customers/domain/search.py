@@ -1,7 +1,7 @@
 """What the quick search finds a name by: pieces of it in an index, and a look at the whole.
 
-Any two characters next to each other in a name are a piece, any three next to each other in its pinyin initials too,
-and so is what each of them begins with. A search for one character, or two letters, finds what begins so.
+Each character of a name and any two next to each other are a piece, any three next to each other in its pinyin initials
+too, and so is what those begin with: a search for one or two letters finds what begins so.
 """
 
 import re
@@ -29,7 +29,7 @@ def fold(name: str) -> str:
 def name_pieces(name: str) -> list[str]:
     """Return the pieces under which a name is found."""
     folded, letters = fold(name), initials(name)
-    pieces = {START_MARK + folded[:1]} | _pieces(folded, NAME_PIECE)
+    pieces = {*folded} | _pieces(folded, NAME_PIECE)
     marked = INITIALS_MARK + START_MARK
     pieces |= {marked + letters[:1], marked + letters[:2]}
     pieces |= {INITIALS_MARK + piece for piece in _pieces(letters, INITIALS_PIECE)}
@@ -61,9 +61,8 @@ def parse_search(text: str) -> Search:
         pieces = (START_MARK + folded,) if start else sorted(_pieces(folded, INITIALS_PIECE))
         marked = tuple(INITIALS_MARK + piece for piece in pieces)
         return Search(marked, letters=folded, start=start, number=number, digits=digits)
-    start = len(folded) < NAME_PIECE
-    pieces = (START_MARK + folded,) if start else sorted(_pieces(folded, NAME_PIECE))
-    return Search(tuple(pieces), name=folded, start=start, number=number)
+    pieces = [folded] if len(folded) < NAME_PIECE else sorted(_pieces(folded, NAME_PIECE))
+    return Search(tuple(pieces), name=folded, number=number)
 
 
 def _pieces(text: str, length: int) -> set[str]:

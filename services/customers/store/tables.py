@@ -21,6 +21,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -298,7 +300,12 @@ class Phone(Base):
         Index("ix_phone_e164", "tenant_id", "e164"),
         Index("ix_phone_customer", "tenant_id", "customer_id"),
         # Last digits first, for who remembers only those.
-        Index("ix_phone_tail", "tenant_id", text("reverse(e164) text_pattern_ops")),
+        Index(
+            "ix_phone_tail",
+            "tenant_id",
+            func.reverse(literal_column("e164")).label("tail"),
+            postgresql_ops={"tail": "text_pattern_ops"},
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from services.customers.domain.customers import Cause, CustomerState, Owner, che
 from services.customers.store.ledger import Change, change_owner, lock_customers, lock_owner
 from services.customers.store.rules import Rules, standing, sweep_start, tenant_settings
 from services.customers.store.tables import Customer, FollowUp, OwnershipChange
+from services.customers.usecases.timeline import note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import MOST_LOCKS, Evidence, call_is_evidence, check_lock, fate
@@ -67,6 +68,7 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
         create_time=tx.now,
     )
     tx.session.add(follow_up)
+    note(tx, customer_id, "follow_up", follow_up.follow_up_id, {"text": text})
     tx.emit(
         "follow_up_added",
         follow_up.follow_up_id,

@@ -94,8 +94,8 @@ def update_customer(
 ) -> Customer:
     """Change what is named of a customer; raises as `editable`.
 
-    version: the one that was seen, 0 for any; another one is Conflict CUSTOMER_CHANGED. reservation_id: of the keys of a
-    new name, "" for none. Raises InvalidInput CATEGORY_UNKNOWN, DEALER_UNKNOWN, PARENT_UNKNOWN or below `values`,
+    version: the one that was seen, 0 for any; another one is Conflict CUSTOMER_CHANGED. reservation_id: of the keys of
+    a new name, "" for none. Raises InvalidInput CATEGORY_UNKNOWN, DEALER_UNKNOWN, PARENT_UNKNOWN or below `values`,
     AlreadyExists FIELD_VALUE_TAKEN, RuleViolation PARENT_IN_ITSELF or PARENT_TOO_DEEP.
     """
     if edit.parent_id:

@@ -47,8 +47,8 @@ def list_views(tx: Transaction, caller: Caller) -> Sequence[SavedView]:
 def save_view(tx: Transaction, caller: Caller, draft: ViewDraft) -> SavedView:
     """Keep a view, in the place of an own one with that name.
 
-    It holds no rows and gives no right: whoever uses it sees what that person may see. Raises InvalidInput below `filter`
-    and for order_by, and TOO_MANY.
+    It holds no rows and gives no right: whoever uses it sees what that person may see. Raises InvalidInput below
+    `filter`, for order_by, and TOO_MANY.
     """
     filter_ = Filter.parse(draft.filter_text, filter_kinds(definitions(tx)))
     parse_order(tx, draft.order_by)

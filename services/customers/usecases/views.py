@@ -85,7 +85,7 @@ def list_conditions(
     """
     if pool_id and get_pool(tx, pool_id).pool_id not in _seen_pool_ids(tx, caller):
         raise pool_forbidden()
-    conditions = [Customer.tenant_id == tx.tenant.id, _in_view(tx, caller, view)]
+    conditions = [Customer.tenant_id == tx.tenant.id, in_view(tx, caller, view)]
     if pool_id:
         conditions.append(Customer.pool_id == pool_id)
     if query:
@@ -112,7 +112,7 @@ def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer
     row = and_(Customer.tenant_id == tx.tenant.id, Customer.customer_id == customer_id)
     found = tx.session.scalar(
         select(Customer).where(
-            row, or_(_in_view(tx, caller, View.ALL), _in_view(tx, caller, View.REGISTRATIONS))
+            row, or_(in_view(tx, caller, View.ALL), in_view(tx, caller, View.REGISTRATIONS))
         )
     )
     if found:
@@ -192,7 +192,8 @@ def _pooled() -> ColumnElement[bool]:
     return and_(Customer.state == CustomerState.ACTIVE, Customer.owner_id.is_(None))
 
 
-def _in_view(tx: Transaction, caller: Caller, view: View) -> ColumnElement[bool]:
+def in_view(tx: Transaction, caller: Caller, view: View) -> ColumnElement[bool]:
+    """Return the condition under which a customer is in somebody's view."""
     owned = and_(Customer.state == CustomerState.ACTIVE, Customer.owner_id.is_not(None))
     pooled = and_(_pooled(), Customer.pool_id.in_(_seen_pool_ids(tx, caller)))
     match view:

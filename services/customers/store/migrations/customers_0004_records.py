@@ -331,9 +331,10 @@ def upgrade() -> None:
     op.create_index(
         "ix_phone_tail",
         "phone",
-        ["tenant_id", sa.literal_column("reverse(e164) text_pattern_ops")],
+        ["tenant_id", sa.literal_column("reverse(e164)").label("tail")],
         unique=False,
         schema="customers",
+        postgresql_ops={"tail": "text_pattern_ops"},
     )
 
 

@@ -299,7 +299,7 @@ class RecordsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTimeline(self, request, context):
-        """What happened to a customer, newest first: follow-ups, calls, orders, changes of owner.
+        """What happened to a customer, newest first: follow-ups, calls, orders, changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,7 +76,7 @@ class RecordsServiceStub:
     GetCustomerPage: _grpc.UnaryUnaryMultiCallable[_records_pb2.GetCustomerPageRequest, _records_pb2.GetCustomerPageResponse]
     """All there is to see of a customer, in one call."""
     ListTimeline: _grpc.UnaryUnaryMultiCallable[_records_pb2.ListTimelineRequest, _records_pb2.ListTimelineResponse]
-    """What happened to a customer, newest first: follow-ups, calls, orders, changes of owner."""
+    """What happened to a customer, newest first: follow-ups, calls, orders, changes."""
 
 @_typing.type_check_only
 class RecordsServiceAsyncStub(RecordsServiceStub):
@@ -126,7 +126,7 @@ class RecordsServiceAsyncStub(RecordsServiceStub):
     GetCustomerPage: _aio.UnaryUnaryMultiCallable[_records_pb2.GetCustomerPageRequest, _records_pb2.GetCustomerPageResponse]  # type: ignore[assignment]
     """All there is to see of a customer, in one call."""
     ListTimeline: _aio.UnaryUnaryMultiCallable[_records_pb2.ListTimelineRequest, _records_pb2.ListTimelineResponse]  # type: ignore[assignment]
-    """What happened to a customer, newest first: follow-ups, calls, orders, changes of owner."""
+    """What happened to a customer, newest first: follow-ups, calls, orders, changes."""
 
 class RecordsServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a customer's record holds and how it is found: fields, categories, contacts, plans, the timeline, saved views."""
@@ -305,6 +305,6 @@ class RecordsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _records_pb2.ListTimelineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_records_pb2.ListTimelineResponse, _abc.Awaitable[_records_pb2.ListTimelineResponse]]:
-        """What happened to a customer, newest first: follow-ups, calls, orders, changes of owner."""
+        """What happened to a customer, newest first: follow-ups, calls, orders, changes."""
 
 def add_RecordsServiceServicer_to_server(servicer: RecordsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

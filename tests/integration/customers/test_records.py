@@ -1,0 +1,374 @@
+"""Records over a real channel: fields, filters, searches, edits, contacts, categories, plans, pages and views."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+from crm.customers.v1 import customers_pb2 as base
+from crm.customers.v1 import records_pb2 as pb
+from crm.customers.v1.records_pb2_grpc import RecordsServiceStub
+
+from services.chassis.clock import utc_now
+from services.chassis.errors import AlreadyExists, AppError, Conflict, Forbidden, InvalidInput, RuleViolation
+from services.chassis.ids import new_id
+from tests.integration.customers.office import HEAD, MANAGER, REP, Office, Person
+from tests.support.callers import Caller
+
+RIGHTS = REP | {"customers.edit"}
+ADMIN = MANAGER | {"customers.edit", "customers.edit_phones", "numbers.view_all"}
+MINE = base.CUSTOMER_VIEW_MINE
+
+
+class Desk:
+    """Somebody who works on records."""
+
+    def __init__(self, office: Office, person: Person, channel: grpc.Channel) -> None:
+        self.person = person
+        self._stub = RecordsServiceStub(channel)
+        self._call = Caller(lambda: office.signer.person_token(person.caller, utc_now())[0], "zh-CN")
+
+    def __call__(self, method: str, **fields: Any) -> Any:
+        """Call a method with a request of these fields; raises the AppError of a refusal."""
+        kind = getattr(pb, f"{method}Request")
+        if "request_id" in kind.DESCRIPTOR.fields_by_name:
+            fields.setdefault("request_id", new_id())
+        return self._call(getattr(self._stub, method), kind(**fields))
+
+    def refused(self, method: str, **fields: Any) -> AppError:
+        """Return the error of a call that must be refused."""
+        with pytest.raises(AppError) as refused:
+            self(method, **fields)
+        return refused.value
+
+    def add_field(self, key: str, type_: str, **fields: Any) -> None:
+        """Add a field to customers."""
+        self("CreateField", field=pb.Field(key=key, name=key, type=type_, **fields))
+
+    def found(self, filter_: Any = None, **fields: Any) -> list[str]:
+        """Return the names that a list of own customers shows."""
+        text = json.dumps(filter_) if filter_ else ""
+        return self.person.listed(fields.pop("view", MINE), filter=text, **fields)
+
+
+@pytest.fixture
+def desk(office: Office, addresses: dict[str, str]) -> Iterator[Callable[[Person], Desk]]:
+    """Sit somebody down."""
+    with grpc.insecure_channel(addresses["customers"]) as channel:
+        yield lambda person: Desk(office, person, channel)
+
+
+def values(**texts: str) -> list[base.FieldValue]:
+    """Return values of a form."""
+    return [base.FieldValue(key=key, value=value) for key, value in texts.items()]
+
+
+TYPED = {
+    "note": ("text", " 老客户 ", "老客户"),
+    "story": ("long_text", "一\n二", "一\n二"),
+    "staff": ("number", "1,200.50", "1200.5"),
+    "turnover": ("amount", "3000", "3000.00"),
+    "founded": ("date", "2001年2月3日", "2001-02-03"),
+    "visited": ("datetime", "2026-03-01 09:30", "2026-03-01T01:30:00+00:00"),
+    "listed": ("boolean", "是", "true"),
+    "grade": ("choice", "甲", "甲"),
+    "lines": ("choices", "丙；甲", "甲、丙"),
+    "hotline": ("phone", "13800138999", "+8613800138999"),
+    "mail": ("email", "Li@Example.com", "li@example.com"),
+    "site": ("link", "https://example.com/a", "https://example.com/a"),
+    "place": ("region", "上海市浦东新区", "上海市浦东新区"),
+}
+
+
+def test_every_type_of_field_is_stored_filtered_and_masked(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F4, F241: values of every type round-trip, are checked on the server and filter like built-in ones."""
+    admin, rep = desk(office.hire(ADMIN, HEAD, "all")), desk(office.hire(RIGHTS))
+    for key, (type_, _, _) in TYPED.items():
+        choices = ["甲", "乙", "丙"] if type_ in ("choice", "choices") else []
+        admin.add_field(key, type_, choices=choices, searchable=key == "mail")
+    made = rep.person.create(
+        "全字段公司", values=values(**{key: typed for key, (_, typed, _) in TYPED.items()})
+    )
+    rep.person.create("空字段公司")
+    expected = {key: stored for key, (_, _, stored) in TYPED.items()}
+    assert {item.key: item.value for item in rep.person.get(made.customer_id).values} == expected
+
+    asked = {
+        "note": ("contains", "老"),
+        "staff": ("between", ["1000", "1300"]),
+        "turnover": ("gte", 3000),
+        "founded": ("eq", "2001-02-03"),
+        "visited": ("eq", "2026-03-01"),
+        "listed": ("eq", True),
+        "grade": ("in", ["甲", "乙"]),
+        "lines": ("contains", "丙"),
+        "mail": ("prefix", "LI@"),
+        "place": ("not_empty", None),
+    }
+    for key, (operator, value) in asked.items():
+        condition = {"field": f"custom.{key}", "op": operator} | ({} if value is None else {"value": value})
+        assert rep.found(condition) == ["全字段公司"], condition
+    assert rep.found(order_by="custom.staff") == ["空字段公司", "全字段公司"]
+    assert rep.found(order_by="-custom.founded") == ["全字段公司", "空字段公司"]
+    assert rep.found(query="li@example.com") == ["全字段公司"]
+
+    viewer = office.hire(REP, HEAD, "all")
+    shown = {item.key: item.value for item in viewer.get(made.customer_id).values}
+    assert shown["hotline"] == "+86138****8999"
+    guess = json.dumps({"field": "custom.hotline", "op": "eq", "value": "+8613800138999"})
+    refused = viewer.refused(base.ListCustomersRequest(view=base.CUSTOMER_VIEW_ALL, filter=guess))
+    assert refused.reason == "FILTER_FIELD_UNKNOWN"
+    wrong = rep.person.refused(rep.person.form(values=values(staff="many")))
+    assert (wrong.reason, wrong.metadata["field"]) == ("FIELD_VALUE_INVALID", "values.staff")
+
+
+def test_fields_are_required_ordered_removed_and_come_back(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F4, F241, F244: what a field asks for holds on the server; its key stands for ever."""
+    admin, rep = desk(office.hire(ADMIN, HEAD, "all")), desk(office.hire(RIGHTS))
+    admin.add_field("code", "text", required=True, max_length=4)
+    admin.add_field("rank", "number", listed=True)
+    missing = rep.person.refused(rep.person.form())
+    assert (missing.reason, missing.metadata["field"]) == ("FIELD_REQUIRED", "values.code")
+    assert rep.person.refused(rep.person.form(values=values(code="12345"))).reason == "TEXT_TOO_LONG"
+    made = rep.person.create(values=values(code="1234"))
+    admin("OrderFields", keys=["rank"])
+    assert [field.key for field in rep("ListFields").fields] == ["rank", "code"]
+    admin("UpdateField", key="code", field=pb.Field(name="编码", active=False))
+    assert not rep.person.get(made.customer_id).values
+    assert admin.refused("CreateField", field=pb.Field(key="code", name="x")).reason == "FIELD_KEY_TAKEN"
+    admin("UpdateField", key="code", field=pb.Field(name="编码", active=True))
+    assert rep.person.get(made.customer_id).values[0].value == "1234"
+    assert [field.key for field in rep("ListFields", object="product").fields] == []
+    bad = admin.refused("CreateField", field=pb.Field(key="x", name="x", type="choice"))
+    assert (bad.reason, bad.metadata["field"]) == ("FIELD_CHOICES_INVALID", "field.choices")
+
+
+def test_of_simultaneous_writes_of_a_unique_value_one_wins(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F241: unique holds under concurrency, between creates and edits, and a cleared value is free again."""
+    admin, rep = desk(office.hire(ADMIN, HEAD, "all")), desk(office.hire(RIGHTS))
+    admin.add_field("license", "text", unique=True)
+    made = [rep.person.create() for _ in range(8)]
+
+    def take(customer: base.Customer) -> bool:
+        try:
+            rep("UpdateCustomer", customer_id=customer.customer_id, values=values(license="A1"))
+        except AlreadyExists as taken:
+            assert (taken.reason, taken.metadata["field"]) == ("FIELD_VALUE_TAKEN", "values.license")
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(take, made)) == 1
+    assert rep.person.refused(rep.person.form(values=values(license="A1"))).reason == "FIELD_VALUE_TAKEN"
+    (holder,) = [item for item in made if rep.person.get(item.customer_id).values]
+    rep("UpdateCustomer", customer_id=holder.customer_id, values=values(license=""))
+    assert rep.person.create(values=values(license="A1")).values[0].value == "A1"
+
+
+def test_pages_stay_right_while_rows_come_and_go(office: Office, desk: Callable[[Person], Desk]) -> None:
+    """F70: whatever the order, every row that stays is shown once."""
+    rep = desk(office.hire(RIGHTS))
+    names = [f"公司{index:02}" for index in range(12)]
+    ids = {name: rep.person.create(name).customer_id for name in names}
+    for order in ("", "create_time", "name", "-name", "-last_evidence_time"):
+        seen: list[str] = []
+        token = ""
+        while True:
+            page = rep.person(
+                base.ListCustomersRequest(view=MINE, order_by=order, page_size=5, page_token=token)
+            )
+            seen += [customer.name for customer in page.customers]
+            token = page.next_page_token
+            if not token:
+                break
+            rep.person.create()
+            rep("UpdateCustomer", customer_id=ids[seen[-1]] if seen[-1] in ids else ids["公司00"], hot=True)
+        kept = [name for name in seen if name in ids]
+        assert sorted(kept) == names, order
+        assert len(seen) == len(set(seen)), order
+    assert rep.found({"field": "hot", "op": "eq", "value": True})
+    wrong = rep.person.refused(base.ListCustomersRequest(view=MINE, order_by="-name", page_token="e30="))
+    assert wrong.reason == "PAGE_TOKEN_INVALID"
+    assert rep.person.refused(base.ListCustomersRequest(order_by="phones")).reason == "ORDER_UNKNOWN"
+
+
+def test_customers_are_found_by_initials_contacts_and_last_digits(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F70: and by last digits only where the numbers are the caller's to read (F59)."""
+    rep, other = desk(office.hire(RIGHTS)), office.hire(REP, HEAD, "all")
+    rep.person.create(
+        "重庆长城科技有限公司",
+        "13800138321",
+        contacts=[base.ContactInput(name="欧阳锋", phones=[base.PhoneInput(number="13900139654")])],
+    )
+    for query in ("cqcc", "CCKJ", "cq", "长城", "城", "欧阳", "8321", "9654", "13900139654", "ＣＱＣＣ"):
+        assert rep.found(query=query) == ["重庆长城科技有限公司"], query
+    for query in ("zqcc", "长安", "8322", "kj", "阳锋"):
+        assert rep.found(query=query) == [], query
+    everything = base.CUSTOMER_VIEW_ALL
+    assert other.listed(everything, query="13800138321") == ["重庆长城科技有限公司"]
+    assert other.listed(everything, query="8321") == []
+
+
+def test_a_rep_edits_an_own_customer_but_never_a_number(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F33, O8: a rep adds a further number; who has the right changes one; the version that was seen is compared."""
+    rep, admin = desk(office.hire(RIGHTS)), desk(office.hire(ADMIN, HEAD, "all"))
+    stranger = desk(office.hire(RIGHTS, HEAD, "all"))
+    made = rep.person.create("旧名公司", "13800138001")
+    changed = rep(
+        "UpdateCustomer",
+        customer_id=made.customer_id,
+        version=made.version,
+        name="新名公司",
+        level="A",
+        tags=pb.Texts(values=["重点", "重点"]),
+        addresses=pb.Addresses(values=[pb.Address(kind="ship", detail="世纪大道1号", recipient="王小明")]),
+        finance=pb.Finance(invoice_title="新名公司", invoice_phone="021-58881234"),
+    ).customer
+    assert (changed.name, changed.level, list(changed.tags)) == ("新名公司", "A", ["重点"])
+    assert rep.found(query="xmgs") == ["新名公司"] and rep.found(query="旧名") == []
+    stale = rep.refused("UpdateCustomer", customer_id=made.customer_id, version=made.version, level="B")
+    assert isinstance(stale, Conflict) and stale.reason == "CUSTOMER_CHANGED"
+    taken = rep.person.refused(rep.person.form("新名公司"))
+    assert taken.reason == "KEY_HELD"
+
+    phone_id = made.phones[0].phone_id
+    refused = rep.refused("ReplacePhone", phone_id=phone_id, number="13800138002")
+    assert isinstance(refused, Forbidden)
+    added = rep("AddPhone", customer_id=made.customer_id, number="13800138003").customer
+    assert [phone.number for phone in added.phones] == ["+8613800138001", "+8613800138003"]
+    replaced = admin("ReplacePhone", phone_id=phone_id, number="13800138002").customer
+    assert [phone.number for phone in replaced.phones] == ["+8613800138002", "+8613800138003"]
+    assert (
+        rep.refused("AddPhone", customer_id=made.customer_id, number="12345678901").reason == "PHONE_PREFIX"
+    )
+    assert rep.refused("AddPhone", customer_id=made.customer_id, number="138001380").reason == "PHONE_LENGTH"
+
+    page = rep("GetCustomerPage", customer_id=made.customer_id)
+    assert (page.addresses[0].kind, page.finance.invoice_phone) == ("ship", "+862158881234")
+    assert stranger("GetCustomerPage", customer_id=made.customer_id).finance.invoice_phone == ""
+
+
+def test_a_contact_comes_first_or_to_a_customer(office: Office, desk: Callable[[Person], Desk]) -> None:
+    """F2, F3, F72: contact-first makes or picks the customer; a repeat makes nothing twice."""
+    rep = desk(office.hire(RIGHTS))
+    form = base.ContactInput(name="李雷", title="采购", phones=[base.PhoneInput(number="13700137001")])
+    first = rep("CreateContact", customer_name="联系人优先公司", contact=form)
+    assert first.customer.name == "联系人优先公司"
+    request_id = new_id()
+    second = base.ContactInput(name="韩梅梅", phones=[base.PhoneInput(number="13700137002")])
+    for _ in range(2):
+        answer = rep(
+            "CreateContact", request_id=request_id, customer_id=first.customer.customer_id, contact=second
+        )
+    assert [contact.name for contact in answer.customer.contacts] == ["李雷", "韩梅梅"]
+    profile = {"address": "上海", "account": "hmm@im", "birthday": "1990-01-31", "hobbies": "围棋"}
+    edited = rep("UpdateContact", contact_id=answer.contact_id, **profile).customer.contacts[1]
+    assert {name: getattr(edited, name) for name in profile} == profile
+    bad = rep.refused("UpdateContact", contact_id=answer.contact_id, birthday="1990-02-31")
+    assert bad.metadata["field"] == "birthday"
+
+
+def test_customers_link_to_parents_and_dealers_without_circles(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F42: a dealer lists its customers; nobody is above oneself."""
+    rep = desk(office.hire(RIGHTS))
+    top, middle, leaf = (rep.person.create().customer_id for _ in range(3))
+    rep("UpdateCustomer", customer_id=middle, parent_id=top)
+    rep("UpdateCustomer", customer_id=leaf, parent_id=middle)
+    circle = rep.refused("UpdateCustomer", customer_id=top, parent_id=leaf)
+    assert isinstance(circle, RuleViolation) and circle.reason == "PARENT_IN_ITSELF"
+    assert rep.refused("UpdateCustomer", customer_id=leaf, dealer_id=top).reason == "DEALER_UNKNOWN"
+    rep("UpdateCustomer", customer_id=top, dealer=True)
+    rep("UpdateCustomer", customer_id=leaf, dealer_id=top)
+    page = rep("GetCustomerPage", customer_id=top)
+    assert {(link.customer_id, link.relation) for link in page.linked} == {(middle, "child"), (leaf, "dealt")}
+    assert rep("GetCustomerPage", customer_id=leaf).dealer.customer_id == top
+
+
+def test_categories_form_a_tree_that_moves_whole(office: Office, desk: Callable[[Person], Desk]) -> None:
+    """F58, F62, F63: with a depth limit, moves with the customers, and counts by class."""
+    admin, rep = desk(office.hire(ADMIN, HEAD, "all")), desk(office.hire(RIGHTS))
+    parent = ""
+    chain = []
+    for depth in range(6):
+        parent = admin("CreateCategory", parent_id=parent, name=f"级{depth}").category.category_id
+        chain.append(parent)
+    assert admin.refused("CreateCategory", parent_id=parent, name="深").reason == "CATEGORY_TOO_DEEP"
+    other = admin("CreateCategory", name="行业").category.category_id
+    made = rep.person.create(category_id=chain[2], level="A")
+    assert (
+        admin.refused("UpdateCategory", category_id=chain[0], parent_id=chain[2]).reason
+        == "CATEGORY_IN_ITSELF"
+    )
+    admin("UpdateCategory", category_id=chain[2], parent_id=other)
+    page = rep("GetCustomerPage", customer_id=made.customer_id)
+    assert list(page.category_names) == ["行业", "级2"]
+    assert admin.refused("DeleteCategory", category_id=chain[2]).reason == "CATEGORY_IN_USE"
+    counts = rep("CountCustomers", view=MINE, by="category_id").counts
+    assert [(item.value, item.count) for item in counts] == [(chain[2], 1)]
+    assert isinstance(rep.refused("CreateCategory", name="x"), Forbidden)
+
+
+def test_a_plan_is_completed_by_its_follow_up_and_all_is_on_the_page(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F52, F53, F60, F61: plans, follow-ups, calls and orders meet on one page, each once."""
+    rep = desk(office.hire(RIGHTS))
+    customer_id = rep.person.create().customer_id
+    plan = rep(
+        "CreatePlan", customer_id=customer_id, text="回访", due_time=datetime(2026, 3, 1, tzinfo=UTC)
+    ).plan
+    assert [item.text for item in rep("ListPlans").plans] == ["回访"]
+    rep("CompletePlan", plan_id=plan.plan_id, text="已回访，有意向")
+    assert rep.refused("CompletePlan", plan_id=plan.plan_id, text="再次").reason == "PLAN_COMPLETED"
+    assert not rep("ListPlans", customer_id=customer_id).plans
+    order = {"orderId": new_id(), "number": "DD1", "title": "t", "ownerId": rep.person.id, "remindTime": ""}
+    for _ in range(2):
+        office.tell(
+            "order_generated", {**order, "customerId": customer_id, "amount": "1200.00"}, source="orders"
+        )
+    office.tell("order_approved", {**order, "customerId": customer_id}, source="orders")
+    page = rep("GetCustomerPage", customer_id=customer_id)
+    assert sorted(entry.kind for entry in page.timeline) == ["follow_up", "order", "order"]
+    assert (page.account.approved_orders, page.account.approved_amount) == (1, "1200.00")
+    assert page.follow_ups[0].text == "已回访，有意向"
+    assert page.customer.last_evidence_time.seconds
+    assert len(rep("ListTimeline", customer_id=customer_id, page_size=2).entries) == 2
+
+
+def test_views_are_kept_for_oneself_or_shared(office: Office, desk: Callable[[Person], Desk]) -> None:
+    """Saved views: a shared one gives its filter, not its owner's rows."""
+    rep, other = desk(office.hire(RIGHTS)), desk(office.hire(RIGHTS))
+    rep.person.create("甲公司", level="A")
+    other.person.create("乙公司", level="A")
+    condition = {"field": "level", "op": "eq", "value": "A"}
+    form = {
+        "name": "重点",
+        "filter": json.dumps(condition),
+        "order_by": "-name",
+        "columns": ["name", "level"],
+    }
+    rep("SaveView", view=pb.SavedView(**form, shared=True))
+    rep("SaveView", view=pb.SavedView(name="私有", view=MINE))
+    rep("SaveView", view=pb.SavedView(**form, shared=True))
+    (shared,) = other("ListSavedViews").views
+    assert other.found(json.loads(shared.filter), order_by=shared.order_by) == ["乙公司"]
+    assert [view.name for view in rep("ListSavedViews").views] == ["私有", "重点"]
+    assert other.refused("DeleteView", view_id=shared.view_id).reason == "VIEW_NOT_FOUND"
+    rep("DeleteView", view_id=shared.view_id)
+    bad = rep.refused("SaveView", view=pb.SavedView(name="x", filter='{"field": "x", "op": "eq"}'))
+    assert isinstance(bad, InvalidInput) and bad.metadata["field"] == "filter.field"
