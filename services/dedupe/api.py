@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
-from services.chassis.grpc_server import Api, current_caller, current_tenant
+from services.chassis.grpc_server import current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.chassis.tokens import Caller, Signer
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
@@ -20,6 +20,7 @@ from services.dedupe.matching import weights
 from services.dedupe.store.index import Found, look_up
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import MatchRecord, Rule
+from services.dedupe.suspects_api import SuspectsApi
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
 from services.dedupe.usecases.lookups import find_holders
 from services.dedupe.usecases.matching import SHOWN, check_duplicates, mask_company, may_see
@@ -67,7 +68,7 @@ MOST_SUBJECTS = 100
 MOST_RESERVATIONS = 1000
 
 
-class DedupeApi(pb_grpc.DedupeServiceServicer, Api):
+class DedupeApi(SuspectsApi, pb_grpc.DedupeServiceServicer):
     """Answers for who holds which key."""
 
     def __init__(self, store: Store, writer: Writer, signer: Signer) -> None:

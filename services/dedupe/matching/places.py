@@ -27,3 +27,14 @@ def _words(first: str, second: str) -> float:
     if len(short) >= 4 and long.endswith(short):
         return 1.0
     return Indel.normalized_similarity(short, long)
+
+
+def compare_schemes(one: str, other: str) -> float:
+    """Return how alike two descriptions of a project's scheme are, 0 to 1, by their pairs of characters (Dice)."""
+    first, second = _pairs(fold(one)), _pairs(fold(other))
+    total = len(first) + len(second)
+    return 2 * len(first & second) / total if total else 0.0
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[place : place + 2] for place in range(len(text) - 1)}

@@ -1,6 +1,7 @@
 """Dedupe's tables. The primary key of `held_key` is what makes one of two simultaneous writers win."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -13,7 +14,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
@@ -166,3 +167,66 @@ class Backfill(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     field: Mapped[str] = mapped_column(primary_key=True)
     after: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+
+
+class Suspicion(Base):
+    """A tenant's windows and thresholds; absent: the preset."""
+
+    __tablename__ = "suspicion"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    settings: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Inquiry(Base):
+    """What somebody asked a price for. inquirer: digest of who it was, the number before the name.
+
+    phone: masked. items: product, quantity and specification of each line. products: folded names. quote_time: when
+    it was quoted for.
+    """
+
+    __tablename__ = "inquiry"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    inquiry_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    inquirer: Mapped[bytes] = mapped_column(LargeBinary)
+    inquirer_name: Mapped[str]
+    company_name: Mapped[str]
+    phone: Mapped[str]
+    items: Mapped[list[dict[str, str]]] = mapped_column(JSONB)
+    products: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    site_address: Mapped[str]
+    scheme: Mapped[str]
+    recorder_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
+    quote_time: Mapped[datetime | None]
+    __table_args__ = (Index("ix_inquiry_newest", "tenant_id", "create_time", "inquiry_id"),)
+
+
+class Suspect(Base):
+    """Inquiries that are perhaps one customer's. shared: what the likest pair has in common."""
+
+    __tablename__ = "suspect"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    suspect_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    dimension: Mapped[str]
+    state: Mapped[str]
+    verdict: Mapped[str]
+    likeness: Mapped[float] = mapped_column(Double)
+    surprise: Mapped[float] = mapped_column(Double)
+    shared: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    inquiry_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    decider_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
+    version: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (
+        Index("ix_suspect_newest", "tenant_id", "state", "create_time", "suspect_id"),
+        Index("ix_suspect_inquiries", "inquiry_ids", postgresql_using="gin"),
+    )
+
+
+class ToldApart(Base):
+    """Two inquirers who are not one customer: a person said so. low, high: in order."""
+
+    __tablename__ = "told_apart"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    low: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    high: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)

@@ -164,6 +164,58 @@ MATCH_VERDICT_DIFFERENT: MatchVerdict.ValueType  # 3
 """Different."""
 Global___MatchVerdict: _TypeAlias = MatchVerdict  # noqa: Y015
 
+class _Dimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DIMENSION_UNSPECIFIED: _Dimension.ValueType  # 0
+    """Not set."""
+    DIMENSION_PRODUCT: _Dimension.ValueType  # 1
+    """The products asked for."""
+    DIMENSION_PROJECT: _Dimension.ValueType  # 2
+    """A project's site and scheme."""
+
+class Dimension(_Dimension, metaclass=_DimensionEnumTypeWrapper):
+    """What a suspect was raised by."""
+
+DIMENSION_UNSPECIFIED: Dimension.ValueType  # 0
+"""Not set."""
+DIMENSION_PRODUCT: Dimension.ValueType  # 1
+"""The products asked for."""
+DIMENSION_PROJECT: Dimension.ValueType  # 2
+"""A project's site and scheme."""
+Global___Dimension: _TypeAlias = Dimension  # noqa: Y015
+
+class _SuspectState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SuspectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SuspectState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUSPECT_STATE_UNSPECIFIED: _SuspectState.ValueType  # 0
+    """Not set: of a filter, every state."""
+    SUSPECT_STATE_OPEN: _SuspectState.ValueType  # 1
+    """It waits for a person."""
+    SUSPECT_STATE_CONFIRMED: _SuspectState.ValueType  # 2
+    """They are one customer."""
+    SUSPECT_STATE_DISMISSED: _SuspectState.ValueType  # 3
+    """They are not."""
+
+class SuspectState(_SuspectState, metaclass=_SuspectStateEnumTypeWrapper):
+    """What became of a suspect."""
+
+SUSPECT_STATE_UNSPECIFIED: SuspectState.ValueType  # 0
+"""Not set: of a filter, every state."""
+SUSPECT_STATE_OPEN: SuspectState.ValueType  # 1
+"""It waits for a person."""
+SUSPECT_STATE_CONFIRMED: SuspectState.ValueType  # 2
+"""They are one customer."""
+SUSPECT_STATE_DISMISSED: SuspectState.ValueType  # 3
+"""They are not."""
+Global___SuspectState: _TypeAlias = SuspectState  # noqa: Y015
+
 @_typing.final
 class Subject(_message.Message):
     """A record whose keys are asked for."""
@@ -1135,3 +1187,532 @@ class ListClashesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListClashesResponse: _TypeAlias = ListClashesResponse  # noqa: Y015
+
+@_typing.final
+class InquiryItem(_message.Message):
+    """A line of an inquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    SPECIFICATION_FIELD_NUMBER: _builtins.int
+    product: _builtins.str
+    """Name or number of the product."""
+    quantity: _builtins.str
+    """How many, as typed."""
+    specification: _builtins.str
+    """What it shall be like, free text, may be empty."""
+    def __init__(
+        self,
+        *,
+        product: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        specification: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product", "quantity", b"quantity", "specification", b"specification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InquiryItem: _TypeAlias = InquiryItem  # noqa: Y015
+
+@_typing.final
+class Inquiry(_message.Message):
+    """What somebody asked a price for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    INQUIRER_NAME_FIELD_NUMBER: _builtins.int
+    COMPANY_NAME_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SITE_ADDRESS_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    RECORDER_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    QUOTE_TIME_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    """UUID."""
+    inquirer_name: _builtins.str
+    """Who asked."""
+    company_name: _builtins.str
+    """The company that was named."""
+    phone: _builtins.str
+    """The number, masked."""
+    site_address: _builtins.str
+    """The project's site, may be empty."""
+    scheme: _builtins.str
+    """The project's scheme, may be empty."""
+    recorder_id: _builtins.str
+    """Who recorded it, UUID."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___InquiryItem]:
+        """The lines."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def quote_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was quoted for; unset while it was not."""
+
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        inquirer_name: _builtins.str = ...,
+        company_name: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        items: _abc.Iterable[Global___InquiryItem] | None = ...,
+        site_address: _builtins.str = ...,
+        scheme: _builtins.str = ...,
+        recorder_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        quote_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "quote_time", b"quote_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_name", b"company_name", "create_time", b"create_time", "inquirer_name", b"inquirer_name", "inquiry_id", b"inquiry_id", "items", b"items", "phone", b"phone", "quote_time", b"quote_time", "recorder_id", b"recorder_id", "scheme", b"scheme", "site_address", b"site_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Inquiry: _TypeAlias = Inquiry  # noqa: Y015
+
+@_typing.final
+class Suspect(_message.Message):
+    """Inquiries that are perhaps one customer's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUSPECT_ID_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    LIKENESS_FIELD_NUMBER: _builtins.int
+    SURPRISE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    INQUIRIES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    suspect_id: _builtins.str
+    """UUID."""
+    dimension: Global___Dimension.ValueType
+    """What raised it."""
+    state: Global___SuspectState.ValueType
+    """What became of it."""
+    verdict: Global___MatchVerdict.ValueType
+    """Same or near, of the likest pair."""
+    likeness: _builtins.float
+    """Of the likest pair: how alike, 0 to 1."""
+    surprise: _builtins.float
+    """Of the likest pair: how surprising, in bits; 0 for a project."""
+    reason: _builtins.str
+    """What they have in common, in the caller's language."""
+    version: _builtins.int
+    """Number of the last change."""
+    @_builtins.property
+    def inquiries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Inquiry]:
+        """The oldest first."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was raised."""
+
+    def __init__(
+        self,
+        *,
+        suspect_id: _builtins.str = ...,
+        dimension: Global___Dimension.ValueType = ...,
+        state: Global___SuspectState.ValueType = ...,
+        verdict: Global___MatchVerdict.ValueType = ...,
+        likeness: _builtins.float = ...,
+        surprise: _builtins.float = ...,
+        reason: _builtins.str = ...,
+        inquiries: _abc.Iterable[Global___Inquiry] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimension", b"dimension", "inquiries", b"inquiries", "likeness", b"likeness", "reason", b"reason", "state", b"state", "surprise", b"surprise", "suspect_id", b"suspect_id", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suspect: _TypeAlias = Suspect  # noqa: Y015
+
+@_typing.final
+class RecordInquiryRequest(_message.Message):
+    """Request of RecordInquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INQUIRER_NAME_FIELD_NUMBER: _builtins.int
+    COMPANY_NAME_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SITE_ADDRESS_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    inquirer_name: _builtins.str
+    """Who asks."""
+    company_name: _builtins.str
+    """The company that was named, may be empty."""
+    phone: _builtins.str
+    """The number, may be empty."""
+    site_address: _builtins.str
+    """The project's site, may be empty."""
+    scheme: _builtins.str
+    """The project's scheme, may be empty."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___InquiryItem]:
+        """1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        inquirer_name: _builtins.str = ...,
+        company_name: _builtins.str = ...,
+        phone: _builtins.str = ...,
+        items: _abc.Iterable[Global___InquiryItem] | None = ...,
+        site_address: _builtins.str = ...,
+        scheme: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company_name", b"company_name", "inquirer_name", b"inquirer_name", "items", b"items", "phone", b"phone", "request_id", b"request_id", "scheme", b"scheme", "site_address", b"site_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordInquiryRequest: _TypeAlias = RecordInquiryRequest  # noqa: Y015
+
+@_typing.final
+class RecordInquiryResponse(_message.Message):
+    """Response of RecordInquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_FIELD_NUMBER: _builtins.int
+    SUSPECT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inquiry(self) -> Global___Inquiry:
+        """As stored."""
+
+    @_builtins.property
+    def suspect_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Suspects that it belongs to, by id: a person reviews them."""
+
+    def __init__(
+        self,
+        *,
+        inquiry: Global___Inquiry | None = ...,
+        suspect_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry", b"inquiry", "suspect_ids", b"suspect_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordInquiryResponse: _TypeAlias = RecordInquiryResponse  # noqa: Y015
+
+@_typing.final
+class RequestQuoteRequest(_message.Message):
+    """Request of RequestQuote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    inquiry_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        inquiry_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry_id", b"inquiry_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestQuoteRequest: _TypeAlias = RequestQuoteRequest  # noqa: Y015
+
+@_typing.final
+class RequestQuoteResponse(_message.Message):
+    """Response of RequestQuote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLAGGED_SUSPECT_ID_FIELD_NUMBER: _builtins.int
+    flagged_suspect_id: _builtins.str
+    """The suspect in which another inquiry has a quote already; empty when there is none."""
+    def __init__(
+        self,
+        *,
+        flagged_suspect_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flagged_suspect_id", b"flagged_suspect_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestQuoteResponse: _TypeAlias = RequestQuoteResponse  # noqa: Y015
+
+@_typing.final
+class ListSuspectsRequest(_message.Message):
+    """Request of ListSuspects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___SuspectState.ValueType
+    """Only of this state."""
+    page_size: _builtins.int
+    """1 to 200, 0 for 50."""
+    page_token: _builtins.str
+    """Of the page before."""
+    def __init__(
+        self,
+        *,
+        state: Global___SuspectState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuspectsRequest: _TypeAlias = ListSuspectsRequest  # noqa: Y015
+
+@_typing.final
+class ListSuspectsResponse(_message.Message):
+    """Response of ListSuspects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUSPECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def suspects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suspect]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        suspects: _abc.Iterable[Global___Suspect] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "suspects", b"suspects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSuspectsResponse: _TypeAlias = ListSuspectsResponse  # noqa: Y015
+
+@_typing.final
+class DecideSuspectRequest(_message.Message):
+    """Request of DecideSuspect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUSPECT_ID_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    suspect_id: _builtins.str
+    """UUID."""
+    same: _builtins.bool
+    """True: they are one customer."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        suspect_id: _builtins.str = ...,
+        same: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "same", b"same", "suspect_id", b"suspect_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideSuspectRequest: _TypeAlias = DecideSuspectRequest  # noqa: Y015
+
+@_typing.final
+class DecideSuspectResponse(_message.Message):
+    """Response of DecideSuspect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUSPECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def suspect(self) -> Global___Suspect:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        suspect: Global___Suspect | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["suspect", b"suspect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["suspect", b"suspect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideSuspectResponse: _TypeAlias = DecideSuspectResponse  # noqa: Y015
+
+@_typing.final
+class SuspicionSettings(_message.Message):
+    """Windows and thresholds of suspicion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WINDOW_DAYS_FIELD_NUMBER: _builtins.int
+    PRODUCT_LIKENESS_FIELD_NUMBER: _builtins.int
+    PRODUCT_SURPRISE_FIELD_NUMBER: _builtins.int
+    ADDRESS_LIKENESS_FIELD_NUMBER: _builtins.int
+    SCHEME_LIKENESS_FIELD_NUMBER: _builtins.int
+    HOLD_QUOTES_FIELD_NUMBER: _builtins.int
+    window_days: _builtins.int
+    """Days that an inquiry is compared for, 1 to 90."""
+    product_likeness: _builtins.float
+    """Likeness of two product sets from which they are near, 0.3 to 1."""
+    product_surprise: _builtins.float
+    """Surprise from which it means something, in bits, 1 to 60."""
+    address_likeness: _builtins.float
+    """Likeness of two sites from which they are near, 0.3 to 1."""
+    scheme_likeness: _builtins.float
+    """Likeness of two schemes from which they are near, 0.1 to 1."""
+    hold_quotes: _builtins.bool
+    """True: a second quote is held; false: flagged only."""
+    def __init__(
+        self,
+        *,
+        window_days: _builtins.int = ...,
+        product_likeness: _builtins.float = ...,
+        product_surprise: _builtins.float = ...,
+        address_likeness: _builtins.float = ...,
+        scheme_likeness: _builtins.float = ...,
+        hold_quotes: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_likeness", b"address_likeness", "hold_quotes", b"hold_quotes", "product_likeness", b"product_likeness", "product_surprise", b"product_surprise", "scheme_likeness", b"scheme_likeness", "window_days", b"window_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuspicionSettings: _TypeAlias = SuspicionSettings  # noqa: Y015
+
+@_typing.final
+class GetSuspicionSettingsRequest(_message.Message):
+    """Request of GetSuspicionSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuspicionSettingsRequest: _TypeAlias = GetSuspicionSettingsRequest  # noqa: Y015
+
+@_typing.final
+class GetSuspicionSettingsResponse(_message.Message):
+    """Response of GetSuspicionSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___SuspicionSettings:
+        """As stored, or the preset."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___SuspicionSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSuspicionSettingsResponse: _TypeAlias = GetSuspicionSettingsResponse  # noqa: Y015
+
+@_typing.final
+class UpdateSuspicionSettingsRequest(_message.Message):
+    """Request of UpdateSuspicionSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def settings(self) -> Global___SuspicionSettings:
+        """All of them."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        settings: Global___SuspicionSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSuspicionSettingsRequest: _TypeAlias = UpdateSuspicionSettingsRequest  # noqa: Y015
+
+@_typing.final
+class UpdateSuspicionSettingsResponse(_message.Message):
+    """Response of UpdateSuspicionSettings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def settings(self) -> Global___SuspicionSettings:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        settings: Global___SuspicionSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateSuspicionSettingsResponse: _TypeAlias = UpdateSuspicionSettingsResponse  # noqa: Y015

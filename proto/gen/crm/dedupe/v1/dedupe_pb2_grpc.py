@@ -85,6 +85,36 @@ class DedupeServiceStub:
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.SerializeToString,
                 response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.FromString,
                 _registered_method=True)
+        self.RecordInquiry = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/RecordInquiry',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryResponse.FromString,
+                _registered_method=True)
+        self.RequestQuote = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/RequestQuote',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.FromString,
+                _registered_method=True)
+        self.ListSuspects = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ListSuspects',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsResponse.FromString,
+                _registered_method=True)
+        self.DecideSuspect = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/DecideSuspect',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectResponse.FromString,
+                _registered_method=True)
+        self.GetSuspicionSettings = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/GetSuspicionSettings',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsResponse.FromString,
+                _registered_method=True)
+        self.UpdateSuspicionSettings = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/UpdateSuspicionSettings',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.FromString,
+                _registered_method=True)
         self.ListRules = channel.unary_unary(
                 '/crm.dedupe.v1.DedupeService/ListRules',
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListRulesRequest.SerializeToString,
@@ -173,6 +203,50 @@ class DedupeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordInquiry(self, request, context):
+        """Record what somebody asks a price for. When others asked for the same, or for the same site, within the window, it
+        raises a suspect: perhaps they are one customer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestQuote(self, request, context):
+        """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
+        second is held (QUOTE_HELD) or, by the settings, flagged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSuspects(self, request, context):
+        """Suspects with their inquiries, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideSuspect(self, request, context):
+        """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSuspicionSettings(self, request, context):
+        """Windows and thresholds of suspicion.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSuspicionSettings(self, request, context):
+        """Change them; they hold from the next inquiry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRules(self, request, context):
         """The tenant's rules.
         """
@@ -240,6 +314,36 @@ def add_DedupeServiceServicer_to_server(servicer, server):
                     servicer.ListClashes,
                     request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.FromString,
                     response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.SerializeToString,
+            ),
+            'RecordInquiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordInquiry,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryResponse.SerializeToString,
+            ),
+            'RequestQuote': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestQuote,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.SerializeToString,
+            ),
+            'ListSuspects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSuspects,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsResponse.SerializeToString,
+            ),
+            'DecideSuspect': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideSuspect,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectResponse.SerializeToString,
+            ),
+            'GetSuspicionSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSuspicionSettings,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsResponse.SerializeToString,
+            ),
+            'UpdateSuspicionSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSuspicionSettings,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.SerializeToString,
             ),
             'ListRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRules,
@@ -523,6 +627,168 @@ class DedupeService:
             '/crm.dedupe.v1.DedupeService/ListClashes',
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesRequest.SerializeToString,
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListClashesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordInquiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/RecordInquiry',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RecordInquiryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestQuote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/RequestQuote',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSuspects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ListSuspects',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideSuspect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/DecideSuspect',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideSuspectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSuspicionSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/GetSuspicionSettings',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetSuspicionSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSuspicionSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/UpdateSuspicionSettings',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,22 @@ class DedupeServiceStub:
     """Who took which keys when, signed by dedupe: evidence in a dispute."""
     ListClashes: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListClashesRequest, _dedupe_pb2.ListClashesResponse]
     """Records that were there before a rule came on and break it."""
+    RecordInquiry: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.RecordInquiryRequest, _dedupe_pb2.RecordInquiryResponse]
+    """Record what somebody asks a price for. When others asked for the same, or for the same site, within the window, it
+    raises a suspect: perhaps they are one customer.
+    """
+    RequestQuote: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.RequestQuoteRequest, _dedupe_pb2.RequestQuoteResponse]
+    """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
+    second is held (QUOTE_HELD) or, by the settings, flagged.
+    """
+    ListSuspects: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListSuspectsRequest, _dedupe_pb2.ListSuspectsResponse]
+    """Suspects with their inquiries, the newest first."""
+    DecideSuspect: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.DecideSuspectRequest, _dedupe_pb2.DecideSuspectResponse]
+    """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again."""
+    GetSuspicionSettings: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.GetSuspicionSettingsRequest, _dedupe_pb2.GetSuspicionSettingsResponse]
+    """Windows and thresholds of suspicion."""
+    UpdateSuspicionSettings: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateSuspicionSettingsRequest, _dedupe_pb2.UpdateSuspicionSettingsResponse]
+    """Change them; they hold from the next inquiry."""
     ListRules: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]
     """The tenant's rules."""
     UpdateRule: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]
@@ -93,6 +109,22 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     """Who took which keys when, signed by dedupe: evidence in a dispute."""
     ListClashes: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListClashesRequest, _dedupe_pb2.ListClashesResponse]  # type: ignore[assignment]
     """Records that were there before a rule came on and break it."""
+    RecordInquiry: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.RecordInquiryRequest, _dedupe_pb2.RecordInquiryResponse]  # type: ignore[assignment]
+    """Record what somebody asks a price for. When others asked for the same, or for the same site, within the window, it
+    raises a suspect: perhaps they are one customer.
+    """
+    RequestQuote: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.RequestQuoteRequest, _dedupe_pb2.RequestQuoteResponse]  # type: ignore[assignment]
+    """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
+    second is held (QUOTE_HELD) or, by the settings, flagged.
+    """
+    ListSuspects: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListSuspectsRequest, _dedupe_pb2.ListSuspectsResponse]  # type: ignore[assignment]
+    """Suspects with their inquiries, the newest first."""
+    DecideSuspect: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.DecideSuspectRequest, _dedupe_pb2.DecideSuspectResponse]  # type: ignore[assignment]
+    """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again."""
+    GetSuspicionSettings: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.GetSuspicionSettingsRequest, _dedupe_pb2.GetSuspicionSettingsResponse]  # type: ignore[assignment]
+    """Windows and thresholds of suspicion."""
+    UpdateSuspicionSettings: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateSuspicionSettingsRequest, _dedupe_pb2.UpdateSuspicionSettingsResponse]  # type: ignore[assignment]
+    """Change them; they hold from the next inquiry."""
     ListRules: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]  # type: ignore[assignment]
     """The tenant's rules."""
     UpdateRule: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]  # type: ignore[assignment]
@@ -186,6 +218,58 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dedupe_pb2.ListClashesResponse, _abc.Awaitable[_dedupe_pb2.ListClashesResponse]]:
         """Records that were there before a rule came on and break it."""
+
+    @_abc_1.abstractmethod
+    def RecordInquiry(
+        self,
+        request: _dedupe_pb2.RecordInquiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.RecordInquiryResponse, _abc.Awaitable[_dedupe_pb2.RecordInquiryResponse]]:
+        """Record what somebody asks a price for. When others asked for the same, or for the same site, within the window, it
+        raises a suspect: perhaps they are one customer.
+        """
+
+    @_abc_1.abstractmethod
+    def RequestQuote(
+        self,
+        request: _dedupe_pb2.RequestQuoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.RequestQuoteResponse, _abc.Awaitable[_dedupe_pb2.RequestQuoteResponse]]:
+        """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
+        second is held (QUOTE_HELD) or, by the settings, flagged.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSuspects(
+        self,
+        request: _dedupe_pb2.ListSuspectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ListSuspectsResponse, _abc.Awaitable[_dedupe_pb2.ListSuspectsResponse]]:
+        """Suspects with their inquiries, the newest first."""
+
+    @_abc_1.abstractmethod
+    def DecideSuspect(
+        self,
+        request: _dedupe_pb2.DecideSuspectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.DecideSuspectResponse, _abc.Awaitable[_dedupe_pb2.DecideSuspectResponse]]:
+        """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again."""
+
+    @_abc_1.abstractmethod
+    def GetSuspicionSettings(
+        self,
+        request: _dedupe_pb2.GetSuspicionSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.GetSuspicionSettingsResponse, _abc.Awaitable[_dedupe_pb2.GetSuspicionSettingsResponse]]:
+        """Windows and thresholds of suspicion."""
+
+    @_abc_1.abstractmethod
+    def UpdateSuspicionSettings(
+        self,
+        request: _dedupe_pb2.UpdateSuspicionSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.UpdateSuspicionSettingsResponse, _abc.Awaitable[_dedupe_pb2.UpdateSuspicionSettingsResponse]]:
+        """Change them; they hold from the next inquiry."""
 
     @_abc_1.abstractmethod
     def ListRules(

@@ -1,0 +1,203 @@
+"""Inquiries and suspects: proto to use case and back."""
+
+import grpc
+from crm.dedupe.v1 import dedupe_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.chassis.db import Transaction
+from services.chassis.errors import InvalidInput
+from services.chassis.grpc_server import Api, current_caller
+from services.chassis.ids import parse_id
+from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.dedupe.domain.suspects import Dimension, SuspectState, Suspicion
+from services.dedupe.matching.weights import Verdict
+from services.dedupe.store import tables
+from services.dedupe.usecases import inquiries
+from services.dedupe.usecases.inquiries import InquiryDraft, Line
+from services.kernel.phones import mask_number, parse_phone
+from services.kernel.texts import parse_text
+
+STATES = {
+    pb.SUSPECT_STATE_OPEN: SuspectState.OPEN,
+    pb.SUSPECT_STATE_CONFIRMED: SuspectState.CONFIRMED,
+    pb.SUSPECT_STATE_DISMISSED: SuspectState.DISMISSED,
+}
+STATE_NUMBERS = {state: number for number, state in STATES.items()}
+DIMENSION_NUMBERS = {
+    Dimension.PRODUCT: pb.DIMENSION_PRODUCT,
+    Dimension.PROJECT: pb.DIMENSION_PROJECT,
+}
+VERDICT_NUMBERS = {Verdict.SAME: pb.MATCH_VERDICT_SAME, Verdict.NEAR: pb.MATCH_VERDICT_NEAR}
+# What a suspect says that raised it.
+REASONS = {
+    Dimension.PRODUCT: ("都询价：{shared}", "both asked for: {shared}"),
+    Dimension.PROJECT: ("项目地址与方案相近：{shared}", "sites and schemes alike: {shared}"),
+}
+# Lines of an inquiry, characters of a name and of a longer text.
+MOST_LINES, LONGEST_NAME, LONGEST_TEXT = 100, 200, 2000
+
+
+class SuspectsApi(Api):
+    """Answers for inquiries and suspects."""
+
+    def RecordInquiry(
+        self, request: pb.RecordInquiryRequest, context: grpc.ServicerContext
+    ) -> pb.RecordInquiryResponse:
+        """Store an inquiry and say whom it makes suspected."""
+        draft = _draft(request)
+
+        def work(tx: Transaction) -> pb.RecordInquiryResponse:
+            inquiry, suspects = inquiries.record_inquiry(tx, draft)
+            return pb.RecordInquiryResponse(
+                inquiry=_inquiry(inquiry), suspect_ids=[suspect.suspect_id for suspect in suspects]
+            )
+
+        return self.write(request, pb.RecordInquiryResponse, work)
+
+    def RequestQuote(
+        self, request: pb.RequestQuoteRequest, context: grpc.ServicerContext
+    ) -> pb.RequestQuoteResponse:
+        """Note a quote, unless it is held."""
+        inquiry_id = parse_id(request.inquiry_id, "inquiry_id")
+        return self.write(
+            request,
+            pb.RequestQuoteResponse,
+            lambda tx: pb.RequestQuoteResponse(flagged_suspect_id=inquiries.request_quote(tx, inquiry_id)),
+        )
+
+    def ListSuspects(
+        self, request: pb.ListSuspectsRequest, context: grpc.ServicerContext
+    ) -> pb.ListSuspectsResponse:
+        """Return a page of suspects."""
+        size, after = page_size(request.page_size), decode_cursor(request.page_token)
+
+        def answer(tx: Transaction) -> pb.ListSuspectsResponse:
+            found = inquiries.list_suspects(tx, STATES.get(request.state), after, size + 1)
+            page, more = cut_page(found, size)
+            rows = inquiries.inquiries_of(tx, page)
+            last = page[-1] if more else None
+            return pb.ListSuspectsResponse(
+                suspects=[_suspect(suspect, rows[suspect.suspect_id]) for suspect in page],
+                next_page_token=encode_cursor(last.create_time, last.suspect_id) if last else "",
+            )
+
+        return self.read(answer)
+
+    def DecideSuspect(
+        self, request: pb.DecideSuspectRequest, context: grpc.ServicerContext
+    ) -> pb.DecideSuspectResponse:
+        """Confirm or dismiss a suspect."""
+        suspect_id = parse_id(request.suspect_id, "suspect_id")
+
+        def work(tx: Transaction) -> pb.DecideSuspectResponse:
+            suspect = inquiries.decide_suspect(tx, suspect_id, request.same)
+            return pb.DecideSuspectResponse(
+                suspect=_suspect(suspect, inquiries.inquiries_of(tx, [suspect])[suspect_id])
+            )
+
+        return self.write(request, pb.DecideSuspectResponse, work)
+
+    def GetSuspicionSettings(
+        self, request: pb.GetSuspicionSettingsRequest, context: grpc.ServicerContext
+    ) -> pb.GetSuspicionSettingsResponse:
+        """Return windows and thresholds."""
+        return self.read(
+            lambda tx: pb.GetSuspicionSettingsResponse(settings=_settings(inquiries.suspicion_of(tx)))
+        )
+
+    def UpdateSuspicionSettings(
+        self, request: pb.UpdateSuspicionSettingsRequest, context: grpc.ServicerContext
+    ) -> pb.UpdateSuspicionSettingsResponse:
+        """Change windows and thresholds."""
+        given = request.settings
+        settings = Suspicion(
+            window_days=given.window_days,
+            product_likeness=given.product_likeness,
+            product_surprise=given.product_surprise,
+            address_likeness=given.address_likeness,
+            scheme_likeness=given.scheme_likeness,
+            hold_quotes=given.hold_quotes,
+        )
+        return self.write(
+            request,
+            pb.UpdateSuspicionSettingsResponse,
+            lambda tx: pb.UpdateSuspicionSettingsResponse(
+                settings=_settings(inquiries.update_suspicion(tx, settings))
+            ),
+        )
+
+
+def _draft(request: pb.RecordInquiryRequest) -> InquiryDraft:
+    if not 1 <= len(request.items) <= MOST_LINES:
+        raise InvalidInput(
+            "items",
+            "ITEMS_OUT_OF_RANGE",
+            "须有 1 到 {most} 行产品",
+            "There are 1 to {most} lines",
+            most=MOST_LINES,
+        )
+    phone = parse_phone(request.phone, "phone") if request.phone else None
+    return InquiryDraft(
+        inquirer_name=parse_text(request.inquirer_name, "inquirer_name", LONGEST_NAME),
+        company_name=parse_text(request.company_name, "company_name", LONGEST_NAME, required=False),
+        phone=phone.key if phone else "",
+        masked_phone=mask_number(phone.e164) if phone else "",
+        lines=tuple(
+            Line(
+                parse_text(item.product, f"items[{place}].product", LONGEST_NAME),
+                parse_text(item.quantity, f"items[{place}].quantity", LONGEST_NAME, required=False),
+                parse_text(item.specification, f"items[{place}].specification", LONGEST_TEXT, required=False),
+            )
+            for place, item in enumerate(request.items)
+        ),
+        site_address=parse_text(request.site_address, "site_address", LONGEST_NAME, required=False),
+        scheme=parse_text(request.scheme, "scheme", LONGEST_TEXT, required=False),
+    )
+
+
+def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
+    inquiry = pb.Inquiry(
+        inquiry_id=row.inquiry_id,
+        inquirer_name=row.inquirer_name,
+        company_name=row.company_name,
+        phone=row.phone,
+        items=[pb.InquiryItem(**line) for line in row.items],
+        site_address=row.site_address,
+        scheme=row.scheme,
+        recorder_id=row.recorder_id,
+    )
+    inquiry.create_time.FromDatetime(row.create_time)
+    if row.quote_time:
+        inquiry.quote_time.FromDatetime(row.quote_time)
+    return inquiry
+
+
+def _suspect(row: tables.Suspect, rows: list[tables.Inquiry]) -> pb.Suspect:
+    create_time = Timestamp()
+    create_time.FromDatetime(row.create_time)
+    dimension = Dimension(row.dimension)
+    zh, en = REASONS[dimension]
+    text = en if current_caller().locale.lower().startswith("en") else zh
+    return pb.Suspect(
+        suspect_id=row.suspect_id,
+        dimension=DIMENSION_NUMBERS[dimension],
+        state=STATE_NUMBERS[SuspectState(row.state)],
+        verdict=VERDICT_NUMBERS[Verdict(row.verdict)],
+        likeness=row.likeness,
+        surprise=row.surprise,
+        reason=text.format(shared="、".join(row.shared)),
+        inquiries=map(_inquiry, rows),
+        create_time=create_time,
+        version=row.version,
+    )
+
+
+def _settings(settings: Suspicion) -> pb.SuspicionSettings:
+    return pb.SuspicionSettings(
+        window_days=settings.window_days,
+        product_likeness=settings.product_likeness,
+        product_surprise=settings.product_surprise,
+        address_likeness=settings.address_likeness,
+        scheme_likeness=settings.scheme_likeness,
+        hold_quotes=settings.hold_quotes,
+    )
