@@ -162,7 +162,7 @@ def _xlsx_rows(file: IO[bytes]) -> Generator[list[str], None, None]:
         # Some programs write a wrong size of the sheet: count for ourselves.
         sheet.reset_dimensions()
         for row in sheet.iter_rows(values_only=True):
-            yield [_clean(_text(value)) for value in _checked(row)]
+            yield [cell_text(value) for value in _checked(row)]
     except (zipfile.BadZipFile, KeyError, SyntaxError) as error:
         raise broken from error
     finally:
@@ -181,8 +181,12 @@ def _checked(row: Sequence[Any]) -> Sequence[Any]:
     return row[:used]
 
 
+def cell_text(value: Any) -> str:
+    """Return the value of a workbook's cell, or of a database's column, as the text that a person sees."""
+    return _clean(_text(value))
+
+
 def _text(value: Any) -> str:
-    """Return a workbook's cell as the text that a person sees."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

@@ -46,16 +46,17 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
             view=view,
             pool_id=parse_id(request.list.pool_id, "list.pool_id") if request.list.pool_id else "",
             query=parse_text(request.list.query, "list.query", 100, required=False),
+            filter_text=request.list.filter,
         )
         with self.store.transaction(tenant, caller.actor_id) as tx:
-            exports.begin_export(
+            head = exports.begin_export(
                 tx, caller, export_id, wanted, "XLSX" if request.format == pb.SHEET_FORMAT_XLSX else "CSV"
             )
         complete = False
         try:
             pages = self._pages(tenant, caller, export_id, wanted)
             names = _Names(self._identity, tenant, caller.actor_id)
-            for part in write(exports.rows_of(pages, names, caller.locale)):
+            for part in write(exports.rows_of(head, pages, names)):
                 if part:
                     yield pb.ExportCustomersResponse(chunk=part)
             complete = True

@@ -13,10 +13,11 @@ from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.customers.clients import Identity
 from services.customers.domain.customers import Owner
-from services.customers.domain.imports import FIELDS
+from services.customers.domain.imports import fields_of
 from services.customers.import_messages import ROW_STATES, field_message, import_message, row_message
 from services.customers.store.import_tables import ImportRow
 from services.customers.usecases import imports
+from services.customers.usecases.fields import definitions
 from services.kernel.sheets import MOST_COLUMNS, csv_parts
 from services.kernel.texts import parse_text
 
@@ -83,7 +84,11 @@ class ImportsApi(pb_grpc.ImportsServiceServicer, Api):
     ) -> pb.ListImportFieldsResponse:
         """Return what a column can be mapped to."""
         locale = current_caller().locale
-        return pb.ListImportFieldsResponse(fields=[field_message(field, locale) for field in FIELDS])
+        return self.read(
+            lambda tx: pb.ListImportFieldsResponse(
+                fields=[field_message(field, locale) for field in fields_of(definitions(tx))]
+            )
+        )
 
     def GetImport(self, request: pb.GetImportRequest, context: grpc.ServicerContext) -> pb.GetImportResponse:
         """Return an import."""

@@ -5,9 +5,11 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from services.chassis.errors import InvalidInput, RuleViolation
 from services.customers.domain.customers import ContactDraft, CustomerDraft, check_name
+from services.kernel.fields import FieldDefinition, parse_value
 from services.kernel.phones import PhoneNumber, parse_phone
 from services.kernel.texts import parse_text
 
@@ -101,6 +103,8 @@ FIELDS = (
     CONTACT_PHONES,
     POOL,
 )
+# Stands before the key of one of the tenant's own fields.
+VALUES = "values."
 BY_KEY = {field.key: field for field in FIELDS}
 
 
@@ -123,7 +127,13 @@ class Parsed:
     faults: tuple[Fault, ...]
 
 
-def suggest_mapping(columns: Sequence[str], fields: Sequence[Field] = FIELDS) -> list[str]:
+def fields_of(definitions: Sequence[FieldDefinition]) -> list[Field]:
+    """Return everything that a column can be mapped to: the built-in fields, then the tenant's own."""
+    own = [Field(f"{VALUES}{definition.key}", definition.name, definition.name) for definition in definitions]
+    return [*FIELDS, *own]
+
+
+def suggest_mapping(columns: Sequence[str], fields: Sequence[Field]) -> list[str]:
     """Return for each column the key of the field that its header names, "" for none; each field once."""
     by_name: dict[str, str] = {}
     for field in fields:
@@ -145,9 +155,7 @@ def _normal(header: str) -> str:
     return "".join(char for char in plain if char.isalnum())
 
 
-def check_mapping(
-    mapping: Sequence[str], columns: Sequence[str], fields: Sequence[Field] = FIELDS
-) -> list[str]:
+def check_mapping(mapping: Sequence[str], columns: Sequence[str], fields: Sequence[Field]) -> list[str]:
     """Return a mapping that fits the columns.
 
     Raises InvalidInput naming `mapping`: MAPPING_LENGTH, MAPPING_FIELD for an unknown field or one that came before.
@@ -189,10 +197,12 @@ def parse_row(
     customer_id: str,
     contact_id: str,
     pools: Mapping[str, str],
+    definitions: Sequence[FieldDefinition],
 ) -> Parsed:
     """Return a row as a customer with everything that is wrong with it.
 
-    mapping: for each column a field's key or "". pools: ids by name; a row that names one goes there.
+    mapping: for each column a field's key or "". pools: ids by name; a row that names one goes there. definitions: of
+    the tenant's own fields; a column of one that is gone is left out.
     """
     header = dict(zip(mapping, columns, strict=False))
     values = dict(zip(mapping, cells, strict=False))
@@ -226,6 +236,11 @@ def parse_row(
         contact = ContactDraft(contact_id, contact_name or name, text(CONTACT_TITLE), contact_phones)
         contacts = (contact,)
     pool_id = str(get(POOL, lambda value, _: _parse_pool(value, pools)) or "")
+    own: dict[str, object] = {}
+    for definition in definitions:
+        field = Field(f"{VALUES}{definition.key}", definition.name, definition.name)
+        if field.key in header:
+            own[definition.key] = get(field, partial(parse_value, definition))
     draft = CustomerDraft(
         id=customer_id,
         name=name,
@@ -236,6 +251,7 @@ def parse_row(
         phones=numbers(PHONES),
         contacts=contacts,
         pool_id=pool_id,
+        values={key: value for key, value in own.items() if value is not None},
     )
     return Parsed(None if faults else draft, tuple(faults))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, select, tuple_, update
 
 from services.chassis.db import Transaction
 from services.chassis.tokens import Caller
@@ -20,8 +20,10 @@ from services.customers.metrics import EXPORTED_ROWS
 from services.customers.store.import_tables import ExportRun
 from services.customers.store.rules import pools
 from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.fields import definitions
 from services.customers.usecases.views import View, list_conditions
 from services.kernel.china_time import display_time
+from services.kernel.fields import FieldDefinition, display_value
 from services.kernel.phones import display_number, mask_number
 
 # Customers of one page, in memory at a time.
@@ -44,11 +46,18 @@ STARTED, COMPLETE, BROKEN = "started", "complete", "broken"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall be in a file: a list's view, pool and query."""
+    """What shall be in a file: a list's view, pool, query and filter."""
 
     view: View
     pool_id: str
     query: str
+    filter_text: str
+
+    def conditions(self, tx: Transaction, caller: Caller) -> list[ColumnElement[bool]]:
+        """Return what holds for its customers; raises as `list_customers`."""
+        return list_conditions(
+            tx, caller, self.view, pool_id=self.pool_id, query=self.query, filter_text=self.filter_text
+        )
 
 
 @dataclass(frozen=True)
@@ -60,21 +69,24 @@ class Page:
     last: tuple[datetime, str] | None
 
 
-def header(locale: str) -> list[str]:
-    """Return the first row; an import of the file knows its columns again."""
+def header(definitions: Sequence[FieldDefinition], locale: str) -> list[str]:
+    """Return the first row; an import of the file knows its columns again. definitions: of the tenant's own fields."""
     english = locale.lower().startswith("en")
     return [
         *(field.label(locale) for field in FIELDS),
         *(texts[1] if english else texts[0] for texts in MORE_COLUMNS.values()),
+        *(definition.name for definition in definitions),
     ]
 
 
 OWNER_COLUMN = len(FIELDS) + list(MORE_COLUMNS).index("owner")
 
 
-def begin_export(tx: Transaction, caller: Caller, export_id: str, wanted: Wanted, sheet_format: str) -> None:
-    """Note that somebody takes customers out; raises as `list_customers` for a list that the caller does not see."""
-    list_conditions(tx, caller, wanted.view, pool_id=wanted.pool_id, query=wanted.query)
+def begin_export(
+    tx: Transaction, caller: Caller, export_id: str, wanted: Wanted, sheet_format: str
+) -> list[str]:
+    """Note that somebody takes customers out, and return the header; raises as `list_customers`."""
+    wanted.conditions(tx, caller)
     about = {"view": wanted.view.value, "poolId": wanted.pool_id}
     tx.session.add(
         ExportRun(
@@ -82,20 +94,26 @@ def begin_export(tx: Transaction, caller: Caller, export_id: str, wanted: Wanted
             export_id=export_id,
             person_id=caller.person_id,
             format=sheet_format,
-            filter={**about, "query": wanted.query},
+            filter={**about, "query": wanted.query, "filter": wanted.filter_text},
             state=STARTED,
             row_count=0,
             create_time=tx.now,
         )
     )
     tx.audit("customers_exported", export_id, {**about, "format": sheet_format})
+    return header(definitions(tx), caller.locale)
 
 
 def export_page(
-    tx: Transaction, caller: Caller, export_id: str, wanted: Wanted, after: tuple[datetime, str] | None
+    tx: Transaction,
+    caller: Caller,
+    export_id: str,
+    wanted: Wanted,
+    after: tuple[datetime, str] | None,
+    limit: int = PAGE_ROWS,
 ) -> Page:
     """Return the next customers, newest first, and note how many leave."""
-    conditions = list_conditions(tx, caller, wanted.view, pool_id=wanted.pool_id, query=wanted.query)
+    conditions = wanted.conditions(tx, caller)
     if after:
         conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
     found = tx.session.execute(
@@ -111,19 +129,22 @@ def export_page(
             Customer.submitter_id,
             Customer.pool_id,
             Customer.create_time,
+            Customer.custom,
         )
         .where(*conditions)
         .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
-        .limit(PAGE_ROWS)
+        .limit(limit)
     ).all()
     parts = _Parts(tx, [row.customer_id for row in found])
     names = {pool.pool_id: pool.name for pool in pools(tx)}
+    fields = definitions(tx)
     every = "numbers.view_all" in caller.rights
     rows = [
         _row(
             row,
             parts,
             names,
+            fields,
             shown=sees_numbers(row.state, row.owner_id, row.submitter_id, caller.person_id, every),
         )
         for row in found
@@ -135,7 +156,7 @@ def export_page(
             .values(row_count=ExportRun.row_count + len(rows))
         )
         EXPORTED_ROWS.inc(len(rows))
-    last = (found[-1].create_time, found[-1].customer_id) if len(found) == PAGE_ROWS else None
+    last = (found[-1].create_time, found[-1].customer_id) if len(found) == limit else None
     return Page(rows, [row.owner_id for row in found], last)
 
 
@@ -171,7 +192,7 @@ class _Parts:
     def written(self, customer_id: str, contact_id: str | None, *, shown: bool) -> str:
         """Return the numbers of a customer, or of a contact, in one cell."""
         return SEPARATOR.join(
-            _number(row.e164, row.extension) if shown else mask_number(row.e164)
+            _number(row.e164, row.extension) if shown else mask_number(row.e164).removeprefix("+86")
             for row in self.numbers.get((customer_id, contact_id), ())
         )
 
@@ -180,7 +201,14 @@ def _number(e164: str, extension: str) -> str:
     return display_number(e164) + (f"转{extension}" if extension else "")
 
 
-def _row(row: Found, parts: _Parts, pool_names: Mapping[str, str], *, shown: bool) -> list[str]:
+def _row(
+    row: Found,
+    parts: _Parts,
+    pool_names: Mapping[str, str],
+    fields: Sequence[FieldDefinition],
+    *,
+    shown: bool,
+) -> list[str]:
     customer_id = row.customer_id
     contacts = parts.contacts.get(customer_id, [])
     values = {
@@ -212,15 +240,18 @@ def _row(row: Found, parts: _Parts, pool_names: Mapping[str, str], *, shown: boo
                 for contact in contacts[1:]
             ),
         }
-    return [values.get(key, "") for key in (*_KEYS, *MORE_COLUMNS)]
+    return [
+        *(values.get(key, "") for key in (*_KEYS, *MORE_COLUMNS)),
+        *(display_value(field, row.custom.get(field.key), numbers_shown=shown) for field in fields),
+    ]
 
 
 _KEYS = [field.key for field in FIELDS]
 
 
-def rows_of(pages: Iterator[Page], names: Mapping[str | None, str], locale: str) -> Iterator[list[str]]:
+def rows_of(head: list[str], pages: Iterator[Page], names: Mapping[str | None, str]) -> Iterator[list[str]]:
     """Return a file's rows, the header first. names: of owners, by id."""
-    yield header(locale)
+    yield head
     for page in pages:
         for row, owner_id in zip(page.rows, page.owner_ids, strict=True):
             row[OWNER_COLUMN] = names[owner_id]

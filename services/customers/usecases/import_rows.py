@@ -1,7 +1,7 @@
 """A staged row as the customer that it becomes, and what is noted of it."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
@@ -9,11 +9,8 @@ from services.customers.domain.customers import CustomerDraft
 from services.customers.domain.imports import NAME, Fault, RowState, parse_row
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.rules import pools
-
-
-def pool_ids(tx: Transaction) -> dict[str, str]:
-    """Return the ids of the tenant's pools by name."""
-    return {pool.name: pool.pool_id for pool in pools(tx)}
+from services.customers.usecases.fields import definitions
+from services.kernel.fields import FieldDefinition
 
 
 def customer_id_of(job: ImportJob, row: ImportRow) -> str:
@@ -26,7 +23,20 @@ def reservation_id_of(job: ImportJob, row: ImportRow) -> str:
     return derive_id(job.tenant_id, job.import_id, str(row.line), str(row.attempt))
 
 
-def judge_row(job: ImportJob, row: ImportRow, pools: Mapping[str, str]) -> CustomerDraft | None:
+@dataclass(frozen=True)
+class Known:
+    """What rows are read by. pools: ids by name. definitions: of the tenant's own fields."""
+
+    pools: Mapping[str, str]
+    definitions: Sequence[FieldDefinition]
+
+
+def known(tx: Transaction) -> Known:
+    """Return what rows are read by now."""
+    return Known({pool.name: pool.pool_id for pool in pools(tx)}, definitions(tx))
+
+
+def judge_row(job: ImportJob, row: ImportRow, by: Known) -> CustomerDraft | None:
     """Note whether a row can be a customer, and return it."""
     customer_id = customer_id_of(job, row)
     parsed = parse_row(
@@ -35,7 +45,8 @@ def judge_row(job: ImportJob, row: ImportRow, pools: Mapping[str, str]) -> Custo
         job.mapping,
         customer_id=customer_id,
         contact_id=derive_id(customer_id, "contact", "0"),
-        pools=pools,
+        pools=by.pools,
+        definitions=by.definitions,
     )
     row.state = RowState.READY if parsed.draft else RowState.BAD
     row.faults = [asdict(fault) for fault in parsed.faults]

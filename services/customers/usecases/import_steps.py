@@ -15,19 +15,21 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import AppError, InvalidInput
+from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.customers.domain.customers import Cause, CustomerDraft, Owner
-from services.customers.domain.imports import MOST_ROWS, ImportState, RowState, suggest_mapping
+from services.customers.domain.imports import MOST_ROWS, ImportState, RowState, fields_of, suggest_mapping
 from services.customers.metrics import IMPORTED_ROWS
 from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.ledger import Change, change_owner
+from services.customers.store.rules import get_pool
 from services.customers.store.tables import Contact, Customer, Phone, ReservationOutcome
 from services.customers.usecases.create import add_customers
+from services.customers.usecases.fields import definitions
 from services.customers.usecases.import_rows import (
     customer_id_of,
     judge_row,
-    pool_ids,
+    known,
     refuse_row,
     reservation_id_of,
 )
@@ -85,13 +87,67 @@ def stage(tx: Transaction, import_id: str) -> None:
         with closing(sheet.rows):
             lines = enumerate(sheet.rows, start=1)
             job.columns = next((row for _, row in lines if any(row)), [])
-            job.mapping = suggest_mapping(job.columns)
+            job.mapping = suggest_mapping(job.columns, fields_of(definitions(tx)))
             count = store.add_rows(tx, import_id, _staged(lines))
     if not count:
         raise InvalidInput("file", "SHEET_EMPTY", "文件中没有数据行", "The file has no rows of data")
     store.drop_chunks(tx, import_id)
     job.state = ImportState.STAGED
     job.version += 1
+
+
+def begin_source(
+    tx: Transaction,
+    import_id: str,
+    *,
+    source_name: str,
+    creator_name: str,
+    owner: Owner,
+    pool_id: str,
+    columns: Sequence[str],
+    mapping: Sequence[str],
+) -> ImportJob:
+    """Begin an import of rows that come from another database; they are checked next.
+
+    Raises NotFound POOL_NOT_FOUND.
+    """
+    if pool_id:
+        get_pool(tx, pool_id)
+    job = ImportJob(
+        tenant_id=tx.tenant.id,
+        import_id=import_id,
+        state=ImportState.CHECKING,
+        file_name=source_name,
+        size_bytes=0,
+        # The same for every run: a row is told by its key alone.
+        file_key=f"source:{source_name}",
+        format="SQL",
+        encoding="",
+        columns=list(columns),
+        mapping=list(mapping),
+        creator_id=owner.person_id,
+        creator_name=creator_name,
+        owner_id=None if pool_id else owner.person_id,
+        owner_department_path="" if pool_id else owner.department_path,
+        pool_id=pool_id or None,
+        checked_line=0,
+        step=0,
+        error_reason="",
+        error_zh="",
+        error_en="",
+        create_time=tx.now,
+        version=1,
+    )
+    tx.session.add(job)
+    return job
+
+
+def begin_commit(tx: Transaction, import_id: str) -> None:
+    """Let the ready rows of a checked import be committed by whoever calls `batch_to_commit` next."""
+    job = store.get_job(tx, import_id)
+    if job.state == ImportState.CHECKED:
+        job.state = ImportState.COMMITTING
+        job.version += 1
 
 
 def _staged(lines: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, str, list[str]]]:
@@ -126,11 +182,12 @@ def batch_to_check(tx: Transaction, import_id: str) -> Batch:
     if job.state != ImportState.CHECKING:
         return Batch((), ("", ""), more=False)
     rows = _to_check(tx, job)
-    known, names = _known(tx, job, rows), pool_ids(tx)
+    existing, by = _existing(tx, job, rows), known(tx)
     items = []
     for row in rows:
-        draft = judge_row(job, row, names)
-        if draft and draft.id not in known:
+        draft = judge_row(job, row, by)
+        if draft and draft.id not in existing:
+            existing.add(draft.id)
             items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
         # Only looked at here: noted by `note_checked`.
         tx.session.expire(row)
@@ -143,14 +200,16 @@ def note_checked(tx: Transaction, import_id: str, batch: Batch, refused: Mapping
     if job.state != ImportState.CHECKING:
         return
     rows = _to_check(tx, job)
-    known, names = _known(tx, job, rows), pool_ids(tx)
+    existing, by = _existing(tx, job, rows), known(tx)
     for row in rows:
-        draft = judge_row(job, row, names)
+        draft = judge_row(job, row, by)
         if draft is None:
             continue
-        if draft.id in known:
+        if draft.id in existing:
             _refuse_known(row)
-        elif held := refused.get(reservation_id_of(job, row)):
+            continue
+        existing.add(draft.id)
+        if held := refused.get(reservation_id_of(job, row)):
             refuse_row(row, RowState.DUPLICATE, held.reason, held.zh, held.en)
     if rows:
         job.checked_line = rows[-1].line
@@ -174,15 +233,17 @@ def batch_to_commit(tx: Transaction, import_id: str) -> Batch:
         job.state = ImportState.DONE
         job.version += 1
         return Batch((), ("", ""), more=False)
-    known, names = _known(tx, job, rows), pool_ids(tx)
+    existing, by = _existing(tx, job, rows), known(tx)
     items = []
     for row in rows:
-        draft = judge_row(job, row, names)
+        draft = judge_row(job, row, by)
         if draft is None:
             continue
-        if draft.id in known:
+        if draft.id in existing:
             _refuse_known(row)
         else:
+            # A source may give one key twice.
+            existing.add(draft.id)
             items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
     return Batch(tuple(items), _holder(job), more=True)
 
@@ -216,11 +277,13 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[
         row.attempt += 1
     if not todo:
         return []
-    add_customers(tx, [(item.draft, item.reservation_id) for item, _ in todo.values()], job.creator_id)
-    failed = _give(tx, job, [item for item, _ in todo.values()])
+    failed = _add(tx, job, [item for item, _ in todo.values()])
+    taken = set(failed)
+    failed |= _give(tx, job, [item for item, _ in todo.values() if item.draft.id not in failed])
     for item, row in todo.values():
         if error := failed.get(item.draft.id):
-            refuse_row(row, RowState.BAD, error.reason, error.zh, error.en)
+            state = RowState.DUPLICATE if item.draft.id in taken else RowState.BAD
+            refuse_row(row, state, error.reason, error.zh, error.en)
             row.attempt += 1
         else:
             row.state, row.customer_id, row.faults = RowState.DONE, item.draft.id, []
@@ -228,6 +291,20 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[
     _take_back(tx, gone)
     IMPORTED_ROWS.inc(len(todo) - len(gone))
     return [reservation_id for reservation_id, (item, _) in todo.items() if item.draft.id not in failed]
+
+
+def _add(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, AppError]:
+    """Add the rows of new customers; return why not, by customer, where one of the tenant's own fields refuses it."""
+    try:
+        with tx.session.begin_nested():
+            add_customers(tx, [(item.draft, item.reservation_id) for item in items], job.creator_id)
+    except AlreadyExists as taken:
+        if len(items) == 1:
+            return {items[0].draft.id: taken}
+        # Somewhere in the batch a unique value is held: halve it until that row stands alone.
+        half = len(items) // 2
+        return _add(tx, job, items[:half]) | _add(tx, job, items[half:])
+    return {}
 
 
 def _give(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, AppError]:
@@ -280,7 +357,7 @@ def _take_back(tx: Transaction, items: Sequence[Item]) -> None:
         outcome.outcome = CANCELLED
 
 
-def _known(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set[str]:
+def _existing(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set[str]:
     """Return the ids, of those that the rows would give, of customers that exist."""
     ids = [customer_id_of(job, row) for row in rows]
     return set(

@@ -20,11 +20,13 @@ from services.customers.domain.imports import (
     RowState,
     check_mapped,
     check_mapping,
+    fields_of,
 )
 from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.rules import get_pool
-from services.customers.usecases.import_rows import judge_row, pool_ids
+from services.customers.usecases.fields import definitions
+from services.customers.usecases.import_rows import judge_row, known
 from services.customers.workflows.import_contracts import (
     QUEUE,
     RUN_IMPORT,
@@ -171,7 +173,7 @@ def update_import(
     Raises InvalidInput MAPPING_LENGTH, MAPPING_FIELD, NotFound POOL_NOT_FOUND, RuleViolation IMPORT_STATE.
     """
     job = _own(tx, caller, import_id, OPEN_STATES)
-    job.mapping = check_mapping(mapping, job.columns)
+    job.mapping = check_mapping(mapping, job.columns, fields_of(definitions(tx)))
     if pool_id:
         get_pool(tx, pool_id)
     job.pool_id = pool_id or None
@@ -213,7 +215,7 @@ def update_row(tx: Transaction, caller: Caller, import_id: str, line: int, cells
     row.edited = True
     row.faults = []
     if job.state != ImportState.STAGED:
-        judge_row(job, row, pool_ids(tx))
+        judge_row(job, row, known(tx))
         _move(job, ImportState.CHECKED)
     return row
 
