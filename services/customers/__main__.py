@@ -92,7 +92,21 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     )
 
 
-SERVICE = Service(name="customers", metadata=metadata, api=api, handlers=handlers, worker=worker)
+def import_source(runtime: Runtime, words: Sequence[str]) -> int:
+    """Import customers from another database."""
+    from services.customers.commands import import_source
+
+    return import_source(runtime, words)
+
+
+SERVICE = Service(
+    name="customers",
+    metadata=metadata,
+    api=api,
+    handlers=handlers,
+    worker=worker,
+    commands={"import-source": import_source},
+)
 
 if __name__ == "__main__":
     sys.exit(main(SERVICE))
