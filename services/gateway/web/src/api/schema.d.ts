@@ -1248,7 +1248,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happened to a customer, newest first: follow-ups, calls, orders, changes of owner.
+         * What happened to a customer, newest first: follow-ups, calls, orders, changes.
          * @description Needs the right `customers.view`.
          */
         get: operations["customers.ListTimeline"];
@@ -1582,6 +1582,30 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/suspicion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Windows and thresholds of suspicion.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["dedupe.GetSuspicionSettings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change them; they hold from the next inquiry.
+         * @description Needs the right `settings.manage`.
+         */
+        patch: operations["dedupe.UpdateSuspicionSettings"];
         trace?: never;
     };
     "/api/v1/dedupe:check": {
@@ -2062,6 +2086,46 @@ export interface paths {
          * @description Needs the right `customers.import`. CSV or XLSX, at most 64 MiB.
          */
         post: operations["customers.UploadImport"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/inquiries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Record what somebody asks a price for. When others asked for the same, or for the same site, within the window, it raises a suspect: perhaps they are one customer.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["dedupe.RecordInquiry"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/inquiries/{inquiryId}:requestQuote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the second is held (QUOTE_HELD) or, by the settings, flagged.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["dedupe.RequestQuote"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2704,6 +2768,106 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/opportunities/{opportunityId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One opportunity with its log and how long it was in each stage.
+         * @description Needs the right `leads.view`.
+         */
+        get: operations["leads.GetOpportunity"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunities/{opportunityId}:lose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Close an own open opportunity as lost.
+         * @description Needs the right `opportunities.close`.
+         */
+        post: operations["leads.LoseOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunities/{opportunityId}:move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move an own open opportunity to another stage.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.MoveOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunities/{opportunityId}:transfer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hand an open opportunity over to another owner.
+         * @description Needs the right `leads.assign`.
+         */
+        post: operations["leads.TransferOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunities/{opportunityId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change what is known of an own open opportunity.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.UpdateOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/opportunities/{opportunityId}:win": {
         parameters: {
             query?: never;
@@ -2718,6 +2882,66 @@ export interface paths {
          * @description Needs the right `opportunities.close`.
          */
         post: operations["leads.WinOpportunity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunityReport": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Forecast by month, and numbers, sums and time by stage, of the opportunities the caller sees.
+         * @description Needs the right `leads.view`.
+         */
+        get: operations["leads.ReportOpportunities"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunityStages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tenant's stages in order.
+         * @description Needs the right `leads.view`.
+         */
+        get: operations["leads.ListOpportunityStages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/opportunityStages:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set the tenant's stages; one that an open opportunity is in cannot be left out.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["leads.UpdateOpportunityStages"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3632,6 +3856,46 @@ export interface paths {
          * @description Needs the right `settings.manage`.
          */
         post: operations["telephony.SaveSmsPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/suspects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Suspects with their inquiries, the newest first.
+         * @description Needs the right `approvals.decide`.
+         */
+        get: operations["dedupe.ListSuspects"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/suspects/{suspectId}:decide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again.
+         * @description Needs the right `approvals.decide`.
+         */
+        post: operations["dedupe.DecideSuspect"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5747,7 +6011,7 @@ export interface components {
         "customers.TimelineEntry": {
             /** @description UUID. */
             entryId: string;
-            /** @description follow_up, call, sms, order, opportunity, ownership or change. */
+            /** @description follow_up, call, order or change. */
             kind: string;
             /** @description What it is about, UUID, empty for the customer itself. */
             subjectId: string;
@@ -6027,6 +6291,26 @@ export interface components {
             /** @description Name of the record that holds the key. */
             holderSubjectName: string;
         };
+        /** @description Request of DecideSuspect. */
+        "dedupe.DecideSuspectRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description True: they are one customer. */
+            same?: boolean;
+        };
+        /** @description Response of DecideSuspect. */
+        "dedupe.DecideSuspectResponse": {
+            /** @description As stored. */
+            suspect?: components["schemas"]["dedupe.Suspect"];
+        };
+        /**
+         * @description What a suspect was raised by.
+         *     - `DIMENSION_UNSPECIFIED`: Not set.
+         *     - `DIMENSION_PRODUCT`: The products asked for.
+         *     - `DIMENSION_PROJECT`: A project's site and scheme.
+         * @enum {string}
+         */
+        "dedupe.Dimension": "DIMENSION_UNSPECIFIED" | "DIMENSION_PRODUCT" | "DIMENSION_PROJECT";
         /**
          * @description By which way a record comes in.
          *     - `ENTRANCE_UNSPECIFIED`: Not set: as a form.
@@ -6047,6 +6331,11 @@ export interface components {
             /** @description A JSON web token signed by dedupe (EdDSA): holder, masked name, time, state, and each key's kind, field and digest. */
             receipt: string;
         };
+        /** @description Response of GetSuspicionSettings. */
+        "dedupe.GetSuspicionSettingsResponse": {
+            /** @description As stored, or the preset. */
+            settings?: components["schemas"]["dedupe.SuspicionSettings"];
+        };
         /** @description Who holds a key. */
         "dedupe.Holder": {
             /** @description Kind of record. */
@@ -6063,6 +6352,53 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description What somebody asked a price for. */
+        "dedupe.Inquiry": {
+            /** @description UUID. */
+            inquiryId: string;
+            /** @description Who asked. */
+            inquirerName: string;
+            /** @description The company that was named. */
+            companyName: string;
+            /** @description The number, masked. */
+            phone: string;
+            /** @description The lines. */
+            items: components["schemas"]["dedupe.InquiryItem"][];
+            /** @description The project's site, may be empty. */
+            siteAddress: string;
+            /** @description The project's scheme, may be empty. */
+            scheme: string;
+            /** @description Who recorded it, UUID. */
+            recorderId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was quoted for; unset while it was not.
+             */
+            quoteTime?: string;
+        };
+        /** @description A line of an inquiry. */
+        "dedupe.InquiryItem": {
+            /** @description Name or number of the product. */
+            product: string;
+            /** @description How many, as typed. */
+            quantity: string;
+            /** @description What it shall be like, free text, may be empty. */
+            specification: string;
+        };
+        /** @description A line of an inquiry. */
+        "dedupe.InquiryItem.Input": {
+            /** @description Name or number of the product. */
+            product?: string;
+            /** @description How many, as typed. */
+            quantity?: string;
+            /** @description What it shall be like, free text, may be empty. */
+            specification?: string;
+        };
         /** @description Response of ListClashes. */
         "dedupe.ListClashesResponse": {
             /** @description At most 1000, the oldest first. */
@@ -6074,6 +6410,13 @@ export interface components {
         "dedupe.ListRulesResponse": {
             /** @description By kind and field. */
             rules: components["schemas"]["dedupe.Rule"][];
+        };
+        /** @description Response of ListSuspects. */
+        "dedupe.ListSuspectsResponse": {
+            /** @description The newest first. */
+            suspects: components["schemas"]["dedupe.Suspect"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Response of LookUpNames. */
         "dedupe.LookUpNamesResponse": {
@@ -6100,6 +6443,40 @@ export interface components {
             weight: number;
             /** @description What was found, in the caller's language. */
             text: string;
+        };
+        /** @description Request of RecordInquiry. */
+        "dedupe.RecordInquiryRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Who asks. */
+            inquirerName?: string;
+            /** @description The company that was named, may be empty. */
+            companyName?: string;
+            /** @description The number, may be empty. */
+            phone?: string;
+            /** @description 1 to 100. */
+            items?: components["schemas"]["dedupe.InquiryItem.Input"][];
+            /** @description The project's site, may be empty. */
+            siteAddress?: string;
+            /** @description The project's scheme, may be empty. */
+            scheme?: string;
+        };
+        /** @description Response of RecordInquiry. */
+        "dedupe.RecordInquiryResponse": {
+            /** @description As stored. */
+            inquiry?: components["schemas"]["dedupe.Inquiry"];
+            /** @description Suspects that it belongs to, by id: a person reviews them. */
+            suspectIds: string[];
+        };
+        /** @description Request of RequestQuote. */
+        "dedupe.RequestQuoteRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of RequestQuote. */
+        "dedupe.RequestQuoteResponse": {
+            /** @description The suspect in which another inquiry has a quote already; empty when there is none. */
+            flaggedSuspectId: string;
         };
         /** @description A rule: this field of this kind of record is unique in the tenant. */
         "dedupe.Rule": {
@@ -6176,6 +6553,110 @@ export interface components {
          * @enum {string}
          */
         "dedupe.SubjectKind": "SUBJECT_KIND_UNSPECIFIED" | "SUBJECT_KIND_CUSTOMER" | "SUBJECT_KIND_CONTACT";
+        /** @description Inquiries that are perhaps one customer's. */
+        "dedupe.Suspect": {
+            /** @description UUID. */
+            suspectId: string;
+            /** @description What raised it. */
+            dimension: components["schemas"]["dedupe.Dimension"];
+            /** @description What became of it. */
+            state: components["schemas"]["dedupe.SuspectState"];
+            /** @description Same or near, of the likest pair. */
+            verdict: components["schemas"]["dedupe.MatchVerdict"];
+            /**
+             * Format: double
+             * @description Of the likest pair: how alike, 0 to 1.
+             */
+            likeness: number;
+            /**
+             * Format: double
+             * @description Of the likest pair: how surprising, in bits; 0 for a project.
+             */
+            surprise: number;
+            /** @description What they have in common, in the caller's language. */
+            reason: string;
+            /** @description The oldest first. */
+            inquiries: components["schemas"]["dedupe.Inquiry"][];
+            /**
+             * Format: date-time
+             * @description When it was raised.
+             */
+            createTime?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /**
+         * @description What became of a suspect.
+         *     - `SUSPECT_STATE_UNSPECIFIED`: Not set: of a filter, every state.
+         *     - `SUSPECT_STATE_OPEN`: It waits for a person.
+         *     - `SUSPECT_STATE_CONFIRMED`: They are one customer.
+         *     - `SUSPECT_STATE_DISMISSED`: They are not.
+         * @enum {string}
+         */
+        "dedupe.SuspectState": "SUSPECT_STATE_UNSPECIFIED" | "SUSPECT_STATE_OPEN" | "SUSPECT_STATE_CONFIRMED" | "SUSPECT_STATE_DISMISSED";
+        /** @description Windows and thresholds of suspicion. */
+        "dedupe.SuspicionSettings": {
+            /**
+             * Format: int32
+             * @description Days that an inquiry is compared for, 1 to 90.
+             */
+            windowDays: number;
+            /**
+             * Format: double
+             * @description Likeness of two product sets from which they are near, 0.3 to 1.
+             */
+            productLikeness: number;
+            /**
+             * Format: double
+             * @description Surprise from which it means something, in bits, 1 to 60.
+             */
+            productSurprise: number;
+            /**
+             * Format: double
+             * @description Likeness of two sites from which they are near, 0.3 to 1.
+             */
+            addressLikeness: number;
+            /**
+             * Format: double
+             * @description Likeness of two schemes from which they are near, 0.1 to 1.
+             */
+            schemeLikeness: number;
+            /** @description True: a second quote is held; false: flagged only. */
+            holdQuotes: boolean;
+        };
+        /** @description Windows and thresholds of suspicion. */
+        "dedupe.SuspicionSettings.Input": {
+            /**
+             * Format: int32
+             * @description Days that an inquiry is compared for, 1 to 90.
+             */
+            windowDays?: number;
+            /**
+             * Format: double
+             * @description Likeness of two product sets from which they are near, 0.3 to 1.
+             */
+            productLikeness?: number;
+            /**
+             * Format: double
+             * @description Surprise from which it means something, in bits, 1 to 60.
+             */
+            productSurprise?: number;
+            /**
+             * Format: double
+             * @description Likeness of two sites from which they are near, 0.3 to 1.
+             */
+            addressLikeness?: number;
+            /**
+             * Format: double
+             * @description Likeness of two schemes from which they are near, 0.1 to 1.
+             */
+            schemeLikeness?: number;
+            /** @description True: a second quote is held; false: flagged only. */
+            holdQuotes?: boolean;
+        };
         /** @description Request of UpdateRule. */
         "dedupe.UpdateRuleRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -6196,6 +6677,18 @@ export interface components {
         "dedupe.UpdateRuleResponse": {
             /** @description As stored. */
             rule?: components["schemas"]["dedupe.Rule"];
+        };
+        /** @description Request of UpdateSuspicionSettings. */
+        "dedupe.UpdateSuspicionSettingsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of them. */
+            settings?: components["schemas"]["dedupe.SuspicionSettings.Input"];
+        };
+        /** @description Response of UpdateSuspicionSettings. */
+        "dedupe.UpdateSuspicionSettingsResponse": {
+            /** @description As stored. */
+            settings?: components["schemas"]["dedupe.SuspicionSettings"];
         };
         /** @description A session that was opened. */
         "gateway.Session": {
@@ -6829,6 +7322,20 @@ export interface components {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description What is forecast for a month. */
+        "leads.ForecastMonth": {
+            /** @description Month as 2026-03; empty: nobody said when. */
+            month: string;
+            /**
+             * Format: int64
+             * @description Open opportunities.
+             */
+            count: string;
+            /** @description Their amounts together, CNY. */
+            amount: string;
+            /** @description Each amount times the probability of its stage, together, CNY. */
+            weighted: string;
+        };
         /** @description Response of GetLead. */
         "leads.GetLeadResponse": {
             /** @description The lead. */
@@ -6840,6 +7347,15 @@ export interface components {
         "leads.GetLeadSettingsResponse": {
             /** @description The rules. */
             settings?: components["schemas"]["leads.LeadSettings"];
+        };
+        /** @description Response of GetOpportunity. */
+        "leads.GetOpportunityResponse": {
+            /** @description The opportunity. */
+            opportunity?: components["schemas"]["leads.Opportunity"];
+            /** @description Newest first. */
+            changes: components["schemas"]["leads.OpportunityChange"][];
+            /** @description By stage, in the order of the first entry. */
+            stays: components["schemas"]["leads.StageStay"][];
         };
         /** @description A lead. */
         "leads.Lead": {
@@ -7047,6 +7563,11 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListOpportunityStages. */
+        "leads.ListOpportunityStagesResponse": {
+            /** @description In order. */
+            stages: components["schemas"]["leads.OpportunityStage"][];
+        };
         /** @description Request of LockLead. */
         "leads.LockLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7062,6 +7583,18 @@ export interface components {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description Request of LoseOpportunity. */
+        "leads.LoseOpportunityRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, 1 to 1000 characters. */
+            reason?: string;
+        };
+        /** @description Response of LoseOpportunity. */
+        "leads.LoseOpportunityResponse": {
+            /** @description As stored. */
+            opportunity?: components["schemas"]["leads.Opportunity"];
+        };
         /** @description Request of MarkLeadInvalid. */
         "leads.MarkLeadInvalidRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7073,6 +7606,18 @@ export interface components {
         "leads.MarkLeadInvalidResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of MoveOpportunity. */
+        "leads.MoveOpportunityRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Stage, UUID. */
+            stageId?: string;
+        };
+        /** @description Response of MoveOpportunity. */
+        "leads.MoveOpportunityResponse": {
+            /** @description As stored. */
+            opportunity?: components["schemas"]["leads.Opportunity"];
         };
         /** @description An opportunity. */
         "leads.Opportunity": {
@@ -7104,6 +7649,41 @@ export interface components {
             orderId: string;
             /** @description State of that order. */
             orderState: components["schemas"]["orders.OrderState"];
+            /** @description Stage it is in; that it was closed in. */
+            stageId: string;
+            /**
+             * Format: date-time
+             * @description Since when it is in that stage.
+             */
+            stageTime?: string;
+            /** @description What the customer needs. */
+            needs: string;
+            /** @description Who else sells to the customer. */
+            competitors: string;
+            /** @description When it should be closed, 2026-03-01; empty when nobody said. */
+            expectedCloseDate: string;
+            /** @description Why it was lost. */
+            loseReason: string;
+            /** @description What the caller may do, of: update, move, win, lose, transfer. */
+            allowedActions: string[];
+        };
+        /** @description A row of an opportunity's log. */
+        "leads.OpportunityChange": {
+            /** @description What happened: created, update, move, win, lose or transfer. */
+            action: string;
+            /** @description Stage before, UUID, empty for the first row. */
+            fromStageId: string;
+            /** @description Stage after, UUID. */
+            toStageId: string;
+            /** @description By whom, UUID, empty for the system. */
+            actorId: string;
+            /** @description Reason, or what was changed. */
+            text: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
         };
         /** @description The opportunity that a conversion makes. */
         "leads.OpportunityInput": {
@@ -7111,6 +7691,30 @@ export interface components {
             name?: string;
             /** @description Expected amount in CNY, decimal with at most two places. */
             amount?: string;
+        };
+        /** @description A step on the way to a sale. */
+        "leads.OpportunityStage": {
+            /** @description UUID; empty for a new one. */
+            stageId: string;
+            /** @description Name, 1 to 50 characters. */
+            name: string;
+            /**
+             * Format: int32
+             * @description How likely a sale is from here, 0 to 100 percent.
+             */
+            probability: number;
+        };
+        /** @description A step on the way to a sale. */
+        "leads.OpportunityStage.Input": {
+            /** @description UUID; empty for a new one. */
+            stageId?: string;
+            /** @description Name, 1 to 50 characters. */
+            name?: string;
+            /**
+             * Format: int32
+             * @description How likely a sale is from here, 0 to 100 percent.
+             */
+            probability?: number;
         };
         /**
          * @description Life cycle of an opportunity.
@@ -7121,6 +7725,13 @@ export interface components {
          * @enum {string}
          */
         "leads.OpportunityState": "OPPORTUNITY_STATE_UNSPECIFIED" | "OPPORTUNITY_STATE_OPEN" | "OPPORTUNITY_STATE_WON" | "OPPORTUNITY_STATE_LOST";
+        /** @description Response of ReportOpportunities. */
+        "leads.ReportOpportunitiesResponse": {
+            /** @description By month, those without last. */
+            forecast: components["schemas"]["leads.ForecastMonth"][];
+            /** @description By stage, in order. */
+            stages: components["schemas"]["leads.StageReport"][];
+        };
         /** @description Request of RestoreLead. */
         "leads.RestoreLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7153,6 +7764,45 @@ export interface components {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description What is in a stage. */
+        "leads.StageReport": {
+            /** @description The stage. */
+            stage?: components["schemas"]["leads.OpportunityStage"];
+            /**
+             * Format: int64
+             * @description Open opportunities in it.
+             */
+            count: string;
+            /** @description Their amounts together, CNY. */
+            amount: string;
+            /**
+             * Format: int64
+             * @description How long opportunities stayed in it on average, in seconds; those that left it.
+             */
+            averageSeconds: string;
+        };
+        /** @description How long an opportunity was in a stage, all times together. */
+        "leads.StageStay": {
+            /** @description Stage, UUID. */
+            stageId: string;
+            /**
+             * Format: int64
+             * @description Seconds until it left, was closed, or until now.
+             */
+            seconds: string;
+        };
+        /** @description Request of TransferOpportunity. */
+        "leads.TransferOpportunityRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description To whom, UUID. */
+            ownerId?: string;
+        };
+        /** @description Response of TransferOpportunity. */
+        "leads.TransferOpportunityResponse": {
+            /** @description As stored. */
+            opportunity?: components["schemas"]["leads.Opportunity"];
+        };
         /** @description Request of UnlockLead. */
         "leads.UnlockLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7174,6 +7824,41 @@ export interface components {
         "leads.UpdateLeadSettingsResponse": {
             /** @description The rules. */
             settings?: components["schemas"]["leads.LeadSettings"];
+        };
+        /** @description Request of UpdateOpportunity. */
+        "leads.UpdateOpportunityRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description Version that was changed: another one by now is refused.
+             */
+            version?: string;
+            /** @description CNY, decimal of at most two places. */
+            amount?: string;
+            /** @description 2026-03-01, or empty. */
+            expectedCloseDate?: string;
+            /** @description At most 4000 characters. */
+            needs?: string;
+            /** @description At most 4000 characters. */
+            competitors?: string;
+        };
+        /** @description Response of UpdateOpportunity. */
+        "leads.UpdateOpportunityResponse": {
+            /** @description As stored. */
+            opportunity?: components["schemas"]["leads.Opportunity"];
+        };
+        /** @description Request of UpdateOpportunityStages. */
+        "leads.UpdateOpportunityStagesRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of them in order, 1 to 20. */
+            stages?: components["schemas"]["leads.OpportunityStage.Input"][];
+        };
+        /** @description Response of UpdateOpportunityStages. */
+        "leads.UpdateOpportunityStagesResponse": {
+            /** @description As stored. */
+            stages: components["schemas"]["leads.OpportunityStage"][];
         };
         /** @description Request of VoidLead. */
         "leads.VoidLeadRequest": {
@@ -11650,6 +12335,55 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "dedupe.GetSuspicionSettings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.GetSuspicionSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.UpdateSuspicionSettings": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.UpdateSuspicionSettingsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.UpdateSuspicionSettingsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "dedupe.CheckKeys": {
         parameters: {
             query?: never;
@@ -12447,6 +13181,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.FinishImportFileResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.RecordInquiry": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.RecordInquiryRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.RecordInquiryResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.RequestQuote": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                inquiryId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["dedupe.RequestQuoteRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.RequestQuoteResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -13410,6 +14203,10 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only this state; unspecified: all. */
+                state?: components["schemas"]["leads.OpportunityState"];
+                /** @description Only open ones whose expected day is over. */
+                overdue?: boolean;
             };
             header?: never;
             path?: never;
@@ -13424,6 +14221,154 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.ListOpportunitiesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.GetOpportunity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                opportunityId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.GetOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.LoseOpportunity": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                opportunityId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.LoseOpportunityRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.LoseOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.MoveOpportunity": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                opportunityId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.MoveOpportunityRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.MoveOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.TransferOpportunity": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                opportunityId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.TransferOpportunityRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.TransferOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateOpportunity": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                opportunityId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateOpportunityRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateOpportunityResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -13455,6 +14400,76 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.WinOpportunityResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ReportOpportunities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ReportOpportunitiesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ListOpportunityStages": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListOpportunityStagesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateOpportunityStages": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateOpportunityStagesRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateOpportunityStagesResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -14932,6 +15947,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.SaveSmsPolicyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.ListSuspects": {
+        parameters: {
+            query?: {
+                /** @description Only of this state. */
+                state?: components["schemas"]["dedupe.SuspectState"];
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.ListSuspectsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.DecideSuspect": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                suspectId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.DecideSuspectRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.DecideSuspectResponse"];
                 };
             };
             default: components["responses"]["Error"];
