@@ -1,6 +1,7 @@
 """Leads over gRPC: requests to use cases and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
@@ -22,16 +23,24 @@ from services.kernel.phones import mask_number
 from services.leads.clients import Identity
 from services.leads.domain.conversion import ConversionState
 from services.leads.domain.pool import Cause, PoolRules
-from services.leads.domain.states import LeadState, OpportunityState, lead_actions
+from services.leads.domain.stages import Stage, stays, weighted
+from services.leads.domain.states import LeadState, OpportunityState, lead_actions, opportunity_actions
 from services.leads.store.ledger import pool_rules
 from services.leads.store.queries import (
+    ENTRIES,
     LeadFilter,
+    OpenGroup,
+    OpportunityFilter,
+    average_stays,
     find_conversion,
     find_lead,
+    find_opportunity,
     lead_changes,
     list_leads,
     list_opportunities,
+    open_groups,
     opportunities_of,
+    opportunity_changes,
     ownership_changes,
 )
 from services.leads.store.tables import (
@@ -40,6 +49,7 @@ from services.leads.store.tables import (
     Lead,
     LeadChange,
     Opportunity,
+    OpportunityChange,
     OwnershipChange,
 )
 from services.leads.usecases.conversions import (
@@ -63,7 +73,16 @@ from services.leads.usecases.leads import (
     unlock_lead,
     void_lead,
 )
-from services.leads.usecases.opportunities import win_opportunity
+from services.leads.usecases.opportunities import (
+    OpportunityFacts,
+    lose_opportunity,
+    move_opportunity,
+    stages_of,
+    transfer_opportunity,
+    update_opportunity,
+    update_stages,
+    win_opportunity,
+)
 from services.leads.usecases.pool import admit_capture, create_source, sources, update_pool_rules
 from services.leads.workflows.contracts import QUEUE, WORKFLOW, ConversionRef, conversion_workflow_id
 
@@ -81,6 +100,16 @@ Moved = TypeVar(
     leads_pb2.RestoreLeadResponse,
     leads_pb2.LockLeadResponse,
     leads_pb2.UnlockLeadResponse,
+)
+
+# The same of an opportunity.
+Sold = TypeVar(
+    "Sold",
+    leads_pb2.WinOpportunityResponse,
+    leads_pb2.LoseOpportunityResponse,
+    leads_pb2.MoveOpportunityResponse,
+    leads_pb2.UpdateOpportunityResponse,
+    leads_pb2.TransferOpportunityResponse,
 )
 
 # Longest answer of another service that a caller waits for, in seconds.
@@ -414,12 +443,15 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
     ) -> leads_pb2.ListOpportunitiesResponse:
         caller = current_caller()
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
+        wanted = OpportunityFilter(
+            request.customer_id, OPPORTUNITY_FILTERS.get(request.state), request.overdue
+        )
 
         def work(tx: Transaction) -> leads_pb2.ListOpportunitiesResponse:
-            rows = list_opportunities(tx, caller, request.customer_id, after, size + 1)
-            page, more = cut_page(rows, size)
+            page, more = cut_page(list_opportunities(tx, caller, wanted, after, size + 1), size)
+            first = stages_of(tx)[0].id
             return leads_pb2.ListOpportunitiesResponse(
-                opportunities=map(opportunity_message, page),
+                opportunities=[opportunity_message(item, caller, first) for item in page],
                 next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
             )
 
@@ -428,13 +460,101 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
     def WinOpportunity(
         self, request: leads_pb2.WinOpportunityRequest, context: grpc.ServicerContext
     ) -> leads_pb2.WinOpportunityResponse:
-        caller = current_caller()
-        return self.write(
+        return self._sell(
             request,
             leads_pb2.WinOpportunityResponse,
-            lambda tx: leads_pb2.WinOpportunityResponse(
-                opportunity=opportunity_message(win_opportunity(tx, caller, request.opportunity_id))
+            lambda tx, caller: win_opportunity(tx, caller, request.opportunity_id),
+        )
+
+    def LoseOpportunity(
+        self, request: leads_pb2.LoseOpportunityRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.LoseOpportunityResponse:
+        return self._sell(
+            request,
+            leads_pb2.LoseOpportunityResponse,
+            lambda tx, caller: lose_opportunity(tx, caller, request.opportunity_id, request.reason),
+        )
+
+    def MoveOpportunity(
+        self, request: leads_pb2.MoveOpportunityRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.MoveOpportunityResponse:
+        return self._sell(
+            request,
+            leads_pb2.MoveOpportunityResponse,
+            lambda tx, caller: move_opportunity(tx, caller, request.opportunity_id, request.stage_id),
+        )
+
+    def UpdateOpportunity(
+        self, request: leads_pb2.UpdateOpportunityRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.UpdateOpportunityResponse:
+        given = OpportunityFacts(
+            request.amount, request.expected_close_date, request.needs, request.competitors
+        )
+        return self._sell(
+            request,
+            leads_pb2.UpdateOpportunityResponse,
+            lambda tx, caller: update_opportunity(tx, caller, request.opportunity_id, request.version, given),
+        )
+
+    def TransferOpportunity(
+        self, request: leads_pb2.TransferOpportunityRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.TransferOpportunityResponse:
+        owner_id = parse_id(request.owner_id, "owner_id")
+        owner = self._identity.person(current_tenant(), current_caller().actor_id, owner_id)
+        return self._sell(
+            request,
+            leads_pb2.TransferOpportunityResponse,
+            lambda tx, caller: transfer_opportunity(tx, caller, request.opportunity_id, owner),
+        )
+
+    def GetOpportunity(
+        self, request: leads_pb2.GetOpportunityRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.GetOpportunityResponse:
+        caller = current_caller()
+
+        def work(tx: Transaction) -> leads_pb2.GetOpportunityResponse:
+            opportunity = find_opportunity(tx, caller, request.opportunity_id)
+            changes = opportunity_changes(tx, opportunity.id)
+            entries = [
+                (change.to_stage_id, change.create_time) for change in changes if change.action in ENTRIES
+            ]
+            stayed = stays(entries, opportunity.close_time or tx.now) if entries else {}
+            return leads_pb2.GetOpportunityResponse(
+                opportunity=opportunity_message(opportunity, caller, stages_of(tx)[0].id),
+                changes=map(opportunity_change_message, reversed(changes)),
+                stays=[
+                    leads_pb2.StageStay(stage_id=stage_id, seconds=seconds)
+                    for stage_id, seconds in stayed.items()
+                ],
+            )
+
+        return self.read(work)
+
+    def ListOpportunityStages(
+        self, request: leads_pb2.ListOpportunityStagesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ListOpportunityStagesResponse:
+        return self.read(
+            lambda tx: leads_pb2.ListOpportunityStagesResponse(stages=map(stage_message, stages_of(tx)))
+        )
+
+    def UpdateOpportunityStages(
+        self, request: leads_pb2.UpdateOpportunityStagesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.UpdateOpportunityStagesResponse:
+        given = [Stage(stage.stage_id, stage.name, stage.probability) for stage in request.stages]
+        return self.write(
+            request,
+            leads_pb2.UpdateOpportunityStagesResponse,
+            lambda tx: leads_pb2.UpdateOpportunityStagesResponse(
+                stages=map(stage_message, update_stages(tx, given))
             ),
+        )
+
+    def ReportOpportunities(
+        self, request: leads_pb2.ReportOpportunitiesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ReportOpportunitiesResponse:
+        caller = current_caller()
+        return self.read(
+            lambda tx: report_message(stages_of(tx), open_groups(tx, caller), average_stays(tx, caller))
         )
 
     def _move(
@@ -444,6 +564,17 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         return self.write(
             request, answer, lambda tx: answer(lead=lead_message(verb(tx, caller), caller, tx.now))
         )
+
+    def _sell(
+        self, request: Mutation, answer: type[Sold], verb: Callable[[Transaction, Caller], Opportunity]
+    ) -> Sold:
+        caller = current_caller()
+
+        def work(tx: Transaction) -> Sold:
+            opportunity = verb(tx, caller)
+            return answer(opportunity=opportunity_message(opportunity, caller, stages_of(tx)[0].id))
+
+        return self.write(request, answer, work)
 
     def _conversion(self, ref: ConversionRef) -> Conversion:
         with self.store.transaction(ref.tenant, ref.actor_id) as tx:
@@ -568,21 +699,84 @@ def change_message(change: LeadChange) -> leads_pb2.LeadChange:
     )
 
 
-def opportunity_message(opportunity: Opportunity) -> leads_pb2.Opportunity:
-    """Return an opportunity."""
+def opportunity_message(
+    opportunity: Opportunity, caller: Caller, first_stage_id: str
+) -> leads_pb2.Opportunity:
+    """Return an opportunity as this caller may see it.
+
+    first_stage_id: where one is that was made before there were stages.
+    """
+    state = OpportunityState(opportunity.state)
+    owned = opportunity.owner_id == caller.person_id
     return leads_pb2.Opportunity(
         opportunity_id=opportunity.id,
         name=opportunity.name,
         customer_id=opportunity.customer_id,
         owner_id=opportunity.owner_id,
         amount=format_amount(opportunity.amount),
-        state=OPPORTUNITY_STATES[OpportunityState(opportunity.state)],
+        state=OPPORTUNITY_STATES[state],
         create_time=timestamp(opportunity.create_time),
         version=opportunity.version,
         customer_name=opportunity.customer_name,
         order_id=opportunity.order_id or "",
         order_state=order_state_number(opportunity.order_state),
+        stage_id=opportunity.stage_id or first_stage_id,
+        stage_time=timestamp(opportunity.stage_time or opportunity.create_time),
+        needs=opportunity.needs,
+        competitors=opportunity.competitors,
+        expected_close_date=opportunity.expected_close_date.isoformat()
+        if opportunity.expected_close_date
+        else "",
+        lose_reason=opportunity.lose_reason,
+        allowed_actions=opportunity_actions(state, rights=caller.rights, owned=owned),
     )
+
+
+def opportunity_change_message(change: OpportunityChange) -> leads_pb2.OpportunityChange:
+    """Return a row of an opportunity's log."""
+    return leads_pb2.OpportunityChange(
+        action=change.action,
+        from_stage_id=change.from_stage_id or "",
+        to_stage_id=change.to_stage_id,
+        actor_id=change.actor_id or "",
+        text=change.text,
+        create_time=timestamp(change.create_time),
+    )
+
+
+def stage_message(stage: Stage) -> leads_pb2.OpportunityStage:
+    """Return a stage."""
+    return leads_pb2.OpportunityStage(stage_id=stage.id, name=stage.name, probability=stage.probability)
+
+
+def report_message(
+    stages: Sequence[Stage], groups: Sequence[OpenGroup], average: Mapping[str, int]
+) -> leads_pb2.ReportOpportunitiesResponse:
+    """Return forecast and stages of what is open (F79, F80)."""
+    probabilities = {stage.id: stage.probability for stage in stages}
+    zero = Decimal("0.00")
+    answer = leads_pb2.ReportOpportunitiesResponse()
+    # Without a month last.
+    for month in sorted({group.month for group in groups}, key=lambda month: month or "~"):
+        chosen = [group for group in groups if group.month == month]
+        forecast = (
+            weighted(group.amount, probabilities.get(group.stage_id or stages[0].id, 0)) for group in chosen
+        )
+        answer.forecast.add(
+            month=month,
+            count=sum(group.count for group in chosen),
+            amount=format_amount(sum((group.amount for group in chosen), zero)),
+            weighted=format_amount(sum(forecast, zero)),
+        )
+    for stage in stages:
+        chosen = [group for group in groups if (group.stage_id or stages[0].id) == stage.id]
+        answer.stages.add(
+            stage=stage_message(stage),
+            count=sum(group.count for group in chosen),
+            amount=format_amount(sum((group.amount for group in chosen), zero)),
+            average_seconds=average.get(stage.id, 0),
+        )
+    return answer
 
 
 def timestamp(time: "datetime") -> Timestamp:

@@ -43,7 +43,11 @@ class OpportunityState(StrEnum):
 class OpportunityAction(StrEnum):
     """What moves an opportunity."""
 
+    UPDATE = "update"
+    MOVE = "move"
     WIN = "win"
+    LOSE = "lose"
+    TRANSFER = "transfer"
 
 
 LEAD_TRANSITIONS: Mapping[LeadAction, Mapping[LeadState, LeadState]] = {
@@ -75,7 +79,11 @@ LEAD_TRANSITIONS: Mapping[LeadAction, Mapping[LeadState, LeadState]] = {
 }
 
 OPPORTUNITY_TRANSITIONS: Mapping[OpportunityAction, Mapping[OpportunityState, OpportunityState]] = {
+    OpportunityAction.UPDATE: {OpportunityState.OPEN: OpportunityState.OPEN},
+    OpportunityAction.MOVE: {OpportunityState.OPEN: OpportunityState.OPEN},
     OpportunityAction.WIN: {OpportunityState.OPEN: OpportunityState.WON},
+    OpportunityAction.LOSE: {OpportunityState.OPEN: OpportunityState.LOST},
+    OpportunityAction.TRANSFER: {OpportunityState.OPEN: OpportunityState.OPEN},
 }
 
 # Those in which a lead counts as somebody's work: under the cap, and taken back for neglect.
@@ -152,3 +160,17 @@ def lead_actions(
     if mine and state in OWNED_STATES:
         actions.append("unlock" if locked else "lock")
     return actions
+
+
+def opportunity_actions(
+    state: OpportunityState, *, rights: frozenset[str], owned: bool
+) -> list[OpportunityAction]:
+    """Return what a person may do with an opportunity. rights: the person's; owned: whether it is this person's."""
+    offered = {
+        OpportunityAction.UPDATE: owned and "leads.follow" in rights,
+        OpportunityAction.MOVE: owned and "leads.follow" in rights,
+        OpportunityAction.WIN: owned and "opportunities.close" in rights,
+        OpportunityAction.LOSE: owned and "opportunities.close" in rights,
+        OpportunityAction.TRANSFER: "leads.assign" in rights,
+    }
+    return [action for action, offer in offered.items() if offer and state in OPPORTUNITY_TRANSITIONS[action]]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
@@ -11,10 +12,21 @@ from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.chassis.ids import parse_id
 from services.chassis.tokens import Caller
+from services.kernel.china_time import CHINA
 from services.kernel.ownership import SHORTEST_WARNING
 from services.kernel.visibility import visible
 from services.leads.domain.states import OWNED_STATES, LeadState, OpportunityState
-from services.leads.store.tables import Conversion, Lead, LeadChange, Opportunity, OwnershipChange
+from services.leads.store.tables import (
+    Conversion,
+    Lead,
+    LeadChange,
+    Opportunity,
+    OpportunityChange,
+    OwnershipChange,
+)
+
+# Rows of an opportunity's log with which it enters a stage.
+ENTRIES = ("created", "move")
 
 
 def find_lead(tx: Transaction, caller: Caller, lead_id: str, *, lock: bool = False) -> Lead:
@@ -164,10 +176,99 @@ def lock_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Op
     return opportunity
 
 
+@dataclass(frozen=True)
+class OpportunityFilter:
+    """Which opportunities a list shows. overdue: only open ones whose expected day is over."""
+
+    customer_id: str = ""
+    state: OpportunityState | None = None
+    overdue: bool = False
+
+
+def find_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Opportunity:
+    """Return an opportunity that the caller sees; raises NotFound OPPORTUNITY_NOT_FOUND."""
+    opportunity_id = parse_id(opportunity_id, "opportunity_id")
+    opportunity = tx.session.scalar(
+        select(Opportunity).where(
+            Opportunity.tenant_id == tx.tenant.id,
+            Opportunity.id == opportunity_id,
+            _opportunity_visible(caller),
+        )
+    )
+    if opportunity is None:
+        raise not_found("opportunity", "商机", opportunity_id)
+    return opportunity
+
+
+def opportunity_changes(tx: Transaction, opportunity_id: str) -> Sequence[OpportunityChange]:
+    """Return an opportunity's log, oldest first."""
+    return tx.session.scalars(
+        select(OpportunityChange)
+        .where(
+            OpportunityChange.tenant_id == tx.tenant.id, OpportunityChange.opportunity_id == opportunity_id
+        )
+        .order_by(OpportunityChange.id)
+    ).all()
+
+
+@dataclass(frozen=True)
+class OpenGroup:
+    """Open opportunities of a month and a stage. month: as 2026-03, "" for none; stage_id: None for the first."""
+
+    month: str
+    stage_id: str | None
+    count: int
+    amount: Decimal
+
+
+def open_groups(tx: Transaction, caller: Caller) -> Sequence[OpenGroup]:
+    """Return the open opportunities that the caller sees, by month of the expected day and by stage."""
+    month = func.coalesce(func.to_char(Opportunity.expected_close_date, "YYYY-MM"), "")
+    rows = tx.session.execute(
+        select(month, Opportunity.stage_id, func.count(), func.sum(Opportunity.amount))
+        .where(
+            Opportunity.tenant_id == tx.tenant.id,
+            _opportunity_visible(caller),
+            Opportunity.state == OpportunityState.OPEN,
+        )
+        .group_by(month, Opportunity.stage_id)
+    )
+    return [OpenGroup(*row) for row in rows]
+
+
+def average_stays(tx: Transaction, caller: Caller) -> dict[str, int]:
+    """Return how many seconds opportunities that the caller sees stayed in each stage that they left (F79)."""
+    entered = OpportunityChange.create_time
+    left = func.coalesce(
+        func.lead(entered).over(partition_by=OpportunityChange.opportunity_id, order_by=OpportunityChange.id),
+        Opportunity.close_time,
+    )
+    entries = (
+        select(OpportunityChange.to_stage_id.label("stage_id"), (left - entered).label("stay"))
+        .join(Opportunity, Opportunity.id == OpportunityChange.opportunity_id)
+        .where(
+            OpportunityChange.tenant_id == tx.tenant.id,
+            OpportunityChange.action.in_(ENTRIES),
+            _opportunity_visible(caller),
+        )
+        .subquery()
+    )
+    rows = tx.session.execute(
+        select(entries.c.stage_id, func.avg(func.extract("epoch", entries.c.stay)))
+        .where(entries.c.stay.is_not(None))
+        .group_by(entries.c.stage_id)
+    )
+    return {stage_id: int(seconds) for stage_id, seconds in rows}
+
+
 def list_opportunities(
-    tx: Transaction, caller: Caller, customer_id: str, after: tuple[datetime, str] | None, limit: int
+    tx: Transaction,
+    caller: Caller,
+    wanted: OpportunityFilter,
+    after: tuple[datetime, str] | None,
+    limit: int,
 ) -> Sequence[Opportunity]:
-    """Return opportunities that the caller sees, newest first; of one customer unless that is ""."""
+    """Return opportunities that the caller sees, newest first."""
     query = (
         select(Opportunity)
         .where(
@@ -176,8 +277,15 @@ def list_opportunities(
         .order_by(Opportunity.create_time.desc(), Opportunity.id.desc())
         .limit(limit)
     )
-    if customer_id:
-        query = query.where(Opportunity.customer_id == parse_id(customer_id, "customer_id"))
+    if wanted.customer_id:
+        query = query.where(Opportunity.customer_id == parse_id(wanted.customer_id, "customer_id"))
+    if wanted.state:
+        query = query.where(Opportunity.state == wanted.state)
+    if wanted.overdue:
+        query = query.where(
+            Opportunity.state == OpportunityState.OPEN,
+            Opportunity.expected_close_date < tx.now.astimezone(CHINA).date(),
+        )
     return tx.session.scalars(query).all()
 
 

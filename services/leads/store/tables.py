@@ -1,6 +1,6 @@
 """The tables of leads: leads, their log and their owners, conversions, opportunities."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -225,9 +225,45 @@ class Opportunity(Base):
     # CNY.
     amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
     state: Mapped[str]
+    # Empty until its conversion is through; stage_time: since when it is in that stage.
+    stage_id: Mapped[str | None] = mapped_column(RecordId)
+    stage_time: Mapped[datetime | None]
+    close_time: Mapped[datetime | None]
+    expected_close_date: Mapped[date | None]
+    needs: Mapped[str] = mapped_column(server_default="")
+    competitors: Mapped[str] = mapped_column(server_default="")
+    lose_reason: Mapped[str] = mapped_column(server_default="")
     # The order that came of it, as orders told last; order_version: an older word is ignored.
     order_id: Mapped[str | None] = mapped_column(RecordId)
     order_state: Mapped[str] = mapped_column(server_default="")
     order_version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class OpportunityChange(Base):
+    """A row of an opportunity's log; append only."""
+
+    __tablename__ = "opportunity_change"
+    __table_args__ = (Index(None, "opportunity_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    opportunity_id: Mapped[str] = mapped_column(RecordId, ForeignKey("leads.opportunity.id"))
+    action: Mapped[str]
+    # NULL for the first row.
+    from_stage_id: Mapped[str | None] = mapped_column(RecordId)
+    to_stage_id: Mapped[str] = mapped_column(RecordId)
+    # NULL for the system.
+    actor_id: Mapped[str | None] = mapped_column(RecordId)
+    text: Mapped[str]
+    create_time: Mapped[datetime]
+
+
+class Stages(Base):
+    """A tenant's stages: [{id, name, probability}] in order, laid down at the first use."""
+
+    __tablename__ = "stages"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    stages: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)

@@ -17,6 +17,7 @@ from services.leads.domain.states import LeadAction, LeadState, OpportunityState
 from services.leads.store.queries import find_conversion, find_lead
 from services.leads.store.tables import Conversion, Lead, Opportunity
 from services.leads.usecases.leads import Person, move_lead, refuse_converting, require_owner
+from services.leads.usecases.opportunities import enter_first_stage
 
 RIGHT = "leads.convert"
 
@@ -156,7 +157,9 @@ def finish_conversion(tx: Transaction, conversion: str) -> None:
     if row.state != ConversionState.OPEN:
         return
     if row.opportunity_id:
-        tx.session.get_one(Opportunity, row.opportunity_id).state = OpportunityState.OPEN
+        opportunity = tx.session.get_one(Opportunity, row.opportunity_id)
+        opportunity.state = OpportunityState.OPEN
+        enter_first_stage(tx, opportunity)
     row.state, row.finish_time = ConversionState.DONE, tx.now
     lead.customer_id, lead.opportunity_id, lead.conversion_id = row.customer_id, row.opportunity_id, None
     move_lead(tx, lead, LeadState.CONVERTED, "")

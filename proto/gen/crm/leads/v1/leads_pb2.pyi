@@ -304,6 +304,13 @@ class Opportunity(_message.Message):
     CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     ORDER_STATE_FIELD_NUMBER: _builtins.int
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    STAGE_TIME_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    COMPETITORS_FIELD_NUMBER: _builtins.int
+    EXPECTED_CLOSE_DATE_FIELD_NUMBER: _builtins.int
+    LOSE_REASON_FIELD_NUMBER: _builtins.int
+    ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
     opportunity_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -324,9 +331,27 @@ class Opportunity(_message.Message):
     """Order that came of it, UUID, empty before."""
     order_state: _orders_pb2.OrderState.ValueType
     """State of that order."""
+    stage_id: _builtins.str
+    """Stage it is in; that it was closed in."""
+    needs: _builtins.str
+    """What the customer needs."""
+    competitors: _builtins.str
+    """Who else sells to the customer."""
+    expected_close_date: _builtins.str
+    """When it should be closed, 2026-03-01; empty when nobody said."""
+    lose_reason: _builtins.str
+    """Why it was lost."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Created."""
+
+    @_builtins.property
+    def stage_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is in that stage."""
+
+    @_builtins.property
+    def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the caller may do, of: update, move, win, lose, transfer."""
 
     def __init__(
         self,
@@ -342,14 +367,191 @@ class Opportunity(_message.Message):
         customer_name: _builtins.str = ...,
         order_id: _builtins.str = ...,
         order_state: _orders_pb2.OrderState.ValueType = ...,
+        stage_id: _builtins.str = ...,
+        stage_time: _timestamp_pb2.Timestamp | None = ...,
+        needs: _builtins.str = ...,
+        competitors: _builtins.str = ...,
+        expected_close_date: _builtins.str = ...,
+        lose_reason: _builtins.str = ...,
+        allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "stage_time", b"stage_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "name", b"name", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "order_state", b"order_state", "owner_id", b"owner_id", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "competitors", b"competitors", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "expected_close_date", b"expected_close_date", "lose_reason", b"lose_reason", "name", b"name", "needs", b"needs", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "order_state", b"order_state", "owner_id", b"owner_id", "stage_id", b"stage_id", "stage_time", b"stage_time", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Opportunity: _TypeAlias = Opportunity  # noqa: Y015
+
+@_typing.final
+class OpportunityStage(_message.Message):
+    """A step on the way to a sale."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    stage_id: _builtins.str
+    """UUID; empty for a new one."""
+    name: _builtins.str
+    """Name, 1 to 50 characters."""
+    probability: _builtins.int
+    """How likely a sale is from here, 0 to 100 percent."""
+    def __init__(
+        self,
+        *,
+        stage_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        probability: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "probability", b"probability", "stage_id", b"stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpportunityStage: _TypeAlias = OpportunityStage  # noqa: Y015
+
+@_typing.final
+class OpportunityChange(_message.Message):
+    """A row of an opportunity's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    FROM_STAGE_ID_FIELD_NUMBER: _builtins.int
+    TO_STAGE_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    action: _builtins.str
+    """What happened: created, update, move, win, lose or transfer."""
+    from_stage_id: _builtins.str
+    """Stage before, UUID, empty for the first row."""
+    to_stage_id: _builtins.str
+    """Stage after, UUID."""
+    actor_id: _builtins.str
+    """By whom, UUID, empty for the system."""
+    text: _builtins.str
+    """Reason, or what was changed."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        action: _builtins.str = ...,
+        from_stage_id: _builtins.str = ...,
+        to_stage_id: _builtins.str = ...,
+        actor_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor_id", b"actor_id", "create_time", b"create_time", "from_stage_id", b"from_stage_id", "text", b"text", "to_stage_id", b"to_stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpportunityChange: _TypeAlias = OpportunityChange  # noqa: Y015
+
+@_typing.final
+class StageStay(_message.Message):
+    """How long an opportunity was in a stage, all times together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    stage_id: _builtins.str
+    """Stage, UUID."""
+    seconds: _builtins.int
+    """Seconds until it left, was closed, or until now."""
+    def __init__(
+        self,
+        *,
+        stage_id: _builtins.str = ...,
+        seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "stage_id", b"stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageStay: _TypeAlias = StageStay  # noqa: Y015
+
+@_typing.final
+class ForecastMonth(_message.Message):
+    """What is forecast for a month."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    WEIGHTED_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    """Month as 2026-03; empty: nobody said when."""
+    count: _builtins.int
+    """Open opportunities."""
+    amount: _builtins.str
+    """Their amounts together, CNY."""
+    weighted: _builtins.str
+    """Each amount times the probability of its stage, together, CNY."""
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        count: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        weighted: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "count", b"count", "month", b"month", "weighted", b"weighted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastMonth: _TypeAlias = ForecastMonth  # noqa: Y015
+
+@_typing.final
+class StageReport(_message.Message):
+    """What is in a stage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    AVERAGE_SECONDS_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Open opportunities in it."""
+    amount: _builtins.str
+    """Their amounts together, CNY."""
+    average_seconds: _builtins.int
+    """How long opportunities stayed in it on average, in seconds; those that left it."""
+    @_builtins.property
+    def stage(self) -> Global___OpportunityStage:
+        """The stage."""
+
+    def __init__(
+        self,
+        *,
+        stage: Global___OpportunityStage | None = ...,
+        count: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        average_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stage", b"stage"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "average_seconds", b"average_seconds", "count", b"count", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageReport: _TypeAlias = StageReport  # noqa: Y015
 
 @_typing.final
 class LeadOwnershipChange(_message.Message):
@@ -1002,22 +1204,30 @@ class ListOpportunitiesRequest(_message.Message):
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """Only this customer's, UUID."""
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    state: Global___OpportunityState.ValueType
+    """Only this state; unspecified: all."""
+    overdue: _builtins.bool
+    """Only open ones whose expected day is over."""
     def __init__(
         self,
         *,
         customer_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: Global___OpportunityState.ValueType = ...,
+        overdue: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1750,3 +1960,433 @@ class ListCaptureSourcesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCaptureSourcesResponse: _TypeAlias = ListCaptureSourcesResponse  # noqa: Y015
+
+@_typing.final
+class GetOpportunityRequest(_message.Message):
+    """Request of GetOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    opportunity_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        opportunity_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity_id", b"opportunity_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpportunityRequest: _TypeAlias = GetOpportunityRequest  # noqa: Y015
+
+@_typing.final
+class GetOpportunityResponse(_message.Message):
+    """Response of GetOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    STAYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opportunity(self) -> Global___Opportunity:
+        """The opportunity."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpportunityChange]:
+        """Newest first."""
+
+    @_builtins.property
+    def stays(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStay]:
+        """By stage, in the order of the first entry."""
+
+    def __init__(
+        self,
+        *,
+        opportunity: Global___Opportunity | None = ...,
+        changes: _abc.Iterable[Global___OpportunityChange] | None = ...,
+        stays: _abc.Iterable[Global___StageStay] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "opportunity", b"opportunity", "stays", b"stays"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOpportunityResponse: _TypeAlias = GetOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class UpdateOpportunityRequest(_message.Message):
+    """Request of UpdateOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EXPECTED_CLOSE_DATE_FIELD_NUMBER: _builtins.int
+    NEEDS_FIELD_NUMBER: _builtins.int
+    COMPETITORS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    opportunity_id: _builtins.str
+    """UUID."""
+    version: _builtins.int
+    """Version that was changed: another one by now is refused."""
+    amount: _builtins.str
+    """CNY, decimal of at most two places."""
+    expected_close_date: _builtins.str
+    """2026-03-01, or empty."""
+    needs: _builtins.str
+    """At most 4000 characters."""
+    competitors: _builtins.str
+    """At most 4000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        opportunity_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        amount: _builtins.str = ...,
+        expected_close_date: _builtins.str = ...,
+        needs: _builtins.str = ...,
+        competitors: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "competitors", b"competitors", "expected_close_date", b"expected_close_date", "needs", b"needs", "opportunity_id", b"opportunity_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOpportunityRequest: _TypeAlias = UpdateOpportunityRequest  # noqa: Y015
+
+@_typing.final
+class UpdateOpportunityResponse(_message.Message):
+    """Response of UpdateOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opportunity(self) -> Global___Opportunity:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        opportunity: Global___Opportunity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOpportunityResponse: _TypeAlias = UpdateOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class MoveOpportunityRequest(_message.Message):
+    """Request of MoveOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    STAGE_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    opportunity_id: _builtins.str
+    """UUID."""
+    stage_id: _builtins.str
+    """Stage, UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        opportunity_id: _builtins.str = ...,
+        stage_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity_id", b"opportunity_id", "request_id", b"request_id", "stage_id", b"stage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveOpportunityRequest: _TypeAlias = MoveOpportunityRequest  # noqa: Y015
+
+@_typing.final
+class MoveOpportunityResponse(_message.Message):
+    """Response of MoveOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opportunity(self) -> Global___Opportunity:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        opportunity: Global___Opportunity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveOpportunityResponse: _TypeAlias = MoveOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class LoseOpportunityRequest(_message.Message):
+    """Request of LoseOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    opportunity_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, 1 to 1000 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        opportunity_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity_id", b"opportunity_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoseOpportunityRequest: _TypeAlias = LoseOpportunityRequest  # noqa: Y015
+
+@_typing.final
+class LoseOpportunityResponse(_message.Message):
+    """Response of LoseOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opportunity(self) -> Global___Opportunity:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        opportunity: Global___Opportunity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoseOpportunityResponse: _TypeAlias = LoseOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class TransferOpportunityRequest(_message.Message):
+    """Request of TransferOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    opportunity_id: _builtins.str
+    """UUID."""
+    owner_id: _builtins.str
+    """To whom, UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        opportunity_id: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity_id", b"opportunity_id", "owner_id", b"owner_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferOpportunityRequest: _TypeAlias = TransferOpportunityRequest  # noqa: Y015
+
+@_typing.final
+class TransferOpportunityResponse(_message.Message):
+    """Response of TransferOpportunity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPPORTUNITY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opportunity(self) -> Global___Opportunity:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        opportunity: Global___Opportunity | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opportunity", b"opportunity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferOpportunityResponse: _TypeAlias = TransferOpportunityResponse  # noqa: Y015
+
+@_typing.final
+class ListOpportunityStagesRequest(_message.Message):
+    """Request of ListOpportunityStages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpportunityStagesRequest: _TypeAlias = ListOpportunityStagesRequest  # noqa: Y015
+
+@_typing.final
+class ListOpportunityStagesResponse(_message.Message):
+    """Response of ListOpportunityStages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpportunityStage]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        stages: _abc.Iterable[Global___OpportunityStage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpportunityStagesResponse: _TypeAlias = ListOpportunityStagesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateOpportunityStagesRequest(_message.Message):
+    """Request of UpdateOpportunityStages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpportunityStage]:
+        """All of them in order, 1 to 20."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        stages: _abc.Iterable[Global___OpportunityStage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOpportunityStagesRequest: _TypeAlias = UpdateOpportunityStagesRequest  # noqa: Y015
+
+@_typing.final
+class UpdateOpportunityStagesResponse(_message.Message):
+    """Response of UpdateOpportunityStages."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpportunityStage]:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        stages: _abc.Iterable[Global___OpportunityStage] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateOpportunityStagesResponse: _TypeAlias = UpdateOpportunityStagesResponse  # noqa: Y015
+
+@_typing.final
+class ReportOpportunitiesRequest(_message.Message):
+    """Request of ReportOpportunities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportOpportunitiesRequest: _TypeAlias = ReportOpportunitiesRequest  # noqa: Y015
+
+@_typing.final
+class ReportOpportunitiesResponse(_message.Message):
+    """Response of ReportOpportunities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORECAST_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def forecast(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForecastMonth]:
+        """By month, those without last."""
+
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageReport]:
+        """By stage, in order."""
+
+    def __init__(
+        self,
+        *,
+        forecast: _abc.Iterable[Global___ForecastMonth] | None = ...,
+        stages: _abc.Iterable[Global___StageReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forecast", b"forecast", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportOpportunitiesResponse: _TypeAlias = ReportOpportunitiesResponse  # noqa: Y015

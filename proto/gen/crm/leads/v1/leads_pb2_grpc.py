@@ -140,6 +140,46 @@ class LeadsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesResponse.FromString,
                 _registered_method=True)
+        self.GetOpportunity = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/GetOpportunity',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityResponse.FromString,
+                _registered_method=True)
+        self.UpdateOpportunity = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/UpdateOpportunity',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityResponse.FromString,
+                _registered_method=True)
+        self.MoveOpportunity = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/MoveOpportunity',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityResponse.FromString,
+                _registered_method=True)
+        self.LoseOpportunity = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/LoseOpportunity',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityResponse.FromString,
+                _registered_method=True)
+        self.TransferOpportunity = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/TransferOpportunity',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityResponse.FromString,
+                _registered_method=True)
+        self.ListOpportunityStages = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ListOpportunityStages',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesResponse.FromString,
+                _registered_method=True)
+        self.UpdateOpportunityStages = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/UpdateOpportunityStages',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesResponse.FromString,
+                _registered_method=True)
+        self.ReportOpportunities = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ReportOpportunities',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesResponse.FromString,
+                _registered_method=True)
         self.WinOpportunity = channel.unary_unary(
                 '/crm.leads.v1.LeadsService/WinOpportunity',
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.WinOpportunityRequest.SerializeToString,
@@ -298,6 +338,62 @@ class LeadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOpportunity(self, request, context):
+        """One opportunity with its log and how long it was in each stage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOpportunity(self, request, context):
+        """Change what is known of an own open opportunity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveOpportunity(self, request, context):
+        """Move an own open opportunity to another stage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoseOpportunity(self, request, context):
+        """Close an own open opportunity as lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferOpportunity(self, request, context):
+        """Hand an open opportunity over to another owner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOpportunityStages(self, request, context):
+        """The tenant's stages in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateOpportunityStages(self, request, context):
+        """Set the tenant's stages; one that an open opportunity is in cannot be left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportOpportunities(self, request, context):
+        """Forecast by month, and numbers, sums and time by stage, of the opportunities the caller sees.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WinOpportunity(self, request, context):
         """Close an own open opportunity as won; one order follows.
         """
@@ -412,6 +508,46 @@ def add_LeadsServiceServicer_to_server(servicer, server):
                     servicer.ListOpportunities,
                     request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesResponse.SerializeToString,
+            ),
+            'GetOpportunity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOpportunity,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityResponse.SerializeToString,
+            ),
+            'UpdateOpportunity': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOpportunity,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityResponse.SerializeToString,
+            ),
+            'MoveOpportunity': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveOpportunity,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityResponse.SerializeToString,
+            ),
+            'LoseOpportunity': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoseOpportunity,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityResponse.SerializeToString,
+            ),
+            'TransferOpportunity': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferOpportunity,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityResponse.SerializeToString,
+            ),
+            'ListOpportunityStages': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpportunityStages,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesResponse.SerializeToString,
+            ),
+            'UpdateOpportunityStages': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateOpportunityStages,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesResponse.SerializeToString,
+            ),
+            'ReportOpportunities': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportOpportunities,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesResponse.SerializeToString,
             ),
             'WinOpportunity': grpc.unary_unary_rpc_method_handler(
                     servicer.WinOpportunity,
@@ -987,6 +1123,222 @@ class LeadsService:
             '/crm.leads.v1.LeadsService/ListOpportunities',
             crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunitiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOpportunity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/GetOpportunity',
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetOpportunityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOpportunity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/UpdateOpportunity',
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveOpportunity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/MoveOpportunity',
+            crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.MoveOpportunityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoseOpportunity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/LoseOpportunity',
+            crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.LoseOpportunityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferOpportunity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/TransferOpportunity',
+            crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.TransferOpportunityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpportunityStages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ListOpportunityStages',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListOpportunityStagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateOpportunityStages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/UpdateOpportunityStages',
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateOpportunityStagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportOpportunities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ReportOpportunities',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ReportOpportunitiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

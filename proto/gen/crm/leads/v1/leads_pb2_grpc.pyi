@@ -75,6 +75,22 @@ class LeadsServiceStub:
     """Registered outside sources, by name."""
     ListOpportunities: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]
     """Opportunities the caller may see, newest first."""
+    GetOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.GetOpportunityRequest, _leads_pb2.GetOpportunityResponse]
+    """One opportunity with its log and how long it was in each stage."""
+    UpdateOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UpdateOpportunityRequest, _leads_pb2.UpdateOpportunityResponse]
+    """Change what is known of an own open opportunity."""
+    MoveOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.MoveOpportunityRequest, _leads_pb2.MoveOpportunityResponse]
+    """Move an own open opportunity to another stage."""
+    LoseOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.LoseOpportunityRequest, _leads_pb2.LoseOpportunityResponse]
+    """Close an own open opportunity as lost."""
+    TransferOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.TransferOpportunityRequest, _leads_pb2.TransferOpportunityResponse]
+    """Hand an open opportunity over to another owner."""
+    ListOpportunityStages: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunityStagesRequest, _leads_pb2.ListOpportunityStagesResponse]
+    """The tenant's stages in order."""
+    UpdateOpportunityStages: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UpdateOpportunityStagesRequest, _leads_pb2.UpdateOpportunityStagesResponse]
+    """Set the tenant's stages; one that an open opportunity is in cannot be left out."""
+    ReportOpportunities: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ReportOpportunitiesRequest, _leads_pb2.ReportOpportunitiesResponse]
+    """Forecast by month, and numbers, sums and time by stage, of the opportunities the caller sees."""
     WinOpportunity: _grpc.UnaryUnaryMultiCallable[_leads_pb2.WinOpportunityRequest, _leads_pb2.WinOpportunityResponse]
     """Close an own open opportunity as won; one order follows."""
 
@@ -125,6 +141,22 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     """Registered outside sources, by name."""
     ListOpportunities: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]  # type: ignore[assignment]
     """Opportunities the caller may see, newest first."""
+    GetOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.GetOpportunityRequest, _leads_pb2.GetOpportunityResponse]  # type: ignore[assignment]
+    """One opportunity with its log and how long it was in each stage."""
+    UpdateOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.UpdateOpportunityRequest, _leads_pb2.UpdateOpportunityResponse]  # type: ignore[assignment]
+    """Change what is known of an own open opportunity."""
+    MoveOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.MoveOpportunityRequest, _leads_pb2.MoveOpportunityResponse]  # type: ignore[assignment]
+    """Move an own open opportunity to another stage."""
+    LoseOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.LoseOpportunityRequest, _leads_pb2.LoseOpportunityResponse]  # type: ignore[assignment]
+    """Close an own open opportunity as lost."""
+    TransferOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.TransferOpportunityRequest, _leads_pb2.TransferOpportunityResponse]  # type: ignore[assignment]
+    """Hand an open opportunity over to another owner."""
+    ListOpportunityStages: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunityStagesRequest, _leads_pb2.ListOpportunityStagesResponse]  # type: ignore[assignment]
+    """The tenant's stages in order."""
+    UpdateOpportunityStages: _aio.UnaryUnaryMultiCallable[_leads_pb2.UpdateOpportunityStagesRequest, _leads_pb2.UpdateOpportunityStagesResponse]  # type: ignore[assignment]
+    """Set the tenant's stages; one that an open opportunity is in cannot be left out."""
+    ReportOpportunities: _aio.UnaryUnaryMultiCallable[_leads_pb2.ReportOpportunitiesRequest, _leads_pb2.ReportOpportunitiesResponse]  # type: ignore[assignment]
+    """Forecast by month, and numbers, sums and time by stage, of the opportunities the caller sees."""
     WinOpportunity: _aio.UnaryUnaryMultiCallable[_leads_pb2.WinOpportunityRequest, _leads_pb2.WinOpportunityResponse]  # type: ignore[assignment]
     """Close an own open opportunity as won; one order follows."""
 
@@ -298,6 +330,70 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.ListOpportunitiesResponse, _abc.Awaitable[_leads_pb2.ListOpportunitiesResponse]]:
         """Opportunities the caller may see, newest first."""
+
+    @_abc_1.abstractmethod
+    def GetOpportunity(
+        self,
+        request: _leads_pb2.GetOpportunityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.GetOpportunityResponse, _abc.Awaitable[_leads_pb2.GetOpportunityResponse]]:
+        """One opportunity with its log and how long it was in each stage."""
+
+    @_abc_1.abstractmethod
+    def UpdateOpportunity(
+        self,
+        request: _leads_pb2.UpdateOpportunityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.UpdateOpportunityResponse, _abc.Awaitable[_leads_pb2.UpdateOpportunityResponse]]:
+        """Change what is known of an own open opportunity."""
+
+    @_abc_1.abstractmethod
+    def MoveOpportunity(
+        self,
+        request: _leads_pb2.MoveOpportunityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.MoveOpportunityResponse, _abc.Awaitable[_leads_pb2.MoveOpportunityResponse]]:
+        """Move an own open opportunity to another stage."""
+
+    @_abc_1.abstractmethod
+    def LoseOpportunity(
+        self,
+        request: _leads_pb2.LoseOpportunityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.LoseOpportunityResponse, _abc.Awaitable[_leads_pb2.LoseOpportunityResponse]]:
+        """Close an own open opportunity as lost."""
+
+    @_abc_1.abstractmethod
+    def TransferOpportunity(
+        self,
+        request: _leads_pb2.TransferOpportunityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.TransferOpportunityResponse, _abc.Awaitable[_leads_pb2.TransferOpportunityResponse]]:
+        """Hand an open opportunity over to another owner."""
+
+    @_abc_1.abstractmethod
+    def ListOpportunityStages(
+        self,
+        request: _leads_pb2.ListOpportunityStagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ListOpportunityStagesResponse, _abc.Awaitable[_leads_pb2.ListOpportunityStagesResponse]]:
+        """The tenant's stages in order."""
+
+    @_abc_1.abstractmethod
+    def UpdateOpportunityStages(
+        self,
+        request: _leads_pb2.UpdateOpportunityStagesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.UpdateOpportunityStagesResponse, _abc.Awaitable[_leads_pb2.UpdateOpportunityStagesResponse]]:
+        """Set the tenant's stages; one that an open opportunity is in cannot be left out."""
+
+    @_abc_1.abstractmethod
+    def ReportOpportunities(
+        self,
+        request: _leads_pb2.ReportOpportunitiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ReportOpportunitiesResponse, _abc.Awaitable[_leads_pb2.ReportOpportunitiesResponse]]:
+        """Forecast by month, and numbers, sums and time by stage, of the opportunities the caller sees."""
 
     @_abc_1.abstractmethod
     def WinOpportunity(
