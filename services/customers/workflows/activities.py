@@ -10,6 +10,7 @@ from services.customers.usecases.caps import adjust_caps
 from services.customers.usecases.evidence import ANSWER_WITHIN
 from services.customers.usecases.hand_overs import hand_over_batch
 from services.customers.workflows.contracts import HAND_OVER_BATCH, SWEEP_BATCH, HandOver, SweepAt, Swept
+from services.customers.workflows.import_activities import beating
 
 log = get_logger(__name__)
 
@@ -30,6 +31,10 @@ class Activities:
 
         Stops behind a step that has more to do than one activity should, before the next step.
         """
+        with beating():
+            return self._sweep(sweep_at)
+
+    def _sweep(self, sweep_at: SweepAt) -> Swept:
         done = [0, 0, 0, 0]
         with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
             if not sweep_at.sweep.pool_id:
@@ -58,7 +63,7 @@ class Activities:
     @activity.defn(name=HAND_OVER_BATCH)
     def hand_over(self, hand_over: HandOver) -> bool:
         """Hand a batch of a leaver's customers over; return whether more are left. A repeat finds what is left."""
-        with self._store.transaction(hand_over.tenant, hand_over.actor_id) as tx:
+        with beating(), self._store.transaction(hand_over.tenant, hand_over.actor_id) as tx:
             return hand_over_batch(tx, hand_over.hand_over_id, self._batch)
 
     def _swept(self, sweep_at: SweepAt, done: list[int], *, more: bool, held: bool = False) -> Swept:

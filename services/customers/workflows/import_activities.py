@@ -26,7 +26,13 @@ BEAT_S = 1.0
 
 @contextmanager
 def beating() -> Iterator[None]:
-    """Tell Temporal every second that this process lives, whatever the work waits for."""
+    """Tell Temporal every second that this process lives, whatever the work waits for.
+
+    Where the work is called as a plain function there is nobody to tell.
+    """
+    if not activity.in_activity():
+        yield
+        return
     stop, context = threading.Event(), contextvars.copy_context()
 
     def beat() -> None:

@@ -20,6 +20,8 @@ with workflow.unsafe.imports_passed_through():
 
 # Longest sleep: new customers may be due before the ones that were known.
 LONGEST_SLEEP = timedelta(hours=1)
+# A worker that died is noticed after this time: the activity says every second that it lives.
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 # Activities before the workflow continues as new, to keep its history short.
 ROUNDS = 200
 
@@ -46,6 +48,7 @@ class SweepPool:
                 SweepAt(sweep, workflow.now()),
                 result_type=Swept,
                 start_to_close_timeout=timedelta(minutes=5),
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
             )
             if swept.more:
@@ -73,6 +76,7 @@ class HandOverCustomers:
                 hand_over,
                 result_type=bool,
                 start_to_close_timeout=timedelta(minutes=5),
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
             )
             if not more:
