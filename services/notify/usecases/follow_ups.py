@@ -171,7 +171,7 @@ def note_follow_up(
         tx.session.add(row)
     elif time > row.last_time:
         gap = (time - row.last_time).total_seconds()
-        row.name, row.last_text, row.last_time = name, text, time
+        row.name, row.last_text, row.last_time, row.owner_id = name, text, time, owner_id or None
         # Several notes of one talk are one follow-up.
         if gap >= timedelta(hours=1).total_seconds():
             row.gaps_s = [*row.gaps_s, gap][-GAPS_KEPT:]
