@@ -71,8 +71,10 @@ from services.telephony.usecases.progress import followed_until, save_followed_u
 from services.telephony.usecases.recordings import (
     BARE_ATTEMPTS,
     MOST_ATTEMPTS,
+    adopt_orphans,
     due_recordings,
     keep_recording,
+    orphans,
     postpone_recording,
 )
 
@@ -108,6 +110,8 @@ DRAIN_S: Final = 5.0
 # How often the lease is checked and recordings are looked for, in seconds.
 LEASE_CHECK_S: Final = 1.0
 RECORDINGS_POLL_S: Final = 1.0
+# How often files are looked for that no call told of, in seconds: at the start, and then nightly.
+ORPHANS_EVERY_S: Final = 86_400.0
 # How often it is noted until when the PBX was followed, in seconds.
 PROGRESS_S: Final = 5.0
 # How much earlier than that its log is read, in seconds: clocks differ, and events are under way.
@@ -577,12 +581,23 @@ class PbxEdge:
             self._lines_missed.clear()
 
     async def _keep_recordings(self, folder: Path, kept: Path) -> None:
+        looked_s = -ORPHANS_EVERY_S
         while True:
             await asyncio.sleep(RECORDINGS_POLL_S)
             try:
+                if time.monotonic() - looked_s > ORPHANS_EVERY_S:
+                    await self._in(self._files, lambda: self._adopt(folder))
+                    looked_s = time.monotonic()
                 await self._in(self._files, lambda: self._keep_due(folder, kept))
             except Exception as error:
                 log.error("recordings could not be looked for", error=str(error))
+
+    def _adopt(self, folder: Path) -> None:
+        files = orphans(folder, self._store.clock())
+        for database in self._store.urls:
+            with self._store.across(database) as session:
+                found = adopt_orphans(session, self._settings.name, files, self._store.clock())
+            metrics.RECORDINGS.labels("orphan").inc(found)
 
     def _keep_due(self, folder: Path, kept: Path) -> None:
         for database in self._store.urls:

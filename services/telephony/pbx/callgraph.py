@@ -251,7 +251,7 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
     call = graph.call_of(uniqueid) or graph.call_of(_text(event, "Uniqueid"))
     if call is None:
         return graph, ()
-    if name == "BridgeEnter" and _text(event, "Linkedid") in graph.calls.keys() - {call.linked_id}:
+    if name == "BridgeEnter" and _joins_another(graph, call, event):
         return _moved(graph, call, event, now)
     after, changes = _with_recording(call, event), _NOTHING
     match name:
@@ -501,6 +501,11 @@ def _hung_up(call: Call, uniqueid: str, reason: EndReason, now: datetime) -> tup
     call = replace(call, end_time=now)
     finished = tuple(RecordingFinished(call, path) for path in call.recordings)
     return call, (*changes, CallEnded(call), *finished)
+
+
+def _joins_another(graph: Graph, call: Call, event: Event) -> bool:
+    other = _text(event, "Linkedid")
+    return _text(event, "Uniqueid") in call.channels and other != call.linked_id and other in graph.calls
 
 
 def _moved(graph: Graph, call: Call, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:

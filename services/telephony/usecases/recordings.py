@@ -1,19 +1,22 @@
 """Keep recordings: which ones to look at, what became of each, and who listened."""
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from services.chassis.db import Transaction
 from services.chassis.errors import NotFound
-from services.chassis.ids import new_id
+from services.chassis.ids import derive_id, new_id
 from services.chassis.tokens import Caller
 from services.telephony.pbx.recordings import Recording
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every
+from services.telephony.usecases.calls import call_id_of
 from services.telephony.usecases.desk import get_call
 
 # A file that is not complete is looked at again so much later, in seconds; the last step repeats.
@@ -29,6 +32,10 @@ BARE_ATTEMPTS: Final = 4
 # play.
 ONE_PLAY: Final = timedelta(minutes=10)
 
+# A file that no call told of is looked at when it is at least so old, and for so long.
+ORPHAN_AFTER: Final = timedelta(minutes=10)
+ORPHANS_FOR: Final = timedelta(days=3)
+
 
 def due_recordings(session: Session, pbx: str, now: datetime, limit: int = 20) -> list[Row]:
     """Return the pending recordings of a PBX that are due, over all tenants of a database, oldest first."""
@@ -39,6 +46,54 @@ def due_recordings(session: Session, pbx: str, now: datetime, limit: int = 20) -
         .order_by(recording.c.next_try_time)
     )
     return every(session, query.limit(limit))
+
+
+def orphans(folder: Path, now: datetime) -> dict[str, Path]:
+    """Return the WAV files of a folder by what their names say is the linked id of their call.
+
+    Left out are those that may still be written, and those older than `ORPHANS_FOR`. Raises OSError.
+    """
+    found: dict[str, Path] = {}
+    for file in folder.glob("*.wav"):
+        age = now - datetime.fromtimestamp(file.stat().st_mtime, UTC)
+        if ORPHAN_AFTER < age < ORPHANS_FOR:
+            found[file.stem] = file
+    return found
+
+
+def adopt_orphans(session: Session, pbx: str, files: Mapping[str, Path], now: datetime) -> int:
+    """Expect the recordings of calls that are over and whose files nobody told of; return how many.
+
+    A file belongs to the call whose linked id is its name, in whichever tenant of this database.
+    """
+    if not files:
+        return 0
+    call, recording = tables.call, tables.recording
+    by_call = {call_id_of(pbx, linked_id): file for linked_id, file in files.items()}
+    lacking = (
+        select(call.c.id, call.c.tenant_id)
+        .outerjoin(
+            recording,
+            and_(recording.c.tenant_id == call.c.tenant_id, recording.c.call_id == call.c.id),
+        )
+        .where(call.c.id.in_(by_call), call.c.end_time.is_not(None), recording.c.id.is_(None))
+    )
+    rows = [
+        {
+            "id": derive_id("recording", found["id"], str(by_call[found["id"]])),
+            "tenant_id": found["tenant_id"],
+            "call_id": found["id"],
+            "pbx": pbx,
+            "path": str(by_call[found["id"]]),
+            "state": "pending",
+            "create_time": now,
+            "next_try_time": now,
+        }
+        for found in every(session, lacking)
+    ]
+    if rows:
+        session.execute(insert(recording).values(rows).on_conflict_do_nothing())
+    return len(rows)
 
 
 def keep_recording(tx: Transaction, recording_id: str, key: str, found: Recording) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import math
+import os
 import threading
 import wave
 from array import array
@@ -523,6 +524,27 @@ async def test_a_finished_recording_is_kept_with_its_call(shop: Shop, tmp_path: 
     assert not row["silent"]
     assert (kept / row["key"]).read_bytes() == tone()
     assert row["call_id"] == shop.row("call")["id"]
+
+
+async def test_a_recording_of_which_nobody_told_finds_its_call(shop: Shop, tmp_path: Path) -> None:
+    """F219: orphans are matched by the linked id in their name; a file that may still be written waits."""
+    shop.line("did", "4000")
+    spool, kept = tmp_path / "monitor", tmp_path / "kept"
+    spool.mkdir()
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(shop, server, Customers()):
+            untold = b"".join(blocks("queue-call")).replace(b"MIXMONITOR_FILENAME", b"ANOTHER")
+            server.send(untold)
+            await soon(lambda: shop.events("call_ended"))
+        assert shop.rows("recording") == []
+        for name, minutes in (("pbx1-1795291960.3.wav", 20), ("pbx1-1795291960.4.wav", 20), ("young.wav", 0)):
+            (spool / name).write_bytes(tone())
+            old = (shop.store.clock() - timedelta(minutes=minutes)).timestamp()
+            os.utime(spool / name, (old, old))
+        async with following(shop, server, Customers(), spool, kept):
+            await soon(lambda: shop.rows("recording") and shop.row("recording")["state"] == "kept")
+    assert shop.row("recording")["call_id"] == shop.row("call")["id"]
 
 
 async def test_a_bare_header_is_refused_in_the_end(main_shop: Shop, tmp_path: Path) -> None:

@@ -429,3 +429,43 @@ def test_events_lost_in_a_gap_leave_no_ghosts(name: str, first: int, second: int
     graph, _ = resync(graph, channels.values(), START)
     graph, _ = replay(all_events[stop:], graph)
     assert not graph.calls
+
+
+IDS = st.sampled_from(["", "1.0", "1.1", "2.0", "2.1"])
+HEADERS = {
+    "Event": st.sampled_from(
+        [
+            *("Newchannel", "Newstate", "DialBegin", "DialState", "DialEnd", "BridgeEnter", "Hangup"),
+            *("QueueCallerJoin", "QueueCallerAbandon", "VarSet", "NewCallerid", "Newexten", "Cdr", ""),
+        ]
+    ),
+    "Uniqueid": IDS,
+    "DestUniqueid": IDS,
+    "Linkedid": IDS,
+    "Channel": st.sampled_from(["PJSIP/trunk-1", "PJSIP/1001-2", "Local/1@x-0;1", "", "/-"]),
+    "DestChannel": st.sampled_from(["PJSIP/trunk-1", "PJSIP/1002-3", "", "-"]),
+    "ChannelState": st.sampled_from(["", "5", "6", "x"]),
+    "DialStatus": st.sampled_from(["", "ANSWER", "RINGING", "CANCEL", "?"]),
+    "Cause": st.sampled_from(["", "16", "26", "no number"]),
+    "CallerIDNum": st.text(max_size=3),
+    "ChanVariable": st.one_of(st.text(max_size=3), st.lists(st.text(max_size=3), min_size=1, max_size=2)),
+}
+ANYTHING = st.fixed_dictionaries(
+    {"Event": HEADERS["Event"]}, optional={name: kind for name, kind in HEADERS.items() if name != "Event"}
+)
+
+
+@given(st.lists(ANYTHING, max_size=30), st.lists(ANYTHING, max_size=5))
+def test_whatever_comes_the_graph_neither_raises_nor_grows_without_bound(
+    all_events: list[dict[str, str | list[str]]], live: list[dict[str, str | list[str]]]
+) -> None:
+    """Event changes between Asterisk versions: what makes no sense costs no call."""
+    graph, _ = replay(all_events)
+    channels = {uniqueid for call in graph.calls.values() for uniqueid in call.channels}
+    assert channels == set(graph.by_channel)
+    assert all(call.channels for call in graph.calls.values())
+    assert len(channels) <= 4
+    graph, _ = resync(graph, live, START)
+    graph, _ = resync(graph, [], START)
+    assert not graph.calls
+    assert not graph.by_channel
