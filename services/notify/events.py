@@ -16,6 +16,8 @@ handlers = Handlers("notify")
 
 # Who has this right is an admin, as far as reports go.
 ADMINS_RIGHT = "settings.manage"
+# Who has this right decides on suspects.
+REVIEWERS_RIGHT = "approvals.decide"
 
 
 @handlers.on("identity", "tenant_created")
@@ -197,6 +199,16 @@ def on_keys_refused(tx: Transaction, event: Event) -> None:
             write_message(
                 tx, event.id, person_id, "registration_conflict", subject, words(data["name"], other)
             )
+
+
+@handlers.on("dedupe", "suspect_raised")
+def on_suspect_raised(tx: Transaction, event: Event) -> None:
+    """Tell who recorded the inquiries and who may decide that different inquirers are perhaps one (F201)."""
+    data = event.data
+    subject = Subject("suspect", data["suspectId"])
+    words = texts.suspect_raised(data["shared"])
+    for person_id in sorted({*data["personIds"], *settings.people(tx, REVIEWERS_RIGHT)}):
+        write_message(tx, event.id, person_id, "suspect_raised", subject, words)
 
 
 @handlers.on("telephony", "sms_sent")

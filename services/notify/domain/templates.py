@@ -27,6 +27,7 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "cadence_overdue": {"name": "上海示例贸易", "days": "7", "last": "已发报价，等回复"},
     "customer_replied": {"name": "上海示例贸易", "text": "好的，明天联系"},
     "registration_conflict": {"name": "上海**", "person": "王**"},
+    "suspect_raised": {"shared": "非标法兰、异径三通"},
 }
 
 

@@ -197,6 +197,17 @@ def registration_contested(name: str, other: str) -> Words:
     )
 
 
+def suspect_raised(shared: str) -> Words:
+    """Say that different inquirers are perhaps one customer (F159, F201)."""
+    return Words(
+        "疑似同一客户，请人工审核",
+        f"不同询价人的询价高度相近：{shared}。确认或排除之前，请勿重复报价。",
+        "Perhaps one customer: review it",
+        f"Different people asked for much the same: {shared}. Don't quote twice before it is decided.",
+        {"shared": shared},
+    )
+
+
 def customer_replied(name: str, text: str) -> Words:
     """Say that a customer answered by SMS."""
     return Words(

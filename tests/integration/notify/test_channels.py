@@ -514,6 +514,16 @@ def test_both_sides_hear_of_a_registration_of_the_same_customer(desk: Desk) -> N
     assert "王**" in texts[holder]
 
 
+def test_a_suspect_is_told_to_who_recorded_its_inquiries(desk: Desk) -> None:
+    """F201."""
+    sellers = [new_id(), new_id()]
+    raised = {"suspectId": new_id(), "dimension": "product", "personIds": sellers, "shared": "非标法兰"}
+    desk.hear("dedupe", "suspect_raised", raised)
+    messages = desk.messages("suspect_raised")
+    assert sorted(message.person_id for message in messages) == sorted(sellers)
+    assert all("非标法兰" in message.text_zh for message in messages)
+
+
 def test_a_tenants_own_words_go_before_ours_and_ours_come_back(desk: Desk) -> None:
     own = Words("新线索 {name}", "请联系 {name}", "New {name}", "Call {name}")
     with desk.store.transaction(desk.tenant) as tx:
