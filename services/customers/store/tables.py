@@ -180,7 +180,7 @@ class Customer(Base):
         Index(
             "ix_customer_evidence",
             "tenant_id",
-            text("coalesce(last_evidence_time, 'epoch'::timestamptz)"),
+            text("COALESCE(last_evidence_time, '1970-01-01 00:00:00+00'::timestamp with time zone)"),
             "customer_id",
         ),
         Index("ix_customer_parent", "tenant_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),

@@ -134,7 +134,9 @@ def parse_order(tx: Transaction, text: str) -> Order:
         "own_time": (func.coalesce(Customer.own_time, EPOCH), datetime),
         "last_evidence_time": (
             # As the index has it.
-            func.coalesce(Customer.last_evidence_time, literal_column("'epoch'::timestamptz")),
+            func.coalesce(
+                Customer.last_evidence_time, literal_column("'1970-01-01 00:00:00+00'::timestamptz")
+            ),
             datetime,
         ),
         "name": (Customer.initials, str),

@@ -298,7 +298,13 @@ def upgrade() -> None:
     op.create_index(
         "ix_customer_evidence",
         "customer",
-        ["tenant_id", sa.literal_column("coalesce(last_evidence_time, 'epoch'::timestamptz)"), "customer_id"],
+        [
+            "tenant_id",
+            sa.literal_column(
+                "COALESCE(last_evidence_time, '1970-01-01 00:00:00+00'::timestamp with time zone)"
+            ),
+            "customer_id",
+        ],
         unique=False,
         schema="customers",
     )
