@@ -77,6 +77,10 @@ bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
 
+bench-records: ## a customer's page, the quick search and a filtered list over a large base: [CUSTOMERS=1000000]
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.records --customers $(or $(CUSTOMERS),20000)
+
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test
 	@$(NPM) test
