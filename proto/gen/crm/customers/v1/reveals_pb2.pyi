@@ -34,7 +34,7 @@ class RevealNumberRequest(_message.Message):
     phone_id: _builtins.str
     """Which number, UUID."""
     reason: _builtins.str
-    """What for; 2 to 200 characters, kept in the audit."""
+    """What for; 1 to 200 characters, kept in the audit."""
     def __init__(
         self,
         *,
