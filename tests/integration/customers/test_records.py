@@ -358,7 +358,7 @@ def test_views_are_kept_for_oneself_or_shared(office: Office, desk: Callable[[Pe
     rep.person.create("甲公司", level="A")
     other.person.create("乙公司", level="A")
     condition = {"field": "level", "op": "eq", "value": "A"}
-    form = {
+    form: dict[str, Any] = {
         "name": "重点",
         "filter": json.dumps(condition),
         "order_by": "-name",
