@@ -25,7 +25,11 @@ def _api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from services.telephony.api import register
     from services.telephony.edges.sms_keeper import SmsKeeper
 
-    SmsKeeper(runtime.store, clients.customers(runtime)).start()
+    # It tells whether it waited in vain, that is, whether the server still serves.
+    keeper = SmsKeeper(
+        runtime.store, clients.customers(runtime), lambda wait_s: not server.wait_for_termination(wait_s)
+    )
+    keeper.start()
     return register(runtime, server)
 
 

@@ -5,6 +5,7 @@ finds the same rows. A database or service that is away is tried again with the 
 """
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import func, select
@@ -30,12 +31,15 @@ LOOKUPS: Final = 20
 
 
 class SmsKeeper:
-    """Do a round every two seconds in a thread of its own."""
+    """Do a round every two seconds in a thread of its own, as long as the server beside it serves.
 
-    def __init__(self, store: Store, directory: Directory) -> None:
+    ended: waits so many seconds, less when the server has ended, and tells whether it has.
+    """
+
+    def __init__(self, store: Store, directory: Directory, ended: Callable[[float], bool]) -> None:
         self._store = store
         self._directory = directory
-        self._stop = threading.Event()
+        self._ended = ended
         # A process that ends takes the thread with it: each round is transactions only.
         self._thread = threading.Thread(target=self._run, name="sms-keeper", daemon=True)
         self._quiet: set[str] = set()
@@ -44,13 +48,8 @@ class SmsKeeper:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """End after the round at hand."""
-        self._stop.set()
-        self._thread.join()
-
     def _run(self) -> None:
-        while not self._stop.wait(ROUND_S):
+        while not self._ended(ROUND_S):
             for database in self._store.urls:
                 try:
                     self.round(database)

@@ -192,7 +192,7 @@ class Directory:
 
 def test_a_reply_is_matched_to_its_customer_and_told_once_though_customers_was_away(desk: Shop) -> None:
     directory = Directory()
-    keeper = SmsKeeper(desk.store, directory)
+    keeper = SmsKeeper(desk.store, directory, lambda _: True)
     queue_of(desk).received(incoming("13900001111", "好的"))
     keeper.round(desk.tenant.database)
     assert desk.events("sms_received") == []
