@@ -70,14 +70,14 @@ def live(folder: Path) -> None:
         contracts.FINISH,
         contracts.ABORT,
     )
-    activities = [
-        mortal(function, name, folder) for function, name in zip(bundle.activities, names, strict=True)
-    ]
+    # The conversion's come first; the pool's sweep lives on.
+    conversion, others = bundle.activities[: len(names)], bundle.activities[len(names) :]
+    activities = [mortal(function, name, folder) for function, name in zip(conversion, names, strict=True)]
     asyncio.run(
         run_workers(
             settings.temporal_address,
             settings.temporal_namespace,
-            [WorkerBundle(bundle.queue, bundle.workflows, activities)],
+            [WorkerBundle(bundle.queue, bundle.workflows, [*activities, *others])],
             asyncio.Event(),
         )
     )
