@@ -14,7 +14,15 @@ from services.chassis.tokens import Caller
 from services.customers.domain.pools import PoolScope
 from services.customers.store.tables import Customer, Pool, Settings, Staff
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
-from services.kernel.ownership import DEFAULT_RULE, Clause, Evidence, ReclaimRule, Standing, fate
+from services.kernel.ownership import (
+    DEFAULT_RULE,
+    Clause,
+    Evidence,
+    ReclaimRule,
+    Standing,
+    fate,
+    reclaim_after_warning,
+)
 
 DEFAULT_POOL_NAME = "公海"
 
@@ -174,7 +182,7 @@ class Rules:
     def set_due(self, customer: Customer) -> None:
         """Set anew when the owner is warned and when the customer falls back; an old warning counts no more.
 
-        To be called with every change of what a rule looks at: owner, evidence, level, business type.
+        To be called with every change of owner, evidence or rule; see `follow_edit` for the rest that a rule looks at.
         """
         applied = self.of(customer.pool_id)
         falls = fate(applied.rule, standing(customer)) if customer.own_time else None
@@ -182,6 +190,17 @@ class Rules:
         customer.reclaim_due_at = falls.due.reclaim if falls else None
         customer.warned_time = None
         customer.rule_version = applied.version
+
+
+def follow_edit(tx: Transaction, customer: Customer) -> None:
+    """Set due times anew after an edit of an owned customer's level or business type; no work, so a warning stands."""
+    if customer.owner_id is None:
+        return
+    warned = customer.warned_time
+    Rules(tx).set_due(customer)
+    if warned and customer.reclaim_due_at and customer.warn_due_at and customer.warn_due_at <= tx.now:
+        customer.warned_time, customer.warn_due_at = warned, None
+        customer.reclaim_due_at = reclaim_after_warning(customer.reclaim_due_at, warned)
 
 
 def pool_scope(pool: Pool) -> PoolScope:

@@ -17,6 +17,7 @@ from services.customers.domain.customers import ContactDraft, CustomerState, che
 from services.customers.domain.search import fold, name_pieces
 from services.customers.store.ledger import lock_customers
 from services.customers.store.record_tables import Address
+from services.customers.store.rules import follow_edit
 from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.categories import check_category
 from services.customers.usecases.create import add_contact
@@ -114,6 +115,8 @@ def update_customer(
         check_name(customer.name)
         customer.search_name, customer.initials = fold(customer.name), initials(customer.name)
         customer.pieces = name_pieces(customer.name)
+    if any(name in before and before[name] != getattr(customer, name) for name in ("level", "business_type")):
+        follow_edit(tx, customer)
     _link(tx, caller, customer, edit)
     own = dict(customer.custom)
     if edit.values:

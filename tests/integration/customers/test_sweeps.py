@@ -19,7 +19,7 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import CustomerDraft
-from services.customers.store.rules import get_pool, tenant_settings
+from services.customers.store.rules import follow_edit, get_pool, tenant_settings
 from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange
 from services.customers.usecases import care, sweeps
 from services.customers.usecases.create import create_customer
@@ -29,7 +29,7 @@ from services.customers.usecases.settings import PoolDraft, create_pool, update_
 from services.customers.workflows.activities import Activities
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
 from services.customers.workflows.workflow import SweepPool
-from services.kernel.ownership import ReclaimRule
+from services.kernel.ownership import Clause, ReclaimRule
 
 TEST_SERVER = str(Path(sys.executable).parent / "temporal-test-server")
 
@@ -325,3 +325,27 @@ async def test_nobody_is_taken_back_without_a_warning_a_day_before(shop: Shop) -
         assert sweeps.reclaim(tx, "", sweeps.BATCH) == 0
     with shop.store.transaction(shop.tenant, now=shop.day(96)) as tx:
         assert sweeps.reclaim(tx, "", sweeps.BATCH) == 1
+
+
+async def test_an_edit_moves_the_due_time_and_no_warning(shop: Shop) -> None:
+    """F18: a clause for a level holds from the edit on; a warned owner wins no time by an edit."""
+    pool_id = shop.pool(90)
+    with shop.store.transaction(shop.tenant) as tx:
+        rule = ReclaimRule(0, 1, clauses=(Clause(idle_days=90), Clause(idle_days=30, levels=("A",))))
+        update_pool(tx, pool_id, 1, PoolDraft("分级公海", rule, (), 0))
+    customer_id = shop.create(pool_id)
+
+    def edit(level: str, day: float) -> Customer:
+        with shop.store.transaction(shop.tenant, now=shop.day(day)) as tx:
+            row = tx.session.get_one(Customer, (shop.tenant.id, customer_id))
+            row.level = level
+            follow_edit(tx, row)
+        return shop.row(customer_id)
+
+    assert edit("A", 1).reclaim_due_at == shop.day(30)
+    assert edit("B", 2).reclaim_due_at == shop.day(90)
+    edit("A", 3)
+    with shop.store.transaction(shop.tenant, now=shop.day(29)) as tx:
+        assert sweeps.warn(tx, pool_id, 1) == 1
+    row = edit("A", 29.5)
+    assert (row.warned_time, row.warn_due_at, row.reclaim_due_at) == (shop.day(29), None, shop.day(30))
