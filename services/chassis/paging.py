@@ -3,10 +3,11 @@
 import base64
 import json
 from collections.abc import Sequence
-from datetime import datetime
-from typing import TypeVar
+from datetime import date, datetime
+from typing import Any, TypeVar
 
 from services.chassis.errors import InvalidInput
+from services.chassis.ids import parse_id
 
 DEFAULT_PAGE_SIZE = 50
 LARGEST_PAGE_SIZE = 200
@@ -43,6 +44,29 @@ def decode_cursor(token: str) -> tuple[datetime, str] | None:
         raise InvalidInput(
             "page_token", "PAGE_TOKEN_INVALID", "分页标识无效", "page_token is not valid"
         ) from None
+
+
+def encode_key(order: str, value: object, row_id: str) -> str:
+    """Return the token for the page behind the row with this value in an order of this name, and this id."""
+    text = value.isoformat() if isinstance(value, date) else str(value)
+    return base64.urlsafe_b64encode(json.dumps([order, text, row_id]).encode()).decode()
+
+
+def decode_key(token: str, order: str, kind: type[Any]) -> tuple[Any, str] | None:
+    """Return a token's value and id, None for the first page; raises InvalidInput PAGE_TOKEN_INVALID.
+
+    kind: what the values of that order are: str, datetime, date or Decimal. A token of another order is not valid.
+    """
+    if not token:
+        return None
+    try:
+        asked, text, row_id = json.loads(base64.urlsafe_b64decode(token.encode()))
+        if asked == order:
+            value = kind.fromisoformat(text) if issubclass(kind, date) else kind(text)
+            return value, parse_id(str(row_id), "page_token")
+    except (ValueError, TypeError, ArithmeticError, InvalidInput):
+        pass
+    raise InvalidInput("page_token", "PAGE_TOKEN_INVALID", "分页标识无效", "page_token is not valid")
 
 
 def cut_page(rows: Sequence[T], size: int) -> tuple[Sequence[T], bool]:
