@@ -10,6 +10,7 @@ import {
   Phone,
   Setting,
   Trophy,
+  Upload,
   User,
   UserFilled,
 } from '@element-plus/icons-vue'
@@ -33,6 +34,13 @@ export const entries: Entry[] = [
     right: 'customers.view',
     icon: UserFilled,
     screen: () => import('./screens/customers/CustomersScreen.vue'),
+  },
+  {
+    name: 'imports',
+    path: '/imports/:importId?',
+    right: 'customers.import',
+    icon: Upload,
+    screen: () => import('./screens/imports/ImportsScreen.vue'),
   },
   {
     name: 'pool',

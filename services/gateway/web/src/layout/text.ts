@@ -2,6 +2,7 @@ export default {
   zh: {
     menu: {
       customers: '我的客户',
+      imports: '导入客户',
       pool: '公海',
       leads: '线索',
       opportunities: '商机',
@@ -41,6 +42,7 @@ export default {
   en: {
     menu: {
       customers: 'My customers',
+      imports: 'Import',
       pool: 'Public pool',
       leads: 'Leads',
       opportunities: 'Opportunities',

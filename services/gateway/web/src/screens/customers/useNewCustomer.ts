@@ -1,5 +1,6 @@
 import { computed, onMounted, reactive } from 'vue'
 import { answer, api } from '@/api/client'
+import type { components } from '@/api/schema'
 import type { CustomerInput } from '@/api/types'
 import { useAction } from '@/composables/useAction'
 import { useLoad } from '@/composables/useLoad'
@@ -50,9 +51,48 @@ export function useNewCustomer(number = '') {
     if (form.name || phones.length) void check.load(form.name, phones)
   }
 
-  return { form, registers, complete, busy, fieldError, save, holders, lookForHolders }
+  /** Registered companies with this in their name; none while the registry is away. */
+  async function findCompanies(typed: string): Promise<Company[]> {
+    if (typed.trim().length < 2) return []
+    try {
+      const params = { query: { query: typed.trim() } }
+      return (await answer(api.GET('/api/v1/registry/companies', { params }))).companies
+    } catch {
+      return []
+    }
+  }
+
+  /** Fill in what the registry knows of a chosen company, where nothing was typed. */
+  async function fillIn(company: Company): Promise<void> {
+    form.name = company.name
+    lookForHolders()
+    try {
+      const params = { path: { creditCode: company.creditCode } }
+      const found = (await answer(api.GET('/api/v1/registry/companies/{creditCode}', { params }))).company
+      form.region ||= found?.region ?? ''
+      form.address ||= found?.address ?? ''
+      form.businessType ||= found?.businessType ?? ''
+      form.contactName ||= found?.legalPerson ?? ''
+    } catch {
+      // The form is filled in by hand then.
+    }
+  }
+
+  return {
+    form,
+    registers,
+    complete,
+    busy,
+    fieldError,
+    save,
+    holders,
+    lookForHolders,
+    findCompanies,
+    fillIn,
+  }
 }
 
+export type Company = components['schemas']['customers.Company']
 export type NewCustomer = ReturnType<typeof useNewCustomer>
 
 function numbers(typed: string): { number: string }[] {
