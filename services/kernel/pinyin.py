@@ -24,9 +24,7 @@ def _readings() -> tuple[dict[str, str], dict[str, str]]:
     }
     # Most words read as their characters do; only the others are kept.
     others = {
-        word: read
-        for word, read in words.items()
-        if read != "".join(letters.get(char, "") for char in word)
+        word: read for word, read in words.items() if read != "".join(letters.get(char, "") for char in word)
     }
     return letters, others
 
