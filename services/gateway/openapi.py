@@ -173,6 +173,10 @@ class Schemas:
     def field(self, field: FieldDescriptor, *, request: bool) -> Schema:
         """Return a field's schema with its comment."""
         schema: Schema
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            # A map is one object in JSON, not a list of entries.
+            value = self.field(field.message_type.fields_by_name["value"], request=request)
+            return self._described(field.full_name, {"type": "object", "additionalProperties": value})
         if field.message_type:
             schema = self.message(field.message_type, request=request)
         elif field.enum_type:

@@ -5520,11 +5520,9 @@ export interface components {
              */
             createTime?: string;
             /** @description What it was decided on, by name: used, limit, claimed, due times. */
-            inputs: components["schemas"]["customers.OwnershipChange.InputsEntry"][];
-        };
-        "customers.OwnershipChange.InputsEntry": {
-            key: string;
-            value: string;
+            inputs: {
+                [key: string]: string;
+            };
         };
         /** @description A phone number of a customer or contact. */
         "customers.Phone": {
