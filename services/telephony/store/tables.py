@@ -467,7 +467,7 @@ sms_received = Table(
     _id("contact_id", nullable=True),
     _text("contact_name"),
     _id("owner_id", nullable=True),
-    Index(None, "tenant_id", "receive_time", "id"),
+    Index("ix_sms_received_tenant_id_receive_time_id", "tenant_id", "receive_time", "id"),
     Index(
         "ix_sms_received_unmatched",
         "tenant_id",
