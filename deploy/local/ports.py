@@ -63,9 +63,7 @@ class Ports:
                 and self._all_free(host, port, span, datagram)
             ):
                 return self._keep(name, port)
-        raise LocalError(
-            f"没有空闲端口 / no free port for {name} between {ports.start} and {ports.stop}"
-        )
+        raise LocalError(f"没有空闲端口 / no free port for {name} between {ports.start} and {ports.stop}")
 
     def demand(self, name: str, port: int, *, host: str = "127.0.0.1") -> int:
         """Return exactly this TCP port, or raise LocalError when somebody listens there already."""

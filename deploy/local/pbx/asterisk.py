@@ -50,9 +50,7 @@ FOLDERS = (
 # Asterisk reports an error for each of these that is missing, and is content with an empty one.
 EMPTY_CONFIGURATION = tuple(
     f"{name}.conf"
-    for name in (
-        *("acl", "ccss", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),
-    )
+    for name in (*("acl", "ccss", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),)
 )
 # Ports that RTP may use: two for each of two channels a call.
 RTP_PORTS = 2000
