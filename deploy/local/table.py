@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.local.process import Program
 from deploy.local.state import State, write_private
-from services.chassis.service import SERVICES
+from services.chassis.settings import SERVICES
 from services.chassis.tokens import IDENTITY, generate_key
 
 ROOT = Path(__file__).resolve().parents[2]

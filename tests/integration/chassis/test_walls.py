@@ -11,8 +11,7 @@ from services.chassis import walls
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.ids import new_id
-from services.chassis.service import SERVICES
-from services.chassis.settings import Settings
+from services.chassis.settings import SERVICES, Settings
 from services.chassis.tenancy import Tenant
 from services.identity.store.tables import Base, Department
 

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.health import answers
 from deploy.local.stack import Stack
 from deploy.local.table import ISSUERS
-from services.chassis.service import SERVICES
+from services.chassis.settings import SERVICES
 from tests.support.until import until
 
 # Starting twenty processes on two busy cores may take more than a test usually gets.
