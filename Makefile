@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records test test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -73,13 +73,13 @@ bench-pool: ## claims, pool pages and sweeps beside the bare statement and the n
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.pool --customers $(or $(CUSTOMERS),20000)
 
-bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (NAMES=1000000)
-	@$(BOOTSTRAP) test
-	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
-
 bench-records: ## a customer's page, the quick search and a filtered list over a large base: [CUSTOMERS=1000000]
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.records --customers $(or $(CUSTOMERS),20000)
+
+bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (NAMES=1000000)
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
 
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test

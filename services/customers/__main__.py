@@ -41,9 +41,9 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from services.customers.api.details import DetailsApi
     from services.customers.api.exports import ExportsApi
     from services.customers.api.imports import ImportsApi
+    from services.customers.api.numbers import NumbersApi
     from services.customers.api.pools import PoolsApi
     from services.customers.api.registry import RegistryApi
-    from services.customers.api.numbers import NumbersApi
     from services.customers.api.reveals import RevealsApi
     from services.customers.clients import Dedupe, Identity
     from services.customers.registry import registry_from
@@ -55,11 +55,11 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     add_RecordsServiceServicer_to_server(DetailsApi(runtime.store, dedupe, customers), server)
     add_ImportsServiceServicer_to_server(ImportsApi(runtime.store, identity), server)
     add_ExportsServiceServicer_to_server(ExportsApi(runtime.store, identity), server)
+    add_NumbersServiceServicer_to_server(NumbersApi(runtime.store), server)
     add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)
     add_RevealsServiceServicer_to_server(RevealsApi(runtime.store), server)
     add_PoolsServiceServicer_to_server(PoolsApi(runtime.store, identity), server)
     names = ("Customers", "Records", "Imports", "Exports", "Numbers", "Registry", "Pools", "Reveals")
-    add_NumbersServiceServicer_to_server(NumbersApi(runtime.store), server)
     return [f"crm.customers.v1.{name}Service" for name in names]
 
 
