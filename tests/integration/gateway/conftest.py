@@ -95,8 +95,10 @@ class Script:
         """Return the requests of an RPC so far."""
         return [request for request in self.requests if request.rpc == rpc]
 
-    def answer(self, rpc: str, request: Any, metadata: Mapping[str, str], response: type[Message]) -> Any:
-        """Answer an RPC."""
+    def answer(
+        self, rpc: str, request: Any, metadata: Mapping[str, str], response: type[Message], streams: bool
+    ) -> Any:
+        """Answer an RPC; with several messages one that streams."""
         caller = current_caller()
         self.requests.append(Request(rpc, request, metadata, caller))
         if caller.person_id and caller.epoch < self.epoch:
@@ -104,7 +106,7 @@ class Script:
         act = self.answers.get(rpc)
         if act:
             return act(request)
-        return [response()] if rpc == "telephony.GetRecording" else response()
+        return [response()] if streams else response()
 
     def exchange(self, request: identity.ExchangeSessionRequest) -> identity.ExchangeSessionResponse:
         """Answer ExchangeSession as identity does."""
@@ -146,7 +148,8 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic for
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:
             metadata = {str(item): str(value) for item, value in context.invocation_metadata() or ()}
-            return self._script.answer(key, request, metadata, GetMessageClass(method.output_type))
+            response = GetMessageClass(method.output_type)
+            return self._script.answer(key, request, metadata, response, method.server_streaming)
 
         return make(
             answer,

@@ -58,6 +58,8 @@ def test_a_person_gets_an_answer_with_every_field(signed_in: SignedIn, script: S
             "rights": [],
             "scope": "DATA_SCOPE_UNSPECIFIED",
             "version": "12",
+            "post": "",
+            "regionDepartmentIds": [],
         },
     }
     assert answer.headers["cache-control"] == "no-store"
