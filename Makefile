@@ -84,7 +84,7 @@ bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test
 	@$(NPM) test
-	@$(PYTEST) -n $(PYTEST_WORKERS) --dist loadgroup tests $(PYTEST_ARGS)
+	@$(PYTEST) -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder tests $(PYTEST_ARGS)
 
 test-unit: ## the tests that need nothing but Python
 	@$(BOOTSTRAP) venv

@@ -3,10 +3,11 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from deploy.local.ports import LISTEN_PORTS
 from deploy.local.stores import PrivateStores
@@ -46,12 +47,17 @@ def pytest_configure() -> None:
         os.environ["LISTEN_PORTS"] = f"{first}-{first + WORKER_PORTS - 1}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no type annotations
     """Keep a file's tests, and all the stories, with one worker: they share what they start."""
-    stories = Path(__file__).parent / "e2e"
-    for item in items:
-        group = "e2e" if item.path.is_relative_to(stories) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """Share the files of a parallel run out among its workers."""
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
