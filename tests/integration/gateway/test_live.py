@@ -400,6 +400,7 @@ def test_a_program_connects_by_header_or_by_subprotocol(live: str, person: Perso
         assert frame(socket)["type"] == "snapshot"
 
 
+@pytest.mark.timeout(300)
 def test_a_reader_that_does_not_read_is_closed(
     live: str, person: Person, main_tenant: Tenant, publish: Publish
 ) -> None:

@@ -54,8 +54,8 @@ async def following(
 
 
 async def soon(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds, at most twenty seconds."""
-    async with asyncio.timeout(20):
+    """Wait until the condition holds, at most forty seconds."""
+    async with asyncio.timeout(40):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -97,8 +97,8 @@ def lists(server: AmiServer, channels: Sequence[bytes]) -> None:
 
 
 async def soon(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds, at most ten seconds."""
-    async with asyncio.timeout(10):
+    """Wait until the condition holds, at most thirty seconds."""
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
