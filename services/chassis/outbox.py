@@ -22,6 +22,7 @@ from psycopg.rows import class_row
 
 from services.chassis.db import Store, outbox_channel
 from services.chassis.housekeeping import prune
+from services.chassis.locks import KEEPALIVE, LOCK
 from services.chassis.logging import get_logger
 from services.chassis.metrics import OUTBOX_AGE, OUTBOX_DELIVERED, OUTBOX_DEPTH, OUTBOX_FAILED
 from services.chassis.walls import EVERY_TENANT_OPTIONS
@@ -45,12 +46,9 @@ MEASURE_S: Final = 15.0
 # How often the active relay of events forgets what no repeat can ask for, in seconds.
 PRUNE_S: Final = 3600.0
 
-# A lost delete only repeats a delivery, so a commit need not wait for the disk. A machine that vanished keeps the lock
-# until the server's keep-alive finds out: about 10 s.
-KEEPALIVE: Final = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+# A lost delete only repeats a delivery, so a commit need not wait for the disk.
 OPTIONS: Final = f"-c synchronous_commit=off {KEEPALIVE} {EVERY_TENANT_OPTIONS}"
 
-LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 # The two halves of the lock's key are how pg_locks shows it.
 PUT_OUT_THE_SILENT: Final = """
 SELECT pg_terminate_backend(activity.pid)

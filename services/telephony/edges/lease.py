@@ -9,15 +9,13 @@ from typing import Final
 
 import psycopg
 
+from services.chassis.locks import KEEPALIVE, LOCK
 from services.chassis.logging import get_logger
 
 log = get_logger(__name__)
 
 # How often a process that stands by asks again, in seconds.
 STAND_BY_S: Final = 1.0
-
-# A holder whose machine vanished keeps the lock until the server's keep-alive finds out: about 10 s.
-KEEPALIVE: Final = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 
 
 class Lease:
@@ -73,7 +71,5 @@ class Lease:
                 application_name=f"lease {self._name}",
                 options=KEEPALIVE,
             )
-        row = self._connection.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (self._name,)
-        ).fetchone()
+        row = self._connection.execute(LOCK, (self._name,)).fetchone()
         return row is not None and bool(row[0])

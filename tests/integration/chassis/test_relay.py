@@ -22,7 +22,8 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store, WorkflowStart, service_metadata
 from services.chassis.dead_letters import count, peek, replay
 from services.chassis.ids import new_id
-from services.chassis.outbox import LOCK, EventDestination, Relay
+from services.chassis.locks import LOCK
+from services.chassis.outbox import EventDestination, Relay
 from services.chassis.tenancy import Tenant
 from tests.support.until import until
 
