@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from services.telephony.settings import PbxSettings
 from services.telephony.store.rows import Row
 from tests.integration.telephony.conftest import Shop
 from tests.integration.telephony.test_pbx_edge import Customers, order, orders, states
+from tests.support.until import soon
 from tests.unit.telephony.pbx.transcripts import TRUNKS
 
 ANSWERED, WHOLE, MISSED = "13800138001", "13800138002", "13800138003"
@@ -51,13 +52,6 @@ async def following(
         edge.close()
         for pool in (edge._writer, edge._files):
             await asyncio.to_thread(pool.shutdown)
-
-
-async def soon(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds, at most forty seconds."""
-    async with asyncio.timeout(40):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def ask(pbx: PrivatePbx, action: str, until: str) -> list[str]:

@@ -30,6 +30,7 @@ from services.telephony.store import tables
 from services.telephony.usecases.calls import Caller
 from tests.integration.telephony.conftest import Shop
 from tests.integration.telephony.pbx.ami_server import AmiServer, ami_server, block
+from tests.support.until import soon
 from tests.unit.telephony.pbx.transcripts import TRUNKS, raw
 
 RIVERA = Caller("0a000000-0000-4000-8000-000000000001", "上海云海", reasons=("exact_number",))
@@ -94,13 +95,6 @@ def lists(server: AmiServer, channels: Sequence[bytes]) -> None:
 
     server.answers["CoreShowChannels"] = answer("CoreShowChannels", channels)
     server.answers["QueueStatus"] = answer("QueueStatus", [])
-
-
-async def soon(condition: Callable[[], object]) -> None:
-    """Wait until the condition holds, at most thirty seconds."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def settings_of(shop: Shop, server: AmiServer, recordings: Path | None = None) -> PbxSettings:

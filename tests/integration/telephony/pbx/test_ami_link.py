@@ -1,7 +1,7 @@
 """The AMI link against a scripted PBX: each guard that panoramisk lacks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -19,6 +19,7 @@ from services.telephony.pbx.ami import (
     Received,
 )
 from tests.integration.telephony.pbx.ami_server import AmiServer, ami_server, block
+from tests.support.until import soon
 
 FAST = AmiSettings(
     host="127.0.0.1",
@@ -32,13 +33,6 @@ FAST = AmiSettings(
     backoff_cap_s=0.05,
     backoff_refused_s=0.05,
 )
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    """Wait until the condition holds, at most five seconds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 class Watched:
