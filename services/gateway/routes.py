@@ -24,7 +24,7 @@ from crm.dedupe.v1 import dedupe_pb2
 from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
 from crm.notify.v1 import notices_pb2, notify_pb2
-from crm.orders.v1 import orders_pb2
+from crm.orders.v1 import orders_pb2, printing_pb2, quotes_pb2
 from crm.telephony.v1 import desk_pb2, sms_pb2, telephony_pb2
 from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -44,7 +44,7 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
         reveals_pb2,
     ),
     "leads": (leads_pb2,),
-    "orders": (orders_pb2,),
+    "orders": (orders_pb2, quotes_pb2, printing_pb2),
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),
     "notify": (notify_pb2, notices_pb2),

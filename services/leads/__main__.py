@@ -43,19 +43,24 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     """Return the workflows and their activities."""
     from services.chassis.temporal import WorkerBundle
     from services.leads.clients import Customers, Dedupe, Identity
-    from services.leads.workflows.activities import ConversionActivities, PoolActivities
+    from services.leads.workflows.activities import ConversionActivities, PoolActivities, PushActivities
     from services.leads.workflows.contracts import QUEUE, RPC_TIMEOUT_S
     from services.leads.workflows.pool import SweepLeadPool
+    from services.leads.workflows.push import PushLeads
     from services.leads.workflows.workflow import ConvertLead
 
-    activities = ConversionActivities(
-        runtime.store,
-        Identity(runtime, RPC_TIMEOUT_S),
-        Dedupe(runtime, RPC_TIMEOUT_S),
-        Customers(runtime, RPC_TIMEOUT_S),
+    identity = Identity(runtime, RPC_TIMEOUT_S)
+    conversion = ConversionActivities(
+        runtime.store, identity, Dedupe(runtime, RPC_TIMEOUT_S), Customers(runtime, RPC_TIMEOUT_S)
     )
     return WorkerBundle(
-        QUEUE, [ConvertLead, SweepLeadPool], [*activities.all(), PoolActivities(runtime.store).sweep]
+        QUEUE,
+        [ConvertLead, SweepLeadPool, PushLeads],
+        [
+            *conversion.all(),
+            PoolActivities(runtime.store).sweep,
+            PushActivities(runtime.store, identity).push,
+        ],
     )
 
 

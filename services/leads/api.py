@@ -23,6 +23,7 @@ from services.kernel.phones import mask_number
 from services.leads.clients import Identity
 from services.leads.domain.conversion import ConversionState
 from services.leads.domain.pool import Cause, PoolRules
+from services.leads.domain.push import LeftOut, PushRule
 from services.leads.domain.stages import Stage, stays, weighted
 from services.leads.domain.states import LeadState, OpportunityState, lead_actions, opportunity_actions
 from services.leads.store.ledger import pool_rules
@@ -48,6 +49,7 @@ from services.leads.store.tables import (
     Conversion,
     Lead,
     LeadChange,
+    LeadPush,
     Opportunity,
     OpportunityChange,
     OwnershipChange,
@@ -84,6 +86,7 @@ from services.leads.usecases.opportunities import (
     win_opportunity,
 )
 from services.leads.usecases.pool import admit_capture, create_source, sources, update_pool_rules
+from services.leads.usecases.push import push_rule, pushes, update_push_rule
 from services.leads.workflows.contracts import QUEUE, WORKFLOW, ConversionRef, conversion_workflow_id
 
 if TYPE_CHECKING:
@@ -134,7 +137,18 @@ CAUSES = {
     Cause.RETURN: leads_pb2.LEAD_OWNERSHIP_CAUSE_RETURN,
     Cause.RECLAIM: leads_pb2.LEAD_OWNERSHIP_CAUSE_RECLAIM,
     Cause.RESTORE: leads_pb2.LEAD_OWNERSHIP_CAUSE_RESTORE,
+    Cause.PUSH: leads_pb2.LEAD_OWNERSHIP_CAUSE_PUSH,
 }
+EXCLUSIONS = {
+    LeftOut.DISABLED: leads_pb2.LEAD_PUSH_EXCLUSION_DISABLED,
+    LeftOut.NO_RIGHT: leads_pb2.LEAD_PUSH_EXCLUSION_NO_RIGHT,
+    LeftOut.ABSENT: leads_pb2.LEAD_PUSH_EXCLUSION_ABSENT,
+    LeftOut.WAITING_FULL: leads_pb2.LEAD_PUSH_EXCLUSION_WAITING_FULL,
+    LeftOut.CAP_REACHED: leads_pb2.LEAD_PUSH_EXCLUSION_CAP_REACHED,
+    LeftOut.SHARE_TAKEN: leads_pb2.LEAD_PUSH_EXCLUSION_SHARE_TAKEN,
+}
+# Pushes in one answer.
+MOST_PUSHES = 50
 STATE_FILTERS = {message: state for state, message in LEAD_STATES.items()}
 OPPORTUNITY_STATES = {
     OpportunityState.OPEN: leads_pb2.OPPORTUNITY_STATE_OPEN,
@@ -348,6 +362,31 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             lambda tx: leads_pb2.UpdateLeadSettingsResponse(
                 settings=settings_message(update_pool_rules(tx, rules))
             ),
+        )
+
+    def GetLeadPushRule(
+        self, request: leads_pb2.GetLeadPushRuleRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.GetLeadPushRuleResponse:
+        return self.read(lambda tx: leads_pb2.GetLeadPushRuleResponse(rule=push_rule_message(push_rule(tx))))
+
+    def UpdateLeadPushRule(
+        self, request: leads_pb2.UpdateLeadPushRuleRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.UpdateLeadPushRuleResponse:
+        given = request.rule
+        rule = PushRule(tuple(given.times), tuple(given.person_ids), given.per_push, given.most_waiting)
+        return self.write(
+            request,
+            leads_pb2.UpdateLeadPushRuleResponse,
+            lambda tx: leads_pb2.UpdateLeadPushRuleResponse(
+                rule=push_rule_message(update_push_rule(tx, rule))
+            ),
+        )
+
+    def ListLeadPushes(
+        self, request: leads_pb2.ListLeadPushesRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.ListLeadPushesResponse:
+        return self.read(
+            lambda tx: leads_pb2.ListLeadPushesResponse(pushes=map(push_message, pushes(tx, MOST_PUSHES)))
         )
 
     def CreateCaptureSource(
@@ -644,6 +683,36 @@ def settings_message(rules: PoolRules) -> leads_pb2.LeadSettings:
         idle_days=rules.reclaim.idle_days,
         warn_days=rules.reclaim.warn_days,
         captures_per_minute=rules.captures_per_minute,
+    )
+
+
+def push_rule_message(rule: PushRule) -> leads_pb2.LeadPushRule:
+    """Return the rule of pushes."""
+    return leads_pb2.LeadPushRule(
+        times=rule.times,
+        person_ids=rule.person_ids,
+        per_push=rule.per_push,
+        most_waiting=rule.most_waiting,
+    )
+
+
+def push_message(made: LeadPush) -> leads_pb2.LeadPush:
+    """Return what a push did."""
+    people = sorted({*made.given, *made.left_out}, key=lambda person: (-made.given.get(person, 0), person))
+    return leads_pb2.LeadPush(
+        set_time=timestamp(made.set_time),
+        finish_time=timestamp(made.finish_time) if made.finish_time else None,
+        shares=[
+            leads_pb2.LeadPushShare(
+                person_id=person,
+                count=made.given.get(person, 0),
+                exclusion=EXCLUSIONS[LeftOut(made.left_out[person])]
+                if person in made.left_out
+                else leads_pb2.LEAD_PUSH_EXCLUSION_UNSPECIFIED,
+            )
+            for person in people
+        ],
+        remaining=made.remaining,
     )
 
 

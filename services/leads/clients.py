@@ -10,6 +10,7 @@ from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
 from crm.identity.v1 import identity_pb2
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 
+from services.chassis.errors import NotFound
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
@@ -55,6 +56,17 @@ class Identity:
             rights=frozenset(answer.person.rights),
             department_path=answer.department_path,
         )
+
+    def people(self, tenant: Tenant, person_ids: Sequence[str]) -> list[Person]:
+        """Return those of these people whom identity knows."""
+        found = []
+        for person_id in person_ids:
+            try:
+                found.append(self.person(tenant, "", person_id))
+            except NotFound:
+                # Gone for good: whoever asks sees that nobody is there.
+                continue
+        return found
 
 
 class Dedupe:

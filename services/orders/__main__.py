@@ -23,13 +23,17 @@ def metadata() -> MetaData:
 
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
-    """Register the servicer."""
-    from crm.orders.v1 import orders_pb2_grpc
+    """Register the servicers."""
+    from crm.orders.v1 import orders_pb2_grpc, printing_pb2_grpc, quotes_pb2_grpc
 
     from services.orders.api import OrdersApi
+    from services.orders.printing_api import PrintingApi
+    from services.orders.quotes_api import QuotesApi
 
     orders_pb2_grpc.add_OrdersServiceServicer_to_server(OrdersApi(runtime.store), server)
-    return ["crm.orders.v1.OrdersService"]
+    quotes_pb2_grpc.add_QuotesServiceServicer_to_server(QuotesApi(runtime.store), server)
+    printing_pb2_grpc.add_PrintingServiceServicer_to_server(PrintingApi(runtime.store), server)
+    return ["crm.orders.v1.OrdersService", "crm.orders.v1.QuotesService", "crm.orders.v1.PrintingService"]
 
 
 def handlers() -> "Handlers":

@@ -11,15 +11,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
+from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.tokens import Caller
 from services.kernel.fields import FieldDefinition, FieldType, display_value
 from services.kernel.money import format_amount
-from services.orders.domain.contracts import ContractState
+from services.orders.domain.contracts import ContractState, parse_day
 from services.orders.domain.contracts import owner_actions as contract_actions
 from services.orders.domain.states import OrderState, owner_actions
 from services.orders.store.queries import (
     Category,
+    OrderFilter,
     find_order,
     handle_within,
     list_orders,
@@ -61,8 +63,8 @@ from services.orders.usecases.contracts import (
     update_contract,
 )
 from services.orders.usecases.files import FileKind, attach, attachments, open_attachment
+from services.orders.usecases.lines import LineInput
 from services.orders.usecases.orders import (
-    LineInput,
     accept_order,
     close_order,
     submit_order,
@@ -141,10 +143,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
     ) -> orders_pb2.ListOrdersResponse:
         caller = current_caller()
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
-        state = STATE_FILTERS.get(request.state)
+        wanted = order_filter(request)
 
         def work(tx: Transaction) -> orders_pb2.ListOrdersResponse:
-            page, more = cut_page(list_orders(tx, caller, state, after, size + 1), size)
+            page, more = cut_page(list_orders(tx, caller, wanted, after, size + 1), size)
             return orders_pb2.ListOrdersResponse(
                 orders=[order_message(order, caller) for order in page],
                 next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
@@ -230,9 +232,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
     ) -> orders_pb2.SummarizeOrdersResponse:
         caller = current_caller()
         category = CATEGORIES.get(request.category, Category.STATE)
+        wanted = order_filter(request)
 
         def work(tx: Transaction) -> orders_pb2.SummarizeOrdersResponse:
-            rows = summarize(tx, caller, category, MOST_ROWS)
+            rows = summarize(tx, caller, category, wanted, MOST_ROWS)
             return orders_pb2.SummarizeOrdersResponse(
                 rows=[
                     orders_pb2.OrderSummaryRow(
@@ -492,6 +495,24 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
             )
 
         return self.read(work)
+
+
+def order_filter(
+    request: orders_pb2.ListOrdersRequest | orders_pb2.SummarizeOrdersRequest,
+) -> OrderFilter:
+    """Return which orders are asked for; raises InvalidInput naming the field: NOT_A_UUID, DAY_INVALID."""
+
+    def record(field: str, text: str) -> str:
+        return parse_id(text, field) if text else ""
+
+    return OrderFilter(
+        state=STATE_FILTERS.get(request.state),
+        owner_id=record("owner_id", request.owner_id),
+        customer_id=record("customer_id", request.customer_id),
+        product_id=record("product_id", request.product_id),
+        first_day=parse_day(request.first_day, "first_day") if request.first_day else None,
+        last_day=parse_day(request.last_day, "last_day") if request.last_day else None,
+    )
 
 
 def order_message(order: Order, caller: Caller) -> orders_pb2.Order:

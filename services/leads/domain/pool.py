@@ -27,6 +27,7 @@ class Cause(StrEnum):
     RETURN = "return"
     RECLAIM = "reclaim"
     RESTORE = "restore"
+    PUSH = "push"
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,34 @@ class Settings(Base):
     captures_per_minute: Mapped[int] = mapped_column(Integer)
 
 
+class PushRule(Base):
+    """When a tenant's leads are pushed, and to whom; no row: never. times: 09:00. set_time: when it was set."""
+
+    __tablename__ = "push_rule"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    times: Mapped[list[str]] = mapped_column(JSONB)
+    person_ids: Mapped[list[str]] = mapped_column(JSONB)
+    per_push: Mapped[int] = mapped_column(Integer)
+    most_waiting: Mapped[int] = mapped_column(Integer)
+    set_time: Mapped[datetime]
+
+
+class LeadPush(Base):
+    """What a push of a set time did. given: leads by person; left_out: why, by person; remaining: in the pool then."""
+
+    __tablename__ = "lead_push"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    set_time: Mapped[datetime] = mapped_column(primary_key=True)
+    begin_time: Mapped[datetime]
+    # NULL while it goes on.
+    finish_time: Mapped[datetime | None]
+    given: Mapped[dict[str, int]] = mapped_column(JSONB)
+    left_out: Mapped[dict[str, str]] = mapped_column(JSONB)
+    remaining: Mapped[int] = mapped_column(Integer)
+
+
 class CaptureSource(Base):
     """A registered outside source. secret: its leads are signed with it, so it is kept as it is."""
 

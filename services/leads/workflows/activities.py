@@ -32,16 +32,19 @@ from services.leads.usecases.conversions import (
     reservation_id,
 )
 from services.leads.usecases.pool import sweep
+from services.leads.usecases.push import push, push_due, wait_s
 from services.leads.workflows.contracts import (
     ABORT,
     BEGIN,
     FINISH,
     PLAN,
+    PUSH,
     RESERVE,
     SWEEP,
     WRITE_CUSTOMER,
     Abort,
     ConversionRef,
+    PushAt,
     Refusal,
     Round,
     StepAnswer,
@@ -206,6 +209,28 @@ class PoolActivities:
         """Warn and take back a batch of what is due; return whether there may be more."""
         with self._store.transaction(at.tenant, now=at.now) as tx:
             return sweep(tx, BATCH)
+
+
+class PushActivities:
+    """The pushes of leads to reps."""
+
+    def __init__(self, store: Store, identity: Identity) -> None:
+        self._store = store
+        self._identity = identity
+
+    @activity.defn(name=PUSH)
+    def push(self, at: PushAt) -> float:
+        """Push what is due; return the seconds until the next set time, 0 for none."""
+        with self._store.transaction(at.tenant, now=at.now) as tx:
+            due = push_due(tx)
+        if due:
+            people = self._identity.people(at.tenant, due.person_ids)
+            more = True
+            while more:
+                with self._store.transaction(at.tenant, now=at.now) as tx:
+                    more = push(tx, due.set_time, people, frozenset(), BATCH)
+        with self._store.transaction(at.tenant, now=at.now) as tx:
+            return wait_s(tx)
 
 
 def _answer(work: Callable[[], None]) -> StepAnswer:

@@ -23,6 +23,11 @@ ABORT = "leads.abort_conversion"
 POOL_WORKFLOW = "SweepLeadPool"
 SWEEP = "leads.sweep_pool"
 
+# The pushes of a tenant's leads, their activity, and the signal that the rule changed.
+PUSH_WORKFLOW = "PushLeads"
+PUSH = "leads.push_leads"
+RULE_CHANGED = "rule_changed"
+
 # Longest answer of another service that an activity waits for, in seconds; no activity asks more than two.
 RPC_TIMEOUT_S = 2.5
 # A worker that died is noticed after this; every activity may be repeated.
@@ -37,6 +42,26 @@ def conversion_workflow_id(lead_id: str, request_id: str) -> str:
 def pool_workflow_id(tenant_id: str) -> str:
     """Return the id of the sweep of a tenant's lead pool, of which one runs."""
     return f"lead-pool-{tenant_id}"
+
+
+def push_workflow_id(tenant_id: str) -> str:
+    """Return the id of the pushes of a tenant's leads, of which one runs."""
+    return f"lead-push-{tenant_id}"
+
+
+@dataclass(frozen=True)
+class PushLoop:
+    """Whose leads are pushed."""
+
+    tenant: Tenant
+
+
+@dataclass(frozen=True)
+class PushAt:
+    """What is due at a time is pushed; the activity answers how many seconds to wait then, 0 for no set time."""
+
+    tenant: Tenant
+    now: datetime
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum, auto
+from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Text, cast, distinct, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
@@ -14,19 +15,25 @@ from services.chassis.errors import not_found
 from services.chassis.ids import parse_id
 from services.chassis.tokens import Caller
 from services.kernel.visibility import visible
+from services.orders.domain.numbers import begin_of
 from services.orders.domain.settings import DEFAULT_HANDLE_WITHIN
 from services.orders.domain.states import OrderState
 from services.orders.store.tables import (
     Attachment,
     Contract,
+    ContractCounter,
     NumberCounter,
     Order,
     OrderChange,
     OrderLine,
     Product,
+    QuoteCounter,
     Settings,
     Staff,
 )
+
+# What counts a day's records.
+Counter = TypeVar("Counter", NumberCounter, ContractCounter, QuoteCounter)
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,57 @@ def find_order(tx: Transaction, caller: Caller | None, order_id: str, *, lock: b
     return order
 
 
+@dataclass(frozen=True)
+class OrderFilter:
+    """Which orders are listed or counted (F49); what is left out asks nothing. Days: of their making, in China."""
+
+    state: OrderState | None = None
+    owner_id: str = ""
+    customer_id: str = ""
+    product_id: str = ""
+    first_day: date | None = None
+    last_day: date | None = None
+
+
 def list_orders(
-    tx: Transaction, caller: Caller, state: OrderState | None, after: tuple[datetime, str] | None, limit: int
+    tx: Transaction, caller: Caller, wanted: OrderFilter, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[Order]:
     """Return orders that the caller sees, newest first, from behind `after` on."""
     query = (
         select(Order)
-        .where(Order.tenant_id == tx.tenant.id, visible(caller, Order.owner_id, Order.owner_department_path))
+        .where(*_conditions(tx, caller, wanted))
         .order_by(Order.create_time.desc(), Order.id.desc())
         .limit(limit)
     )
-    if state:
-        query = query.where(Order.state == state)
     if after:
         query = query.where(tuple_(Order.create_time, Order.id) < after)
     return tx.session.scalars(query).all()
+
+
+def _conditions(tx: Transaction, caller: Caller, wanted: OrderFilter) -> list[ColumnElement[bool]]:
+    conditions = [
+        Order.tenant_id == tx.tenant.id,
+        visible(caller, Order.owner_id, Order.owner_department_path),
+    ]
+    if wanted.state:
+        conditions.append(Order.state == wanted.state)
+    if wanted.owner_id:
+        conditions.append(Order.owner_id == wanted.owner_id)
+    if wanted.customer_id:
+        conditions.append(Order.customer_id == wanted.customer_id)
+    if wanted.product_id:
+        conditions.append(
+            Order.id.in_(
+                select(OrderLine.order_id).where(
+                    OrderLine.tenant_id == tx.tenant.id, OrderLine.product_id == wanted.product_id
+                )
+            )
+        )
+    if wanted.first_day:
+        conditions.append(Order.create_time >= begin_of(wanted.first_day))
+    if wanted.last_day:
+        conditions.append(Order.create_time < begin_of(wanted.last_day + timedelta(days=1)))
+    return conditions
 
 
 def order_changes(tx: Transaction, order_id: str) -> Sequence[OrderChange]:
@@ -87,15 +130,13 @@ def order_of(tx: Transaction, opportunity_id: str) -> Order | None:
     )
 
 
-def lock_counter(tx: Transaction, day: date) -> NumberCounter:
-    """Lock and return a day's counter: one order of a tenant is made at a time."""
+def lock_counter(tx: Transaction, counters: type[Counter], day: date) -> Counter:
+    """Lock and return a day's counter: one order, contract or quote of a tenant is made at a time."""
     tx.session.execute(
-        insert(NumberCounter).values(tenant_id=tx.tenant.id, day=day, count=0).on_conflict_do_nothing()
+        insert(counters).values(tenant_id=tx.tenant.id, day=day, count=0).on_conflict_do_nothing()
     )
     return tx.session.scalars(
-        select(NumberCounter)
-        .where(NumberCounter.tenant_id == tx.tenant.id, NumberCounter.day == day)
-        .with_for_update()
+        select(counters).where(counters.tenant_id == tx.tenant.id, counters.day == day).with_for_update()
     ).one()
 
 
@@ -167,7 +208,9 @@ class Category(Enum):
     MONTH = auto()
 
 
-def summarize(tx: Transaction, caller: Caller, category: Category, limit: int) -> Sequence[SummaryRow]:
+def summarize(
+    tx: Transaction, caller: Caller, category: Category, wanted: OrderFilter, limit: int
+) -> Sequence[SummaryRow]:
     """Count and sum the orders that the caller sees, largest sum first."""
     amount: ColumnElement[Decimal] = func.sum(Order.amount)
     name: ColumnElement[str] = literal("")
@@ -186,12 +229,9 @@ def summarize(tx: Transaction, caller: Caller, category: Category, limit: int) -
     query = select(key, name, count, amount).select_from(Order)
     if category is Category.PRODUCT:
         query = query.join(OrderLine, OrderLine.order_id == Order.id)
+        if wanted.product_id:
+            query = query.where(OrderLine.product_id == wanted.product_id)
     rows = tx.session.execute(
-        query.where(
-            Order.tenant_id == tx.tenant.id, visible(caller, Order.owner_id, Order.owner_department_path)
-        )
-        .group_by(key)
-        .order_by(amount.desc(), key)
-        .limit(limit)
+        query.where(*_conditions(tx, caller, wanted)).group_by(key).order_by(amount.desc(), key).limit(limit)
     )
     return [SummaryRow(*row) for row in rows]

@@ -211,6 +211,75 @@ class ContractVersion(Base):
     create_time: Mapped[datetime]
 
 
+class Quote(Base):
+    """What is offered to somebody, as it is now. Ports are empty and costs NULL where the mode has none."""
+
+    __tablename__ = "quote"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "number"),
+        Index("ix_quote_newest", "tenant_id", "create_time", "id"),
+        Index("ix_quote_owner", "tenant_id", "owner_id", "create_time"),
+    )
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    number: Mapped[str]
+    title: Mapped[str]
+    # NULL: not a customer yet.
+    customer_id: Mapped[str | None] = mapped_column(RecordId)
+    customer_name: Mapped[str]
+    mode: Mapped[str]
+    # Of all amounts, ISO 4217.
+    currency: Mapped[str]
+    port_of_loading: Mapped[str]
+    port_of_destination: Mapped[str]
+    freight: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    insurance: Mapped[Decimal | None] = mapped_column(Numeric(14, 2))
+    # Sum of the lines.
+    goods: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    valid_until: Mapped[date]
+    terms: Mapped[str]
+    owner_id: Mapped[str] = mapped_column(RecordId)
+    owner_department_path: Mapped[str]
+    create_time: Mapped[datetime]
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class QuoteLine(Base):
+    """What is offered. Code, name and unit are the product's when the line was made. position: from 0."""
+
+    __tablename__ = "quote_line"
+
+    quote_id: Mapped[str] = mapped_column(RecordId, ForeignKey("orders.quote.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    product_id: Mapped[str] = mapped_column(RecordId)
+    product_code: Mapped[str]
+    product_name: Mapped[str]
+    unit: Mapped[str]
+    quantity: Mapped[Decimal] = mapped_column(Numeric(12, 3))
+    unit_price: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+    amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
+
+
+class PrintTemplate(Base):
+    """A workbook of the tenant's own that documents of a kind are printed into."""
+
+    __tablename__ = "print_template"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "kind", "name"),
+        ForeignKeyConstraint(["tenant_id", "digest"], ["orders.blob.tenant_id", "orders.blob.digest"]),
+    )
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    kind: Mapped[str]
+    name: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[str]
+    create_time: Mapped[datetime]
+
+
 class Account(Base):
     """An account of the cashier; balance: what the last row of its journal says, CNY."""
 
@@ -277,6 +346,16 @@ class ContractCounter(Base):
     """How many contracts a tenant has of a day; locked while the next one is made."""
 
     __tablename__ = "contract_counter"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(Integer)
+
+
+class QuoteCounter(Base):
+    """How many quotes a tenant has of a day; locked while the next one is made."""
+
+    __tablename__ = "quote_counter"
 
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)

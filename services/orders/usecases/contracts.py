@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import Conflict, Forbidden, not_found
@@ -21,6 +20,7 @@ from services.orders.domain.contracts import (
     parse_term,
 )
 from services.orders.domain.numbers import business_day, contract_number
+from services.orders.store.queries import lock_counter
 from services.orders.store.tables import Contract, ContractCounter, ContractVersion
 from services.orders.usecases.orders import own_order
 from services.orders.workflows.contracts import EXPIRY_WORKFLOW, QUEUE, Expiry, expiry_workflow_id
@@ -40,14 +40,7 @@ def create_contract(
     title = parse_text(title, "title", 200)
     order = own_order(tx, caller, order_id)
     day = business_day(tx.now)
-    tx.session.execute(
-        insert(ContractCounter).values(tenant_id=tx.tenant.id, day=day, count=0).on_conflict_do_nothing()
-    )
-    counter = tx.session.scalars(
-        select(ContractCounter)
-        .where(ContractCounter.tenant_id == tx.tenant.id, ContractCounter.day == day)
-        .with_for_update()
-    ).one()
+    counter = lock_counter(tx, ContractCounter, day)
     counter.count += 1
     contract = Contract(
         id=new_id(),

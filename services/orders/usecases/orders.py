@@ -7,13 +7,13 @@ from datetime import timedelta
 from sqlalchemy import delete
 
 from services.chassis.db import Transaction
-from services.chassis.errors import Conflict, Forbidden, InvalidInput, RuleViolation, not_found
+from services.chassis.errors import Conflict, Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id, parse_id
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
 from services.orders.domain.contracts import USABLE
-from services.orders.domain.lines import MOST_LINES, line_amount, parse_quantity, total
+from services.orders.domain.lines import total
 from services.orders.domain.numbers import business_day, order_number
 from services.orders.domain.settings import check_handle_within
 from services.orders.domain.states import TRANSITIONS, OrderAction, OrderState, is_handling, next_state
@@ -21,7 +21,6 @@ from services.orders.store.queries import (
     department_of,
     find_contract_row,
     find_order,
-    find_product,
     handle_within,
     has_proof,
     lock_counter,
@@ -30,7 +29,8 @@ from services.orders.store.queries import (
     set_settings,
     submit_without_papers,
 )
-from services.orders.store.tables import Order, OrderChange, OrderLine
+from services.orders.store.tables import NumberCounter, Order, OrderChange, OrderLine
+from services.orders.usecases.lines import LineInput, check_lines, priced_lines
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
     """Make the order of a won opportunity, once, and say until when its owner should handle it."""
     day = business_day(tx.now)
     # Locked before looking, so that of two at once the second one sees the first one's order and takes no number.
-    counter = lock_counter(tx, day)
+    counter = lock_counter(tx, NumberCounter, day)
     if order_of(tx, won.opportunity_id):
         return
     counter.count += 1
@@ -99,15 +99,6 @@ def accept_order(tx: Transaction, caller: Caller, order_id: str) -> Order:
     return _handle(tx, caller, order_id, OrderAction.ACCEPT, "")
 
 
-@dataclass(frozen=True)
-class LineInput:
-    """A line as typed. unit_price: CNY, "" for the product's."""
-
-    product_id: str
-    quantity: str
-    unit_price: str
-
-
 def update_order(
     tx: Transaction, caller: Caller, order_id: str, version: int, lines: Sequence[LineInput], contract_id: str
 ) -> Order:
@@ -116,21 +107,29 @@ def update_order(
     Raises InvalidInput naming the field, NotFound ORDER_NOT_FOUND or CONTRACT_NOT_FOUND, Forbidden ORDER_NOT_OWNED,
     RuleViolation ORDER_STATE or CONTRACT_OTHER_CUSTOMER, Conflict ORDER_CHANGED.
     """
-    if not 1 <= len(lines) <= MOST_LINES:
-        raise InvalidInput(
-            "lines",
-            "LINES_OUT_OF_RANGE",
-            "订单应有 1 到 {most} 行",
-            "An order has 1 to {most} lines",
-            most=MOST_LINES,
-        )
+    check_lines(lines, "lines")
     order = own_order(tx, caller, order_id)
     if order.version != version:
         raise Conflict(
             "ORDER_CHANGED", "订单已被他人修改，请刷新后重试", "The order was changed meanwhile; reload"
         )
-    rows = [_line(tx, order.id, index, line) for index, line in enumerate(lines)]
-    amount = total([row.amount for row in rows])
+    priced = priced_lines(tx, lines, "lines")
+    rows = [
+        OrderLine(
+            order_id=order.id,
+            position=index,
+            tenant_id=tx.tenant.id,
+            product_id=line.product.id,
+            product_code=line.product.code,
+            product_name=line.product.name,
+            unit=line.product.unit,
+            quantity=line.quantity,
+            unit_price=line.unit_price,
+            amount=line.amount,
+        )
+        for index, line in enumerate(priced)
+    ]
+    amount = total([line.amount for line in priced])
     if contract_id:
         _check_contract(tx, order, parse_id(contract_id, "contract_id"))
     tx.session.execute(delete(OrderLine).where(OrderLine.order_id == order.id))
@@ -156,34 +155,6 @@ def own_order(tx: Transaction, caller: Caller, order_id: str, field: str = "orde
     _require_owner(order, caller)
     next_state(OrderState(order.state), OrderAction.UPDATE)
     return order
-
-
-def _line(tx: Transaction, order_id: str, index: int, line: LineInput) -> OrderLine:
-    field = f"lines[{index}]"
-    product = find_product(tx, parse_id(line.product_id, f"{field}.product_id"))
-    if product is None or not product.active:
-        raise InvalidInput(
-            f"{field}.product_id",
-            "PRODUCT_UNKNOWN",
-            "没有该产品，或已停售",
-            "There is no such product, or it is sold no more",
-        )
-    quantity = parse_quantity(line.quantity, f"{field}.quantity")
-    price = parse_amount(line.unit_price, f"{field}.unit_price") if line.unit_price else product.price
-    amount = line_amount(quantity, price)
-    total([amount])
-    return OrderLine(
-        order_id=order_id,
-        position=index,
-        tenant_id=tx.tenant.id,
-        product_id=product.id,
-        product_code=product.code,
-        product_name=product.name,
-        unit=product.unit,
-        quantity=quantity,
-        unit_price=price,
-        amount=amount,
-    )
 
 
 def _check_contract(tx: Transaction, order: Order, contract_id: str) -> None:

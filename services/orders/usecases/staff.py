@@ -1,14 +1,14 @@
-"""What becomes of orders and contracts when somebody of the staff moves."""
+"""What becomes of orders, contracts and quotes when somebody of the staff moves."""
 
 from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.orders.store.tables import Contract, Order, Staff
+from services.orders.store.tables import Contract, Order, Quote, Staff
 
 
 def move_person(tx: Transaction, person_id: str, department_path: str, version: int) -> None:
-    """Let a person's orders and contracts follow into the department (F249), and remember it for those to come.
+    """Let a person's orders, contracts and quotes follow into the department (F249), and remember it for those to come.
 
     version: of the person; an older word is ignored.
     """
@@ -23,7 +23,7 @@ def move_person(tx: Transaction, person_id: str, department_path: str, version: 
     )
     if told.first() is None:
         return
-    for table in (Order, Contract):
+    for table in (Order, Contract, Quote):
         tx.session.execute(
             update(table)
             .where(

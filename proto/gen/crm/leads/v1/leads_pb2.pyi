@@ -133,6 +133,8 @@ class _LeadOwnershipCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Le
     """Taken back for neglect."""
     LEAD_OWNERSHIP_CAUSE_RESTORE: _LeadOwnershipCause.ValueType  # 6
     """Voided before, restored into the pool."""
+    LEAD_OWNERSHIP_CAUSE_PUSH: _LeadOwnershipCause.ValueType  # 7
+    """Pushed at a set time."""
 
 class LeadOwnershipCause(_LeadOwnershipCause, metaclass=_LeadOwnershipCauseEnumTypeWrapper):
     """Why a lead's owner changed."""
@@ -151,7 +153,49 @@ LEAD_OWNERSHIP_CAUSE_RECLAIM: LeadOwnershipCause.ValueType  # 5
 """Taken back for neglect."""
 LEAD_OWNERSHIP_CAUSE_RESTORE: LeadOwnershipCause.ValueType  # 6
 """Voided before, restored into the pool."""
+LEAD_OWNERSHIP_CAUSE_PUSH: LeadOwnershipCause.ValueType  # 7
+"""Pushed at a set time."""
 Global___LeadOwnershipCause: _TypeAlias = LeadOwnershipCause  # noqa: Y015
+
+class _LeadPushExclusion:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeadPushExclusionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeadPushExclusion.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEAD_PUSH_EXCLUSION_UNSPECIFIED: _LeadPushExclusion.ValueType  # 0
+    """Not set."""
+    LEAD_PUSH_EXCLUSION_DISABLED: _LeadPushExclusion.ValueType  # 1
+    """Disabled, or gone."""
+    LEAD_PUSH_EXCLUSION_NO_RIGHT: _LeadPushExclusion.ValueType  # 2
+    """May not follow leads up."""
+    LEAD_PUSH_EXCLUSION_ABSENT: _LeadPushExclusion.ValueType  # 3
+    """On leave, or off shift."""
+    LEAD_PUSH_EXCLUSION_WAITING_FULL: _LeadPushExclusion.ValueType  # 4
+    """Has as many leads waiting as the rule allows."""
+    LEAD_PUSH_EXCLUSION_CAP_REACHED: _LeadPushExclusion.ValueType  # 5
+    """Owns as many leads as one may."""
+    LEAD_PUSH_EXCLUSION_SHARE_TAKEN: _LeadPushExclusion.ValueType  # 6
+    """Got as many as one gets in a push."""
+
+class LeadPushExclusion(_LeadPushExclusion, metaclass=_LeadPushExclusionEnumTypeWrapper):
+    """Why somebody gets no more leads of a push."""
+
+LEAD_PUSH_EXCLUSION_UNSPECIFIED: LeadPushExclusion.ValueType  # 0
+"""Not set."""
+LEAD_PUSH_EXCLUSION_DISABLED: LeadPushExclusion.ValueType  # 1
+"""Disabled, or gone."""
+LEAD_PUSH_EXCLUSION_NO_RIGHT: LeadPushExclusion.ValueType  # 2
+"""May not follow leads up."""
+LEAD_PUSH_EXCLUSION_ABSENT: LeadPushExclusion.ValueType  # 3
+"""On leave, or off shift."""
+LEAD_PUSH_EXCLUSION_WAITING_FULL: LeadPushExclusion.ValueType  # 4
+"""Has as many leads waiting as the rule allows."""
+LEAD_PUSH_EXCLUSION_CAP_REACHED: LeadPushExclusion.ValueType  # 5
+"""Owns as many leads as one may."""
+LEAD_PUSH_EXCLUSION_SHARE_TAKEN: LeadPushExclusion.ValueType  # 6
+"""Got as many as one gets in a push."""
+Global___LeadPushExclusion: _TypeAlias = LeadPushExclusion  # noqa: Y015
 
 @_typing.final
 class Lead(_message.Message):
@@ -552,6 +596,114 @@ class StageReport(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StageReport: _TypeAlias = StageReport  # noqa: Y015
+
+@_typing.final
+class LeadPushRule(_message.Message):
+    """When leads of the pool are pushed to reps, and to whom."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMES_FIELD_NUMBER: _builtins.int
+    PERSON_IDS_FIELD_NUMBER: _builtins.int
+    PER_PUSH_FIELD_NUMBER: _builtins.int
+    MOST_WAITING_FIELD_NUMBER: _builtins.int
+    per_push: _builtins.int
+    """Leads that somebody gets in a push at most, 1 to 1000."""
+    most_waiting: _builtins.int
+    """Who has so many leads waiting to be handled gets none, 0 to 1000; 0: not asked."""
+    @_builtins.property
+    def times(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Times of the day in China, 09:00, at most 24; none: never."""
+
+    @_builtins.property
+    def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who takes part, UUIDs, at most 200: who has the fewest leads waiting comes first, of equals the first named."""
+
+    def __init__(
+        self,
+        *,
+        times: _abc.Iterable[_builtins.str] | None = ...,
+        person_ids: _abc.Iterable[_builtins.str] | None = ...,
+        per_push: _builtins.int = ...,
+        most_waiting: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["most_waiting", b"most_waiting", "per_push", b"per_push", "person_ids", b"person_ids", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadPushRule: _TypeAlias = LeadPushRule  # noqa: Y015
+
+@_typing.final
+class LeadPushShare(_message.Message):
+    """Somebody's share of a push."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXCLUSION_FIELD_NUMBER: _builtins.int
+    person_id: _builtins.str
+    """UUID."""
+    count: _builtins.int
+    """Leads given."""
+    exclusion: Global___LeadPushExclusion.ValueType
+    """Why there were no more; unspecified: there were no more to give."""
+    def __init__(
+        self,
+        *,
+        person_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+        exclusion: Global___LeadPushExclusion.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "exclusion", b"exclusion", "person_id", b"person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadPushShare: _TypeAlias = LeadPushShare  # noqa: Y015
+
+@_typing.final
+class LeadPush(_message.Message):
+    """What a push did."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SET_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    remaining: _builtins.int
+    """Leads that stayed in the pool."""
+    @_builtins.property
+    def set_time(self) -> _timestamp_pb2.Timestamp:
+        """The set time."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was over; absent while it goes on."""
+
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeadPushShare]:
+        """By person, who got the most first."""
+
+    def __init__(
+        self,
+        *,
+        set_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        shares: _abc.Iterable[Global___LeadPushShare] | None = ...,
+        remaining: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "set_time", b"set_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time", "remaining", b"remaining", "set_time", b"set_time", "shares", b"shares"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadPush: _TypeAlias = LeadPush  # noqa: Y015
 
 @_typing.final
 class LeadOwnershipChange(_message.Message):
@@ -1865,6 +2017,140 @@ class UpdateLeadSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateLeadSettingsResponse: _TypeAlias = UpdateLeadSettingsResponse  # noqa: Y015
+
+@_typing.final
+class GetLeadPushRuleRequest(_message.Message):
+    """Request of GetLeadPushRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeadPushRuleRequest: _TypeAlias = GetLeadPushRuleRequest  # noqa: Y015
+
+@_typing.final
+class GetLeadPushRuleResponse(_message.Message):
+    """Response of GetLeadPushRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___LeadPushRule:
+        """The rule."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___LeadPushRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLeadPushRuleResponse: _TypeAlias = GetLeadPushRuleResponse  # noqa: Y015
+
+@_typing.final
+class UpdateLeadPushRuleRequest(_message.Message):
+    """Request of UpdateLeadPushRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def rule(self) -> Global___LeadPushRule:
+        """The rule, all of it."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        rule: Global___LeadPushRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLeadPushRuleRequest: _TypeAlias = UpdateLeadPushRuleRequest  # noqa: Y015
+
+@_typing.final
+class UpdateLeadPushRuleResponse(_message.Message):
+    """Response of UpdateLeadPushRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___LeadPushRule:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___LeadPushRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateLeadPushRuleResponse: _TypeAlias = UpdateLeadPushRuleResponse  # noqa: Y015
+
+@_typing.final
+class ListLeadPushesRequest(_message.Message):
+    """Request of ListLeadPushes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeadPushesRequest: _TypeAlias = ListLeadPushesRequest  # noqa: Y015
+
+@_typing.final
+class ListLeadPushesResponse(_message.Message):
+    """Response of ListLeadPushes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUSHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pushes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeadPush]:
+        """Newest first, at most 50."""
+
+    def __init__(
+        self,
+        *,
+        pushes: _abc.Iterable[Global___LeadPush] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pushes", b"pushes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeadPushesResponse: _TypeAlias = ListLeadPushesResponse  # noqa: Y015
 
 @_typing.final
 class CreateCaptureSourceRequest(_message.Message):

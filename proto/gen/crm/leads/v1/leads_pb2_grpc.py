@@ -125,6 +125,21 @@ class LeadsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.FromString,
                 _registered_method=True)
+        self.GetLeadPushRule = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/GetLeadPushRule',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleResponse.FromString,
+                _registered_method=True)
+        self.UpdateLeadPushRule = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/UpdateLeadPushRule',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleResponse.FromString,
+                _registered_method=True)
+        self.ListLeadPushes = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/ListLeadPushes',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesResponse.FromString,
+                _registered_method=True)
         self.CreateCaptureSource = channel.unary_unary(
                 '/crm.leads.v1.LeadsService/CreateCaptureSource',
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.CreateCaptureSourceRequest.SerializeToString,
@@ -317,6 +332,27 @@ class LeadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLeadPushRule(self, request, context):
+        """When leads of the pool are pushed to reps, and to whom.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateLeadPushRule(self, request, context):
+        """Set it; it holds from the next set time on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeadPushes(self, request, context):
+        """What the last pushes gave to whom, and who was left out and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateCaptureSource(self, request, context):
         """Register an outside source: from then on its leads must be signed.
         """
@@ -493,6 +529,21 @@ def add_LeadsServiceServicer_to_server(servicer, server):
                     servicer.UpdateLeadSettings,
                     request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.SerializeToString,
+            ),
+            'GetLeadPushRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLeadPushRule,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleResponse.SerializeToString,
+            ),
+            'UpdateLeadPushRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateLeadPushRule,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleResponse.SerializeToString,
+            ),
+            'ListLeadPushes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeadPushes,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesResponse.SerializeToString,
             ),
             'CreateCaptureSource': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCaptureSource,
@@ -1042,6 +1093,87 @@ class LeadsService:
             '/crm.leads.v1.LeadsService/UpdateLeadSettings',
             crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLeadPushRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/GetLeadPushRule',
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.GetLeadPushRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateLeadPushRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/UpdateLeadPushRule',
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.UpdateLeadPushRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeadPushes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/ListLeadPushes',
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadPushesResponse.FromString,
             options,
             channel_credentials,
             insecure,

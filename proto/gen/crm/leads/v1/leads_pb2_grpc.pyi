@@ -69,6 +69,12 @@ class LeadsServiceStub:
     """The rules of the lead pool."""
     UpdateLeadSettings: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadSettingsRequest, _leads_pb2.UpdateLeadSettingsResponse]
     """Set the rules of the lead pool."""
+    GetLeadPushRule: _grpc.UnaryUnaryMultiCallable[_leads_pb2.GetLeadPushRuleRequest, _leads_pb2.GetLeadPushRuleResponse]
+    """When leads of the pool are pushed to reps, and to whom."""
+    UpdateLeadPushRule: _grpc.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadPushRuleRequest, _leads_pb2.UpdateLeadPushRuleResponse]
+    """Set it; it holds from the next set time on."""
+    ListLeadPushes: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListLeadPushesRequest, _leads_pb2.ListLeadPushesResponse]
+    """What the last pushes gave to whom, and who was left out and why."""
     CreateCaptureSource: _grpc.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]
     """Register an outside source: from then on its leads must be signed."""
     ListCaptureSources: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]
@@ -135,6 +141,12 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     """The rules of the lead pool."""
     UpdateLeadSettings: _aio.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadSettingsRequest, _leads_pb2.UpdateLeadSettingsResponse]  # type: ignore[assignment]
     """Set the rules of the lead pool."""
+    GetLeadPushRule: _aio.UnaryUnaryMultiCallable[_leads_pb2.GetLeadPushRuleRequest, _leads_pb2.GetLeadPushRuleResponse]  # type: ignore[assignment]
+    """When leads of the pool are pushed to reps, and to whom."""
+    UpdateLeadPushRule: _aio.UnaryUnaryMultiCallable[_leads_pb2.UpdateLeadPushRuleRequest, _leads_pb2.UpdateLeadPushRuleResponse]  # type: ignore[assignment]
+    """Set it; it holds from the next set time on."""
+    ListLeadPushes: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListLeadPushesRequest, _leads_pb2.ListLeadPushesResponse]  # type: ignore[assignment]
+    """What the last pushes gave to whom, and who was left out and why."""
     CreateCaptureSource: _aio.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]  # type: ignore[assignment]
     """Register an outside source: from then on its leads must be signed."""
     ListCaptureSources: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]  # type: ignore[assignment]
@@ -306,6 +318,30 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.UpdateLeadSettingsResponse, _abc.Awaitable[_leads_pb2.UpdateLeadSettingsResponse]]:
         """Set the rules of the lead pool."""
+
+    @_abc_1.abstractmethod
+    def GetLeadPushRule(
+        self,
+        request: _leads_pb2.GetLeadPushRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.GetLeadPushRuleResponse, _abc.Awaitable[_leads_pb2.GetLeadPushRuleResponse]]:
+        """When leads of the pool are pushed to reps, and to whom."""
+
+    @_abc_1.abstractmethod
+    def UpdateLeadPushRule(
+        self,
+        request: _leads_pb2.UpdateLeadPushRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.UpdateLeadPushRuleResponse, _abc.Awaitable[_leads_pb2.UpdateLeadPushRuleResponse]]:
+        """Set it; it holds from the next set time on."""
+
+    @_abc_1.abstractmethod
+    def ListLeadPushes(
+        self,
+        request: _leads_pb2.ListLeadPushesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.ListLeadPushesResponse, _abc.Awaitable[_leads_pb2.ListLeadPushesResponse]]:
+        """What the last pushes gave to whom, and who was left out and why."""
 
     @_abc_1.abstractmethod
     def CreateCaptureSource(

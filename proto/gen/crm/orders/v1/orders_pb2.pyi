@@ -918,22 +918,42 @@ class ListOrdersRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
     state: Global___OrderState.ValueType
     """Only this state; unspecified: all."""
     page_size: _builtins.int
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    owner_id: _builtins.str
+    """Only this owner's, UUID; empty: all."""
+    customer_id: _builtins.str
+    """Only this customer's, UUID; empty: all."""
+    product_id: _builtins.str
+    """Only with this product, UUID; empty: all."""
+    first_day: _builtins.str
+    """Only those made on this day in China or later, 2026-03-01; empty: all."""
+    last_day: _builtins.str
+    """Only those made on this day in China or earlier; empty: all."""
     def __init__(
         self,
         *,
         state: Global___OrderState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "first_day", b"first_day", "last_day", b"last_day", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1285,16 +1305,40 @@ class SummarizeOrdersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CATEGORY_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     category: Global___OrderCategory.ValueType
     """By what."""
+    owner_id: _builtins.str
+    """Only this owner's, UUID; empty: all."""
+    customer_id: _builtins.str
+    """Only this customer's, UUID; empty: all."""
+    product_id: _builtins.str
+    """Only with this product, UUID; empty: all."""
+    first_day: _builtins.str
+    """Only those made on this day in China or later, 2026-03-01; empty: all."""
+    last_day: _builtins.str
+    """Only those made on this day in China or earlier; empty: all."""
+    state: Global___OrderState.ValueType
+    """Only this state; unspecified: all."""
     def __init__(
         self,
         *,
         category: Global___OrderCategory.ValueType = ...,
+        owner_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        state: Global___OrderState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "customer_id", b"customer_id", "first_day", b"first_day", "last_day", b"last_day", "owner_id", b"owner_id", "product_id", b"product_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

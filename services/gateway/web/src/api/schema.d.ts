@@ -1756,6 +1756,26 @@ export interface paths {
         patch: operations["telephony.UpdateDeskSettings"];
         trace?: never;
     };
+    "/api/v1/documents/{documentId}:print": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Print what the caller sees.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.PrintDocument"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/fields": {
         parameters: {
             query?: never;
@@ -2126,6 +2146,50 @@ export interface paths {
          * @description Needs the right `customers.create`.
          */
         post: operations["dedupe.RequestQuote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leadPushRule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When leads of the pool are pushed to reps, and to whom.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["leads.GetLeadPushRule"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Set it; it holds from the next set time on.
+         * @description Needs the right `pools.manage`.
+         */
+        patch: operations["leads.UpdateLeadPushRule"];
+        trace?: never;
+    };
+    "/api/v1/leadPushes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the last pushes gave to whom, and who was left out and why.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["leads.ListLeadPushes"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -3424,6 +3488,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/printTemplates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The workbooks by name, and what their cells may name.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.ListPrintTemplates"];
+        put?: never;
+        /**
+         * Add a workbook whose cells name what stands there: {{number}}, {{客户}}; a row with {{line.name}} is repeated for each line.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.CreatePrintTemplate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/printTemplates/{templateId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a workbook.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.DeletePrintTemplate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/productFields": {
         parameters: {
             query?: never;
@@ -3502,6 +3610,70 @@ export interface paths {
          * @description Needs the right `products.manage`.
          */
         post: operations["orders.UpdateProduct"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Quotes the caller may see, newest first.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.ListQuotes"];
+        put?: never;
+        /**
+         * Write a quote; it is the caller's.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.CreateQuote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotes/{quoteId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One quote with its lines.
+         * @description Needs the right `orders.view`.
+         */
+        get: operations["orders.GetQuote"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/quotes/{quoteId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change an own quote.
+         * @description Needs the right `orders.handle`.
+         */
+        post: operations["orders.UpdateQuote"];
         delete?: never;
         options?: never;
         head?: never;
@@ -7334,6 +7506,11 @@ export interface components {
             /** @description Each amount times the probability of its stage, together, CNY. */
             weighted: string;
         };
+        /** @description Response of GetLeadPushRule. */
+        "leads.GetLeadPushRuleResponse": {
+            /** @description The rule. */
+            rule?: components["schemas"]["leads.LeadPushRule"];
+        };
         /** @description Response of GetLead. */
         "leads.GetLeadResponse": {
             /** @description The lead. */
@@ -7440,9 +7617,10 @@ export interface components {
          *     - `LEAD_OWNERSHIP_CAUSE_RETURN`: Given back.
          *     - `LEAD_OWNERSHIP_CAUSE_RECLAIM`: Taken back for neglect.
          *     - `LEAD_OWNERSHIP_CAUSE_RESTORE`: Voided before, restored into the pool.
+         *     - `LEAD_OWNERSHIP_CAUSE_PUSH`: Pushed at a set time.
          * @enum {string}
          */
-        "leads.LeadOwnershipCause": "LEAD_OWNERSHIP_CAUSE_UNSPECIFIED" | "LEAD_OWNERSHIP_CAUSE_CREATE" | "LEAD_OWNERSHIP_CAUSE_ASSIGN" | "LEAD_OWNERSHIP_CAUSE_CLAIM" | "LEAD_OWNERSHIP_CAUSE_RETURN" | "LEAD_OWNERSHIP_CAUSE_RECLAIM" | "LEAD_OWNERSHIP_CAUSE_RESTORE";
+        "leads.LeadOwnershipCause": "LEAD_OWNERSHIP_CAUSE_UNSPECIFIED" | "LEAD_OWNERSHIP_CAUSE_CREATE" | "LEAD_OWNERSHIP_CAUSE_ASSIGN" | "LEAD_OWNERSHIP_CAUSE_CLAIM" | "LEAD_OWNERSHIP_CAUSE_RETURN" | "LEAD_OWNERSHIP_CAUSE_RECLAIM" | "LEAD_OWNERSHIP_CAUSE_RESTORE" | "LEAD_OWNERSHIP_CAUSE_PUSH";
         /** @description A row of the ledger of a lead's owners. */
         "leads.LeadOwnershipChange": {
             /** @description Owner before, UUID, empty for the pool. */
@@ -7469,6 +7647,84 @@ export interface components {
          * @enum {string}
          */
         "leads.LeadProgress": "LEAD_PROGRESS_UNSPECIFIED" | "LEAD_PROGRESS_NOT_FOLLOWED" | "LEAD_PROGRESS_FOLLOWED";
+        /** @description What a push did. */
+        "leads.LeadPush": {
+            /**
+             * Format: date-time
+             * @description The set time.
+             */
+            setTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was over; absent while it goes on.
+             */
+            finishTime?: string;
+            /** @description By person, who got the most first. */
+            shares: components["schemas"]["leads.LeadPushShare"][];
+            /**
+             * Format: int32
+             * @description Leads that stayed in the pool.
+             */
+            remaining: number;
+        };
+        /**
+         * @description Why somebody gets no more leads of a push.
+         *     - `LEAD_PUSH_EXCLUSION_UNSPECIFIED`: Not set.
+         *     - `LEAD_PUSH_EXCLUSION_DISABLED`: Disabled, or gone.
+         *     - `LEAD_PUSH_EXCLUSION_NO_RIGHT`: May not follow leads up.
+         *     - `LEAD_PUSH_EXCLUSION_ABSENT`: On leave, or off shift.
+         *     - `LEAD_PUSH_EXCLUSION_WAITING_FULL`: Has as many leads waiting as the rule allows.
+         *     - `LEAD_PUSH_EXCLUSION_CAP_REACHED`: Owns as many leads as one may.
+         *     - `LEAD_PUSH_EXCLUSION_SHARE_TAKEN`: Got as many as one gets in a push.
+         * @enum {string}
+         */
+        "leads.LeadPushExclusion": "LEAD_PUSH_EXCLUSION_UNSPECIFIED" | "LEAD_PUSH_EXCLUSION_DISABLED" | "LEAD_PUSH_EXCLUSION_NO_RIGHT" | "LEAD_PUSH_EXCLUSION_ABSENT" | "LEAD_PUSH_EXCLUSION_WAITING_FULL" | "LEAD_PUSH_EXCLUSION_CAP_REACHED" | "LEAD_PUSH_EXCLUSION_SHARE_TAKEN";
+        /** @description When leads of the pool are pushed to reps, and to whom. */
+        "leads.LeadPushRule": {
+            /** @description Times of the day in China, 09:00, at most 24; none: never. */
+            times: string[];
+            /** @description Who takes part, UUIDs, at most 200: who has the fewest leads waiting comes first, of equals the first named. */
+            personIds: string[];
+            /**
+             * Format: int32
+             * @description Leads that somebody gets in a push at most, 1 to 1000.
+             */
+            perPush: number;
+            /**
+             * Format: int32
+             * @description Who has so many leads waiting to be handled gets none, 0 to 1000; 0: not asked.
+             */
+            mostWaiting: number;
+        };
+        /** @description When leads of the pool are pushed to reps, and to whom. */
+        "leads.LeadPushRule.Input": {
+            /** @description Times of the day in China, 09:00, at most 24; none: never. */
+            times?: string[];
+            /** @description Who takes part, UUIDs, at most 200: who has the fewest leads waiting comes first, of equals the first named. */
+            personIds?: string[];
+            /**
+             * Format: int32
+             * @description Leads that somebody gets in a push at most, 1 to 1000.
+             */
+            perPush?: number;
+            /**
+             * Format: int32
+             * @description Who has so many leads waiting to be handled gets none, 0 to 1000; 0: not asked.
+             */
+            mostWaiting?: number;
+        };
+        /** @description Somebody's share of a push. */
+        "leads.LeadPushShare": {
+            /** @description UUID. */
+            personId: string;
+            /**
+             * Format: int32
+             * @description Leads given.
+             */
+            count: number;
+            /** @description Why there were no more; unspecified: there were no more to give. */
+            exclusion: components["schemas"]["leads.LeadPushExclusion"];
+        };
         /** @description The rules of a tenant's lead pool. */
         "leads.LeadSettings": {
             /**
@@ -7546,6 +7802,11 @@ export interface components {
         "leads.ListLeadOwnershipChangesResponse": {
             /** @description Newest first. */
             changes: components["schemas"]["leads.LeadOwnershipChange"][];
+        };
+        /** @description Response of ListLeadPushes. */
+        "leads.ListLeadPushesResponse": {
+            /** @description Newest first, at most 50. */
+            pushes: components["schemas"]["leads.LeadPush"][];
         };
         /** @description Response of ListLeads. */
         "leads.ListLeadsResponse": {
@@ -7810,6 +8071,18 @@ export interface components {
         "leads.UnlockLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of UpdateLeadPushRule. */
+        "leads.UpdateLeadPushRuleRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The rule, all of it. */
+            rule?: components["schemas"]["leads.LeadPushRule.Input"];
+        };
+        /** @description Response of UpdateLeadPushRule. */
+        "leads.UpdateLeadPushRuleResponse": {
+            /** @description As stored. */
+            rule?: components["schemas"]["leads.LeadPushRule"];
         };
         /** @description Request of UpdateLeadSettings. */
         "leads.UpdateLeadSettingsRequest": {
@@ -8559,6 +8832,25 @@ export interface components {
             /** @description As stored. */
             contract?: components["schemas"]["orders.Contract"];
         };
+        /** @description Request of CreatePrintTemplate. */
+        "orders.CreatePrintTemplateRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description For which documents. */
+            kind?: components["schemas"]["orders.DocumentKind"];
+            /** @description Name, 1 to 50 characters. */
+            name?: string;
+            /**
+             * Format: byte
+             * @description XLSX of at most 5 MiB.
+             */
+            content?: string;
+        };
+        /** @description Response of CreatePrintTemplate. */
+        "orders.CreatePrintTemplateResponse": {
+            /** @description As stored. */
+            template?: components["schemas"]["orders.PrintTemplate"];
+        };
         /** @description Request of CreateProduct. */
         "orders.CreateProductRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -8571,6 +8863,34 @@ export interface components {
             /** @description As stored. */
             product?: components["schemas"]["orders.Product"];
         };
+        /** @description Request of CreateQuote. */
+        "orders.CreateQuoteRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Without quote_id and version. */
+            quote?: components["schemas"]["orders.Quote.Input"];
+        };
+        /** @description Response of CreateQuote. */
+        "orders.CreateQuoteResponse": {
+            /** @description As stored. */
+            quote?: components["schemas"]["orders.Quote"];
+        };
+        /** @description Request of DeletePrintTemplate. */
+        "orders.DeletePrintTemplateRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeletePrintTemplate. */
+        "orders.DeletePrintTemplateResponse": Record<string, never>;
+        /**
+         * @description What is printed.
+         *     - `DOCUMENT_KIND_UNSPECIFIED`: Not set.
+         *     - `DOCUMENT_KIND_QUOTE`: A quote.
+         *     - `DOCUMENT_KIND_ORDER`: An order.
+         *     - `DOCUMENT_KIND_CONTRACT`: A contract.
+         * @enum {string}
+         */
+        "orders.DocumentKind": "DOCUMENT_KIND_UNSPECIFIED" | "DOCUMENT_KIND_QUOTE" | "DOCUMENT_KIND_ORDER" | "DOCUMENT_KIND_CONTRACT";
         /** @description The value of a field that the tenant added. */
         "orders.FieldValue": {
             /** @description Field's key. */
@@ -8619,6 +8939,11 @@ export interface components {
             /** @description Newest first. */
             changes: components["schemas"]["orders.OrderChange"][];
         };
+        /** @description Response of GetQuote. */
+        "orders.GetQuoteResponse": {
+            /** @description The quote. */
+            quote?: components["schemas"]["orders.Quote"];
+        };
         /** @description Response of GetSettings. */
         "orders.GetSettingsResponse": {
             /** @description The settings. */
@@ -8666,6 +8991,13 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListPrintTemplates. */
+        "orders.ListPrintTemplatesResponse": {
+            /** @description By kind and name. */
+            templates: components["schemas"]["orders.PrintTemplate"][];
+            /** @description What cells may name, by kind. */
+            fields: components["schemas"]["orders.PrintField"][];
+        };
         /** @description Response of ListProductFields. */
         "orders.ListProductFieldsResponse": {
             /** @description In order. */
@@ -8675,6 +9007,13 @@ export interface components {
         "orders.ListProductsResponse": {
             /** @description By code, at most 1000. */
             products: components["schemas"]["orders.Product"][];
+        };
+        /** @description Response of ListQuotes. */
+        "orders.ListQuotesResponse": {
+            /** @description Newest first. */
+            quotes: components["schemas"]["orders.Quote"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /**
          * @description Which way money goes.
@@ -8814,6 +9153,48 @@ export interface components {
             /** @description Their sum in CNY, decimal with two places. */
             amount: string;
         };
+        /** @description Response of PrintDocument. */
+        "orders.PrintDocumentResponse": {
+            /** @description File name. */
+            name: string;
+            /** @description MIME type. */
+            contentType: string;
+            /**
+             * Format: byte
+             * @description The file.
+             */
+            content: string;
+        };
+        /** @description Something that a cell may name. */
+        "orders.PrintField": {
+            /** @description For which documents. */
+            kind: components["schemas"]["orders.DocumentKind"];
+            /** @description As it stands in the braces: number; line.name for a line's. */
+            key: string;
+            /** @description The same in Chinese: 编号, 行.名称; either will do. */
+            name: string;
+        };
+        /** @description A workbook that documents are printed into. */
+        "orders.PrintTemplate": {
+            /** @description UUID. */
+            templateId: string;
+            /** @description For which documents. */
+            kind: components["schemas"]["orders.DocumentKind"];
+            /** @description Name, unique for its kind. */
+            name: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            sizeBytes: string;
+            /** @description SHA-256 in hexadecimal. */
+            digest: string;
+            /**
+             * Format: date-time
+             * @description Added.
+             */
+            createTime?: string;
+        };
         /** @description What is sold. */
         "orders.Product": {
             /** @description UUID. */
@@ -8884,6 +9265,155 @@ export interface components {
             /** @description For choice and choices. */
             choices?: string[];
         };
+        /** @description A quote. Fields that its mode does not have are empty. */
+        "orders.Quote": {
+            /** @description UUID; output only. */
+            quoteId: string;
+            /** @description Number for people, unique in the tenant; output only. */
+            number: string;
+            /** @description What it is about, 1 to 200 characters. */
+            title: string;
+            /** @description Customer, UUID; empty: not a customer yet. A link for people, on which nothing hangs. */
+            customerId: string;
+            /** @description To whom, 1 to 200 characters. */
+            customerName: string;
+            /** @description Terms of delivery. */
+            mode: components["schemas"]["orders.QuoteMode"];
+            /** @description Currency of all its amounts: three capital letters of ISO 4217; empty: CNY. */
+            currency: string;
+            /** @description What is offered, 1 to 200. Only GetQuote and the verbs tell. */
+            lines: components["schemas"]["orders.QuoteLine"][];
+            /** @description Where the goods are loaded, at most 100 characters. */
+            portOfLoading: string;
+            /** @description Where they are bound for, at most 100 characters. */
+            portOfDestination: string;
+            /** @description Freight, decimal of at most two places. */
+            freight: string;
+            /** @description Insurance, decimal of at most two places. */
+            insurance: string;
+            /** @description Sum of the lines; output only. */
+            fobAmount: string;
+            /** @description With freight; output only. */
+            cfrAmount: string;
+            /** @description With freight and insurance; output only. */
+            cifAmount: string;
+            /** @description What its mode comes to; output only. */
+            amount: string;
+            /** @description Last day on which it holds, 2026-03-01. */
+            validUntil: string;
+            /** @description Terms of payment and the like, at most 4000 characters. */
+            terms: string;
+            /** @description Who wrote it, UUID; output only. */
+            ownerId: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+            /**
+             * Format: date-time
+             * @description Created; output only.
+             */
+            createTime?: string;
+            /** @description What the caller may do, of: update; output only. */
+            allowedActions: string[];
+        };
+        /** @description A quote. Fields that its mode does not have are empty. */
+        "orders.Quote.Input": {
+            /** @description UUID; output only. */
+            quoteId?: string;
+            /** @description Number for people, unique in the tenant; output only. */
+            number?: string;
+            /** @description What it is about, 1 to 200 characters. */
+            title?: string;
+            /** @description Customer, UUID; empty: not a customer yet. A link for people, on which nothing hangs. */
+            customerId?: string;
+            /** @description To whom, 1 to 200 characters. */
+            customerName?: string;
+            /** @description Terms of delivery. */
+            mode?: components["schemas"]["orders.QuoteMode"];
+            /** @description Currency of all its amounts: three capital letters of ISO 4217; empty: CNY. */
+            currency?: string;
+            /** @description What is offered, 1 to 200. Only GetQuote and the verbs tell. */
+            lines?: components["schemas"]["orders.QuoteLine.Input"][];
+            /** @description Where the goods are loaded, at most 100 characters. */
+            portOfLoading?: string;
+            /** @description Where they are bound for, at most 100 characters. */
+            portOfDestination?: string;
+            /** @description Freight, decimal of at most two places. */
+            freight?: string;
+            /** @description Insurance, decimal of at most two places. */
+            insurance?: string;
+            /** @description Sum of the lines; output only. */
+            fobAmount?: string;
+            /** @description With freight; output only. */
+            cfrAmount?: string;
+            /** @description With freight and insurance; output only. */
+            cifAmount?: string;
+            /** @description What its mode comes to; output only. */
+            amount?: string;
+            /** @description Last day on which it holds, 2026-03-01. */
+            validUntil?: string;
+            /** @description Terms of payment and the like, at most 4000 characters. */
+            terms?: string;
+            /** @description Who wrote it, UUID; output only. */
+            ownerId?: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version?: string;
+            /**
+             * Format: date-time
+             * @description Created; output only.
+             */
+            createTime?: string;
+            /** @description What the caller may do, of: update; output only. */
+            allowedActions?: string[];
+        };
+        /** @description A line of a quote. */
+        "orders.QuoteLine": {
+            /** @description Product, UUID. */
+            productId: string;
+            /** @description Its code, name and unit when the line was made; output only. */
+            productCode: string;
+            /** @description See product_code. */
+            productName: string;
+            /** @description See product_code. */
+            unit: string;
+            /** @description Decimal of at most three places, above 0. */
+            quantity: string;
+            /** @description Decimal of at most two places; empty: the product's price, which is in CNY. */
+            unitPrice: string;
+            /** @description quantity times unit_price to the cent; output only. */
+            amount: string;
+        };
+        /** @description A line of a quote. */
+        "orders.QuoteLine.Input": {
+            /** @description Product, UUID. */
+            productId?: string;
+            /** @description Its code, name and unit when the line was made; output only. */
+            productCode?: string;
+            /** @description See product_code. */
+            productName?: string;
+            /** @description See product_code. */
+            unit?: string;
+            /** @description Decimal of at most three places, above 0. */
+            quantity?: string;
+            /** @description Decimal of at most two places; empty: the product's price, which is in CNY. */
+            unitPrice?: string;
+            /** @description quantity times unit_price to the cent; output only. */
+            amount?: string;
+        };
+        /**
+         * @description Terms of delivery (Incoterms); they decide which fields a quote has.
+         *     - `QUOTE_MODE_UNSPECIFIED`: Not set.
+         *     - `QUOTE_MODE_FOB`: Free on board: goods up to the port of loading. Fields: port_of_loading, fob_amount.
+         *     - `QUOTE_MODE_CFR`: Cost and freight: those of FOB, and port_of_destination, freight, cfr_amount.
+         *     - `QUOTE_MODE_CIF`: Cost, insurance and freight: those of CFR, and insurance, cif_amount.
+         * @enum {string}
+         */
+        "orders.QuoteMode": "QUOTE_MODE_UNSPECIFIED" | "QUOTE_MODE_FOB" | "QUOTE_MODE_CFR" | "QUOTE_MODE_CIF";
         /** @description Request of RecordReceipt. */
         "orders.RecordReceiptRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -9040,6 +9570,18 @@ export interface components {
         "orders.UpdateProductResponse": {
             /** @description As stored. */
             product?: components["schemas"]["orders.Product"];
+        };
+        /** @description Request of UpdateQuote. */
+        "orders.UpdateQuoteRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description As it shall be; with the version that was changed. */
+            quote?: components["schemas"]["orders.Quote.Input"];
+        };
+        /** @description Response of UpdateQuote. */
+        "orders.UpdateQuoteResponse": {
+            /** @description As stored. */
+            quote?: components["schemas"]["orders.Quote"];
         };
         /** @description Request of UpdateSettings. */
         "orders.UpdateSettingsRequest": {
@@ -12622,6 +13164,35 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "orders.PrintDocument": {
+        parameters: {
+            query?: {
+                /** @description Which of them it is. */
+                kind?: components["schemas"]["orders.DocumentKind"];
+                /** @description Workbook to print into, UUID; empty: as PDF. */
+                templateId?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Quote, order or contract, UUID. */
+                documentId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.PrintDocumentResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListFields": {
         parameters: {
             query?: {
@@ -13238,6 +13809,76 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["dedupe.RequestQuoteResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.GetLeadPushRule": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.GetLeadPushRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateLeadPushRule": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateLeadPushRuleRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateLeadPushRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.ListLeadPushes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListLeadPushesResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -14478,6 +15119,18 @@ export interface operations {
             query?: {
                 /** @description By what. */
                 category?: components["schemas"]["orders.OrderCategory"];
+                /** @description Only this owner's, UUID; empty: all. */
+                ownerId?: string;
+                /** @description Only this customer's, UUID; empty: all. */
+                customerId?: string;
+                /** @description Only with this product, UUID; empty: all. */
+                productId?: string;
+                /** @description Only those made on this day in China or later, 2026-03-01; empty: all. */
+                firstDay?: string;
+                /** @description Only those made on this day in China or earlier; empty: all. */
+                lastDay?: string;
+                /** @description Only this state; unspecified: all. */
+                state?: components["schemas"]["orders.OrderState"];
             };
             header?: never;
             path?: never;
@@ -14506,6 +15159,16 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only this owner's, UUID; empty: all. */
+                ownerId?: string;
+                /** @description Only this customer's, UUID; empty: all. */
+                customerId?: string;
+                /** @description Only with this product, UUID; empty: all. */
+                productId?: string;
+                /** @description Only those made on this day in China or later, 2026-03-01; empty: all. */
+                firstDay?: string;
+                /** @description Only those made on this day in China or earlier; empty: all. */
+                lastDay?: string;
             };
             header?: never;
             path?: never;
@@ -15241,6 +15904,89 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "orders.ListPrintTemplates": {
+        parameters: {
+            query?: {
+                /** @description Only for these documents; unspecified: all. */
+                kind?: components["schemas"]["orders.DocumentKind"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListPrintTemplatesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreatePrintTemplate": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreatePrintTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreatePrintTemplateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.DeletePrintTemplate": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                templateId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["orders.DeletePrintTemplateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.DeletePrintTemplateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "orders.ListProductFields": {
         parameters: {
             query?: never;
@@ -15370,6 +16116,117 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["orders.UpdateProductResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListQuotes": {
+        parameters: {
+            query?: {
+                /** @description Only this customer's, UUID; empty: all. */
+                customerId?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListQuotesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreateQuote": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreateQuoteRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreateQuoteResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.GetQuote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                quoteId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.GetQuoteResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateQuote": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                quoteId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateQuoteRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateQuoteResponse"];
                 };
             };
             default: components["responses"]["Error"];
