@@ -104,6 +104,11 @@ class OutcomeUnknown(AppError):
     code = "UNKNOWN"
 
 
+# Fixed text of a fault of ours.
+INTERNAL_ZH = "系统内部错误，请稍后重试"
+INTERNAL_EN = "Internal error; try again later"
+
+
 class Internal(AppError):
     """A fault of ours, seen from a caller in another process."""
 

@@ -10,6 +10,8 @@ from grpc_status import rpc_status
 
 from services.chassis.errors import (
     BY_CODE,
+    INTERNAL_EN,
+    INTERNAL_ZH,
     AppError,
     Internal,
     InvalidInput,
@@ -19,9 +21,6 @@ from services.chassis.errors import (
 )
 
 DOMAIN = "gonghai"
-# Fixed text of a fault of ours.
-INTERNAL_ZH = "系统内部错误，请稍后重试"
-INTERNAL_EN = "Internal error; try again later"
 
 
 def to_status(error: AppError, locale: str) -> grpc.Status:

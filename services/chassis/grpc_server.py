@@ -1,7 +1,8 @@
 """One builder for every gRPC server: access, errors, metrics, health, reflection and a graceful stop.
 
 A method without `crm.options.v1.access` is refused for everybody: deny first. Rights are checked before a
-handler runs, so a refusal says nothing about what exists.
+handler runs, so a refusal says nothing about what exists; what it answers is held to the declared reach and masking,
+see `declarations`.
 """
 
 import contextvars
@@ -14,16 +15,24 @@ from typing import Any, Protocol, TypeVar, cast
 import grpc
 import structlog
 from crm.options.v1 import options_pb2
-from google.protobuf import descriptor_pool
-from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from sqlalchemy.exc import OperationalError
 
+from services.chassis import declarations
 from services.chassis.db import Message, Store, Transaction
 from services.chassis.epochs import Epochs
-from services.chassis.errors import AppError, Forbidden, Internal, InvalidInput, Unauthenticated, Unavailable
-from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH, to_status
+from services.chassis.errors import (
+    INTERNAL_EN,
+    INTERNAL_ZH,
+    AppError,
+    Forbidden,
+    Internal,
+    InvalidInput,
+    Unauthenticated,
+    Unavailable,
+)
+from services.chassis.grpc_errors import to_status
 from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
 from services.chassis.metrics import RPC_SECONDS
@@ -77,23 +86,9 @@ def forbidden(right: str) -> Forbidden:
     )
 
 
-def access_of(method: str) -> options_pb2.Access | None:
-    """Return what the contract declares for "/package.Service/Method"; None when it declares nothing."""
-    service_name, _, method_name = method.lstrip("/").partition("/")
-    try:
-        service = descriptor_pool.Default().FindServiceByName(service_name)
-    except KeyError:
-        return None
-    descriptor: MethodDescriptor | None = service.methods_by_name.get(method_name)
-    if descriptor is None:
-        return None
-    access: options_pb2.Access = descriptor.GetOptions().Extensions[options_pb2.access]
-    return access if descriptor.GetOptions().HasExtension(options_pb2.access) else None
-
-
-def check_access(method: str, caller: Caller) -> None:
-    """Raise Forbidden unless the contract lets this caller call this method."""
-    access = access_of(method)
+def check_access(method: str, caller: Caller) -> options_pb2.Access:
+    """Return what the contract declares of a method; raises Forbidden unless it lets this caller call it."""
+    access = declarations.access_of(method)
     if access is None:
         raise forbidden(method)
     if caller.service:
@@ -101,6 +96,7 @@ def check_access(method: str, caller: Caller) -> None:
             raise forbidden(method)
     elif not ((access.any_person and not caller.is_key) or (access.right and access.right in caller.rights)):
         raise forbidden(access.right or method)
+    return access
 
 
 def _translated(error: Exception) -> AppError:
@@ -117,8 +113,15 @@ def _translated(error: Exception) -> AppError:
     return Internal("INTERNAL", INTERNAL_ZH, INTERNAL_EN)
 
 
+def _held(answer: Any) -> Any:
+    """Return an answer, or a part of one, as its method's declaration lets it go out."""
+    declarations.check_reach(answer)
+    declarations.mask(answer)
+    return answer
+
+
 class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its types only
-    """Knows the caller, checks access, turns errors into statuses, measures."""
+    """Knows the caller, holds the method to its declaration, turns errors into statuses, measures."""
 
     def __init__(self, service: str, verifier: Verifier, epochs: Epochs) -> None:
         self._service = service
@@ -165,7 +168,7 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
         token = str(metadata.get("authorization", "")).removeprefix("Bearer ")
         caller = self._verifier.verify(token, locale)
         self._epochs.check(caller)
-        check_access(method, caller)
+        caller = declarations.begin(method, check_access(method, caller), caller)
         _caller.set(caller)
         _token.set(token)
         _method.set(method)
@@ -183,7 +186,7 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
             started, code = time.perf_counter(), "OK"
             try:
                 self._enter(method, metadata)
-                return behaviour(request, context)
+                return _held(behaviour(request, context))
             except Exception as error:
                 told = _translated(error)
                 code = told.code
@@ -202,7 +205,8 @@ class _Interceptor(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic
             started, code = time.perf_counter(), "OK"
             try:
                 self._enter(method, metadata)
-                yield from behaviour(request, context)
+                for part in behaviour(request, context):
+                    yield _held(part)
             except Exception as error:
                 told = _translated(error)
                 code = told.code
@@ -261,6 +265,11 @@ class Api:
                 request.SerializeToString(deterministic=True),
                 lambda: work(tx),
             )
+            if isinstance(outcome, bytes):
+                declarations.note_repeated()
+            else:
+                # Before the commit: what was written without asking whose it is must not stay.
+                declarations.check_reach(outcome)
         if isinstance(outcome, bytes):
             parsed = answer()
             parsed.ParseFromString(outcome)  # type: ignore[attr-defined]  # every protobuf message has it

@@ -17,7 +17,7 @@ from services.customers.domain.customers import (
 from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
 from services.kernel.fields import CHOICE_SEPARATOR, Stored
-from services.kernel.phones import PhoneNumber, mask_number, parse_phone
+from services.kernel.phones import PhoneNumber, number_for, parse_phone
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -152,7 +152,7 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
 def _phone_message(phone: Phone, shown: bool) -> pb.Phone:
     return pb.Phone(
         phone_id=phone.phone_id,
-        number=phone.e164 if shown else mask_number(phone.e164),
+        number=number_for(phone.e164, may_see=shown),
         extension=phone.extension if shown else "",
         masked=not shown,
     )

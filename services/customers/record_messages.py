@@ -9,6 +9,7 @@ from crm.customers.v1 import customers_pb2 as base
 from crm.customers.v1 import records_pb2 as pb
 from google.protobuf.message import Message
 
+from services.chassis.declarations import show_number
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import parse_id
 from services.customers.domain.customers import check_name
@@ -164,7 +165,8 @@ def _finance(finance: pb.Finance) -> dict[str, str]:
 
 
 def finance_message(finance: dict[str, str]) -> pb.Finance:
-    """Return finance data."""
+    """Return finance data; whoever may not see the customer's numbers is given none."""
+    show_number(finance.get("invoice_phone", ""))
     return pb.Finance(**{name: finance.get(name, "") for name in FINANCE_LONGEST})
 
 

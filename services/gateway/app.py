@@ -16,8 +16,7 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from services.chassis.errors import AppError, Internal
-from services.chassis.grpc_errors import INTERNAL_EN, INTERNAL_ZH
+from services.chassis.errors import INTERNAL_EN, INTERNAL_ZH, AppError, Internal
 from services.chassis.tokens import Signer
 from services.gateway import account, epochs, files, recordings, static, transcode
 from services.gateway.clients import Backends

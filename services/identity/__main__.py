@@ -16,21 +16,28 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return identity's tables."""
+    # It brings its tables.
+    from services.identity.store import schedule_tables  # noqa: F401
     from services.identity.store.tables import Base
 
     return Base.metadata
 
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
-    """Register the servicer."""
-    from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+    """Register the servicers."""
+    from crm.identity.v1 import identity_pb2, identity_pb2_grpc, schedules_pb2, schedules_pb2_grpc
 
     from services.identity.api import IdentityApi
+    from services.identity.schedules_api import SchedulesApi
 
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(
         IdentityApi(runtime.store, runtime.signer), server
     )
-    return [identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name]
+    schedules_pb2_grpc.add_SchedulesServiceServicer_to_server(SchedulesApi(runtime.store), server)
+    return [
+        identity_pb2.DESCRIPTOR.services_by_name["IdentityService"].full_name,
+        schedules_pb2.DESCRIPTOR.services_by_name["SchedulesService"].full_name,
+    ]
 
 
 def handlers() -> "Handlers":

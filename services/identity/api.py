@@ -28,7 +28,7 @@ from services.identity.store import queries
 from services.identity.store.queries import Member
 from services.identity.store.tables import Audit, Department
 from services.identity.usecases import credentials, departments, people, roles, sessions
-from services.kernel.phones import mask_number
+from services.kernel.phones import number_for
 from services.kernel.visibility import covers
 
 SCOPES = {
@@ -530,7 +530,7 @@ def _person(member: Member, *, clear: bool) -> pb.Person:
         person_id=person.id,
         login=person.login,
         name=person.name,
-        mobile=person.mobile if clear else mask_number(person.mobile),
+        mobile=number_for(person.mobile, may_see=clear),
         extension=person.extension,
         department_id=person.department_id,
         roles=member.roles,

@@ -15,6 +15,7 @@ from functools import lru_cache
 import phonenumbers
 from phonenumbers import PhoneNumberType
 
+from services.chassis.declarations import show_number
 from services.chassis.errors import InvalidInput
 
 # Numbers that many companies share or that are no subscriber's: kept as dialled.
@@ -127,6 +128,11 @@ def mask_number(number: str) -> str:
     if number.startswith("+86") and len(number) >= 12:
         return f"{number[:6]}****{number[-4:]}"
     return f"{number[:3]}****{number[-2:]}" if len(number) >= 7 else "*" * len(number)
+
+
+def number_for(number: str, *, may_see: bool) -> str:
+    """Return a number for whoever called: in the clear where a rule says that the caller may see it, else masked."""
+    return show_number(number) if may_see else mask_number(number)
 
 
 def display_number(number: str) -> str:

@@ -3,11 +3,13 @@
 self: own rows. subordinates: those of the departments that the person heads, and below. department_only: those of the
 own department. department: and below. regions: those of the departments named as the person's regions, and below.
 all: every row. Own rows are always seen. A scope that is not known, or a department without a path, adds nothing.
+Whoever asks is noted: a method that declares REACH_SCOPE gives no answer without.
 """
 
 from sqlalchemy import ColumnElement, or_, true
 from sqlalchemy.orm import InstrumentedAttribute
 
+from services.chassis.declarations import note_scope_asked
 from services.chassis.tokens import Caller
 
 # A column of either of SQLAlchemy's ways to write one.
@@ -17,6 +19,7 @@ PathColumn = ColumnElement[str] | InstrumentedAttribute[str]
 
 def sees_all(caller: Caller) -> bool:
     """Tell whether somebody sees every row of the tenant."""
+    note_scope_asked()
     return caller.scope == "all"
 
 

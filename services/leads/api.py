@@ -10,6 +10,7 @@ from crm.orders.v1 import orders_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
+from services.chassis.declarations import show_number
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, Mutation, current_caller, current_tenant
 from services.chassis.ids import parse_id
@@ -638,7 +639,7 @@ def lead_message(
         lead_id=lead.id,
         name=lead.name,
         company=lead.company,
-        phone=lead.phone_key if plain else mask_number(lead.phone),
+        phone=show_number(lead.phone_key) if plain else mask_number(lead.phone),
         source=lead.source,
         note=lead.note,
         state=LEAD_STATES[state],

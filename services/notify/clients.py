@@ -8,6 +8,7 @@ from crm.telephony.v1 import sms_pb2, telephony_pb2
 from crm.telephony.v1.sms_pb2_grpc import SmsServiceStub
 from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
 
+from services.chassis.declarations import note_scope_asked
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
@@ -34,6 +35,8 @@ class Orders:
         """Raise the refusal that whoever has this token gets for an order."""
         request = orders_pb2.GetOrderRequest(order_id=order_id)
         self._client.forward(self._client.stub.GetOrder, request, token)
+        # Orders did, in the caller's name.
+        note_scope_asked()
 
 
 class Telephony:

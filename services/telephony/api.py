@@ -18,6 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
+from services.chassis.declarations import show_number
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import derive_id, parse_id
@@ -310,7 +311,8 @@ def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
         extension=pop["extension"],
         state=_POP_STATES[pop["state"]],
         version=pop["version"],
-        number=pop["number"],
+        # As the rule of pops left it for this person, see `usecases.calls.as_seen_by`.
+        number=show_number(pop["number"]),
         did=call["did"],
         queue=call["queue"],
         callers=[

@@ -6,6 +6,7 @@ from typing import Protocol
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
 
+from services.chassis.declarations import note_scope_asked
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
@@ -60,7 +61,10 @@ class Customers:
     def customer(self, customer_id: str, token: str) -> customers_pb2.Customer:
         """Return a customer as the person of the token may see it; raises AppError."""
         request = customers_pb2.GetCustomerRequest(customer_id=customer_id)
-        return self._client.forward(self._client.stub.GetCustomer, request, token).customer
+        found = self._client.forward(self._client.stub.GetCustomer, request, token).customer
+        # Customers did, in the person's name.
+        note_scope_asked()
+        return found
 
 
 class Identity:

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import not_found
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
@@ -215,6 +216,8 @@ def pool_scope(pool: Pool) -> PoolScope:
 
 def own_pools(tx: Transaction, caller: Caller) -> list[Pool]:
     """Return the pools that somebody is a member or an administrator of, by name."""
+    # Who is a member sees a pool's customers, whatever the scope.
+    note_scope_asked()
     every = pools(tx)
     staff = None
     if any(pool.roles or pool.region_ids for pool in every):

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import select, tuple_
 
 from services.chassis.db import Transaction
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
@@ -71,6 +72,8 @@ def list_plans(
         seen_customer(tx, caller, customer_id)
         conditions.append(Plan.customer_id == customer_id)
     else:
+        # The own ones, whatever the scope.
+        note_scope_asked()
         conditions.append(Plan.person_id == caller.person_id)
     if after:
         conditions.append(tuple_(Plan.due_time, Plan.plan_id) > after)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from services.chassis.db import Transaction
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import AppError, Forbidden, InvalidInput, RuleViolation
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import (
@@ -104,6 +105,8 @@ def transfer_customers(
     ALREADY_OWNER, CUSTOMER_NOT_ACTIVE, CUSTOMER_TRASHED, OWNER_CAP_REACHED.
     """
     _check_size(customer_ids)
+    # Of each that there is; of ids that nobody has, nothing is told.
+    note_scope_asked()
 
     def check(customer: Customer) -> None:
         if customer.owner_id is None or not covers(caller, customer.owner_id, customer.owner_department_path):
@@ -164,6 +167,7 @@ def _check_size(customer_ids: Sequence[str]) -> None:
 
 def _pooled(tx: Transaction, caller: Caller) -> Callable[[Customer], None]:
     """Return the check that a customer is in a pool which the caller manages."""
+    note_scope_asked()
     if "pools.manage" not in caller.rights and not any(
         caller.person_id in pool.admin_ids for pool in own_pools(tx, caller)
     ):

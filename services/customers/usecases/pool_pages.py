@@ -13,6 +13,7 @@ from services.customers.domain.customers import CustomerState, pool_forbidden
 from services.customers.store.rules import get_pool, manages, own_pools
 from services.customers.store.tables import Customer, OwnershipChange
 from services.customers.usecases.views import SeenCustomer, show_all
+from services.kernel.visibility import sees_all
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def list_pool_customers(
     pool = get_pool(tx, pool_id)
     if wanted.trashed and not manages(caller, pool):
         raise Forbidden("POOL_FORBIDDEN", "您不能管理该公海", "You do not manage this pool")
-    seen = caller.scope == "all" or manages(caller, pool)
+    seen = sees_all(caller) or manages(caller, pool)
     if not seen and pool_id not in (own.pool_id for own in own_pools(tx, caller)):
         raise pool_forbidden()
     conditions = [

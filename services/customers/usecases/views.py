@@ -17,7 +17,7 @@ from services.customers.store.tables import Contact, Customer, FollowUp, Ownersh
 from services.customers.usecases.fields import definitions
 from services.customers.usecases.listing import filter_condition, find_page, parse_order, search_condition
 from services.kernel.fields import Stored, shown_values
-from services.kernel.visibility import covers, visible
+from services.kernel.visibility import covers, sees_all, visible
 
 # Rows of the ledger that one answer holds.
 MOST_CHANGES = 200
@@ -151,7 +151,7 @@ def list_ownership_changes(tx: Transaction, caller: Caller, customer_id: str) ->
 
 def seen_pools(tx: Transaction, caller: Caller) -> list[Pool]:
     """Return the pools that somebody is a member of, all for whoever manages them or sees everything."""
-    if caller.scope == "all" or "pools.manage" in caller.rights:
+    if sees_all(caller) or "pools.manage" in caller.rights:
         return list(pools(tx))
     return own_pools(tx, caller)
 

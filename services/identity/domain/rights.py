@@ -55,6 +55,7 @@ MODULES = {
     "products": ("产品", "Products"),
     "recordings": ("录音", "Recordings"),
     "roles": ("角色权限", "Roles"),
+    "schedules": ("排班与请假", "Schedules"),
     "settings": ("系统设置", "Settings"),
     "sms": ("短信", "SMS"),
 }
@@ -230,6 +231,7 @@ PRESET_ROLES = (
             "people.view",
             "pools.manage",
             "products.manage",
+            "schedules.manage",
             "sms.view",
         },
     ),

@@ -109,6 +109,8 @@ class Person(Base):
     region_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default="{}")
     leave_time: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(BigInteger)
+    # Number of the last change of the person's duties and leave.
+    schedule_version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     create_time: Mapped[datetime]
     __table_args__ = (
         UniqueConstraint("tenant_id", "login"),

@@ -19,10 +19,11 @@ from sqlalchemy import text
 from deploy.local.stores import PrivateStores
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
+from services.chassis.declarations import access_of
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput, Quota, Unavailable
 from services.chassis.grpc_client import Client
 from services.chassis.grpc_errors import from_rpc_error
-from services.chassis.grpc_server import Api, Server, access_of, current_caller
+from services.chassis.grpc_server import Api, Server, current_caller
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller, Signer, Verifier, generate_key

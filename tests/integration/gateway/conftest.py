@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from services.chassis.clock import utc_now
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import AppError, Unauthenticated
 from services.chassis.grpc_server import Server, current_caller
 from services.chassis.tenancy import Tenant
@@ -104,6 +105,7 @@ class Script:
         if caller.person_id and caller.epoch < self.epoch:
             raise Unauthenticated("TOKEN_STALE", "权限已变更", "The rights have changed")
         act = self.answers.get(rpc)
+        note_scope_asked()
         if act:
             return act(request)
         return [response()] if streams else response()

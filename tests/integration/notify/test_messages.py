@@ -13,6 +13,7 @@ from crm.orders.v1 import orders_pb2, orders_pb2_grpc
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import Forbidden, InvalidInput, NotFound, not_found
 from services.chassis.grpc_server import Server, current_caller
 from services.chassis.ids import new_id
@@ -37,6 +38,7 @@ class ScriptedOrders(orders_pb2_grpc.OrdersServiceServicer):
     ) -> orders_pb2.GetOrderResponse:
         if self.visible_to.get(request.order_id) != current_caller().person_id:
             raise not_found("order", "订单", request.order_id)
+        note_scope_asked()
         return orders_pb2.GetOrderResponse(order=orders_pb2.Order(order_id=request.order_id))
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import update
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Event
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import AppError, Conflict, Forbidden, NotFound, RuleViolation, not_found
 from services.chassis.grpc_server import Api, Server
 from services.chassis.ids import new_id
@@ -54,6 +55,7 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
     ) -> customers_pb2.GetCustomerResponse:
         if request.customer_id != CUSTOMER_ID:
             raise not_found("customer", "客户", request.customer_id)
+        note_scope_asked()
         customer = customers_pb2.Customer(customer_id=CUSTOMER_ID, name="上海云海", owner_id=self.owner_id)
         if self.locked:
             customer.lock_expire_time.FromDatetime(utc_now() + timedelta(days=1))

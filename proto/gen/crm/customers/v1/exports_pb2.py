@@ -26,7 +26,7 @@ from crm.customers.v1 import customers_pb2 as crm_dot_customers_dot_v1_dot_custo
 from crm.options.v1 import options_pb2 as crm_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/exports.proto\x12\x10\x63rm.customers.v1\x1a crm/customers/v1/customers.proto\x1a\x1c\x63rm/options/v1/options.proto\"}\n\x16\x45xportCustomersRequest\x12\x34\n\x04list\x18\x01 \x01(\x0b\x32&.crm.customers.v1.ListCustomersRequest\x12-\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1d.crm.customers.v1.SheetFormat\"(\n\x17\x45xportCustomersResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*X\n\x0bSheetFormat\x12\x1c\n\x18SHEET_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10SHEET_FORMAT_CSV\x10\x01\x12\x15\n\x11SHEET_FORMAT_XLSX\x10\x02\x32\x93\x01\n\x0e\x45xportsService\x12\x80\x01\n\x0f\x45xportCustomers\x12(.crm.customers.v1.ExportCustomersRequest\x1a).crm.customers.v1.ExportCustomersResponse\"\x16\x8a\xb5\x18\x12\n\x10\x63ustomers.export0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/exports.proto\x12\x10\x63rm.customers.v1\x1a crm/customers/v1/customers.proto\x1a\x1c\x63rm/options/v1/options.proto\"}\n\x16\x45xportCustomersRequest\x12\x34\n\x04list\x18\x01 \x01(\x0b\x32&.crm.customers.v1.ListCustomersRequest\x12-\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1d.crm.customers.v1.SheetFormat\"(\n\x17\x45xportCustomersResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c*X\n\x0bSheetFormat\x12\x1c\n\x18SHEET_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10SHEET_FORMAT_CSV\x10\x01\x12\x15\n\x11SHEET_FORMAT_XLSX\x10\x02\x32\x97\x01\n\x0e\x45xportsService\x12\x84\x01\n\x0f\x45xportCustomers\x12(.crm.customers.v1.ExportCustomersRequest\x1a).crm.customers.v1.ExportCustomersResponse\"\x1a\x8a\xb5\x18\x16\n\x10\x63ustomers.export \x01(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.customers.v1.exports_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXPORTSSERVICE'].methods_by_name['ExportCustomers']._loaded_options = None
-  _globals['_EXPORTSSERVICE'].methods_by_name['ExportCustomers']._serialized_options = b'\212\265\030\022\n\020customers.export'
+  _globals['_EXPORTSSERVICE'].methods_by_name['ExportCustomers']._serialized_options = b'\212\265\030\026\n\020customers.export \001(\001'
   _globals['_SHEETFORMAT']._serialized_start=285
   _globals['_SHEETFORMAT']._serialized_end=373
   _globals['_EXPORTCUSTOMERSREQUEST']._serialized_start=116
@@ -42,5 +42,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPORTCUSTOMERSRESPONSE']._serialized_start=243
   _globals['_EXPORTCUSTOMERSRESPONSE']._serialized_end=283
   _globals['_EXPORTSSERVICE']._serialized_start=376
-  _globals['_EXPORTSSERVICE']._serialized_end=523
+  _globals['_EXPORTSSERVICE']._serialized_end=527
 # @@protoc_insertion_point(module_scope)

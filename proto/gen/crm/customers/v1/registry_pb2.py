@@ -26,7 +26,7 @@ from crm.options.v1 import options_pb2 as crm_dot_options_dot_v1_dot_options__pb
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63rm/customers/v1/registry.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\x9e\x01\n\x07\x43ompany\x12\x13\n\x0b\x63redit_code\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0clegal_person\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x15\n\rbusiness_type\x18\x07 \x01(\t\x12\x12\n\nfound_date\x18\x08 \x01(\t\"\'\n\x16SearchCompaniesRequest\x12\r\n\x05query\x18\x01 \x01(\t\"G\n\x17SearchCompaniesResponse\x12,\n\tcompanies\x18\x01 \x03(\x0b\x32\x19.crm.customers.v1.Company\"(\n\x11GetCompanyRequest\x12\x13\n\x0b\x63redit_code\x18\x01 \x01(\t\"@\n\x12GetCompanyResponse\x12*\n\x07\x63ompany\x18\x01 \x01(\x0b\x32\x19.crm.customers.v1.Company2\xd6\x02\n\x0fRegistryService\x12\xa0\x01\n\x0fSearchCompanies\x12(.crm.customers.v1.SearchCompaniesRequest\x1a).crm.customers.v1.SearchCompaniesResponse\"8\x8a\xb5\x18\x12\n\x10\x63ustomers.create\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/registry/companies\x12\x9f\x01\n\nGetCompany\x12#.crm.customers.v1.GetCompanyRequest\x1a$.crm.customers.v1.GetCompanyResponse\"F\x8a\xb5\x18\x12\n\x10\x63ustomers.create\x82\xd3\xe4\x93\x02*\x12(/api/v1/registry/companies/{credit_code}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63rm/customers/v1/registry.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\x9e\x01\n\x07\x43ompany\x12\x13\n\x0b\x63redit_code\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0clegal_person\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x0e\n\x06status\x18\x06 \x01(\t\x12\x15\n\rbusiness_type\x18\x07 \x01(\t\x12\x12\n\nfound_date\x18\x08 \x01(\t\"\'\n\x16SearchCompaniesRequest\x12\r\n\x05query\x18\x01 \x01(\t\"G\n\x17SearchCompaniesResponse\x12,\n\tcompanies\x18\x01 \x03(\x0b\x32\x19.crm.customers.v1.Company\"(\n\x11GetCompanyRequest\x12\x13\n\x0b\x63redit_code\x18\x01 \x01(\t\"@\n\x12GetCompanyResponse\x12*\n\x07\x63ompany\x18\x01 \x01(\x0b\x32\x19.crm.customers.v1.Company2\xde\x02\n\x0fRegistryService\x12\xa4\x01\n\x0fSearchCompanies\x12(.crm.customers.v1.SearchCompaniesRequest\x1a).crm.customers.v1.SearchCompaniesResponse\"<\x8a\xb5\x18\x16\n\x10\x63ustomers.create \x03(\x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/api/v1/registry/companies\x12\xa3\x01\n\nGetCompany\x12#.crm.customers.v1.GetCompanyRequest\x1a$.crm.customers.v1.GetCompanyResponse\"J\x8a\xb5\x18\x16\n\x10\x63ustomers.create \x03(\x01\x82\xd3\xe4\x93\x02*\x12(/api/v1/registry/companies/{credit_code}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.customers.v1.registry_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['SearchCompanies']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['SearchCompanies']._serialized_options = b'\212\265\030\022\n\020customers.create\202\323\344\223\002\034\022\032/api/v1/registry/companies'
+  _globals['_REGISTRYSERVICE'].methods_by_name['SearchCompanies']._serialized_options = b'\212\265\030\026\n\020customers.create \003(\001\202\323\344\223\002\034\022\032/api/v1/registry/companies'
   _globals['_REGISTRYSERVICE'].methods_by_name['GetCompany']._loaded_options = None
-  _globals['_REGISTRYSERVICE'].methods_by_name['GetCompany']._serialized_options = b'\212\265\030\022\n\020customers.create\202\323\344\223\002*\022(/api/v1/registry/companies/{credit_code}'
+  _globals['_REGISTRYSERVICE'].methods_by_name['GetCompany']._serialized_options = b'\212\265\030\026\n\020customers.create \003(\001\202\323\344\223\002*\022(/api/v1/registry/companies/{credit_code}'
   _globals['_COMPANY']._serialized_start=114
   _globals['_COMPANY']._serialized_end=272
   _globals['_SEARCHCOMPANIESREQUEST']._serialized_start=274
@@ -48,5 +48,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCOMPANYRESPONSE']._serialized_start=430
   _globals['_GETCOMPANYRESPONSE']._serialized_end=494
   _globals['_REGISTRYSERVICE']._serialized_start=497
-  _globals['_REGISTRYSERVICE']._serialized_end=839
+  _globals['_REGISTRYSERVICE']._serialized_end=847
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ from crm.options.v1 import options_pb2 as crm_dot_options_dot_v1_dot_options__pb
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/reveals.proto\x12\x10\x63rm.customers.v1\x1a crm/customers/v1/customers.proto\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"`\n\x13RevealNumberRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x10\n\x08phone_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"R\n\x14RevealNumberResponse\x12&\n\x05phone\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Phone\x12\x12\n\nleft_today\x18\x02 \x01(\x05\x32\xc9\x01\n\x0eRevealsService\x12\xb6\x01\n\x0cRevealNumber\x12%.crm.customers.v1.RevealNumberRequest\x1a&.crm.customers.v1.RevealNumberResponse\"W\x8a\xb5\x18\x10\n\x0enumbers.reveal\x82\xd3\xe4\x93\x02=\"8/api/v1/customers/{customer_id}/phones/{phone_id}:reveal:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/reveals.proto\x12\x10\x63rm.customers.v1\x1a crm/customers/v1/customers.proto\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"`\n\x13RevealNumberRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x10\n\x08phone_id\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"R\n\x14RevealNumberResponse\x12&\n\x05phone\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Phone\x12\x12\n\nleft_today\x18\x02 \x01(\x05\x32\xcd\x01\n\x0eRevealsService\x12\xba\x01\n\x0cRevealNumber\x12%.crm.customers.v1.RevealNumberRequest\x1a&.crm.customers.v1.RevealNumberResponse\"[\x8a\xb5\x18\x14\n\x0enumbers.reveal \x01(\x04\x82\xd3\xe4\x93\x02=\"8/api/v1/customers/{customer_id}/phones/{phone_id}:reveal:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.customers.v1.reveals_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REVEALSSERVICE'].methods_by_name['RevealNumber']._loaded_options = None
-  _globals['_REVEALSSERVICE'].methods_by_name['RevealNumber']._serialized_options = b'\212\265\030\020\n\016numbers.reveal\202\323\344\223\002=\"8/api/v1/customers/{customer_id}/phones/{phone_id}:reveal:\001*'
+  _globals['_REVEALSSERVICE'].methods_by_name['RevealNumber']._serialized_options = b'\212\265\030\024\n\016numbers.reveal \001(\004\202\323\344\223\002=\"8/api/v1/customers/{customer_id}/phones/{phone_id}:reveal:\001*'
   _globals['_REVEALNUMBERREQUEST']._serialized_start=146
   _globals['_REVEALNUMBERREQUEST']._serialized_end=242
   _globals['_REVEALNUMBERRESPONSE']._serialized_start=244
   _globals['_REVEALNUMBERRESPONSE']._serialized_end=326
   _globals['_REVEALSSERVICE']._serialized_start=329
-  _globals['_REVEALSSERVICE']._serialized_end=530
+  _globals['_REVEALSSERVICE']._serialized_end=534
 # @@protoc_insertion_point(module_scope)

@@ -25,13 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63rm/options/v1/options.proto\x12\x0e\x63rm.options.v1\x1a google/protobuf/descriptor.proto\"=\n\x06\x41\x63\x63\x65ss\x12\r\n\x05right\x18\x01 \x01(\t\x12\x12\n\nany_person\x18\x02 \x01(\x08\x12\x10\n\x08services\x18\x03 \x03(\t:H\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x16.crm.options.v1.Accessb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63rm/options/v1/options.proto\x12\x0e\x63rm.options.v1\x1a google/protobuf/descriptor.proto\"\x8d\x01\n\x06\x41\x63\x63\x65ss\x12\r\n\x05right\x18\x01 \x01(\t\x12\x12\n\nany_person\x18\x02 \x01(\x08\x12\x10\n\x08services\x18\x03 \x03(\t\x12$\n\x05reach\x18\x04 \x01(\x0e\x32\x15.crm.options.v1.Reach\x12(\n\x07masking\x18\x05 \x01(\x0e\x32\x17.crm.options.v1.Masking*`\n\x05Reach\x12\x15\n\x11REACH_UNSPECIFIED\x10\x00\x12\x0f\n\x0bREACH_SCOPE\x10\x01\x12\r\n\tREACH_OWN\x10\x02\x12\x10\n\x0cREACH_TENANT\x10\x03\x12\x0e\n\nREACH_NONE\x10\x04*v\n\x07Masking\x12\x17\n\x13MASKING_UNSPECIFIED\x10\x00\x12\x16\n\x12MASKING_NO_NUMBERS\x10\x01\x12\x13\n\x0fMASKING_BY_RULE\x10\x02\x12\x12\n\x0eMASKING_ALWAYS\x10\x03\x12\x11\n\rMASKING_CLEAR\x10\x04:H\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xd1\x86\x03 \x01(\x0b\x32\x16.crm.options.v1.Access:9\n\x10telephone_number\x12\x1d.google.protobuf.FieldOptions\x18\xd2\x86\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.options.v1.options_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ACCESS']._serialized_start=82
-  _globals['_ACCESS']._serialized_end=143
+  _globals['_REACH']._serialized_start=226
+  _globals['_REACH']._serialized_end=322
+  _globals['_MASKING']._serialized_start=324
+  _globals['_MASKING']._serialized_end=442
+  _globals['_ACCESS']._serialized_start=83
+  _globals['_ACCESS']._serialized_end=224
 # @@protoc_insertion_point(module_scope)

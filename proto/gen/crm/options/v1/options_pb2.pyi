@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
@@ -20,19 +21,102 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Reach:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReachEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reach.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REACH_UNSPECIFIED: _Reach.ValueType  # 0
+    """Not declared: a mistake, which a test finds."""
+    REACH_SCOPE: _Reach.ValueType  # 1
+    """Records within the caller's scope, by owner, department or pool. The handler has to ask the rule of scopes: an answer
+    for which it did not is withheld, and what it wrote is undone.
+    """
+    REACH_OWN: _Reach.ValueType  # 2
+    """What is the caller's own, is addressed to the caller, or is made by the call. The handler is given a caller whose
+    scope is no wider than that, whatever the roles say.
+    """
+    REACH_TENANT: _Reach.ValueType  # 3
+    """What is the same for everybody of the tenant: settings, directories, and tasks that a right gives as a whole."""
+    REACH_NONE: _Reach.ValueType  # 4
+    """Nothing of a person's: before somebody is known, and between services."""
+
+class Reach(_Reach, metaclass=_ReachEnumTypeWrapper):
+    """How far into the tenant's records a person reaches by a method. Services that are named act for the system and reach
+    what they ask for.
+    """
+
+REACH_UNSPECIFIED: Reach.ValueType  # 0
+"""Not declared: a mistake, which a test finds."""
+REACH_SCOPE: Reach.ValueType  # 1
+"""Records within the caller's scope, by owner, department or pool. The handler has to ask the rule of scopes: an answer
+for which it did not is withheld, and what it wrote is undone.
+"""
+REACH_OWN: Reach.ValueType  # 2
+"""What is the caller's own, is addressed to the caller, or is made by the call. The handler is given a caller whose
+scope is no wider than that, whatever the roles say.
+"""
+REACH_TENANT: Reach.ValueType  # 3
+"""What is the same for everybody of the tenant: settings, directories, and tasks that a right gives as a whole."""
+REACH_NONE: Reach.ValueType  # 4
+"""Nothing of a person's: before somebody is known, and between services."""
+Global___Reach: _TypeAlias = Reach  # noqa: Y015
+
+class _Masking:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MaskingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Masking.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MASKING_UNSPECIFIED: _Masking.ValueType  # 0
+    """Not declared: a mistake, which a test finds."""
+    MASKING_NO_NUMBERS: _Masking.ValueType  # 1
+    """The answer has no field for one."""
+    MASKING_BY_RULE: _Masking.ValueType  # 2
+    """Masked, except those of which a rule said during the call that the caller may see them."""
+    MASKING_ALWAYS: _Masking.ValueType  # 3
+    """Masked for everybody."""
+    MASKING_CLEAR: _Masking.ValueType  # 4
+    """In the clear: that is what the method is for, and it is accounted for."""
+
+class Masking(_Masking, metaclass=_MaskingEnumTypeWrapper):
+    """What becomes of telephone numbers in an answer."""
+
+MASKING_UNSPECIFIED: Masking.ValueType  # 0
+"""Not declared: a mistake, which a test finds."""
+MASKING_NO_NUMBERS: Masking.ValueType  # 1
+"""The answer has no field for one."""
+MASKING_BY_RULE: Masking.ValueType  # 2
+"""Masked, except those of which a rule said during the call that the caller may see them."""
+MASKING_ALWAYS: Masking.ValueType  # 3
+"""Masked for everybody."""
+MASKING_CLEAR: Masking.ValueType  # 4
+"""In the clear: that is what the method is for, and it is accounted for."""
+Global___Masking: _TypeAlias = Masking  # noqa: Y015
+
 @_typing.final
 class Access(_message.Message):
-    """Who may call a method. A method without this option is refused for everybody."""
+    """The one declaration of a method: who may call it, how far into the tenant's records it reaches, and what becomes of
+    telephone numbers in its answer. A method without right, any_person or services is refused for everybody; the
+    interceptor holds the handler to reach and masking.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RIGHT_FIELD_NUMBER: _builtins.int
     ANY_PERSON_FIELD_NUMBER: _builtins.int
     SERVICES_FIELD_NUMBER: _builtins.int
+    REACH_FIELD_NUMBER: _builtins.int
+    MASKING_FIELD_NUMBER: _builtins.int
     right: _builtins.str
     """A person whose roles give this right, for example "customers.claim"."""
     any_person: _builtins.bool
     """Any signed-in person, whatever the rights."""
+    reach: Global___Reach.ValueType
+    """How far into the tenant's records."""
+    masking: Global___Masking.ValueType
+    """What becomes of telephone numbers in the answer."""
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Services that may call with a token of their own, by name."""
@@ -43,15 +127,20 @@ class Access(_message.Message):
         right: _builtins.str = ...,
         any_person: _builtins.bool = ...,
         services: _abc.Iterable[_builtins.str] | None = ...,
+        reach: Global___Reach.ValueType = ...,
+        masking: Global___Masking.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_person", b"any_person", "right", b"right", "services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_person", b"any_person", "masking", b"masking", "reach", b"reach", "right", b"right", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Access: _TypeAlias = Access  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+TELEPHONE_NUMBER_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
-"""Who may call the method."""
+"""The method's declaration."""
+telephone_number: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The field holds somebody's telephone number, which the interceptor masks as the method's masking says."""
