@@ -20,6 +20,9 @@ LOG_LIMIT_BYTES = 20_000_000
 # What a store gets of our environment: nothing that could point it to somebody else's data.
 BARE_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
+# Niceness of what nobody waits for at a telephone.
+BACKGROUND = 10
+
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.05) -> bool:
     """Wait until the condition holds; return whether it did within the time."""
@@ -37,7 +40,8 @@ class Program:
 
     `health` is a URL, see health.py. `prepare` runs before every start, in our own process. `ports` are for
     show. `death_signal` is what the kernel sends when we die without a chance to stop it; children of the
-    program must end by themselves then.
+    program must end by themselves then. `niceness` (0 to 19) is how far it stands back where processors are
+    few.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Program:
     death_signal: signal.Signals = signal.SIGKILL
     start_timeout_s: float = 60.0
     stop_timeout_s: float = 15.0
+    niceness: int = 0
 
 
 class Process:
@@ -103,6 +108,8 @@ class Process:
         # signal, so one tool does both in the right order.
         drop = program.account.command() if program.account else []
         guard = ["setpriv", *drop, f"--pdeathsig={program.death_signal.name.removeprefix('SIG')}"]
+        if program.niceness:
+            guard = ["nice", "-n", str(program.niceness), *guard]
         with self.log_file.open("ab") as log:
             self._child = subprocess.Popen(
                 [*guard, *program.argv],
@@ -116,6 +123,8 @@ class Process:
                 # What they write are people's names, numbers and voices.
                 umask=0o077,
             )
+        if program.niceness:
+            _stand_back(self._child.pid, program.niceness)
 
     def wait_healthy(self) -> None:
         """Wait for health; raises LocalError with the log's end when the program dies or stays unhealthy."""
@@ -221,6 +230,16 @@ def has_ended(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return stat.rpartition(")")[2].split()[0] in "ZX"
+
+
+def _stand_back(pid: int, niceness: int) -> None:
+    """Weigh a session as a whole: where the kernel groups by session, niceness counts only inside of it.
+
+    Source: sched(7), the autogroup feature.
+    """
+    # No such file: it does not group. No right, or it has ended: it runs as any other.
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(f"{niceness}\n")
 
 
 def _kill(how: Callable[[int, int], None], pid: int) -> None:

@@ -26,7 +26,7 @@ from psycopg import sql
 from deploy.local.account import Account, runnable
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
-from deploy.local.process import BARE_ENVIRONMENT, Program, Report, say_nothing
+from deploy.local.process import BACKGROUND, BARE_ENVIRONMENT, Program, Report, say_nothing
 from deploy.local.state import Group, State, write_private
 
 # Debian's own PostgreSQL, newest first: another build may stand before it in PATH.
@@ -202,6 +202,8 @@ class PrivateStores(Group):
             "HOME": str(home),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(epmd_port),
+            # For the node too that RabbitMQ starts before its own, only to have a port mapper.
+            "ERL_ZFLAGS": "-start_epmd false",
         }
         # Erlang's port mapper, which a node would else start by itself as a daemon that outlives everything.
         self.add(
@@ -232,7 +234,7 @@ class PrivateStores(Group):
                     "RABBITMQ_PLUGINS_DIR": str(home / "plugins"),
                     "RABBITMQ_DIST_PORT": str(self.state.ports.take("erlang")),
                     "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
-                        "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1} +sbwt none +S 2:2"
+                        "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +S 2:2"
                     ),
                     # Together: the script becomes the broker instead of a shell that waits for it.
                     "RABBITMQ_ALLOW_INPUT": "true",
@@ -278,6 +280,7 @@ class PrivateStores(Group):
                 account=self.state.account,
                 cwd=home,
                 ports={"grpc": port},
+                niceness=BACKGROUND,
             )
         )
         return address

@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.process import Program
+from deploy.local.process import BACKGROUND, Program
 from deploy.local.state import State, write_private
 from services.chassis.settings import SERVICES
 from services.chassis.tokens import IDENTITY, generate_key
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = "gateway"
+# On the way from a ringing phone to an agent's screen. Where processors are few the others stand back for them.
+PROMPT = frozenset({"pbx", "customers", "telephony", GATEWAY})
 # Everybody who signs tokens.
 ISSUERS = (*SERVICES, GATEWAY)
 # Whom the worker may speak as: whoever may have activities. Not identity, which speaks for people.
@@ -81,6 +83,7 @@ def product(site: Site) -> Plan:
     def program(
         name: str, module: str, role: str, issuers: Sequence[str], health: str = "", **more: str
     ) -> Program:
+        prompt = name in PROMPT or name.rpartition("-")[0] in PROMPT
         metrics_port = site.state.ports.take(f"{name}.metrics")
         return Program(
             name=name,
@@ -95,6 +98,7 @@ def product(site: Site) -> Plan:
             health=health or f"metrics://127.0.0.1:{metrics_port}",
             cwd=ROOT,
             ports={"metrics": metrics_port} | ({"listen": int(more["PORT"])} if "PORT" in more else {}),
+            niceness=0 if prompt else BACKGROUND,
         )
 
     def signing(issuers: Sequence[str]) -> str:

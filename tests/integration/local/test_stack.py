@@ -17,7 +17,7 @@ import pytest
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
 from deploy.local.ports import LISTEN_PORTS, Ports, is_free
-from deploy.local.process import descendants, has_ended
+from deploy.local.process import Process, Program, descendants, has_ended
 from deploy.local.stack import Stack, require_space
 from tests.integration.local.toy import toy
 from tests.support.until import until
@@ -102,6 +102,15 @@ def test_a_process_that_cannot_start_shows_the_end_of_its_log(state_directory: P
     ):
         pass
     assert not any(process.alive for process in broken.processes.values())
+
+
+def test_a_process_that_stands_back_is_nicer_than_we_are(state_directory: Path) -> None:
+    process = Process(Program("nap", ["sleep", "60"], health="", niceness=7), state_directory / "nap.log")
+    process.spawn()
+    try:
+        until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid or 0) == 7)
+    finally:
+        process.kill()
 
 
 def test_ports_are_kept_between_starts_and_never_ephemeral(state_directory: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
+from deploy.local.ports import is_free
 from deploy.local.process import descendants, has_ended
 from deploy.local.stores import PrivateStores, temporal_health
 from tests.support.until import until
@@ -57,6 +58,18 @@ def test_rabbitmq_killed_comes_back_with_its_messages_on_the_same_port(stores: P
         queue = connection.SimpleQueue("kept")
         assert queue.get(timeout=5).payload == "a message"
         queue.close()
+
+
+def test_a_broker_without_its_port_mapper_ends_and_leaves_none_of_its_own(state_directory: Path) -> None:
+    """A start that is cut off: the port mapper is gone while the broker begins."""
+    stores = PrivateStores(state_directory, databases=("main",))
+    broker, mapper = stores.processes["rabbitmq"], stores.processes["epmd"]
+    broker.spawn()
+    try:
+        until(lambda: not broker.alive, timeout_s=60)
+        assert is_free(mapper.program.ports["tcp"])
+    finally:
+        broker.kill()
 
 
 def test_no_store_runs_as_root(stores: PrivateStores) -> None:
