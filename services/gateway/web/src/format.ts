@@ -41,10 +41,10 @@ export function durationSeconds(duration: string | undefined): number {
   return duration ? Number.parseFloat(duration) : 0
 }
 
-/** A decimal amount in CNY. */
-export function money(amount: string): string {
+/** A decimal amount of a currency, ISO 4217. */
+export function money(amount: string, currency = 'CNY'): string {
   if (!amount) return '—'
-  return new Intl.NumberFormat(i18n.global.locale.value, { style: 'currency', currency: 'CNY' }).format(
+  return new Intl.NumberFormat(i18n.global.locale.value, { style: 'currency', currency }).format(
     amount as `${number}`,
   )
 }

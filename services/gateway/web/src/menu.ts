@@ -6,13 +6,17 @@ import {
   Coin,
   Document,
   Filter,
+  Goods,
   Message,
   Phone,
   Setting,
+  Stamp,
+  Tickets,
   Trophy,
   Upload,
   User,
   UserFilled,
+  Wallet,
 } from '@element-plus/icons-vue'
 import type { Component } from 'vue'
 import type { RouteComponent } from 'vue-router'
@@ -58,10 +62,17 @@ export const entries: Entry[] = [
   },
   {
     name: 'opportunities',
-    path: '/opportunities',
+    path: '/opportunities/:opportunityId?',
     right: 'leads.view',
     icon: Trophy,
     screen: () => import('./screens/opportunities/OpportunitiesScreen.vue'),
+  },
+  {
+    name: 'quotes',
+    path: '/quotes/:quoteId?',
+    right: 'orders.view',
+    icon: Tickets,
+    screen: () => import('./screens/quotes/QuotesScreen.vue'),
   },
   {
     name: 'orders',
@@ -69,6 +80,27 @@ export const entries: Entry[] = [
     right: 'orders.view',
     icon: Coin,
     screen: () => import('./screens/orders/OrdersScreen.vue'),
+  },
+  {
+    name: 'contracts',
+    path: '/contracts/:contractId?',
+    right: 'orders.view',
+    icon: Stamp,
+    screen: () => import('./screens/contracts/ContractsScreen.vue'),
+  },
+  {
+    name: 'products',
+    path: '/products',
+    right: 'orders.view',
+    icon: Goods,
+    screen: () => import('./screens/products/ProductsScreen.vue'),
+  },
+  {
+    name: 'cashier',
+    path: '/cashier',
+    right: 'finance.manage',
+    icon: Wallet,
+    screen: () => import('./screens/cashier/CashierScreen.vue'),
   },
   {
     name: 'approvals',

@@ -21,10 +21,10 @@ test('a stranger is asked to sign in, and comes back to where they wanted to go'
 
 test('the first screen is the first one that the rights give', async () => {
   signIn(['orders.view'])
-  expect(await visit('/')).toBe('/orders')
+  expect(await visit('/')).toBe('/quotes')
 })
 
 test('a screen without its right is not opened', async () => {
   signIn(['orders.view'])
-  expect(await visit('/settings')).toBe('/orders')
+  expect(await visit('/settings')).toBe('/quotes')
 })

@@ -15,6 +15,8 @@ export class ApiError extends Error {
     readonly reason: string,
     /** Which fields of the request are wrong. */
     readonly fields: Body['fields'] = [],
+    /** What the message was made of, by name. */
+    readonly metadata: Record<string, string> = {},
   ) {
     super(message)
   }
@@ -29,7 +31,7 @@ export class ApiError extends Error {
 export function toApiError(status: number, body: unknown, fallback: string): ApiError {
   const error = (body as { error?: Partial<Body> } | undefined)?.error
   if (!error?.message) return new ApiError(fallback, status, 'UNREADABLE_ANSWER')
-  return new ApiError(error.message, status, error.reason ?? '', error.fields ?? [])
+  return new ApiError(error.message, status, error.reason ?? '', error.fields ?? [], error.metadata ?? {})
 }
 
 /** contacts[0].full_name and contacts.0.fullName are the same field. */

@@ -1,0 +1,28 @@
+export default {
+  zh: {
+    create: '新建产品',
+    code: '产品编码',
+    name: '产品名称',
+    unit: '单位',
+    price: '单价（元）',
+    state: '状态',
+    active: '在售',
+    inactive: '停售',
+    inactiveToo: '显示停售产品',
+    search: '编码或名称',
+    saved: '产品已保存',
+  },
+  en: {
+    create: 'New product',
+    code: 'Code',
+    name: 'Product',
+    unit: 'Unit',
+    price: 'Price (CNY)',
+    state: 'State',
+    active: 'On sale',
+    inactive: 'Not sold any more',
+    inactiveToo: 'Those not sold any more too',
+    search: 'Code or name',
+    saved: 'Product saved',
+  },
+}

@@ -1,0 +1,264 @@
+"""How many conversions a second, beside workflows with as many empty activities on the same server.
+
+    heavy python -m tests.bench.convert [--conversions 300] [--callers 10]
+
+A conversion is a call of ConvertLead that makes customer, contact and opportunity: the services that it needs run as
+processes of their own, as in production, and so does the worker. The bare workflow has five activities that do nothing,
+as many as a conversion, and its answer is waited for in the same way; it stands for what the server can do at most. The
+two take turns in rounds, so that both see the same machine. `approvals_per_s` is tests.bench.approvals' figure on the
+same stores.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+from crm.leads.v1 import leads_pb2 as pb
+from crm.leads.v1.leads_pb2_grpc import LeadsServiceStub
+from temporalio import activity, workflow
+
+with workflow.unsafe.imports_passed_through():
+    from datetime import timedelta
+
+    from deploy.local.stores import PrivateStores
+    from services.__main__ import load
+    from services.chassis.clock import utc_now
+    from services.chassis.errors import Unavailable
+    from services.chassis.ids import new_id
+    from services.chassis.service import migrate
+    from services.chassis.settings import Settings
+    from services.chassis.temporal import TemporalLink, WorkerBundle, run_workers
+    from services.chassis.tokens import Caller as Claims
+    from services.chassis.tokens import Signer, generate_key
+    from services.identity.__main__ import SERVICE as IDENTITY
+    from services.identity.domain.rights import PRESET_ROLES
+    from tests.bench.approvals import approvals_per_s
+    from tests.support.callers import Caller
+    from tests.support.served import free_port
+    from tests.support.staff import new_company
+    from tests.support.until import until
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVED = ("identity", "dedupe", "customers", "leads")
+ISSUERS = (*SERVED, "gateway", "orders", "approvals", "notify", "telephony")
+QUEUE = "bench"
+# A conversion's: begin, plan, reserve, write_customer, finish.
+ACTIVITIES = 5
+ROUNDS = 3
+# Longest wait for one bare workflow, in seconds.
+PATIENCE_S = 60.0
+
+
+@activity.defn
+def nothing() -> None:
+    """Do nothing."""
+
+
+@workflow.defn
+class Bare:
+    """As many activities as a conversion has, without any work."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Run them one after the other."""
+        for _ in range(ACTIVITIES):
+            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
+
+
+def work() -> None:
+    """Be the bare workflows' worker until terminated."""
+    settings = Settings.read(os.environ)
+    bundle = WorkerBundle(QUEUE, [Bare], [nothing])
+    asyncio.run(
+        run_workers(settings.temporal_address, settings.temporal_namespace, [bundle], asyncio.Event())
+    )
+
+
+@contextmanager
+def running(*command: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """Run a program of ours beside this one."""
+    with subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+class Bench:
+    """A tenant with a rep for each caller, the services that convert, and a link to Temporal."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], address: str, callers: int) -> None:
+        self.callers = callers
+        self.temporal = TemporalLink(settings.temporal_address, settings.temporal_namespace)
+        keys = {
+            name: (settings.signing_keys[name], settings.trusted_keys[name]) for name in settings.signing_keys
+        }
+        company = new_company(IDENTITY.runtime(settings, environ), settings.addresses["identity"], keys)
+        signer = Signer("identity", settings.signing_keys["identity"])
+        (role,) = (role for role in PRESET_ROLES if role.code == "sales_rep")
+        self._stub = LeadsServiceStub(grpc.insecure_channel(address))
+        self._reps = []
+        for number in range(callers):
+            claims = Claims(
+                tenant=company.tenant,
+                person_id=company.add(f"rep{number}", "sales_rep"),
+                name="王伟",
+                rights=role.rights,
+                scope="self",
+            )
+            self._reps.append(Caller(lambda claims=claims: signer.person_token(claims, utc_now())[0]))  # type: ignore[misc]
+        self._count = 0
+
+    def leads(self, count: int) -> list[tuple[Caller, pb.ConvertLeadRequest]]:
+        """Make leads and return the requests to convert them, each with its owner."""
+        requests = []
+        for _ in range(count):
+            self._count += 1
+            rep = self._reps[self._count % len(self._reps)]
+            lead = rep(
+                self._stub.CreateLead,
+                pb.CreateLeadRequest(
+                    request_id=new_id(),
+                    name="韩梅梅",
+                    company=f"云海第{self._count}贸易有限公司",
+                    phone=f"138{self._count:08}",
+                ),
+            ).lead
+            request = pb.ConvertLeadRequest(request_id=new_id(), lead_id=lead.lead_id, create_contact=True)
+            request.opportunity.name, request.opportunity.amount = "年度采购", "12000"
+            requests.append((rep, request))
+        return requests
+
+    def convert(self, asked: tuple[Caller, pb.ConvertLeadRequest]) -> float:
+        """Convert a lead and return how long its caller waited, in seconds."""
+        rep, request = asked
+        started = time.perf_counter()
+        while True:
+            try:
+                rep(self._stub.ConvertLead, request)
+                return time.perf_counter() - started
+            except Unavailable:
+                # It goes on; the same request finds its answer, as a client asks for it.
+                continue
+
+    def bare(self, _: object) -> float:
+        """Run a bare workflow and return how long its caller waited, in seconds."""
+        started = time.perf_counter()
+        self.temporal.execute(
+            "Bare",
+            None,
+            workflow_id=f"bare-{new_id()}",
+            queue=QUEUE,
+            result=type(None),
+            timeout_s=PATIENCE_S,
+        )
+        return time.perf_counter() - started
+
+    def at_once(self, work: Callable[[object], float], items: list[object]) -> tuple[float, list[float]]:
+        """Do all of it by as many callers; return the seconds that it took and those that each took."""
+        started = time.perf_counter()
+        with ThreadPoolExecutor(self.callers) as threads:
+            waits = list(threads.map(work, items))
+        return time.perf_counter() - started, waits
+
+
+def percentile(waits: list[float], share: float) -> float:
+    """Return the wait that this share of all does not exceed, in milliseconds."""
+    return round(sorted(waits)[min(len(waits) - 1, int(len(waits) * share))] * 1000, 1)
+
+
+def measure(bench: Bench, count: int) -> dict[str, float]:
+    """Return conversions and bare workflows a second, and how long callers waited."""
+    share = count // ROUNDS
+    # Not counted: every process loads what it needs.
+    bench.at_once(bench.convert, list(bench.leads(bench.callers * 3)))  # type: ignore[arg-type]
+    bench.at_once(bench.bare, [None] * bench.callers * 3)
+    seconds: dict[str, float] = {"convert": 0.0, "bare": 0.0}
+    waits: dict[str, list[float]] = {"convert": [], "bare": []}
+    for _ in range(ROUNDS):
+        requests: list[object] = list(bench.leads(share))
+        for name, items in (("convert", requests), ("bare", [None] * share)):
+            took, waited = bench.at_once(getattr(bench, name), items)
+            seconds[name] += took
+            waits[name] += waited
+    figures = {f"{name}s_per_s": len(waits[name]) / seconds[name] for name in seconds}
+    return {
+        "conversions_per_s": round(figures["converts_per_s"], 1),
+        "bare_per_s": round(figures["bares_per_s"], 1),
+        "of_bare": round(figures["converts_per_s"] / figures["bares_per_s"], 2),
+        "convert_p50_ms": percentile(waits["convert"], 0.5),
+        "convert_p99_ms": percentile(waits["convert"], 0.99),
+        "bare_p99_ms": percentile(waits["bare"], 0.99),
+    }
+
+
+def answers(address: str) -> bool:
+    """Tell whether a service listens."""
+    try:
+        grpc.channel_ready_future(grpc.insecure_channel(address)).result(timeout=1)
+    except grpc.FutureTimeoutError:
+        return False
+    return True
+
+
+def main() -> int:
+    """Measure and print, or be the bare workflows' worker."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--conversions", type=int, default=300)
+    parser.add_argument("--callers", type=int, default=10)
+    parser.add_argument("--work", action="store_true", help="be the worker of a run")
+    asked = parser.parse_args()
+    if asked.work:
+        work()
+        return 0
+    keys = {issuer: generate_key() for issuer in ISSUERS}
+    with PrivateStores(databases=("main",), given={}) as stores, ExitStack() as stack:
+        ports = {name: free_port() for name in SERVED}
+        environ = {
+            "DATABASE_URL": stores.database_urls["main"],
+            "AMQP_URL": stores.amqp_url,
+            "TEMPORAL_ADDRESS": stores.temporal_address,
+            "SIGNING_KEYS": json.dumps({name: private for name, (private, _) in keys.items()}),
+            "TRUSTED_KEYS": json.dumps({name: public for name, (_, public) in keys.items()}),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'proto/gen'}",
+            "LOG_LEVEL": "WARNING",
+            **{f"{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in ports.items()},
+        }
+        settings = Settings.read(environ)
+        migrate(load(), settings)
+        for name, port in ports.items():
+            stack.enter_context(running(f"services.{name}", "api", environ={**environ, "PORT": str(port)}))
+        stack.enter_context(running("services.leads", "worker", environ=environ))
+        stack.enter_context(running("tests.bench.convert", "--work", environ=environ))
+        for name in SERVED:
+            until(lambda name=name: answers(settings.addresses[name]), 60)  # type: ignore[misc]
+        bench = Bench(settings, environ, settings.addresses["leads"], asked.callers)
+        figures = measure(bench, asked.conversions)
+        bench.temporal.close()
+        approvals = approvals_per_s(environ, callers=asked.callers)
+    print(
+        json.dumps(
+            {
+                "conversions": asked.conversions,
+                "callers": asked.callers,
+                **figures,
+                "approvals_per_s": round(approvals, 1),
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
