@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert test test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -76,6 +76,10 @@ bench-pool: ## claims, pool pages and sweeps beside the bare statement and the n
 bench-records: ## a customer's page, the quick search and a filtered list over a large base: [CUSTOMERS=1000000]
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.records --customers $(or $(CUSTOMERS),20000)
+
+bench-convert: ## conversions beside workflows with as many empty activities, and approvals: [CONVERSIONS=300]
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.convert --conversions $(or $(CONVERSIONS),300)
 
 bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (NAMES=1000000)
 	@$(BOOTSTRAP) test

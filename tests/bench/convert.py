@@ -10,77 +10,49 @@ same stores.
 """
 
 import argparse
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 from crm.leads.v1 import leads_pb2 as pb
 from crm.leads.v1.leads_pb2_grpc import LeadsServiceStub
-from temporalio import activity, workflow
 
-with workflow.unsafe.imports_passed_through():
-    from datetime import timedelta
-
-    from deploy.local.stores import PrivateStores
-    from services.__main__ import load
-    from services.chassis.clock import utc_now
-    from services.chassis.errors import Unavailable
-    from services.chassis.ids import new_id
-    from services.chassis.service import migrate
-    from services.chassis.settings import Settings
-    from services.chassis.temporal import TemporalLink, WorkerBundle, run_workers
-    from services.chassis.tokens import Caller as Claims
-    from services.chassis.tokens import Signer, generate_key
-    from services.identity.__main__ import SERVICE as IDENTITY
-    from services.identity.domain.rights import PRESET_ROLES
-    from tests.bench.approvals import approvals_per_s
-    from tests.support.callers import Caller
-    from tests.support.served import free_port
-    from tests.support.staff import new_company
-    from tests.support.until import until
+from deploy.local.stores import PrivateStores
+from services.__main__ import load
+from services.chassis.clock import utc_now
+from services.chassis.errors import Unavailable
+from services.chassis.ids import new_id
+from services.chassis.service import migrate
+from services.chassis.settings import Settings
+from services.chassis.temporal import TemporalLink
+from services.chassis.tokens import Caller as Claims
+from services.chassis.tokens import Signer, generate_key
+from services.identity.__main__ import SERVICE as IDENTITY
+from services.identity.domain.rights import PRESET_ROLES
+from tests.bench import bare
+from tests.bench.approvals import approvals_per_s
+from tests.support.callers import Caller
+from tests.support.served import free_port
+from tests.support.staff import new_company
+from tests.support.until import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = ("identity", "dedupe", "customers", "leads")
 ISSUERS = (*SERVED, "gateway", "orders", "approvals", "notify", "telephony")
-QUEUE = "bench"
-# A conversion's: begin, plan, reserve, write_customer, finish.
-ACTIVITIES = 5
 ROUNDS = 3
 # Longest wait for one bare workflow, in seconds.
 PATIENCE_S = 60.0
 
-
-@activity.defn
-def nothing() -> None:
-    """Do nothing."""
-
-
-@workflow.defn
-class Bare:
-    """As many activities as a conversion has, without any work."""
-
-    @workflow.run
-    async def run(self) -> None:
-        """Run them one after the other."""
-        for _ in range(ACTIVITIES):
-            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
-
-
-def work() -> None:
-    """Be the bare workflows' worker until terminated."""
-    settings = Settings.read(os.environ)
-    bundle = WorkerBundle(QUEUE, [Bare], [nothing])
-    asyncio.run(
-        run_workers(settings.temporal_address, settings.temporal_namespace, [bundle], asyncio.Event())
-    )
+Asked = tuple[Caller, pb.ConvertLeadRequest]
+Item = TypeVar("Item")
 
 
 @contextmanager
@@ -120,7 +92,7 @@ class Bench:
             self._reps.append(Caller(lambda claims=claims: signer.person_token(claims, utc_now())[0]))  # type: ignore[misc]
         self._count = 0
 
-    def leads(self, count: int) -> list[tuple[Caller, pb.ConvertLeadRequest]]:
+    def leads(self, count: int) -> list[Asked]:
         """Make leads and return the requests to convert them, each with its owner."""
         requests = []
         for _ in range(count):
@@ -140,7 +112,7 @@ class Bench:
             requests.append((rep, request))
         return requests
 
-    def convert(self, asked: tuple[Caller, pb.ConvertLeadRequest]) -> float:
+    def convert(self, asked: Asked) -> float:
         """Convert a lead and return how long its caller waited, in seconds."""
         rep, request = asked
         started = time.perf_counter()
@@ -156,16 +128,16 @@ class Bench:
         """Run a bare workflow and return how long its caller waited, in seconds."""
         started = time.perf_counter()
         self.temporal.execute(
-            "Bare",
+            bare.WORKFLOW,
             None,
             workflow_id=f"bare-{new_id()}",
-            queue=QUEUE,
+            queue=bare.QUEUE,
             result=type(None),
             timeout_s=PATIENCE_S,
         )
         return time.perf_counter() - started
 
-    def at_once(self, work: Callable[[object], float], items: list[object]) -> tuple[float, list[float]]:
+    def at_once(self, work: Callable[[Item], float], items: Sequence[Item]) -> tuple[float, list[float]]:
         """Do all of it by as many callers; return the seconds that it took and those that each took."""
         started = time.perf_counter()
         with ThreadPoolExecutor(self.callers) as threads:
@@ -182,16 +154,18 @@ def measure(bench: Bench, count: int) -> dict[str, float]:
     """Return conversions and bare workflows a second, and how long callers waited."""
     share = count // ROUNDS
     # Not counted: every process loads what it needs.
-    bench.at_once(bench.convert, list(bench.leads(bench.callers * 3)))  # type: ignore[arg-type]
-    bench.at_once(bench.bare, [None] * bench.callers * 3)
+    bench.at_once(bench.convert, bench.leads(bench.callers * 5))
+    bench.at_once(bench.bare, range(bench.callers * 5))
     seconds: dict[str, float] = {"convert": 0.0, "bare": 0.0}
     waits: dict[str, list[float]] = {"convert": [], "bare": []}
+
+    def add(name: str, took: float, waited: list[float]) -> None:
+        seconds[name] += took
+        waits[name] += waited
+
     for _ in range(ROUNDS):
-        requests: list[object] = list(bench.leads(share))
-        for name, items in (("convert", requests), ("bare", [None] * share)):
-            took, waited = bench.at_once(getattr(bench, name), items)
-            seconds[name] += took
-            waits[name] += waited
+        add("convert", *bench.at_once(bench.convert, bench.leads(share)))
+        add("bare", *bench.at_once(bench.bare, range(share)))
     figures = {f"{name}s_per_s": len(waits[name]) / seconds[name] for name in seconds}
     return {
         "conversions_per_s": round(figures["converts_per_s"], 1),
@@ -213,15 +187,11 @@ def answers(address: str) -> bool:
 
 
 def main() -> int:
-    """Measure and print, or be the bare workflows' worker."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--conversions", type=int, default=300)
     parser.add_argument("--callers", type=int, default=10)
-    parser.add_argument("--work", action="store_true", help="be the worker of a run")
     asked = parser.parse_args()
-    if asked.work:
-        work()
-        return 0
     keys = {issuer: generate_key() for issuer in ISSUERS}
     with PrivateStores(databases=("main",), given={}) as stores, ExitStack() as stack:
         ports = {name: free_port() for name in SERVED}
@@ -240,7 +210,7 @@ def main() -> int:
         for name, port in ports.items():
             stack.enter_context(running(f"services.{name}", "api", environ={**environ, "PORT": str(port)}))
         stack.enter_context(running("services.leads", "worker", environ=environ))
-        stack.enter_context(running("tests.bench.convert", "--work", environ=environ))
+        stack.enter_context(running("tests.bench.bare", environ=environ))
         for name in SERVED:
             until(lambda name=name: answers(settings.addresses[name]), 60)  # type: ignore[misc]
         bench = Bench(settings, environ, settings.addresses["leads"], asked.callers)

@@ -29,7 +29,6 @@ export default {
     },
     views: { list: '列表', board: '看板' },
     outcome: '转化结果',
-    lastFollowTime: '最近跟进',
     filters: {
       progress: '跟进进度',
       notFollowed: '从未跟进',
@@ -91,7 +90,6 @@ export default {
     },
     views: { list: 'List', board: 'Board' },
     outcome: 'Came of it',
-    lastFollowTime: 'Last follow-up',
     filters: {
       progress: 'Progress',
       notFollowed: 'Never followed up',

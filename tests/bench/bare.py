@@ -1,0 +1,48 @@
+"""A workflow with as many activities as a conversion, all of them empty: what the server can do at most.
+
+python -m tests.bench.bare      works for it until terminated; the environment is a service's
+"""
+
+import asyncio
+import os
+from datetime import timedelta
+
+from temporalio import activity, workflow
+
+QUEUE = "bench"
+WORKFLOW = "Bare"
+# A conversion's: begin, plan, reserve, write_customer, finish.
+ACTIVITIES = 5
+
+
+@activity.defn
+def nothing() -> None:
+    """Do nothing."""
+
+
+@workflow.defn(name=WORKFLOW)
+class Bare:
+    """As many activities as a conversion has, without any work."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Run them one after the other."""
+        for _ in range(ACTIVITIES):
+            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
+
+
+def main() -> None:
+    """Be the worker."""
+    # Not for the workflow's sandbox, which loads this file too.
+    from services.chassis.settings import Settings
+    from services.chassis.temporal import WorkerBundle, run_workers
+
+    settings = Settings.read(os.environ)
+    bundle = WorkerBundle(QUEUE, [Bare], [nothing])
+    asyncio.run(
+        run_workers(settings.temporal_address, settings.temporal_namespace, [bundle], asyncio.Event())
+    )
+
+
+if __name__ == "__main__":
+    main()
