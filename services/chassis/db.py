@@ -29,7 +29,6 @@ from sqlalchemy import (
     Uuid,
     create_engine,
     func,
-    insert,
     select,
     text,
     update,
@@ -40,6 +39,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from services.chassis import walls
+from services.chassis.bulk import insert_rows
 from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
@@ -246,7 +246,7 @@ class Transaction:
             return
         self.session.flush()
         posts, self._posts = self._posts, []
-        self.session.execute(insert(self.tables["outbox"]), posts)
+        self.session.execute(insert_rows(self.tables["outbox"], posts))
         for lane in sorted({post["lane"] for post in posts}):
             # Notified at commit.
             self.session.execute(select(func.pg_notify(outbox_channel(self.service, lane), "")))

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import phonenumbers
 from phonenumbers import PhoneNumberType
@@ -85,6 +85,8 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
                 "A mobile number has 11 digits, this one has {digits}",
                 digits=len(national),
             )
+        if _mobiles().fullmatch(national):
+            return PhoneNumber(international, extension, PhoneKind.MOBILE)
     elif len(national) not in ((10,) if national.startswith(TWO_DIGIT_AREAS) else (10, 11)):
         raise _landline_length(field)
     parsed = phonenumbers.parse(international)
@@ -141,6 +143,19 @@ def display_number(number: str) -> str:
         return number
     national = number.removeprefix("+86")
     return national if national.startswith("1") and len(national) == 11 else f"0{national}"
+
+
+@cache
+def _mobiles() -> re.Pattern[str]:
+    """Return libphonenumber's pattern of China's mobile numbers: all it would go by, without the rest of its steps.
+
+    An import asks this of each of 100,000 rows.
+    """
+    china = phonenumbers.PhoneMetadata.metadata_for_region("CN")
+    pattern = china and china.mobile and china.mobile.national_number_pattern
+    if not pattern:
+        raise RuntimeError("libphonenumber knows no mobile numbers of China")
+    return re.compile(pattern)
 
 
 def _plain(text: str) -> str:

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import IO
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select, update
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.customers.domain.imports import RowState
@@ -14,6 +15,11 @@ from services.customers.store.import_tables import ImportChunk, ImportJob, Impor
 
 # Rows read at a time.
 PAGE_ROWS = 1000
+
+
+def read_job(tx: Transaction, import_id: str) -> ImportJob:
+    """Return an import; raises NotFound IMPORT_NOT_FOUND."""
+    return _found(tx.session.get(ImportJob, (tx.tenant.id, import_id)), import_id)
 
 
 def get_job(tx: Transaction, import_id: str) -> ImportJob:
@@ -24,6 +30,10 @@ def get_job(tx: Transaction, import_id: str) -> ImportJob:
         .with_for_update()
         .execution_options(populate_existing=True)
     )
+    return _found(job, import_id)
+
+
+def _found(job: ImportJob | None, import_id: str) -> ImportJob:
     if job is None:
         raise not_found("import", "导入", import_id)
     return job
@@ -74,6 +84,22 @@ def lock_rows(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int
     return {row.line: row for row in rows}
 
 
+def lock_ready(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int, int]:
+    """Lock those of these lines that are ready and return the attempt of each."""
+    rows = tx.session.execute(
+        select(ImportRow.line, ImportRow.attempt)
+        .where(
+            ImportRow.tenant_id == tx.tenant.id,
+            ImportRow.import_id == import_id,
+            ImportRow.line.in_(lines),
+            ImportRow.state == RowState.READY,
+        )
+        .order_by(ImportRow.line)
+        .with_for_update()
+    )
+    return {row.line: row.attempt for row in rows}
+
+
 def stage_anew(tx: Transaction, import_id: str) -> None:
     """Take back what was found out of every row that is no customer yet."""
     tx.session.execute(
@@ -91,23 +117,21 @@ def add_rows(tx: Transaction, import_id: str, rows: Iterator[tuple[int, str, lis
     """Add staged rows (line, key, cells), a page of them in memory; return how many."""
     count = 0
     while page := list(islice(rows, PAGE_ROWS)):
-        tx.session.execute(
-            insert(ImportRow),
-            [
-                {
-                    "tenant_id": tx.tenant.id,
-                    "import_id": import_id,
-                    "line": line,
-                    "row_key": key,
-                    "cells": cells,
-                    "state": RowState.STAGED,
-                    "attempt": 0,
-                    "edited": False,
-                    "faults": [],
-                }
-                for line, key, cells in page
-            ],
-        )
+        staged = [
+            {
+                "tenant_id": tx.tenant.id,
+                "import_id": import_id,
+                "line": line,
+                "row_key": key,
+                "cells": cells,
+                "state": RowState.STAGED,
+                "attempt": 0,
+                "edited": False,
+                "faults": [],
+            }
+            for line, key, cells in page
+        ]
+        tx.session.execute(insert_rows(ImportRow, staged))
         count += len(page)
     return count
 

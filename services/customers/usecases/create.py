@@ -1,7 +1,9 @@
 """Create a customer: for its submitter, into a pool, or as a registration that waits for its approver."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
@@ -13,14 +15,16 @@ from services.customers.domain.customers import (
     Owner,
     needs_approval,
 )
+from services.customers.domain.search import fold, name_pieces
 from services.customers.store.ledger import Change, change_one, check_room
 from services.customers.store.rules import get_pool, tenant_settings
-from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.store.tables import Base, Contact, Customer, Phone
 from services.customers.usecases.categories import check_category
-from services.customers.usecases.fields import FieldObject, definitions, hold_values
+from services.customers.usecases.fields import FieldObject, definitions, hold_new_values
 from services.customers.usecases.reservations import write_under
 from services.kernel.fields import parse_values
 from services.kernel.phones import PhoneNumber, mask_number
+from services.kernel.pinyin import initials
 
 
 def check_create(tx: Transaction, caller: Caller, draft: CustomerDraft) -> bool:
@@ -57,92 +61,109 @@ def create_customer(tx: Transaction, caller: Caller, draft: CustomerDraft, reser
 
 def add_customer(tx: Transaction, draft: CustomerDraft, reservation_id: str, submitter_id: str) -> Customer:
     """Add the rows of a customer that nobody owns yet."""
-    (customer,) = add_customers(tx, [(draft, reservation_id)], submitter_id)
-    return customer
+    add_customers(tx, [(draft, reservation_id)], submitter_id)
+    return tx.session.get_one(Customer, (tx.tenant.id, draft.id))
 
 
-def add_customers(
-    tx: Transaction, drafts: Sequence[tuple[CustomerDraft, str]], submitter_id: str
-) -> list[Customer]:
-    """Add the rows of customers that nobody owns yet, each with its reservation's id; few statements for many."""
-    customers = [
-        Customer(
-            tenant_id=tx.tenant.id,
-            customer_id=draft.id,
-            name=draft.name,
-            state=CustomerState.ACTIVE,
-            level=draft.level,
-            region=draft.region,
-            address=draft.address,
-            business_type=draft.business_type,
-            submitter_id=submitter_id or None,
-            reservation_id=reservation_id or None,
-            owner_department_path="",
-            rule_version=0,
-            create_time=tx.now,
-            version=1,
-            category_id=draft.category_id or None,
-            tags=list(draft.tags),
-            hot=False,
-            dealer=False,
-        )
-        for draft, reservation_id in drafts
-    ]
-    for customer, (draft, _) in zip(customers, drafts, strict=True):
-        # What is required is asked of a form only: rows of files and conversions may lack it.
-        customer.custom = {**parse_values(definitions(tx), draft.values, "values", before={})}
-    tx.session.add_all(customers)
-    tx.session.flush()
-    for customer in customers:
-        hold_values(tx, FieldObject.CUSTOMER, customer.customer_id, customer.custom)
+def add_customers(tx: Transaction, drafts: Sequence[tuple[CustomerDraft, str]], submitter_id: str) -> None:
+    """Add the rows of customers that nobody owns yet, each with its reservation's id; few statements for many.
+
+    Raises InvalidInput below `values`, AlreadyExists FIELD_VALUE_TAKEN.
+    """
+    # What is required is asked of a form only: rows of files and conversions may lack it.
+    values = {
+        draft.id: parse_values(definitions(tx), draft.values, "values", before={}) for draft, _ in drafts
+    }
+    _insert(
+        tx,
+        Customer,
+        [
+            {
+                "tenant_id": tx.tenant.id,
+                "customer_id": draft.id,
+                "name": draft.name,
+                "state": CustomerState.ACTIVE,
+                "level": draft.level,
+                "region": draft.region,
+                "address": draft.address,
+                "business_type": draft.business_type,
+                "submitter_id": submitter_id or None,
+                "reservation_id": reservation_id or None,
+                "owner_department_path": "",
+                "rule_version": 0,
+                "create_time": tx.now,
+                "version": 1,
+                "custom": values[draft.id],
+                "category_id": draft.category_id or None,
+                "tags": draft.tags,
+                "hot": False,
+                "dealer": False,
+                "allocate_due": False,
+                "finance": {},
+                "search_name": fold(draft.name),
+                "initials": initials(draft.name),
+                "pieces": name_pieces(draft.name),
+            }
+            for draft, reservation_id in drafts
+        ],
+    )
+    hold_new_values(tx, FieldObject.CUSTOMER, values)
     contacts = [
         (draft.id, contact, position)
         for draft, _ in drafts
         for position, contact in enumerate(draft.contacts)
     ]
-    tx.session.add_all(_contact(tx, *item) for item in contacts)
-    tx.session.flush()
-    for draft, _ in drafts:
-        _add_phones(tx, draft.id, None, draft.phones)
-    for customer_id, contact, _ in contacts:
-        _add_phones(tx, customer_id, contact.id, contact.phones)
-    return customers
+    _insert(tx, Contact, [_contact(tx, *item) for item in contacts])
+    phones = [phone for draft, _ in drafts for phone in _phones(tx, draft.id, None, draft.phones)]
+    phones += [
+        phone
+        for customer_id, contact, _ in contacts
+        for phone in _phones(tx, customer_id, contact.id, contact.phones)
+    ]
+    _insert(tx, Phone, phones)
+
+
+def _insert(tx: Transaction, table: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        tx.session.execute(insert_rows(table, rows))
 
 
 def add_contact(tx: Transaction, customer_id: str, draft: ContactDraft, position: int) -> None:
     """Add the rows of a contact."""
-    tx.session.add(_contact(tx, customer_id, draft, position))
-    tx.session.flush()
-    _add_phones(tx, customer_id, draft.id, draft.phones)
+    _insert(tx, Contact, [_contact(tx, customer_id, draft, position)])
+    _insert(tx, Phone, _phones(tx, customer_id, draft.id, draft.phones))
 
 
-def _contact(tx: Transaction, customer_id: str, draft: ContactDraft, position: int) -> Contact:
-    return Contact(
-        tenant_id=tx.tenant.id,
-        contact_id=draft.id,
-        customer_id=customer_id,
-        name=draft.name,
-        title=draft.title,
-        position=position,
-        create_time=tx.now,
-    )
+def _contact(tx: Transaction, customer_id: str, draft: ContactDraft, position: int) -> dict[str, Any]:
+    return {
+        "tenant_id": tx.tenant.id,
+        "contact_id": draft.id,
+        "customer_id": customer_id,
+        "name": draft.name,
+        "title": draft.title,
+        "position": position,
+        "create_time": tx.now,
+        "address": "",
+        "account": "",
+        "hobbies": "",
+    }
 
 
-def _add_phones(
-    tx: Transaction, customer_id: str, contact_id: str | None, drafts: tuple[PhoneNumber, ...]
-) -> None:
-    tx.session.add_all(
-        Phone(
-            tenant_id=tx.tenant.id,
-            phone_id=derive_id(contact_id or customer_id, "phone", str(position)),
-            customer_id=customer_id,
-            contact_id=contact_id,
-            e164=draft.e164,
-            extension=draft.extension,
-            position=position,
-        )
+def _phones(
+    tx: Transaction, customer_id: str, contact_id: str | None, drafts: Sequence[PhoneNumber]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "tenant_id": tx.tenant.id,
+            "phone_id": derive_id(contact_id or customer_id, "phone", str(position)),
+            "customer_id": customer_id,
+            "contact_id": contact_id,
+            "e164": draft.e164,
+            "extension": draft.extension,
+            "position": position,
+        }
         for position, draft in enumerate(drafts)
-    )
+    ]
 
 
 def _submitted(customer: Customer, draft: CustomerDraft) -> dict[str, object]:

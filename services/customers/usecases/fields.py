@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, InvalidInput, not_found
 from services.customers.store.record_tables import Field, FieldValue
@@ -182,6 +183,36 @@ def hold_values(
         )
         if added is None:
             raise value_taken(definition, f"values.{definition.key}")
+
+
+def hold_new_values(tx: Transaction, kind: FieldObject, records: Mapping[str, Mapping[str, Stored]]) -> None:
+    """Do as `hold_values` for records, by id, that hold none yet; few statements for many.
+
+    Which record's value is taken is not told: it may be that of another one among them.
+    """
+    held = {item.key: item for item in definitions(tx, kind) if item.unique or item.searchable}
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "object": kind,
+            "key": key,
+            "record_id": record_id,
+            "value": str(values[key]),
+            "held": held[key].unique,
+        }
+        for record_id, values in records.items()
+        for key in held.keys() & values.keys()
+    ]
+    if not rows:
+        return
+    # In one order for everybody, so that two batches never wait for each other.
+    rows.sort(key=lambda row: (row["key"], row["value"], row["record_id"]))
+    added = insert_rows(FieldValue, rows).on_conflict_do_nothing()
+    found = tx.session.execute(added.returning(FieldValue.key, FieldValue.record_id))
+    free = {(key, record_id) for key, record_id in found}
+    for row in rows:
+        if (row["key"], row["record_id"]) not in free:
+            raise value_taken(held[str(row["key"])], f"values.{row['key']}")
 
 
 def _get(tx: Transaction, kind: FieldObject, key: str) -> Field:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from services.chassis.bulk import update_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.customers.domain.customers import CustomerDraft
@@ -36,8 +37,19 @@ def known(tx: Transaction) -> Known:
     return Known({pool.name: pool.pool_id for pool in pools(tx)}, definitions(tx))
 
 
-def judge_row(job: ImportJob, row: ImportRow, by: Known) -> CustomerDraft | None:
-    """Note whether a row can be a customer, and return it."""
+@dataclass(frozen=True)
+class Verdict:
+    """What a row is now: its state, what is wrong with it, the customer it became, and which try comes next."""
+
+    line: int
+    state: RowState
+    attempt: int
+    faults: tuple[Fault, ...] = ()
+    customer_id: str | None = None
+
+
+def judge(job: ImportJob, row: ImportRow, by: Known) -> tuple[Verdict, CustomerDraft | None]:
+    """Return whether a row can be a customer, and that customer."""
     customer_id = customer_id_of(job, row)
     parsed = parse_row(
         row.cells,
@@ -48,12 +60,30 @@ def judge_row(job: ImportJob, row: ImportRow, by: Known) -> CustomerDraft | None
         pools=by.pools,
         definitions=by.definitions,
     )
-    row.state = RowState.READY if parsed.draft else RowState.BAD
-    row.faults = [asdict(fault) for fault in parsed.faults]
-    return parsed.draft
+    state = RowState.READY if parsed.draft else RowState.BAD
+    return Verdict(row.line, state, row.attempt, parsed.faults), parsed.draft
 
 
-def refuse_row(row: ImportRow, state: RowState, reason: str, zh: str, en: str, field: str = NAME.key) -> None:
-    """Note why a row does not become a customer."""
-    row.state = state
-    row.faults = [asdict(Fault("", field, reason, zh, en))]
+def refused(
+    line: int, attempt: int, state: RowState, reason: str, zh: str, en: str, field: str = NAME.key
+) -> Verdict:
+    """Return why a row does not become a customer."""
+    return Verdict(line, state, attempt, (Fault("", field, reason, zh, en),))
+
+
+def note(tx: Transaction, import_id: str, verdicts: Sequence[Verdict]) -> None:
+    """Write what became of rows."""
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "import_id": import_id,
+            "line": verdict.line,
+            "state": verdict.state,
+            "attempt": verdict.attempt,
+            "faults": [asdict(fault) for fault in verdict.faults],
+            "customer_id": verdict.customer_id,
+        }
+        for verdict in verdicts
+    ]
+    if rows:
+        tx.session.execute(update_rows(ImportRow, rows, ("tenant_id", "import_id", "line")))

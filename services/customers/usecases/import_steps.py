@@ -7,13 +7,13 @@ one at the same time finds no row left.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete, select, update
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.customers.domain.customers import Cause, CustomerDraft, Owner
@@ -22,15 +22,18 @@ from services.customers.metrics import IMPORTED_ROWS
 from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.ledger import Change, change_owner
+from services.customers.store.record_tables import FieldValue
 from services.customers.store.rules import get_pool
 from services.customers.store.tables import Contact, Customer, Phone, ReservationOutcome
 from services.customers.usecases.create import add_customers
-from services.customers.usecases.fields import definitions
+from services.customers.usecases.fields import FieldObject, definitions
 from services.customers.usecases.import_rows import (
+    Verdict,
     customer_id_of,
-    judge_row,
+    judge,
     known,
-    refuse_row,
+    note,
+    refused,
     reservation_id_of,
 )
 from services.customers.usecases.reservations import CANCELLED, WRITTEN
@@ -61,11 +64,22 @@ class Item:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that go together. holder: for whom their keys are taken, id and name. more: rows are left behind it."""
+    """Rows that go together.
 
-    items: tuple[Item, ...]
-    holder: tuple[str, str]
-    more: bool
+    holder: for whom their keys are taken, id and name. verdicts: on the rows that are none of the items, to be noted
+    with them. after, last: the lines that it lies between; `last` is `after` where no row is left.
+    """
+
+    items: tuple[Item, ...] = ()
+    holder: tuple[str, str] = ("", "")
+    verdicts: tuple[Verdict, ...] = ()
+    after: int = 0
+    last: int = 0
+
+    @property
+    def more(self) -> bool:
+        """Tell whether there was a row."""
+        return self.last > self.after
 
     @property
     def drafts(self) -> list[tuple[str, CustomerDraft]]:
@@ -176,79 +190,101 @@ def fail(tx: Transaction, import_id: str, error: AppError) -> None:
         store.drop_chunks(tx, import_id)
 
 
-def batch_to_check(tx: Transaction, import_id: str) -> Batch:
-    """Return the next rows to check, as far as they are whole; their keys are to be looked up."""
-    job = store.get_job(tx, import_id)
+def batch_to_check(tx: Transaction, import_id: str, before: Batch | None) -> Batch:
+    """Return the next rows to check, behind those of `before`; the keys of its items are to be looked up.
+
+    Locks nothing, for `before` may be on its way; who writes a batch looks whether it still is the next one.
+    """
+    job = store.read_job(tx, import_id)
     if job.state != ImportState.CHECKING:
-        return Batch((), ("", ""), more=False)
-    rows = _to_check(tx, job)
-    existing, by = _existing(tx, job, rows), known(tx)
-    items = []
-    for row in rows:
-        draft = judge_row(job, row, by)
-        if draft and draft.id not in existing:
-            existing.add(draft.id)
-            items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
-        # Only looked at here: noted by `note_checked`.
-        tx.session.expire(row)
-    return Batch(tuple(items), _holder(job), more=bool(rows))
+        return Batch()
+    after = before.last if before else job.checked_line
+    states = [state for state in RowState if state != RowState.DONE]
+    return _batch(tx, job, store.rows_after(tx, import_id, after, BATCH_ROWS, states), after, ())
 
 
-def note_checked(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[str, Refused]) -> None:
+def note_checked(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping[str, Refused]) -> None:
     """Note what was found of the rows that `batch_to_check` gave, and go on behind them."""
     job = store.get_job(tx, import_id)
-    if job.state != ImportState.CHECKING:
+    # Nobody changes a row while it is checked; somebody with the same batch may have been here before.
+    if job.state != ImportState.CHECKING or job.checked_line != batch.after:
         return
-    rows = _to_check(tx, job)
-    existing, by = _existing(tx, job, rows), known(tx)
-    for row in rows:
-        draft = judge_row(job, row, by)
-        if draft is None:
-            continue
-        if draft.id in existing:
-            _refuse_known(row)
-            continue
-        existing.add(draft.id)
-        if held := refused.get(reservation_id_of(job, row)):
-            refuse_row(row, RowState.DUPLICATE, held.reason, held.zh, held.en)
-    if rows:
-        job.checked_line = rows[-1].line
-    else:
-        job.state = ImportState.CHECKED
-        job.version += 1
+    verdicts = [
+        refused(item.line, item.attempt, RowState.DUPLICATE, why.reason, why.zh, why.en)
+        if (why := refusals.get(item.reservation_id))
+        else Verdict(item.line, RowState.READY, item.attempt)
+        for item in batch.items
+    ]
+    note(tx, import_id, [*batch.verdicts, *verdicts])
+    job.checked_line = batch.last
 
 
-def _to_check(tx: Transaction, job: ImportJob) -> Sequence[ImportRow]:
-    states = [state for state in RowState if state != RowState.DONE]
-    return store.rows_after(tx, job.import_id, job.checked_line, BATCH_ROWS, states)
+def batch_to_commit(tx: Transaction, import_id: str, before: Batch | None) -> Batch:
+    """Return the next ready rows, behind those of `before`; the keys of its items are to be reserved.
 
-
-def batch_to_commit(tx: Transaction, import_id: str) -> Batch:
-    """Return the next ready rows; refuses those that were imported before."""
-    job = store.get_job(tx, import_id)
+    Locks nothing, as `batch_to_check`.
+    """
+    job = store.read_job(tx, import_id)
     if job.state != ImportState.COMMITTING:
-        return Batch((), ("", ""), more=False)
-    rows = store.rows_after(tx, import_id, 0, BATCH_ROWS, [RowState.READY])
-    if not rows:
-        job.state = ImportState.DONE
-        job.version += 1
-        return Batch((), ("", ""), more=False)
-    existing, by = _existing(tx, job, rows), known(tx)
-    items = []
+        return Batch()
+    after = before.last if before else 0
+    coming = [item.draft.id for item in before.items] if before else ()
+    rows = store.rows_after(tx, import_id, after, BATCH_ROWS, [RowState.READY])
+    return _batch(tx, job, rows, after, coming)
+
+
+def finish(tx: Transaction, import_id: str) -> bool:
+    """End a step that has no row left; tell whether it has none.
+
+    A row whose reservation was given up is ready again, for another try.
+    """
+    job = store.get_job(tx, import_id)
+    match job.state:
+        case ImportState.CHECKING:
+            job.state = ImportState.CHECKED
+        case ImportState.COMMITTING:
+            if store.rows_after(tx, import_id, 0, 1, [RowState.READY]):
+                return False
+            job.state = ImportState.DONE
+        case _:
+            return True
+    job.version += 1
+    return True
+
+
+def _batch(
+    tx: Transaction, job: ImportJob, rows: Sequence[ImportRow], after: int, coming: Collection[str]
+) -> Batch:
+    """Return rows as customers, and verdicts on those that cannot be or are customers already.
+
+    coming: ids of customers that are about to be.
+    """
+    existing, by = _existing(tx, job, rows) | set(coming), known(tx)
+    items, verdicts = [], []
     for row in rows:
-        draft = judge_row(job, row, by)
+        verdict, draft = judge(job, row, by)
         if draft is None:
-            continue
-        if draft.id in existing:
-            _refuse_known(row)
+            verdicts.append(verdict)
+        elif draft.id in existing:
+            verdicts.append(
+                refused(
+                    row.line,
+                    row.attempt,
+                    RowState.DUPLICATE,
+                    "IMPORTED_BEFORE",
+                    "该行此前已导入",
+                    "This row was imported before",
+                )
+            )
         else:
             # A source may give one key twice.
             existing.add(draft.id)
             items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
-    return Batch(tuple(items), _holder(job), more=True)
+    holder = (job.creator_id, job.creator_name)
+    return Batch(tuple(items), holder, tuple(verdicts), after, rows[-1].line if rows else after)
 
 
-def write_batch(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[str, Refused]) -> list[str]:
+def write_batch(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping[str, Refused]) -> list[str]:
     """Make customers of a batch's rows whose keys are reserved; return the reservations that are written.
 
     All of it is one transaction: customers, contacts, numbers, owners by the ledger, and what became of each row.
@@ -256,41 +292,36 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refused: Mapping[
     job = store.get_job(tx, import_id)
     if job.state != ImportState.COMMITTING:
         return []
-    rows = store.lock_rows(tx, import_id, [item.line for item in batch.items])
     # Somebody with the same batch may have been here before.
-    todo = {
-        item.reservation_id: (item, row)
-        for item in batch.items
-        if (row := rows[item.line]).state == RowState.READY and row.attempt == item.attempt
-    }
-    for reservation_id in refused.keys() & todo.keys():
-        _, row = todo.pop(reservation_id)
-        why = refused[reservation_id]
+    lines = [item.line for item in batch.items] + [verdict.line for verdict in batch.verdicts]
+    ready = store.lock_ready(tx, import_id, lines)
+    verdicts = [verdict for verdict in batch.verdicts if ready.get(verdict.line) == verdict.attempt]
+    todo = {item.reservation_id: item for item in batch.items if ready.get(item.line) == item.attempt}
+    for reservation_id in refusals.keys() & todo.keys():
+        item, why = todo.pop(reservation_id), refusals[reservation_id]
         if why.reason == "RESERVATION_CANCELLED":
             # Given up meanwhile, for we took so long: the next batch takes the row with a new one.
-            row.attempt += 1
+            verdicts.append(Verdict(item.line, RowState.READY, item.attempt + 1))
         else:
-            refuse_row(row, RowState.DUPLICATE, why.reason, why.zh, why.en)
+            verdicts.append(refused(item.line, item.attempt, RowState.DUPLICATE, why.reason, why.zh, why.en))
     written = _write_under(tx, list(todo))
     for reservation_id in todo.keys() - written:
-        _, row = todo.pop(reservation_id)
-        row.attempt += 1
-    if not todo:
-        return []
-    failed = _add(tx, job, [item for item, _ in todo.values()])
-    taken = set(failed)
-    failed |= _give(tx, job, [item for item, _ in todo.values() if item.draft.id not in failed])
-    for item, row in todo.values():
+        item = todo.pop(reservation_id)
+        verdicts.append(Verdict(item.line, RowState.READY, item.attempt + 1))
+    taken = _add(tx, job, list(todo.values()))
+    full = _give(tx, job, [item for item in todo.values() if item.draft.id not in taken])
+    failed = taken | full
+    for item in todo.values():
         if error := failed.get(item.draft.id):
             state = RowState.DUPLICATE if item.draft.id in taken else RowState.BAD
-            refuse_row(row, state, error.reason, error.zh, error.en)
-            row.attempt += 1
+            verdicts.append(refused(item.line, item.attempt + 1, state, error.reason, error.zh, error.en))
         else:
-            row.state, row.customer_id, row.faults = RowState.DONE, item.draft.id, []
-    gone = [item for item, _ in todo.values() if item.draft.id in failed]
-    _take_back(tx, gone)
-    IMPORTED_ROWS.inc(len(todo) - len(gone))
-    return [reservation_id for reservation_id, (item, _) in todo.items() if item.draft.id not in failed]
+            verdicts.append(Verdict(item.line, RowState.DONE, item.attempt, customer_id=item.draft.id))
+    _take_back(tx, [item for item in todo.values() if item.draft.id in failed])
+    note(tx, import_id, verdicts)
+    done = [reservation_id for reservation_id, item in todo.items() if item.draft.id not in failed]
+    IMPORTED_ROWS.inc(len(done))
+    return done
 
 
 def _add(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, AppError]:
@@ -330,31 +361,41 @@ def _write_under(tx: Transaction, reservation_ids: Sequence[str]) -> set[str]:
     """Record that this transaction writes the rows of these reservations; return those not given up before."""
     if not reservation_ids:
         return set()
-    added = tx.session.execute(
-        insert(ReservationOutcome).on_conflict_do_nothing().returning(ReservationOutcome.reservation_id),
-        [
-            {
-                "tenant_id": tx.tenant.id,
-                "reservation_id": reservation_id,
-                "outcome": WRITTEN,
-                "create_time": tx.now,
-            }
-            for reservation_id in reservation_ids
-        ],
-    )
-    return {row.reservation_id for row in added}
+    rows = [
+        {
+            "tenant_id": tx.tenant.id,
+            "reservation_id": reservation_id,
+            "outcome": WRITTEN,
+            "create_time": tx.now,
+        }
+        for reservation_id in reservation_ids
+    ]
+    added = insert_rows(ReservationOutcome, rows).on_conflict_do_nothing()
+    return set(tx.session.execute(added.returning(ReservationOutcome.reservation_id)).scalars())
 
 
 def _take_back(tx: Transaction, items: Sequence[Item]) -> None:
-    """Remove what the ledger refused, as if it had never been written; dedupe learns it when it asks."""
+    """Remove what was refused, as if it had never been written; dedupe learns it when it asks."""
     if not items:
         return
-    ids = [item.draft.id for item in items]
+    here, ids = tx.tenant.id, [item.draft.id for item in items]
+    tx.session.execute(
+        delete(FieldValue).where(
+            FieldValue.tenant_id == here,
+            FieldValue.object == FieldObject.CUSTOMER,
+            FieldValue.record_id.in_(ids),
+        )
+    )
     for table in (Phone, Contact, Customer):
-        tx.session.execute(delete(table).where(table.tenant_id == tx.tenant.id, table.customer_id.in_(ids)))
-    for item in items:
-        outcome = tx.session.get_one(ReservationOutcome, (tx.tenant.id, item.reservation_id))
-        outcome.outcome = CANCELLED
+        tx.session.execute(delete(table).where(table.tenant_id == here, table.customer_id.in_(ids)))
+    tx.session.execute(
+        update(ReservationOutcome)
+        .where(
+            ReservationOutcome.tenant_id == here,
+            ReservationOutcome.reservation_id.in_([item.reservation_id for item in items]),
+        )
+        .values(outcome=CANCELLED)
+    )
 
 
 def _existing(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set[str]:
@@ -367,11 +408,3 @@ def _existing(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set
             )
         )
     )
-
-
-def _refuse_known(row: ImportRow) -> None:
-    refuse_row(row, RowState.DUPLICATE, "IMPORTED_BEFORE", "该行此前已导入", "This row was imported before")
-
-
-def _holder(job: ImportJob) -> tuple[str, str]:
-    return job.creator_id, job.creator_name

@@ -2,7 +2,8 @@
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from temporalio import activity
@@ -22,6 +23,10 @@ log = get_logger(__name__)
 MOST_BATCHES = 20
 # How often an activity says that it lives, in seconds.
 BEAT_S = 1.0
+
+# Why reservations were not made, by their ids; and a batch that is ready to be written.
+Refusals = Mapping[str, Refused]
+Prepared = tuple[Batch, Refusals]
 
 
 @contextmanager
@@ -49,11 +54,15 @@ def beating() -> Iterator[None]:
 
 
 class ImportSteps:
-    """What is done with an import, over the store and dedupe; for the worker, and for commands."""
+    """What is done with an import, over the store and dedupe; for the worker, and for commands.
 
-    def __init__(self, store: Store, dedupe: Dedupe) -> None:
+    most_batches: of one call.
+    """
+
+    def __init__(self, store: Store, dedupe: Dedupe, most_batches: int = MOST_BATCHES) -> None:
         self._store = store
         self._dedupe = dedupe
+        self._most_batches = most_batches
 
     def stage(self, tenant: Tenant, import_id: str) -> None:
         """Read a file; one that cannot be read ends its import."""
@@ -66,27 +75,57 @@ class ImportSteps:
                 import_steps.fail(tx, import_id, error)
 
     def check(self, tenant: Tenant, import_id: str) -> bool:
-        """Check a batch; return whether there was one."""
-        with self._store.transaction(tenant) as tx:
-            batch = import_steps.batch_to_check(tx, import_id)
-        refused = self._reserve(tenant, batch, validate_only=True)
-        with self._store.transaction(tenant) as tx:
-            import_steps.note_checked(tx, import_id, batch, refused)
-        return batch.more
+        """Check some batches; return whether rows are left."""
+
+        def prepare(before: Batch | None) -> Prepared:
+            with self._store.transaction(tenant) as tx:
+                batch = import_steps.batch_to_check(tx, import_id, before)
+            return batch, self._reserve(tenant, batch, validate_only=True)
+
+        def write(batch: Batch, refusals: Refusals) -> list[str]:
+            with self._store.transaction(tenant) as tx:
+                import_steps.note_checked(tx, import_id, batch, refusals)
+            return []
+
+        return self._drive(tenant, import_id, prepare, write)
 
     def commit(self, tenant: Tenant, import_id: str) -> bool:
-        """Make customers of a batch; return whether there was one."""
-        with self._store.transaction(tenant) as tx:
-            batch = import_steps.batch_to_commit(tx, import_id)
-        if not batch.items:
-            return batch.more
-        refused = self._reserve(tenant, batch)
-        with self._store.transaction(tenant, batch.holder[0]) as tx:
-            written = import_steps.write_batch(tx, import_id, batch, refused)
-        self._confirm(tenant, written)
+        """Make customers of some batches; return whether rows are left."""
+
+        def prepare(before: Batch | None) -> Prepared:
+            with self._store.transaction(tenant) as tx:
+                batch = import_steps.batch_to_commit(tx, import_id, before)
+            return batch, self._reserve(tenant, batch)
+
+        def write(batch: Batch, refusals: Refusals) -> list[str]:
+            with self._store.transaction(tenant, batch.holder[0]) as tx:
+                return import_steps.write_batch(tx, import_id, batch, refusals)
+
+        return self._drive(tenant, import_id, prepare, write)
+
+    def _drive(
+        self,
+        tenant: Tenant,
+        import_id: str,
+        prepare: Callable[[Batch | None], Prepared],
+        write: Callable[[Batch, Refusals], list[str]],
+    ) -> bool:
+        """Write batches while the next one is prepared; return whether rows are left behind them."""
+        # One batch ahead, never more: what was reserved for it stays open when this process dies.
+        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
+            batch, refusals = prepare(None)
+            for left in reversed(range(self._most_batches)):
+                if not batch.more:
+                    with self._store.transaction(tenant) as tx:
+                        return not import_steps.finish(tx, import_id)
+                coming = ahead.submit(prepare, batch) if left else None
+                if written := write(batch, refusals):
+                    ahead.submit(self._confirm, tenant, written)
+                if coming:
+                    batch, refusals = coming.result()
         return True
 
-    def _reserve(self, tenant: Tenant, batch: Batch, *, validate_only: bool = False) -> dict[str, Refused]:
+    def _reserve(self, tenant: Tenant, batch: Batch, *, validate_only: bool = False) -> Refusals:
         if not batch.items:
             return {}
         held = self._dedupe.reserve_batch(
@@ -107,11 +146,10 @@ class ImportSteps:
 
 
 class ImportActivities:
-    """The activities of an import's steps. most_batches: in one activity."""
+    """The activities of an import's steps."""
 
-    def __init__(self, steps: ImportSteps, most_batches: int = MOST_BATCHES) -> None:
+    def __init__(self, steps: ImportSteps) -> None:
         self._steps = steps
-        self._most_batches = most_batches
 
     @property
     def all(self) -> list[Callable[[ImportStep], bool]]:
@@ -129,10 +167,10 @@ class ImportActivities:
     def check(self, step: ImportStep) -> bool:
         """Check some batches; return whether there are more."""
         with beating():
-            return all(self._steps.check(step.tenant, step.import_id) for _ in range(self._most_batches))
+            return self._steps.check(step.tenant, step.import_id)
 
     @activity.defn(name=ImportKind.COMMIT)
     def commit(self, step: ImportStep) -> bool:
         """Commit some batches; return whether there are more."""
         with beating():
-            return all(self._steps.commit(step.tenant, step.import_id) for _ in range(self._most_batches))
+            return self._steps.commit(step.tenant, step.import_id)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from rapidfuzz import process
 from rapidfuzz.distance import Indel
 from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.dedupe.domain.keys import Subject, SubjectKind, digest_of
 from services.dedupe.matching.grams import exact_gram, name_grams, rarest, tenant_seed
@@ -34,8 +34,6 @@ SAMPLE = 50_000
 RARE = 50
 # Characters of a name that a query begins with, as good as the whole name.
 PREFIX_LIKENESS = 0.9
-# Rows of one insert.
-ROWS = 500
 
 
 @dataclass(frozen=True)
@@ -83,16 +81,17 @@ def add(
                 "create_time": tx.now,
             }
     ordered = sorted(rows.values(), key=lambda row: str(row["subject_id"]))
-    for start in range(0, len(ordered), ROWS):
-        statement = insert(MatchRecord).values(ordered[start : start + ROWS])
-        changed = {
-            name: statement.excluded[name] for name in ordered[0] if name not in ("tenant_id", "subject_id")
-        }
-        tx.session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=changed
-            )
+    if not ordered:
+        return
+    statement = insert_rows(MatchRecord, ordered)
+    changed = {
+        name: statement.excluded[name] for name in ordered[0] if name not in ("tenant_id", "subject_id")
+    }
+    tx.session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=changed
         )
+    )
 
 
 def exact_grams(seed: int, phones: Collection[bytes], credit_code: bytes) -> list[int]:

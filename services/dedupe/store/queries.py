@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
-from sqlalchemy import exists, func, select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import LargeBinary, and_, bindparam, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
@@ -142,7 +142,20 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
     """Return who holds these keys, in the order of the keys."""
     if not keys:
         return []
-    triple = tuple_(HeldKey.kind, HeldKey.field, HeldKey.digest)
+    digests: dict[tuple[SubjectKind, RuleField], list[bytes]] = {}
+    for key in keys:
+        digests.setdefault((key.kind, key.field), []).append(key.digest)
+    # A list for each kind of key: thousands of triples would be that many alternatives to plan.
+    asked = or_(
+        *(
+            and_(
+                HeldKey.kind == kind,
+                HeldKey.field == field,
+                HeldKey.digest == func.any(bindparam(None, values, ARRAY(LargeBinary))),
+            )
+            for (kind, field), values in sorted(digests.items())
+        )
+    )
     rows = tx.session.execute(
         select(
             HeldKey.kind,
@@ -158,9 +171,7 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
             (Reservation.tenant_id == HeldKey.tenant_id)
             & (Reservation.reservation_id == HeldKey.reservation_id),
         )
-        .where(
-            HeldKey.tenant_id == tx.tenant.id, triple.in_([(key.kind, key.field, key.digest) for key in keys])
-        )
+        .where(HeldKey.tenant_id == tx.tenant.id, asked)
     )
     found = [
         Held(

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
 
+from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.dedupe.domain.keys import Key, Subject, keys_of
@@ -22,9 +22,6 @@ from services.dedupe.usecases.reservations import cancelled, key_held, request_d
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
 from services.kernel.masking import mask_name
 
-# Keys of one query: PostgreSQL takes 65535 values, a key has three.
-STATEMENT_ROWS = 5000
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -33,9 +30,9 @@ class Wanted:
     reservation_id: str
     subjects: tuple[Subject, ...]
 
-    def keys(self, noted: Collection[tuple[str, str]]) -> dict[Key, str]:
-        """Return the subject's id by key; two subjects of one reservation may share a key."""
-        return {key: subject.id for subject in reversed(self.subjects) for key in keys_of(subject, noted)}
+
+# By reservation: the subject's id by key.
+Keys = Mapping[str, Mapping[Key, str]]
 
 
 def check_batch(
@@ -46,7 +43,8 @@ def check_batch(
     Of two that want the same key the first gets it. Errors as of `reserve_keys`.
     """
     active = queries.active_rules(tx, Entrance.IMPORT)
-    results, _ = _judge(tx, wanted, _held(tx, wanted, active), active, holder_name)
+    keys = _keys(wanted, active.noted)
+    results, _ = _judge(tx, wanted, keys, _held(tx, wanted, keys), active, holder_name)
     return results
 
 
@@ -60,14 +58,15 @@ def reserve_batch(
     queries.go_by_rules(tx)
     will_wake = queries.settling_will_wake(tx)
     active = queries.active_rules(tx, Entrance.IMPORT)
+    keys = _keys(wanted, active.noted)
     while True:
         known = _known(tx, wanted)
         fresh = [item for item in wanted if item.reservation_id not in known]
-        held = _held(tx, fresh, active)
-        results, accepted = _judge(tx, fresh, held, active, holder_name)
+        held = _held(tx, fresh, keys)
+        results, accepted = _judge(tx, fresh, keys, held, active, holder_name)
         with tx.session.begin_nested() as attempt:
             if _insert_reservations(tx, accepted, holder_id, holder_name) and _insert_keys(
-                tx, accepted, held, active
+                tx, accepted, keys, held
             ):
                 break
             # Somebody was faster between our look and our statement: look again, at all of them.
@@ -98,8 +97,23 @@ def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
     )
 
 
+def _keys(wanted: Sequence[Wanted], noted: Collection[tuple[str, str]]) -> Keys:
+    """Return every key that is noted; two subjects of one reservation may share a key."""
+    return {
+        item.reservation_id: {
+            key: subject.id for subject in reversed(item.subjects) for key in keys_of(subject, noted)
+        }
+        for item in wanted
+    }
+
+
 def _judge(
-    tx: Transaction, wanted: Sequence[Wanted], held: Mapping[Key, Held], active: Active, holder_name: str
+    tx: Transaction,
+    wanted: Sequence[Wanted],
+    keys_by_id: Keys,
+    held: Mapping[Key, Held],
+    active: Active,
+    holder_name: str,
 ) -> tuple[dict[str, AppError | None], list[Wanted]]:
     """Return each reservation's result by who holds what, and the ones that are accepted."""
     results: dict[str, AppError | None] = {}
@@ -108,7 +122,7 @@ def _judge(
     taken: dict[Key, Held] = {}
     for item in wanted:
         refusal: AlreadyExists | None = None
-        keys = item.keys(active.noted)
+        keys = keys_by_id[item.reservation_id]
         for key in sorted(keys):
             holder = held.get(key) or taken.get(key)
             if holder and (key.kind, key.field) in active.blocking and holder.subject_id != keys[key]:
@@ -124,13 +138,9 @@ def _judge(
     return results, accepted
 
 
-def _held(tx: Transaction, wanted: Sequence[Wanted], active: Active) -> dict[Key, Held]:
-    keys = sorted({key for item in wanted for key in item.keys(active.noted)})
-    return {
-        found.key: found
-        for start in range(0, len(keys), STATEMENT_ROWS)
-        for found in queries.holders(tx, keys[start : start + STATEMENT_ROWS])
-    }
+def _held(tx: Transaction, wanted: Sequence[Wanted], keys: Keys) -> dict[Key, Held]:
+    asked = {key for item in wanted for key in keys[item.reservation_id]}
+    return {found.key: found for found in queries.holders(tx, asked)}
 
 
 def _known(tx: Transaction, wanted: Sequence[Wanted]) -> dict[str, Reservation]:
@@ -175,19 +185,17 @@ def _insert_reservations(
         }
         for item in accepted
     ]
-    added = insert(Reservation).on_conflict_do_nothing().returning(Reservation.reservation_id)
-    return len(tx.session.execute(added, rows).all()) == len(rows)
+    added = insert_rows(Reservation, rows).on_conflict_do_nothing().returning(Reservation.reservation_id)
+    return len(tx.session.execute(added).all()) == len(rows)
 
 
-def _insert_keys(
-    tx: Transaction, accepted: Sequence[Wanted], held: Mapping[Key, Held], active: Active
-) -> bool:
+def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], keys: Keys, held: Mapping[Key, Held]) -> bool:
     """Take the free keys, in the order that everybody takes them; tell whether all were free still."""
     # Reversed: the first that wants a key gets it.
     owners = {
         key: (item, subject)
         for item in reversed(accepted)
-        for key, subject in item.keys(active.noted).items()
+        for key, subject in keys[item.reservation_id].items()
     }
     rows = [
         {
@@ -203,5 +211,5 @@ def _insert_keys(
     ]
     if not rows:
         return True
-    taken = insert(HeldKey).on_conflict_do_nothing().returning(HeldKey.digest)
-    return len(tx.session.execute(taken, rows).all()) == len(rows)
+    taken = insert_rows(HeldKey, rows).on_conflict_do_nothing().returning(HeldKey.digest)
+    return len(tx.session.execute(taken).all()) == len(rows)

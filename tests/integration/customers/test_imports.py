@@ -22,9 +22,11 @@ from services.chassis.tokens import Signer
 from services.customers.clients import Dedupe
 from services.customers.store.import_tables import ImportJob
 from services.customers.store.tables import Contact, Customer
+from services.customers.usecases.fields import FieldObject, create_field
 from services.customers.workflows.import_activities import ImportSteps
 from services.customers.workflows.import_contracts import ImportKind
 from services.dedupe.store.tables import Reservation
+from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.sheets import xlsx_parts
 from tests.integration.customers.office import MANAGER, Office, Person
 from tests.support.callers import Caller
@@ -268,10 +270,13 @@ def test_rows_go_straight_into_pools_without_an_owner(
 def test_the_owners_cap_holds_in_the_middle_of_a_batch(
     office: Office, importing: Callable[..., Importer]
 ) -> None:
-    """F28: rows beyond the cap are named and leave nothing behind; they come in once there is room."""
+    """F28: rows beyond the cap are named and leave nothing behind, no unique value either; with room they come in."""
     importer = importing()
+    unique = FieldDefinition("code", "编码", FieldType.TEXT, unique=True)
+    office.run(lambda tx: create_field(tx, FieldObject.CUSTOMER, unique))
     office.settings(importer.person, owner_cap=3)
-    staged = importer.upload(sheet(*([f"公司{number}"] for number in range(5))))
+    rows = [f"公司{number},K{number}" for number in range(5)]
+    staged = importer.upload("\n".join(["客户名称,编码", *rows]).encode())
     importer.check(staged.import_id)
     done = importer.commit(staged.import_id)
     assert (done.done_count, done.bad_count) == (3, 2)

@@ -1,11 +1,19 @@
 """Numbers as people type them and as a PBX reports them."""
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis.errors import InvalidInput
-from services.kernel.phones import PhoneKind, display_number, mask_number, match_number, parse_phone
+from services.kernel.phones import (
+    PhoneKind,
+    PhoneNumber,
+    display_number,
+    mask_number,
+    match_number,
+    parse_phone,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,3 +82,14 @@ def test_a_mobile_survives_display_and_parsing(tail: int) -> None:
     number = f"+86138{tail:08d}"
     assert parse_phone(display_number(number), "phone").e164 == number
     assert number[6:-4] not in mask_number(number) or "****" in mask_number(number)
+
+
+@given(st.integers(min_value=11_000_000_000, max_value=19_999_999_999))
+def test_the_short_way_for_mobiles_says_what_libphonenumber_says(number: int) -> None:
+    """F239, F240: the pattern is taken out of its metadata."""
+    said = phonenumbers.parse(f"+86{number}")
+    if phonenumbers.number_type(said) == phonenumbers.PhoneNumberType.MOBILE:
+        assert parse_phone(str(number), "phone") == PhoneNumber(f"+86{number}", "", PhoneKind.MOBILE)
+    else:
+        with pytest.raises(InvalidInput):
+            parse_phone(str(number), "phone")
