@@ -28,6 +28,19 @@ class Identity:
             return []
         return list(answer.person_ids)
 
+    def heads(self, tenant: Tenant, person_id: str, department_id: str) -> list[str]:
+        """Return the heads over a person, the nearest first; nobody for an unknown person or department."""
+        try:
+            answer = self._client.call(
+                self._client.stub.FindHeads,
+                identity_pb2.FindHeadsRequest(person_id=person_id, department_id=department_id),
+                tenant=tenant,
+                actor_id=person_id,
+            )
+        except NotFound:
+            return []
+        return list(answer.person_ids)
+
     def may(self, tenant: Tenant, actor_id: str, person_id: str, right: str) -> bool:
         """Return whether a person is active and has a right; nobody has not."""
         try:

@@ -1,7 +1,7 @@
 """What approvals takes from other services: submissions."""
 
-from services.approvals.domain.flows import SubjectType
-from services.approvals.usecases.approvals import Submission, submit
+from services.approvals.domain.flows import DECIDE_RIGHT, SubjectType
+from services.approvals.usecases.approvals import Submission, notice_person, submit
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.chassis.ids import derive_id
@@ -45,6 +45,14 @@ def on_contract_submitted(tx: Transaction, event: Event) -> None:
 def on_payment_submitted(tx: Transaction, event: Event) -> None:
     """Begin the approval of a payment (F182)."""
     _submit_amount(tx, event, SubjectType.PAYMENT, "voucherId", "付款")
+
+
+@handlers.on("identity", "person_saved")
+def on_person_saved(tx: Transaction, event: Event) -> None:
+    """Somebody may have left, or lost the right to decide: what waits for that person finds others."""
+    data = event.data
+    may_decide = data.get("active", True) and DECIDE_RIGHT in data.get("rights", [DECIDE_RIGHT])
+    notice_person(tx, data["personId"], may_decide=may_decide)
 
 
 def _submit_amount(tx: Transaction, event: Event, subject_type: SubjectType, key: str, word: str) -> None:

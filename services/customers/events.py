@@ -22,7 +22,7 @@ REGISTRATION = "registration"
 def on_approval_passed(tx: Transaction, event: Event) -> None:
     """A registration has passed: it becomes a customer."""
     if event.data["subjectType"] == REGISTRATION:
-        pass_registration(tx, event.data["subjectId"])
+        pass_registration(tx, event.data["subjectId"], event.data["deciderId"])
 
 
 @handlers.on("approvals", "approval_rejected")

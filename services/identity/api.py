@@ -485,6 +485,22 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
 
         return self.read(work)
 
+    def FindHeads(self, request: pb.FindHeadsRequest, context: ServicerContext) -> pb.FindHeadsResponse:
+        """Return the heads over a person; raises NotFound for an unknown person or department."""
+        person_id = parse_id(request.person_id, "person_id")
+        department_id = parse_id(request.department_id, "department_id") if request.department_id else ""
+
+        def work(tx: Transaction) -> pb.FindHeadsResponse:
+            department = queries.member(tx, person_id).department
+            if department_id:
+                named = queries.department(tx, department_id)
+                if named is None:
+                    raise not_found("department", "部门", department_id)
+                department = named
+            return pb.FindHeadsResponse(person_ids=queries.heads_over(tx, person_id, department.path))
+
+        return self.read(work)
+
     def ResolveMobile(
         self, request: pb.ResolveMobileRequest, context: ServicerContext
     ) -> pb.ResolveMobileResponse:

@@ -49,6 +49,10 @@ class Directory:
         """Return the manager, whatever the role."""
         return [MANAGER]
 
+    def heads(self, tenant: Tenant, person_id: str, department_id: str) -> list[str]:
+        """Return the manager as every superior."""
+        return [MANAGER]
+
     def may(self, tenant: Tenant, actor_id: str, person_id: str, right: str) -> bool:
         """Let the manager decide."""
         return person_id == MANAGER

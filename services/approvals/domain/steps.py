@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from enum import StrEnum
 
+from services.approvals.domain.flows import Mode, WhenEmpty
 from services.chassis.errors import Forbidden, InvalidInput, RuleViolation
 
 
@@ -21,13 +21,22 @@ class StepState(StrEnum):
 
 
 class ApprovalState(StrEnum):
-    """Life cycle of an approval."""
+    """Life cycle of an approval. VOIDED: its subject changed before it was decided."""
 
     PREPARING = "preparing"
     OPEN = "open"
     PASSED = "passed"
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
+    VOIDED = "voided"
+
+
+class AutoReason(StrEnum):
+    """Why the system ended a step: its condition did not hold, nobody fits it, its approvers passed an earlier one."""
+
+    CONDITION = "condition"
+    NOBODY = "nobody"
+    REPEATED = "repeated"
 
 
 # Nothing more comes of an approval that is not one of these.
@@ -36,12 +45,24 @@ UNDECIDED = (ApprovalState.PREPARING, ApprovalState.OPEN)
 
 @dataclass(frozen=True)
 class Step:
-    """A step as the rules see it. amount_from, amount_below: see FlowStep."""
+    """A step as the rules see it.
+
+    approver_ids: who may act on it now, or would when its turn comes. seat_ids: whose consent is needed, in order,
+    where all have to pass; none where one is enough. passed_ids: seats that have passed. decider_ids: who passed
+    something here. asked: whether its condition holds. empty: what nobody's fitting it comes to, None where somebody
+    does or stands in. repeat_passes: whoever passed an earlier step is not asked again.
+    """
 
     state: StepState
     approver_ids: tuple[str, ...] = ()
-    amount_from: Decimal | None = None
-    amount_below: Decimal | None = None
+    asked: bool = True
+    mode: Mode = Mode.ANY
+    seat_ids: tuple[str, ...] = ()
+    passed_ids: tuple[str, ...] = ()
+    decider_ids: tuple[str, ...] = ()
+    empty: WhenEmpty | None = None
+    repeat_passes: bool = False
+    auto_reason: AutoReason | None = None
 
 
 # Steps that a decision, of a person or of the system, has ended.
@@ -53,70 +74,117 @@ def shown_hash(shown: Sequence[tuple[str, str]]) -> str:
     return hashlib.sha256(json.dumps(list(shown), ensure_ascii=False).encode()).hexdigest()
 
 
-def is_asked(amount_from: Decimal | None, amount_below: Decimal | None, amount: Decimal | None) -> bool:
-    """Return whether a step is asked for an amount (O1: from exactly the limit on); without an amount it is."""
-    if amount is None:
-        return True
-    return (amount_from is None or amount >= amount_from) and (amount_below is None or amount < amount_below)
+def shown_changes(
+    before: Sequence[Sequence[str]], after: Sequence[Sequence[str]]
+) -> list[tuple[str, str, str]]:
+    """Return (name, value before, value after) of what two rounds show differently; "" for what is not there."""
+    old, new = {row[0]: row[1] for row in before}, {row[0]: row[1] for row in after}
+    names = dict.fromkeys([*new, *old])
+    return [(name, old.get(name, ""), new.get(name, "")) for name in names if old.get(name) != new.get(name)]
 
 
-def open_next(steps: Sequence[Step], amount: Decimal | None) -> tuple[Step, ...]:
-    """Open the next waiting step that is asked; those before it that are not are approved by the system (F178)."""
+def settle(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Bring steps as far as they go without anybody: the next one that has to be decided is open after it.
+
+    What is not asked, whom nobody fits or who passed already is approved by the system on the way (F178), or the
+    approval refused where its flow says so.
+    """
     result = list(steps)
+    earlier: set[str] = set()
     for index, step in enumerate(result):
-        if step.state is StepState.WAITING:
-            if is_asked(step.amount_from, step.amount_below, amount):
-                result[index] = replace(step, state=StepState.OPEN)
-                break
-            result[index] = replace(step, state=StepState.AUTO_APPROVED)
+        if step.state not in DECIDED:
+            result[index] = _settled(step, earlier)
+        if result[index].state in (StepState.OPEN, StepState.REJECTED):
+            break
+        earlier.update(step.decider_ids)
     return tuple(result)
 
 
-def decide(
-    steps: Sequence[Step], amount: Decimal | None, index: int, decider_id: str, *, passed: bool
-) -> tuple[Step, ...]:
-    """Return the steps after a decision; a rejection leaves later steps waiting for ever.
+def _settled(step: Step, earlier: set[str]) -> Step:
+    """Return an undecided step whose turn it is: open, or ended by the system. earlier: who passed a step before."""
+    if step.state is StepState.WAITING and not step.asked:
+        return _ended(step, AutoReason.CONDITION)
+    if step.empty is WhenEmpty.APPROVE and not step.passed_ids:
+        return _ended(step, AutoReason.NOBODY)
+    if step.empty is WhenEmpty.REFUSE and not step.passed_ids:
+        return replace(step, state=StepState.REJECTED, auto_reason=AutoReason.NOBODY)
+    known = earlier if step.repeat_passes else set()
+    if not step.seat_ids:
+        if known.intersection(step.approver_ids):
+            return _ended(step, AutoReason.REPEATED)
+        return replace(step, state=StepState.OPEN)
+    left = [seat for seat in step.seat_ids if seat not in step.passed_ids and seat not in known]
+    if not left:
+        ended = _ended(step, AutoReason.REPEATED)
+        return replace(ended, state=StepState.PASSED, auto_reason=None) if step.passed_ids else ended
+    # Those who are asked besides the seats: whom it was escalated to.
+    others = [person for person in step.approver_ids if person not in step.seat_ids]
+    asked = left[:1] if step.mode is Mode.IN_TURN else left
+    return replace(step, state=StepState.OPEN, approver_ids=tuple(asked + others))
 
-    Raises InvalidInput STEP_UNKNOWN, Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN.
+
+def _ended(step: Step, reason: AutoReason) -> Step:
+    return replace(step, state=StepState.AUTO_APPROVED, auto_reason=reason)
+
+
+def decide(
+    steps: Sequence[Step], index: int, decider_id: str, *, passed: bool, for_ids: Sequence[str] = ()
+) -> tuple[tuple[Step, ...], str]:
+    """Decide the open step, once for each of its seats, or once where one is enough (F171).
+
+    for_ids: in whose place the decider may act too. Returns the steps after it, and in whose place it was. Raises
+    InvalidInput STEP_UNKNOWN, Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN.
     """
     if not 0 <= index < len(steps):
         raise InvalidInput("step_index", "STEP_UNKNOWN", "没有该审批步骤", "There is no such step")
-    check_asked(steps[index], decider_id)
     step = steps[index]
+    place = place_of(step, decider_id, for_ids)
     result = list(steps)
-    result[index] = replace(step, state=StepState.PASSED if passed else StepState.REJECTED)
-    return open_next(result, amount) if passed else tuple(result)
+    if not passed:
+        result[index] = replace(step, state=StepState.REJECTED)
+        return tuple(result), place
+    step = replace(step, decider_ids=(*step.decider_ids, decider_id))
+    if place in step.seat_ids:
+        step = replace(step, passed_ids=(*step.passed_ids, place))
+    else:
+        step = replace(step, state=StepState.PASSED)
+    result[index] = step
+    return settle(result), place
 
 
-def delegate(step: Step, from_id: str, to_id: str, submitter_id: str) -> Step:
-    """Return the open step with one approver in another's place.
+def place_of(step: Step, person_id: str, for_ids: Sequence[str] = ()) -> str:
+    """Return in whose place a person may act on the open step: the own before those in for_ids.
 
-    Raises Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN, InvalidInput DELEGATE_INVALID when
-    the other is the submitter or an approver already.
+    Raises Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN.
     """
-    check_asked(step, from_id)
-    if to_id == submitter_id or to_id in step.approver_ids:
+    people = (person_id, *for_ids)
+    concerned = {*step.approver_ids, *step.seat_ids}
+    if not concerned.intersection(people):
+        raise not_approver()
+    if step.state in DECIDED or (step.state is StepState.OPEN and person_id in step.passed_ids):
+        raise RuleViolation(
+            "ALREADY_DECIDED", "该步骤已审批，不能重复操作", "This step has been decided already"
+        )
+    place = next((person for person in people if person in step.approver_ids), "")
+    if step.state is not StepState.OPEN or not place:
+        raise RuleViolation("STEP_NOT_OPEN", "还未轮到该步骤", "It is not this step's turn")
+    return place
+
+
+def check_delegate(step: Step, from_id: str, to_id: str, submitter_id: str) -> None:
+    """Raise unless an approver of the open step may put another in the own place.
+
+    Forbidden NOT_APPROVER, RuleViolation ALREADY_DECIDED or STEP_NOT_OPEN, InvalidInput DELEGATE_INVALID when the
+    other is the submitter or an approver already.
+    """
+    place_of(step, from_id)
+    if to_id == submitter_id or to_id in (*step.approver_ids, *step.seat_ids):
         raise InvalidInput(
             "to_person_id",
             "DELEGATE_INVALID",
             "不能转交给提交人或已在审批的人",
             "Neither the submitter nor an approver can be asked instead",
         )
-    return replace(
-        step, approver_ids=tuple(to_id if person == from_id else person for person in step.approver_ids)
-    )
-
-
-def check_asked(step: Step, person_id: str) -> None:
-    """Raise unless this step waits for this person: NOT_APPROVER, ALREADY_DECIDED or STEP_NOT_OPEN."""
-    if person_id not in step.approver_ids:
-        raise not_approver()
-    if step.state in DECIDED:
-        raise RuleViolation(
-            "ALREADY_DECIDED", "该步骤已审批，不能重复操作", "This step has been decided already"
-        )
-    if step.state is not StepState.OPEN:
-        raise RuleViolation("STEP_NOT_OPEN", "还未轮到该步骤", "It is not this step's turn")
 
 
 def not_approver() -> Forbidden:

@@ -42,6 +42,8 @@ class Flow(Base):
     subject_type: Mapped[str] = mapped_column(primary_key=True)
     steps: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     version: Mapped[int] = mapped_column(BigInteger)
+    # As `queries.pack_rules` writes them.
+    rules: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
 
 
 class FlowVersion(Base):
@@ -55,6 +57,7 @@ class FlowVersion(Base):
     # NULL for the preset.
     actor_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     create_time: Mapped[datetime]
+    rules: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
 
 
 class Approval(Base):
@@ -78,6 +81,8 @@ class Approval(Base):
     flow_version: Mapped[int] = mapped_column(BigInteger)
     version: Mapped[int] = mapped_column(BigInteger)
     create_time: Mapped[datetime]
+    # The flow's, as they were.
+    rules: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
     __table_args__ = (
         Index(
             "uq_approval_subject_undecided",
@@ -88,11 +93,16 @@ class Approval(Base):
             postgresql_where=text("state IN ('preparing', 'open')"),
         ),
         Index("ix_approval_submitter", "tenant_id", "submitter_id", "create_time"),
+        Index("ix_approval_subject", "tenant_id", "subject_type", "subject_id", "create_time"),
     )
 
 
 class Step(Base):
-    """A step of an approval, copied from its flow. role: the first of roles, for readers of a release before."""
+    """A step of an approval, copied from its flow.
+
+    spec: as `queries.pack_step` writes it; NULL in what a release before wrote, which has columns for what it knew.
+    role: the first of roles, for readers of a release before.
+    """
 
     __tablename__ = "step"
     approval_id: Mapped[str] = mapped_column(
@@ -109,8 +119,13 @@ class Step(Base):
     time_limit_s: Mapped[int] = mapped_column(Integer, server_default="259200")
     escalate_role: Mapped[str] = mapped_column(server_default="")
     escalated: Mapped[bool] = mapped_column(server_default=false())
+    spec: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    # Who may act on it now; whose consent is needed, in order, where all have to pass.
     approver_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    seat_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default="{}")
     state: Mapped[str]
+    # Why the system ended it, "" for a step that people decided.
+    auto_reason: Mapped[str] = mapped_column(server_default="")
     # When a decision, of a person or of the system, ended it.
     decide_time: Mapped[datetime | None]
     __table_args__ = (
@@ -143,13 +158,36 @@ class Delegation(Base):
     )
 
 
+class Deputy(Base):
+    """Who decides in whose place, and from when until when; ended early, end_time is when."""
+
+    __tablename__ = "deputy"
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    deputy_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    begin_time: Mapped[datetime]
+    end_time: Mapped[datetime]
+    comment: Mapped[str]
+    actor_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        Index("ix_deputy_person", "tenant_id", "person_id", "end_time"),
+        Index("ix_deputy_deputy", "tenant_id", "deputy_id", "end_time"),
+    )
+
+
 class Decision(Base):
-    """Who decided a step, on what; append-only, one for each step by its key."""
+    """Who decided a step, on what; append-only, by its key one for each step, or for each seat of it."""
 
     __tablename__ = "decision"
     approval_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     step_index: Mapped[int] = mapped_column(Integer, primary_key=True)
+    # Whose consent it is, where all have to pass; "" for the whole step.
+    seat: Mapped[str] = mapped_column(primary_key=True, server_default="")
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    # In whose place, NULL for the own.
+    for_person_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     decider_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     passed: Mapped[bool]
     shown_hash: Mapped[str]

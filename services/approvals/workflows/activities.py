@@ -7,7 +7,7 @@ from temporalio import activity
 
 from services.approvals.usecases import approvals
 from services.approvals.usecases.approvers import Directory, find_approvers
-from services.approvals.workflows.contracts import PREPARE, REMIND, ApprovalStart, Reminder
+from services.approvals.workflows.contracts import PREPARE, REFRESH, REMIND, ApprovalStart, Reminder
 from services.chassis.db import Store
 
 
@@ -20,7 +20,7 @@ class ApprovalActivities:
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """Return every activity, for the worker."""
-        return [self.prepare, self.remind]
+        return [self.prepare, self.remind, self.refresh]
 
     @activity.defn(name=PREPARE)
     def prepare(self, start: ApprovalStart) -> int:
@@ -43,3 +43,14 @@ class ApprovalActivities:
         found = find_approvers(self._directory, reminder.tenant, submitter_id, step)
         with self._store.transaction(reminder.tenant) as tx:
             return approvals.remind(tx, reminder.approval_id, reminder.number, step.index, found)
+
+    @activity.defn(name=REFRESH)
+    def refresh(self, start: ApprovalStart) -> int:
+        """Find anew who decides what is not decided yet; return the open step's index."""
+        with self._store.transaction(start.tenant) as tx:
+            submitter_id, steps = approvals.steps_to_refresh(tx, start.approval_id)
+        found = {
+            step.index: find_approvers(self._directory, start.tenant, submitter_id, step) for step in steps
+        }
+        with self._store.transaction(start.tenant) as tx:
+            return approvals.refresh(tx, start.approval_id, found)

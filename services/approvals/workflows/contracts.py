@@ -9,9 +9,11 @@ WORKFLOW = "Approval"
 # Activities.
 PREPARE = "approvals.prepare"
 REMIND = "approvals.remind"
-# Signals: the next step is open; nothing more is to be waited for.
+REFRESH = "approvals.refresh"
+# Signals: the next step is open; nothing more is to be waited for; somebody who is asked cannot decide any more.
 ADVANCED = "advanced"
 FINISHED = "finished"
+PEOPLE_CHANGED = "people_changed"
 
 # A step that waits this long is reminded of, and again each time: three days, in seconds.
 STEP_TIME_LIMIT_S = 3 * 24 * 3600

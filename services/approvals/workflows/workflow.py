@@ -13,7 +13,9 @@ with workflow.unsafe.imports_passed_through():
         ACTIVITY_TIMEOUT_S,
         ADVANCED,
         FINISHED,
+        PEOPLE_CHANGED,
         PREPARE,
+        REFRESH,
         REMIND,
         WORKFLOW,
         ApprovalStart,
@@ -26,12 +28,16 @@ RETRY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=time
 
 @workflow.defn(name=WORKFLOW)
 class ApprovalWorkflow:
-    """Prepare, then wait for the end; each time limit that passes without a step is one reminder."""
+    """Prepare, then wait for the end; each time limit that passes without a step is one reminder.
+
+    When somebody who is asked cannot decide any more, the approvers are found anew at once.
+    """
 
     def __init__(self) -> None:
         self._steps = 0
         self._open_step = -1
         self._finished = False
+        self._people_changed = False
 
     @workflow.run
     async def run(self, start: ApprovalStart) -> None:
@@ -46,10 +52,16 @@ class ApprovalWorkflow:
             if current < len(start.time_limits_s):
                 limit = timedelta(seconds=start.time_limits_s[current])
             try:
-                await workflow.wait_condition(lambda: self._finished or self._steps > seen, timeout=limit)  # noqa: B023 - awaited within its round
+                await workflow.wait_condition(
+                    lambda: self._finished or self._people_changed or self._steps > seen,  # noqa: B023 - awaited within its round
+                    timeout=limit,
+                )
             except TimeoutError:
                 reminders += 1
                 open_step = await self._do(REMIND, Reminder(start.tenant, start.approval_id, reminders))
+            if self._people_changed and not self._finished:
+                self._people_changed = False
+                open_step = await self._do(REFRESH, start)
 
     @workflow.signal(name=ADVANCED)
     def advanced(self, open_step: int | None = None) -> None:
@@ -61,6 +73,11 @@ class ApprovalWorkflow:
     def finished(self, _: int | None = None) -> None:
         """The approval is decided, or was withdrawn."""
         self._finished = True
+
+    @workflow.signal(name=PEOPLE_CHANGED)
+    def people_changed(self, _: int | None = None) -> None:
+        """Somebody who is asked, or will be, has left or may not decide any more."""
+        self._people_changed = True
 
     async def _do(self, activity: str, argument: ApprovalStart | Reminder) -> int:
         """Run an activity; return the index of the step that is open after it, -1 if none is."""

@@ -30,6 +30,7 @@ from services.customers.pool_messages import (
     trial_message,
 )
 from services.customers.usecases import allocation, caps, hand_overs, pool_moves, pool_pages, reclaim_rules
+from services.customers.usecases.registrations import place_registration
 from services.kernel.texts import parse_text
 
 # People who may get a leaver's customers.
@@ -98,6 +99,31 @@ class PoolsApi(pb_grpc.PoolsServiceServicer, Api):
                 )
             ),
         )
+
+    def PlaceRegistration(
+        self, request: pb.PlaceRegistrationRequest, context: grpc.ServicerContext
+    ) -> pb.PlaceRegistrationResponse:
+        """Move a customer whose registration the caller passed."""
+        caller = current_caller()
+        customer_id = parse_id(request.customer_id, "customer_id")
+        if bool(request.person_id) == bool(request.pool_id):
+            raise InvalidInput(
+                "person_id",
+                "PLACE_MISSING",
+                "请选择新负责人或公海之一",
+                "Choose either a person or a pool",
+            )
+        reason = parse_text(request.reason, "reason", 500, required=False)
+        to = self._gainer(request.person_id, "person_id") if request.person_id else None
+        pool_id = parse_id(request.pool_id, "pool_id") if request.pool_id else ""
+
+        def work(tx: Transaction) -> pb.PlaceRegistrationResponse:
+            placed = place_registration(
+                tx, caller.person_id, customer_id, to=to, pool_id=pool_id, reason=reason
+            )
+            return pb.PlaceRegistrationResponse(owner_id=placed.owner_id or "", pool_id=placed.pool_id or "")
+
+        return self.write(request, pb.PlaceRegistrationResponse, work)
 
     def TrashCustomers(
         self, request: pb.TrashCustomersRequest, context: grpc.ServicerContext

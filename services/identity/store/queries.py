@@ -353,6 +353,25 @@ def role_holders(tx: Transaction, person_id: str, role: str) -> list[str]:
     return [found_id for found_id, found_depth in rows if found_depth == rows[0][1]]
 
 
+def heads_over(tx: Transaction, person_id: str, path: str) -> list[str]:
+    """Return the heads of the department with this path and of those above it, the nearest first.
+
+    Each once, active or not, and never the person itself: whoever heads the own department has the next one's head
+    over them.
+    """
+    found = tx.session.scalars(
+        select(Department.head_id)
+        .where(
+            Department.tenant_id == tx.tenant.id,
+            Department.head_id.is_not(None),
+            Department.head_id != person_id,
+            func.starts_with(path, Department.path),
+        )
+        .order_by(func.length(Department.path).desc())
+    )
+    return list(dict.fromkeys(head for head in found if head))
+
+
 def _people(tx: Transaction) -> Select[Person, Department]:
     return (
         select(Person, Department)

@@ -14,6 +14,16 @@ DEFAULT_SIGNATURE = "公海"
 SUBJECTS = {
     "registration": ("客户报备", "customer registration"),
     "order": ("订单", "order"),
+    "contract": ("合同", "contract"),
+    "payment": ("付款", "payment"),
+    "expense": ("费用申请", "expense"),
+    "support": ("支持申请", "support request"),
+    "follow_up": ("跟进申请", "follow-up request"),
+    "customer": ("客户申请", "customer request"),
+    "lead": ("线索申请", "lead request"),
+    "opportunity": ("商机申请", "opportunity request"),
+    "quote": ("报价申请", "quote request"),
+    "other": ("申请", "request"),
 }
 
 

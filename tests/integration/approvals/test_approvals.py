@@ -216,6 +216,7 @@ def test_the_flows_begin_as_presets(desk: Desk) -> None:
         (pb.SUBJECT_TYPE_ORDER, 1),
         (pb.SUBJECT_TYPE_CONTRACT, 1),
         (pb.SUBJECT_TYPE_PAYMENT, 1),
+        *((subject_type, 1) for subject_type in range(pb.SUBJECT_TYPE_EXPENSE, pb.SUBJECT_TYPE_OTHER + 1)),
     ]
     assert [(step.role, step.amount_from) for step in flows[1].steps] == [
         ("sales_manager", ""),

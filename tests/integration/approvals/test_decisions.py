@@ -46,9 +46,7 @@ def opened(store: Store, tenant: Tenant) -> str:
     take(store, handlers(), event)
     approval_id = derive_id("approval", event.id)
     with store.transaction(tenant) as tx:
-        found = {
-            index: Approvers(people, standing_in=False) for index, people in enumerate((MANAGERS, DIRECTORS))
-        }
+        found = {index: Approvers(people) for index, people in enumerate((MANAGERS, DIRECTORS))}
         prepare(tx, approval_id, found)
     return approval_id
 

@@ -132,7 +132,7 @@ def test_an_approver_hands_the_step_to_somebody_else(desk: Desk) -> None:
     assert manager.refused(desk.stub.DecideApproval, desk.decision(approval)).reason == "NOT_APPROVER"
     # A reminder finds the approvers anew, and the hand-over holds.
     with desk.runtime.store.transaction(desk.company.tenant) as tx:
-        remind(tx, approval.approval_id, 1, 0, Approvers((wang,), standing_in=False))
+        remind(tx, approval.approval_id, 1, 0, Approvers((wang,)))
     waiting = desk.waiting(deputy, approval.subject_id)
     passed = deputy(desk.stub.DecideApproval, desk.decision(waiting)).approval
     assert passed.steps[0].decider_id == wu
@@ -190,9 +190,10 @@ def test_a_step_that_waits_too_long_is_escalated(desk: Desk) -> None:
     store = desk.runtime.store
     with store.transaction(desk.company.tenant) as tx:
         submitter_id, step = step_to_remind(tx, approval.approval_id)
-    assert (submitter_id, step and step.escalate_role) == (li, "director")
+    assert step
+    assert (submitter_id, step.step.escalate_role, step.overdue) == (li, "director", True)
     with store.transaction(desk.company.tenant) as tx:
-        remind(tx, approval.approval_id, 1, 0, Approvers((wang, zhou), standing_in=False))
+        remind(tx, approval.approval_id, 1, 0, Approvers((wang,), escalated_ids=(zhou,)))
         told = whole(tx, approval.approval_id)
     assert (told.steps[0].approver_ids, told.steps[0].escalated) == ([wang, zhou], True)
     director = desk.company.caller("zhou")

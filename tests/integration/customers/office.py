@@ -178,9 +178,14 @@ class Office:
         """Let identity tell that somebody is in another department now."""
         self.tell("person_saved", {"personId": person.id, "departmentPath": path}, source="identity")
 
-    def decide(self, customer_id: str, *, passed: bool) -> None:
+    def decide(self, customer_id: str, *, passed: bool, decider_id: str = "") -> None:
         """Let approvals decide a registration."""
-        data = {"approvalId": new_id(), "subjectType": "registration", "subjectId": customer_id}
+        data = {
+            "approvalId": new_id(),
+            "subjectType": "registration",
+            "subjectId": customer_id,
+            "deciderId": decider_id,
+        }
         self.tell("approval_passed" if passed else "approval_rejected", data)
 
     def run(self, work: Callable[[Transaction], Result]) -> Result:

@@ -37,6 +37,22 @@ class _SubjectTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubjectTy
     """A contract."""
     SUBJECT_TYPE_PAYMENT: _SubjectType.ValueType  # 4
     """A payment."""
+    SUBJECT_TYPE_EXPENSE: _SubjectType.ValueType  # 5
+    """An expense: a request."""
+    SUBJECT_TYPE_SUPPORT: _SubjectType.ValueType  # 6
+    """A support matter: a request."""
+    SUBJECT_TYPE_FOLLOW_UP: _SubjectType.ValueType  # 7
+    """A follow-up: a request."""
+    SUBJECT_TYPE_CUSTOMER: _SubjectType.ValueType  # 8
+    """Something about a customer: a request."""
+    SUBJECT_TYPE_LEAD: _SubjectType.ValueType  # 9
+    """Something about a lead: a request."""
+    SUBJECT_TYPE_OPPORTUNITY: _SubjectType.ValueType  # 10
+    """Something about an opportunity: a request."""
+    SUBJECT_TYPE_QUOTE: _SubjectType.ValueType  # 11
+    """A quote: a request."""
+    SUBJECT_TYPE_OTHER: _SubjectType.ValueType  # 12
+    """Anything else: a request."""
 
 class SubjectType(_SubjectType, metaclass=_SubjectTypeEnumTypeWrapper):
     """What is approved."""
@@ -51,6 +67,22 @@ SUBJECT_TYPE_CONTRACT: SubjectType.ValueType  # 3
 """A contract."""
 SUBJECT_TYPE_PAYMENT: SubjectType.ValueType  # 4
 """A payment."""
+SUBJECT_TYPE_EXPENSE: SubjectType.ValueType  # 5
+"""An expense: a request."""
+SUBJECT_TYPE_SUPPORT: SubjectType.ValueType  # 6
+"""A support matter: a request."""
+SUBJECT_TYPE_FOLLOW_UP: SubjectType.ValueType  # 7
+"""A follow-up: a request."""
+SUBJECT_TYPE_CUSTOMER: SubjectType.ValueType  # 8
+"""Something about a customer: a request."""
+SUBJECT_TYPE_LEAD: SubjectType.ValueType  # 9
+"""Something about a lead: a request."""
+SUBJECT_TYPE_OPPORTUNITY: SubjectType.ValueType  # 10
+"""Something about an opportunity: a request."""
+SUBJECT_TYPE_QUOTE: SubjectType.ValueType  # 11
+"""A quote: a request."""
+SUBJECT_TYPE_OTHER: SubjectType.ValueType  # 12
+"""Anything else: a request."""
 Global___SubjectType: _TypeAlias = SubjectType  # noqa: Y015
 
 class _ApprovalState:
@@ -71,6 +103,8 @@ class _ApprovalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Approva
     """A step was rejected."""
     APPROVAL_STATE_WITHDRAWN: _ApprovalState.ValueType  # 5
     """Its submitter took it back."""
+    APPROVAL_STATE_VOIDED: _ApprovalState.ValueType  # 6
+    """Its subject changed before it was decided: a new round has begun."""
 
 class ApprovalState(_ApprovalState, metaclass=_ApprovalStateEnumTypeWrapper):
     """Life cycle of an approval."""
@@ -87,6 +121,8 @@ APPROVAL_STATE_REJECTED: ApprovalState.ValueType  # 4
 """A step was rejected."""
 APPROVAL_STATE_WITHDRAWN: ApprovalState.ValueType  # 5
 """Its submitter took it back."""
+APPROVAL_STATE_VOIDED: ApprovalState.ValueType  # 6
+"""Its subject changed before it was decided: a new round has begun."""
 Global___ApprovalState: _TypeAlias = ApprovalState  # noqa: Y015
 
 class _StepState:
@@ -106,7 +142,7 @@ class _StepStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepState.V
     STEP_STATE_REJECTED: _StepState.ValueType  # 4
     """Rejected."""
     STEP_STATE_AUTO_APPROVED: _StepState.ValueType  # 5
-    """Its condition did not hold: approved by the system."""
+    """Approved by the system; see AutoReason."""
 
 class StepState(_StepState, metaclass=_StepStateEnumTypeWrapper):
     """Life cycle of a step."""
@@ -122,8 +158,148 @@ STEP_STATE_PASSED: StepState.ValueType  # 3
 STEP_STATE_REJECTED: StepState.ValueType  # 4
 """Rejected."""
 STEP_STATE_AUTO_APPROVED: StepState.ValueType  # 5
-"""Its condition did not hold: approved by the system."""
+"""Approved by the system; see AutoReason."""
 Global___StepState: _TypeAlias = StepState  # noqa: Y015
+
+class _AutoReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AutoReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AutoReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUTO_REASON_UNSPECIFIED: _AutoReason.ValueType  # 0
+    """It did not."""
+    AUTO_REASON_CONDITION: _AutoReason.ValueType  # 1
+    """The step's condition did not hold."""
+    AUTO_REASON_NOBODY: _AutoReason.ValueType  # 2
+    """Nobody fits it, and its flow says what then."""
+    AUTO_REASON_REPEATED: _AutoReason.ValueType  # 3
+    """Its approvers have passed an earlier step."""
+
+class AutoReason(_AutoReason, metaclass=_AutoReasonEnumTypeWrapper):
+    """Why the system ended a step."""
+
+AUTO_REASON_UNSPECIFIED: AutoReason.ValueType  # 0
+"""It did not."""
+AUTO_REASON_CONDITION: AutoReason.ValueType  # 1
+"""The step's condition did not hold."""
+AUTO_REASON_NOBODY: AutoReason.ValueType  # 2
+"""Nobody fits it, and its flow says what then."""
+AUTO_REASON_REPEATED: AutoReason.ValueType  # 3
+"""Its approvers have passed an earlier step."""
+Global___AutoReason: _TypeAlias = AutoReason  # noqa: Y015
+
+class _StepMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_MODE_UNSPECIFIED: _StepMode.ValueType  # 0
+    """Not set: as ANY."""
+    STEP_MODE_ANY: _StepMode.ValueType  # 1
+    """One of them is enough."""
+    STEP_MODE_ALL: _StepMode.ValueType  # 2
+    """All of them, in whatever order."""
+    STEP_MODE_IN_TURN: _StepMode.ValueType  # 3
+    """All of them, one after the other."""
+
+class StepMode(_StepMode, metaclass=_StepModeEnumTypeWrapper):
+    """How several approvers of a step decide."""
+
+STEP_MODE_UNSPECIFIED: StepMode.ValueType  # 0
+"""Not set: as ANY."""
+STEP_MODE_ANY: StepMode.ValueType  # 1
+"""One of them is enough."""
+STEP_MODE_ALL: StepMode.ValueType  # 2
+"""All of them, in whatever order."""
+STEP_MODE_IN_TURN: StepMode.ValueType  # 3
+"""All of them, one after the other."""
+Global___StepMode: _TypeAlias = StepMode  # noqa: Y015
+
+class _WhenEmpty:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenEmptyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenEmpty.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_EMPTY_UNSPECIFIED: _WhenEmpty.ValueType  # 0
+    """Not set: as ADMINISTRATORS."""
+    WHEN_EMPTY_ADMINISTRATORS: _WhenEmpty.ValueType  # 1
+    """Administrators decide it."""
+    WHEN_EMPTY_NAMED: _WhenEmpty.ValueType  # 2
+    """The people that the step names for this decide it; administrators where none of them can."""
+    WHEN_EMPTY_PASS: _WhenEmpty.ValueType  # 3
+    """The system passes it."""
+    WHEN_EMPTY_REFUSE: _WhenEmpty.ValueType  # 4
+    """The system rejects the approval."""
+
+class WhenEmpty(_WhenEmpty, metaclass=_WhenEmptyEnumTypeWrapper):
+    """What becomes of a step that nobody fits."""
+
+WHEN_EMPTY_UNSPECIFIED: WhenEmpty.ValueType  # 0
+"""Not set: as ADMINISTRATORS."""
+WHEN_EMPTY_ADMINISTRATORS: WhenEmpty.ValueType  # 1
+"""Administrators decide it."""
+WHEN_EMPTY_NAMED: WhenEmpty.ValueType  # 2
+"""The people that the step names for this decide it; administrators where none of them can."""
+WHEN_EMPTY_PASS: WhenEmpty.ValueType  # 3
+"""The system passes it."""
+WHEN_EMPTY_REFUSE: WhenEmpty.ValueType  # 4
+"""The system rejects the approval."""
+Global___WhenEmpty: _TypeAlias = WhenEmpty  # noqa: Y015
+
+class _Recall:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecallEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recall.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECALL_UNSPECIFIED: _Recall.ValueType  # 0
+    """Not set: as UNDECIDED."""
+    RECALL_UNDECIDED: _Recall.ValueType  # 1
+    """While the approval is not decided."""
+    RECALL_UNTOUCHED: _Recall.ValueType  # 2
+    """Until the first approver decides."""
+    RECALL_NEVER: _Recall.ValueType  # 3
+    """Never."""
+
+class Recall(_Recall, metaclass=_RecallEnumTypeWrapper):
+    """When a submitter may take a submission back."""
+
+RECALL_UNSPECIFIED: Recall.ValueType  # 0
+"""Not set: as UNDECIDED."""
+RECALL_UNDECIDED: Recall.ValueType  # 1
+"""While the approval is not decided."""
+RECALL_UNTOUCHED: Recall.ValueType  # 2
+"""Until the first approver decides."""
+RECALL_NEVER: Recall.ValueType  # 3
+"""Never."""
+Global___Recall: _TypeAlias = Recall  # noqa: Y015
+
+class _Repeat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RepeatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Repeat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPEAT_UNSPECIFIED: _Repeat.ValueType  # 0
+    """Not set: as ASK."""
+    REPEAT_ASK: _Repeat.ValueType  # 1
+    """To decide again."""
+    REPEAT_PASS: _Repeat.ValueType  # 2
+    """Nothing: the system passes it."""
+
+class Repeat(_Repeat, metaclass=_RepeatEnumTypeWrapper):
+    """What is asked of somebody who has passed an earlier step of the same approval."""
+
+REPEAT_UNSPECIFIED: Repeat.ValueType  # 0
+"""Not set: as ASK."""
+REPEAT_ASK: Repeat.ValueType  # 1
+"""To decide again."""
+REPEAT_PASS: Repeat.ValueType  # 2
+"""Nothing: the system passes it."""
+Global___Repeat: _TypeAlias = Repeat  # noqa: Y015
 
 class _Decision:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -218,6 +394,10 @@ class Step(_message.Message):
     DECIDE_TIME_FIELD_NUMBER: _builtins.int
     ESCALATED_FIELD_NUMBER: _builtins.int
     DELEGATIONS_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SEAT_IDS_FIELD_NUMBER: _builtins.int
+    AUTO_REASON_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Place in the order, from 0."""
     name: _builtins.str
@@ -230,6 +410,10 @@ class Step(_message.Message):
     """Comment of the decision."""
     escalated: _builtins.bool
     """True when it waited too long and those it is escalated to may decide it too."""
+    mode: Global___StepMode.ValueType
+    """How several approvers decide."""
+    auto_reason: Global___AutoReason.ValueType
+    """Why the system ended it."""
     @_builtins.property
     def approver_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who may decide, UUIDs."""
@@ -241,6 +425,14 @@ class Step(_message.Message):
     @_builtins.property
     def delegations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delegation]:
         """Who handed the place of an approver to whom, in order."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepDecision]:
+        """Every decision, in order; several for a step that all have to pass."""
+
+    @_builtins.property
+    def seat_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose consent is needed, for ALL and IN_TURN, UUIDs in order."""
 
     def __init__(
         self,
@@ -254,14 +446,92 @@ class Step(_message.Message):
         decide_time: _timestamp_pb2.Timestamp | None = ...,
         escalated: _builtins.bool = ...,
         delegations: _abc.Iterable[Global___Delegation] | None = ...,
+        decisions: _abc.Iterable[Global___StepDecision] | None = ...,
+        mode: Global___StepMode.ValueType = ...,
+        seat_ids: _abc.Iterable[_builtins.str] | None = ...,
+        auto_reason: Global___AutoReason.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_ids", b"approver_ids", "comment", b"comment", "decide_time", b"decide_time", "decider_id", b"decider_id", "delegations", b"delegations", "escalated", b"escalated", "index", b"index", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approver_ids", b"approver_ids", "auto_reason", b"auto_reason", "comment", b"comment", "decide_time", b"decide_time", "decider_id", b"decider_id", "decisions", b"decisions", "delegations", b"delegations", "escalated", b"escalated", "index", b"index", "mode", b"mode", "name", b"name", "seat_ids", b"seat_ids", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class StepDecision(_message.Message):
+    """What somebody decided."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECIDER_ID_FIELD_NUMBER: _builtins.int
+    FOR_PERSON_ID_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SHOWN_HASH_FIELD_NUMBER: _builtins.int
+    decider_id: _builtins.str
+    """Who, UUID."""
+    for_person_id: _builtins.str
+    """In whose place, UUID; empty: the own."""
+    passed: _builtins.bool
+    """True: passed."""
+    comment: _builtins.str
+    """Comment, may be empty."""
+    shown_hash: _builtins.str
+    """SHA-256 of what the decider was shown."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        decider_id: _builtins.str = ...,
+        for_person_id: _builtins.str = ...,
+        passed: _builtins.bool = ...,
+        comment: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        shown_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "create_time", b"create_time", "decider_id", b"decider_id", "for_person_id", b"for_person_id", "passed", b"passed", "shown_hash", b"shown_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepDecision: _TypeAlias = StepDecision  # noqa: Y015
+
+@_typing.final
+class ShownChange(_message.Message):
+    """A shown field that is not what it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Field's name."""
+    before: _builtins.str
+    """Value when it was shown last, empty for a field that was not there."""
+    after: _builtins.str
+    """Value now, empty for a field that is gone."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShownChange: _TypeAlias = ShownChange  # noqa: Y015
 
 @_typing.final
 class Delegation(_message.Message):
@@ -320,6 +590,10 @@ class Approval(_message.Message):
     FLOW_VERSION_FIELD_NUMBER: _builtins.int
     DECIDABLE_FIELD_NUMBER: _builtins.int
     WITHDRAWABLE_FIELD_NUMBER: _builtins.int
+    ACTING_FOR_ID_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    LAST_SHOWN_TIME_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
     """UUID."""
     subject_type: Global___SubjectType.ValueType
@@ -344,6 +618,10 @@ class Approval(_message.Message):
     """True when the caller may decide the open step."""
     withdrawable: _builtins.bool
     """True when the caller may take it back."""
+    acting_for_id: _builtins.str
+    """In whose place the caller may decide, UUID; empty: the own."""
+    round: _builtins.int
+    """Which round of its subject this is, from 1."""
     @_builtins.property
     def shown(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownField]:
         """What is shown to approvers."""
@@ -355,6 +633,14 @@ class Approval(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Submitted."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShownChange]:
+        """What changed since the round of this subject that the caller was shown last; empty in a first round."""
+
+    @_builtins.property
+    def last_shown_time(self) -> _timestamp_pb2.Timestamp:
+        """When that round was submitted; absent in a first round."""
 
     def __init__(
         self,
@@ -374,10 +660,14 @@ class Approval(_message.Message):
         flow_version: _builtins.int = ...,
         decidable: _builtins.bool = ...,
         withdrawable: _builtins.bool = ...,
+        acting_for_id: _builtins.str = ...,
+        changes: _abc.Iterable[Global___ShownChange] | None = ...,
+        last_shown_time: _timestamp_pb2.Timestamp | None = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_shown_time", b"last_shown_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "create_time", b"create_time", "decidable", b"decidable", "flow_version", b"flow_version", "open_step", b"open_step", "shown", b"shown", "shown_hash", b"shown_hash", "state", b"state", "steps", b"steps", "subject_id", b"subject_id", "subject_type", b"subject_type", "submitter_id", b"submitter_id", "title", b"title", "version", b"version", "withdrawable", b"withdrawable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acting_for_id", b"acting_for_id", "approval_id", b"approval_id", "changes", b"changes", "create_time", b"create_time", "decidable", b"decidable", "flow_version", b"flow_version", "last_shown_time", b"last_shown_time", "open_step", b"open_step", "round", b"round", "shown", b"shown", "shown_hash", b"shown_hash", "state", b"state", "steps", b"steps", "subject_id", b"subject_id", "subject_type", b"subject_type", "submitter_id", b"submitter_id", "title", b"title", "version", b"version", "withdrawable", b"withdrawable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,6 +685,12 @@ class FlowStep(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     PERSON_IDS_FIELD_NUMBER: _builtins.int
     AMOUNT_BELOW_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    SUPERIOR_LEVEL_FIELD_NUMBER: _builtins.int
+    HEAD_OF_FIELD_NUMBER: _builtins.int
+    WHEN_EMPTY_FIELD_NUMBER: _builtins.int
+    STAND_IN_IDS_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     TIME_LIMIT_FIELD_NUMBER: _builtins.int
     ESCALATE_ROLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
@@ -405,6 +701,16 @@ class FlowStep(_message.Message):
     """The step is asked only from this amount on, CNY decimal; empty: always."""
     amount_below: _builtins.str
     """The step is asked only below this amount, CNY decimal; empty: always."""
+    mode: Global___StepMode.ValueType
+    """How several approvers decide."""
+    superior_level: _builtins.int
+    """The submitter's superior of this level decides, 1 for the next one, at most 10; 0: not by superior."""
+    head_of: _builtins.str
+    """The head of a department decides: "own" for the submitter's, or a department's UUID; empty: not by department."""
+    when_empty: Global___WhenEmpty.ValueType
+    """What becomes of it when nobody fits."""
+    condition: _builtins.str
+    """The step is asked only of what passes this filter over the flow's fields, as JSON; empty: always."""
     escalate_role: _builtins.str
     """Role whose holders may decide it too once it has waited that long; empty: nobody else."""
     @_builtins.property
@@ -416,6 +722,10 @@ class FlowStep(_message.Message):
     @_builtins.property
     def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """People who decide, any one of them, UUIDs; not together with roles."""
+
+    @_builtins.property
+    def stand_in_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Who decides then, for NAMED, UUIDs."""
 
     @_builtins.property
     def time_limit(self) -> _duration_pb2.Duration:
@@ -430,12 +740,18 @@ class FlowStep(_message.Message):
         roles: _abc.Iterable[_builtins.str] | None = ...,
         person_ids: _abc.Iterable[_builtins.str] | None = ...,
         amount_below: _builtins.str = ...,
+        mode: Global___StepMode.ValueType = ...,
+        superior_level: _builtins.int = ...,
+        head_of: _builtins.str = ...,
+        when_empty: Global___WhenEmpty.ValueType = ...,
+        stand_in_ids: _abc.Iterable[_builtins.str] | None = ...,
+        condition: _builtins.str = ...,
         time_limit: _duration_pb2.Duration | None = ...,
         escalate_role: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_limit", b"time_limit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_below", b"amount_below", "amount_from", b"amount_from", "escalate_role", b"escalate_role", "name", b"name", "person_ids", b"person_ids", "role", b"role", "roles", b"roles", "time_limit", b"time_limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_below", b"amount_below", "amount_from", b"amount_from", "condition", b"condition", "escalate_role", b"escalate_role", "head_of", b"head_of", "mode", b"mode", "name", b"name", "person_ids", b"person_ids", "role", b"role", "roles", b"roles", "stand_in_ids", b"stand_in_ids", "superior_level", b"superior_level", "time_limit", b"time_limit", "when_empty", b"when_empty"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -450,13 +766,24 @@ class Flow(_message.Message):
     SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     subject_type: Global___SubjectType.ValueType
     """Type."""
     version: _builtins.int
     """Number of the last change."""
+    recall: Global___Recall.ValueType
+    """When a submission may be taken back."""
+    repeat: Global___Repeat.ValueType
+    """What is asked of somebody who has passed an earlier step."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowStep]:
         """Steps in order."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowField]:
+        """What conditions may ask about; output only."""
 
     def __init__(
         self,
@@ -464,14 +791,43 @@ class Flow(_message.Message):
         subject_type: Global___SubjectType.ValueType = ...,
         steps: _abc.Iterable[Global___FlowStep] | None = ...,
         version: _builtins.int = ...,
+        recall: Global___Recall.ValueType = ...,
+        repeat: Global___Repeat.ValueType = ...,
+        fields: _abc.Iterable[Global___FlowField] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps", "subject_type", b"subject_type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "recall", b"recall", "repeat", b"repeat", "steps", b"steps", "subject_type", b"subject_type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Flow: _TypeAlias = Flow  # noqa: Y015
+
+@_typing.final
+class FlowField(_message.Message):
+    """A field that a flow's conditions may ask about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name in filters."""
+    kind: _builtins.str
+    """What it holds: text, choice, number, date, id."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FlowField: _TypeAlias = FlowField  # noqa: Y015
 
 @_typing.final
 class ListApprovalsRequest(_message.Message):
@@ -763,19 +1119,23 @@ class PreviewApprovalRequest(_message.Message):
 
     SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     subject_type: Global___SubjectType.ValueType
     """What would be submitted."""
     amount: _builtins.str
     """CNY decimal; empty where there is none."""
+    facts: _builtins.str
+    """Values of the fields that conditions ask about, as a JSON object of texts; may be empty."""
     def __init__(
         self,
         *,
         subject_type: Global___SubjectType.ValueType = ...,
         amount: _builtins.str = ...,
+        facts: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "subject_type", b"subject_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "facts", b"facts", "subject_type", b"subject_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -790,7 +1150,7 @@ class PreviewApprovalResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
-        """Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system."""
+        """Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system, REJECTED would refuse it."""
 
     def __init__(
         self,
@@ -806,6 +1166,283 @@ class PreviewApprovalResponse(_message.Message):
 Global___PreviewApprovalResponse: _TypeAlias = PreviewApprovalResponse  # noqa: Y015
 
 @_typing.final
+class SubmitRequestRequest(_message.Message):
+    """Request of SubmitRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
+    ABOUT_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    subject_type: Global___SubjectType.ValueType
+    """One of the types that are requests."""
+    title: _builtins.str
+    """What for, 1 to 200 characters."""
+    amount: _builtins.str
+    """CNY decimal; empty where there is none, needed for an expense."""
+    details: _builtins.str
+    """More about it, at most 2000 characters."""
+    about: _builtins.str
+    """What it is about, for example a customer's name, at most 200 characters, may be empty."""
+    subject_id: _builtins.str
+    """UUID of an own request that is submitted again, changed; empty for a new one."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        subject_type: Global___SubjectType.ValueType = ...,
+        title: _builtins.str = ...,
+        amount: _builtins.str = ...,
+        details: _builtins.str = ...,
+        about: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "amount", b"amount", "details", b"details", "request_id", b"request_id", "subject_id", b"subject_id", "subject_type", b"subject_type", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRequestRequest: _TypeAlias = SubmitRequestRequest  # noqa: Y015
+
+@_typing.final
+class SubmitRequestResponse(_message.Message):
+    """Response of SubmitRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approval(self) -> Global___Approval:
+        """As submitted."""
+
+    def __init__(
+        self,
+        *,
+        approval: Global___Approval | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRequestResponse: _TypeAlias = SubmitRequestResponse  # noqa: Y015
+
+@_typing.final
+class Deputy(_message.Message):
+    """Somebody decides in somebody else's place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPUTY_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    TO_PERSON_ID_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    deputy_id: _builtins.str
+    """UUID."""
+    person_id: _builtins.str
+    """In whose place, UUID."""
+    to_person_id: _builtins.str
+    """Who, UUID."""
+    comment: _builtins.str
+    """Why, may be empty."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when."""
+
+    def __init__(
+        self,
+        *,
+        deputy_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        to_person_id: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "comment", b"comment", "deputy_id", b"deputy_id", "end_time", b"end_time", "person_id", b"person_id", "to_person_id", b"to_person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deputy: _TypeAlias = Deputy  # noqa: Y015
+
+@_typing.final
+class CreateDeputyRequest(_message.Message):
+    """Request of CreateDeputy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    TO_PERSON_ID_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    person_id: _builtins.str
+    """In whose place, UUID; empty: the caller's. Somebody else's needs the right to manage settings."""
+    to_person_id: _builtins.str
+    """Who decides, UUID."""
+    comment: _builtins.str
+    """Why, at most 500 characters."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """From when on; absent: now."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Until when, at most a year on."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        to_person_id: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        comment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "end_time", b"end_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "comment", b"comment", "end_time", b"end_time", "person_id", b"person_id", "request_id", b"request_id", "to_person_id", b"to_person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDeputyRequest: _TypeAlias = CreateDeputyRequest  # noqa: Y015
+
+@_typing.final
+class CreateDeputyResponse(_message.Message):
+    """Response of CreateDeputy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPUTY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deputy(self) -> Global___Deputy:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        deputy: Global___Deputy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deputy", b"deputy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deputy", b"deputy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDeputyResponse: _TypeAlias = CreateDeputyResponse  # noqa: Y015
+
+@_typing.final
+class ListDeputiesRequest(_message.Message):
+    """Request of ListDeputies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeputiesRequest: _TypeAlias = ListDeputiesRequest  # noqa: Y015
+
+@_typing.final
+class ListDeputiesResponse(_message.Message):
+    """Response of ListDeputies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPUTIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deputies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Deputy]:
+        """Those that are not over, newest first."""
+
+    def __init__(
+        self,
+        *,
+        deputies: _abc.Iterable[Global___Deputy] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deputies", b"deputies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDeputiesResponse: _TypeAlias = ListDeputiesResponse  # noqa: Y015
+
+@_typing.final
+class EndDeputyRequest(_message.Message):
+    """Request of EndDeputy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPUTY_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    deputy_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        deputy_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deputy_id", b"deputy_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndDeputyRequest: _TypeAlias = EndDeputyRequest  # noqa: Y015
+
+@_typing.final
+class EndDeputyResponse(_message.Message):
+    """Response of EndDeputy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPUTY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deputy(self) -> Global___Deputy:
+        """As it ended."""
+
+    def __init__(
+        self,
+        *,
+        deputy: Global___Deputy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deputy", b"deputy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deputy", b"deputy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndDeputyResponse: _TypeAlias = EndDeputyResponse  # noqa: Y015
+
+@_typing.final
 class UpdateFlowRequest(_message.Message):
     """Request of UpdateFlow."""
 
@@ -815,12 +1452,18 @@ class UpdateFlowRequest(_message.Message):
     SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    REPEAT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     subject_type: Global___SubjectType.ValueType
     """Which flow."""
     version: _builtins.int
     """Version that was changed: another one by now is refused."""
+    recall: Global___Recall.ValueType
+    """When a submission may be taken back."""
+    repeat: Global___Repeat.ValueType
+    """What is asked of somebody who has passed an earlier step."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___FlowStep]:
         """1 to 10 steps in order."""
@@ -832,10 +1475,12 @@ class UpdateFlowRequest(_message.Message):
         subject_type: Global___SubjectType.ValueType = ...,
         steps: _abc.Iterable[Global___FlowStep] | None = ...,
         version: _builtins.int = ...,
+        recall: Global___Recall.ValueType = ...,
+        repeat: Global___Repeat.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "steps", b"steps", "subject_type", b"subject_type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recall", b"recall", "repeat", b"repeat", "request_id", b"request_id", "steps", b"steps", "subject_type", b"subject_type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,6 +65,26 @@ class ApprovalsServiceStub:
                 request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.SerializeToString,
                 response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.FromString,
                 _registered_method=True)
+        self.SubmitRequest = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/SubmitRequest',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestResponse.FromString,
+                _registered_method=True)
+        self.CreateDeputy = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/CreateDeputy',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyResponse.FromString,
+                _registered_method=True)
+        self.ListDeputies = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/ListDeputies',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesResponse.FromString,
+                _registered_method=True)
+        self.EndDeputy = channel.unary_unary(
+                '/crm.approvals.v1.ApprovalsService/EndDeputy',
+                request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyRequest.SerializeToString,
+                response_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyResponse.FromString,
+                _registered_method=True)
         self.UpdateFlow = channel.unary_unary(
                 '/crm.approvals.v1.ApprovalsService/UpdateFlow',
                 request_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.UpdateFlowRequest.SerializeToString,
@@ -128,6 +148,35 @@ class ApprovalsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitRequest(self, request, context):
+        """Submit a request of the caller's own: an expense, a support or follow-up matter, or anything else that needs a yes.
+        One that waits or ended is submitted again under its subject: what runs is void, and a new round begins.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDeputy(self, request, context):
+        """Let somebody decide in one's place for a time, what waits already too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeputies(self, request, context):
+        """Who decides in whose place: those of the caller, and for administrators everybody's; newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndDeputy(self, request, context):
+        """End it now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UpdateFlow(self, request, context):
         """Set the steps of a flow; approvals that run keep those they began with.
         """
@@ -181,6 +230,26 @@ def add_ApprovalsServiceServicer_to_server(servicer, server):
                     servicer.PreviewApproval,
                     request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.FromString,
                     response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.SerializeToString,
+            ),
+            'SubmitRequest': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitRequest,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestResponse.SerializeToString,
+            ),
+            'CreateDeputy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDeputy,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyResponse.SerializeToString,
+            ),
+            'ListDeputies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeputies,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesResponse.SerializeToString,
+            ),
+            'EndDeputy': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndDeputy,
+                    request_deserializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyRequest.FromString,
+                    response_serializer=crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyResponse.SerializeToString,
             ),
             'UpdateFlow': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateFlow,
@@ -361,6 +430,114 @@ class ApprovalsService:
             '/crm.approvals.v1.ApprovalsService/PreviewApproval',
             crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalRequest.SerializeToString,
             crm_dot_approvals_dot_v1_dot_approvals__pb2.PreviewApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitRequest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/SubmitRequest',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.SubmitRequestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDeputy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/CreateDeputy',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.CreateDeputyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeputies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/ListDeputies',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.ListDeputiesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndDeputy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.approvals.v1.ApprovalsService/EndDeputy',
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyRequest.SerializeToString,
+            crm_dot_approvals_dot_v1_dot_approvals__pb2.EndDeputyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,16 @@ class ApprovalsServiceStub:
     """Take an own submission back while it is not decided."""
     PreviewApproval: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.PreviewApprovalRequest, _approvals_pb2.PreviewApprovalResponse]
     """Who would have to approve this if the caller submitted it now."""
+    SubmitRequest: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.SubmitRequestRequest, _approvals_pb2.SubmitRequestResponse]
+    """Submit a request of the caller's own: an expense, a support or follow-up matter, or anything else that needs a yes.
+    One that waits or ended is submitted again under its subject: what runs is void, and a new round begins.
+    """
+    CreateDeputy: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.CreateDeputyRequest, _approvals_pb2.CreateDeputyResponse]
+    """Let somebody decide in one's place for a time, what waits already too."""
+    ListDeputies: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListDeputiesRequest, _approvals_pb2.ListDeputiesResponse]
+    """Who decides in whose place: those of the caller, and for administrators everybody's; newest first."""
+    EndDeputy: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.EndDeputyRequest, _approvals_pb2.EndDeputyResponse]
+    """End it now."""
     UpdateFlow: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.UpdateFlowRequest, _approvals_pb2.UpdateFlowResponse]
     """Set the steps of a flow; approvals that run keep those they began with."""
     ListFlowVersions: _grpc.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowVersionsRequest, _approvals_pb2.ListFlowVersionsResponse]
@@ -69,6 +79,16 @@ class ApprovalsServiceAsyncStub(ApprovalsServiceStub):
     """Take an own submission back while it is not decided."""
     PreviewApproval: _aio.UnaryUnaryMultiCallable[_approvals_pb2.PreviewApprovalRequest, _approvals_pb2.PreviewApprovalResponse]  # type: ignore[assignment]
     """Who would have to approve this if the caller submitted it now."""
+    SubmitRequest: _aio.UnaryUnaryMultiCallable[_approvals_pb2.SubmitRequestRequest, _approvals_pb2.SubmitRequestResponse]  # type: ignore[assignment]
+    """Submit a request of the caller's own: an expense, a support or follow-up matter, or anything else that needs a yes.
+    One that waits or ended is submitted again under its subject: what runs is void, and a new round begins.
+    """
+    CreateDeputy: _aio.UnaryUnaryMultiCallable[_approvals_pb2.CreateDeputyRequest, _approvals_pb2.CreateDeputyResponse]  # type: ignore[assignment]
+    """Let somebody decide in one's place for a time, what waits already too."""
+    ListDeputies: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListDeputiesRequest, _approvals_pb2.ListDeputiesResponse]  # type: ignore[assignment]
+    """Who decides in whose place: those of the caller, and for administrators everybody's; newest first."""
+    EndDeputy: _aio.UnaryUnaryMultiCallable[_approvals_pb2.EndDeputyRequest, _approvals_pb2.EndDeputyResponse]  # type: ignore[assignment]
+    """End it now."""
     UpdateFlow: _aio.UnaryUnaryMultiCallable[_approvals_pb2.UpdateFlowRequest, _approvals_pb2.UpdateFlowResponse]  # type: ignore[assignment]
     """Set the steps of a flow; approvals that run keep those they began with."""
     ListFlowVersions: _aio.UnaryUnaryMultiCallable[_approvals_pb2.ListFlowVersionsRequest, _approvals_pb2.ListFlowVersionsResponse]  # type: ignore[assignment]
@@ -126,6 +146,40 @@ class ApprovalsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_approvals_pb2.PreviewApprovalResponse, _abc.Awaitable[_approvals_pb2.PreviewApprovalResponse]]:
         """Who would have to approve this if the caller submitted it now."""
+
+    @_abc_1.abstractmethod
+    def SubmitRequest(
+        self,
+        request: _approvals_pb2.SubmitRequestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.SubmitRequestResponse, _abc.Awaitable[_approvals_pb2.SubmitRequestResponse]]:
+        """Submit a request of the caller's own: an expense, a support or follow-up matter, or anything else that needs a yes.
+        One that waits or ended is submitted again under its subject: what runs is void, and a new round begins.
+        """
+
+    @_abc_1.abstractmethod
+    def CreateDeputy(
+        self,
+        request: _approvals_pb2.CreateDeputyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.CreateDeputyResponse, _abc.Awaitable[_approvals_pb2.CreateDeputyResponse]]:
+        """Let somebody decide in one's place for a time, what waits already too."""
+
+    @_abc_1.abstractmethod
+    def ListDeputies(
+        self,
+        request: _approvals_pb2.ListDeputiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.ListDeputiesResponse, _abc.Awaitable[_approvals_pb2.ListDeputiesResponse]]:
+        """Who decides in whose place: those of the caller, and for administrators everybody's; newest first."""
+
+    @_abc_1.abstractmethod
+    def EndDeputy(
+        self,
+        request: _approvals_pb2.EndDeputyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approvals_pb2.EndDeputyResponse, _abc.Awaitable[_approvals_pb2.EndDeputyResponse]]:
+        """End it now."""
 
     @_abc_1.abstractmethod
     def UpdateFlow(

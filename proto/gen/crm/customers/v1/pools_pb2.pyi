@@ -316,6 +316,70 @@ class TransferCustomersResponse(_message.Message):
 Global___TransferCustomersResponse: _TypeAlias = TransferCustomersResponse  # noqa: Y015
 
 @_typing.final
+class PlaceRegistrationRequest(_message.Message):
+    """Request of PlaceRegistration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    customer_id: _builtins.str
+    """UUID."""
+    person_id: _builtins.str
+    """Who gets it, UUID; empty: a pool does."""
+    pool_id: _builtins.str
+    """Which pool, UUID; empty: a person gets it."""
+    reason: _builtins.str
+    """Why, at most 500 characters, may be empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "person_id", b"person_id", "pool_id", b"pool_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceRegistrationRequest: _TypeAlias = PlaceRegistrationRequest  # noqa: Y015
+
+@_typing.final
+class PlaceRegistrationResponse(_message.Message):
+    """Response of PlaceRegistration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    owner_id: _builtins.str
+    """Who owns it now, UUID, empty for a customer of a pool."""
+    pool_id: _builtins.str
+    """Its pool, UUID, empty for none."""
+    def __init__(
+        self,
+        *,
+        owner_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner_id", b"owner_id", "pool_id", b"pool_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceRegistrationResponse: _TypeAlias = PlaceRegistrationResponse  # noqa: Y015
+
+@_typing.final
 class TrashCustomersRequest(_message.Message):
     """Request of TrashCustomers."""
 

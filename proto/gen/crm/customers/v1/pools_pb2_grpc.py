@@ -50,6 +50,11 @@ class PoolsServiceStub:
                 request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersRequest.SerializeToString,
                 response_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersResponse.FromString,
                 _registered_method=True)
+        self.PlaceRegistration = channel.unary_unary(
+                '/crm.customers.v1.PoolsService/PlaceRegistration',
+                request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationRequest.SerializeToString,
+                response_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationResponse.FromString,
+                _registered_method=True)
         self.TrashCustomers = channel.unary_unary(
                 '/crm.customers.v1.PoolsService/TrashCustomers',
                 request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.TrashCustomersRequest.SerializeToString,
@@ -142,6 +147,14 @@ class PoolsServiceServicer:
 
     def TransferCustomers(self, request, context):
         """Give owned customers to another person: own ones, or those of the caller's scope.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PlaceRegistration(self, request, context):
+        """Give the customer of a registration that the caller passed to another person, or into a pool: once, and only
+        while it is still as the registration made it (F173).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,6 +275,11 @@ def add_PoolsServiceServicer_to_server(servicer, server):
                     servicer.TransferCustomers,
                     request_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersRequest.FromString,
                     response_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersResponse.SerializeToString,
+            ),
+            'PlaceRegistration': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceRegistration,
+                    request_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationRequest.FromString,
+                    response_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationResponse.SerializeToString,
             ),
             'TrashCustomers': grpc.unary_unary_rpc_method_handler(
                     servicer.TrashCustomers,
@@ -416,6 +434,33 @@ class PoolsService:
             '/crm.customers.v1.PoolsService/TransferCustomers',
             crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersRequest.SerializeToString,
             crm_dot_customers_dot_v1_dot_pools__pb2.TransferCustomersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceRegistration(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.customers.v1.PoolsService/PlaceRegistration',
+            crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationRequest.SerializeToString,
+            crm_dot_customers_dot_v1_dot_pools__pb2.PlaceRegistrationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class PoolsServiceStub:
     """Give pool customers to a person; for who manages pools, or administers theirs."""
     TransferCustomers: _grpc.UnaryUnaryMultiCallable[_pools_pb2.TransferCustomersRequest, _pools_pb2.TransferCustomersResponse]
     """Give owned customers to another person: own ones, or those of the caller's scope."""
+    PlaceRegistration: _grpc.UnaryUnaryMultiCallable[_pools_pb2.PlaceRegistrationRequest, _pools_pb2.PlaceRegistrationResponse]
+    """Give the customer of a registration that the caller passed to another person, or into a pool: once, and only
+    while it is still as the registration made it (F173).
+    """
     TrashCustomers: _grpc.UnaryUnaryMultiCallable[_pools_pb2.TrashCustomersRequest, _pools_pb2.TrashCustomersResponse]
     """Throw pool customers out; for who manages pools, or administers theirs."""
     RestoreCustomers: _grpc.UnaryUnaryMultiCallable[_pools_pb2.RestoreCustomersRequest, _pools_pb2.RestoreCustomersResponse]
@@ -79,6 +83,10 @@ class PoolsServiceAsyncStub(PoolsServiceStub):
     """Give pool customers to a person; for who manages pools, or administers theirs."""
     TransferCustomers: _aio.UnaryUnaryMultiCallable[_pools_pb2.TransferCustomersRequest, _pools_pb2.TransferCustomersResponse]  # type: ignore[assignment]
     """Give owned customers to another person: own ones, or those of the caller's scope."""
+    PlaceRegistration: _aio.UnaryUnaryMultiCallable[_pools_pb2.PlaceRegistrationRequest, _pools_pb2.PlaceRegistrationResponse]  # type: ignore[assignment]
+    """Give the customer of a registration that the caller passed to another person, or into a pool: once, and only
+    while it is still as the registration made it (F173).
+    """
     TrashCustomers: _aio.UnaryUnaryMultiCallable[_pools_pb2.TrashCustomersRequest, _pools_pb2.TrashCustomersResponse]  # type: ignore[assignment]
     """Throw pool customers out; for who manages pools, or administers theirs."""
     RestoreCustomers: _aio.UnaryUnaryMultiCallable[_pools_pb2.RestoreCustomersRequest, _pools_pb2.RestoreCustomersResponse]  # type: ignore[assignment]
@@ -134,6 +142,16 @@ class PoolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_pools_pb2.TransferCustomersResponse, _abc.Awaitable[_pools_pb2.TransferCustomersResponse]]:
         """Give owned customers to another person: own ones, or those of the caller's scope."""
+
+    @_abc_1.abstractmethod
+    def PlaceRegistration(
+        self,
+        request: _pools_pb2.PlaceRegistrationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pools_pb2.PlaceRegistrationResponse, _abc.Awaitable[_pools_pb2.PlaceRegistrationResponse]]:
+        """Give the customer of a registration that the caller passed to another person, or into a pool: once, and only
+        while it is still as the registration made it (F173).
+        """
 
     @_abc_1.abstractmethod
     def TrashCustomers(

@@ -1031,6 +1031,56 @@ class FindRoleHoldersResponse(_message.Message):
 Global___FindRoleHoldersResponse: _TypeAlias = FindRoleHoldersResponse  # noqa: Y015
 
 @_typing.final
+class FindHeadsRequest(_message.Message):
+    """Request of FindHeads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    DEPARTMENT_ID_FIELD_NUMBER: _builtins.int
+    person_id: _builtins.str
+    """UUID of the person over whom they are."""
+    department_id: _builtins.str
+    """UUID of the department to begin with; empty: the person's own."""
+    def __init__(
+        self,
+        *,
+        person_id: _builtins.str = ...,
+        department_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department_id", b"department_id", "person_id", b"person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindHeadsRequest: _TypeAlias = FindHeadsRequest  # noqa: Y015
+
+@_typing.final
+class FindHeadsResponse(_message.Message):
+    """Response of FindHeads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERSON_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDs, each once, the nearest first: the first is the next superior, the second the superior's superior."""
+
+    def __init__(
+        self,
+        *,
+        person_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["person_ids", b"person_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindHeadsResponse: _TypeAlias = FindHeadsResponse  # noqa: Y015
+
+@_typing.final
 class ResolveMobileRequest(_message.Message):
     """Request of ResolveMobile."""
 

@@ -100,6 +100,11 @@ class IdentityServiceStub:
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersRequest.SerializeToString,
                 response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersResponse.FromString,
                 _registered_method=True)
+        self.FindHeads = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/FindHeads',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsResponse.FromString,
+                _registered_method=True)
         self.ResolveMobile = channel.unary_unary(
                 '/crm.identity.v1.IdentityService/ResolveMobile',
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ResolveMobileRequest.SerializeToString,
@@ -267,6 +272,13 @@ class IdentityServiceServicer:
 
     def FindRoleHolders(self, request, context):
         """The people who hold a role over a person: of the person's department or the nearest one above that has any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindHeads(self, request, context):
+        """The heads of a person's department, or of a named one, and of those above it, the nearest first; never the person.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -444,6 +456,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.FindRoleHolders,
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersRequest.FromString,
                     response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersResponse.SerializeToString,
+            ),
+            'FindHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindHeads,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsResponse.SerializeToString,
             ),
             'ResolveMobile': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveMobile,
@@ -873,6 +890,33 @@ class IdentityService:
             '/crm.identity.v1.IdentityService/FindRoleHolders',
             crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersRequest.SerializeToString,
             crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/FindHeads',
+            crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.FindHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class IdentityServiceStub:
     """Make a key for an outside system; the secret is shown once."""
     FindRoleHolders: _grpc.UnaryUnaryMultiCallable[_identity_pb2.FindRoleHoldersRequest, _identity_pb2.FindRoleHoldersResponse]
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
+    FindHeads: _grpc.UnaryUnaryMultiCallable[_identity_pb2.FindHeadsRequest, _identity_pb2.FindHeadsResponse]
+    """The heads of a person's department, or of a named one, and of those above it, the nearest first; never the person."""
     ResolveMobile: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ResolveMobileRequest, _identity_pb2.ResolveMobileResponse]
     """A person's mobile in the clear, for sending to it; audited."""
     ListRightModules: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListRightModulesRequest, _identity_pb2.ListRightModulesResponse]
@@ -121,6 +123,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Make a key for an outside system; the secret is shown once."""
     FindRoleHolders: _aio.UnaryUnaryMultiCallable[_identity_pb2.FindRoleHoldersRequest, _identity_pb2.FindRoleHoldersResponse]  # type: ignore[assignment]
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
+    FindHeads: _aio.UnaryUnaryMultiCallable[_identity_pb2.FindHeadsRequest, _identity_pb2.FindHeadsResponse]  # type: ignore[assignment]
+    """The heads of a person's department, or of a named one, and of those above it, the nearest first; never the person."""
     ResolveMobile: _aio.UnaryUnaryMultiCallable[_identity_pb2.ResolveMobileRequest, _identity_pb2.ResolveMobileResponse]  # type: ignore[assignment]
     """A person's mobile in the clear, for sending to it; audited."""
     ListRightModules: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListRightModulesRequest, _identity_pb2.ListRightModulesResponse]  # type: ignore[assignment]
@@ -258,6 +262,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.FindRoleHoldersResponse, _abc.Awaitable[_identity_pb2.FindRoleHoldersResponse]]:
         """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
+
+    @_abc_1.abstractmethod
+    def FindHeads(
+        self,
+        request: _identity_pb2.FindHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.FindHeadsResponse, _abc.Awaitable[_identity_pb2.FindHeadsResponse]]:
+        """The heads of a person's department, or of a named one, and of those above it, the nearest first; never the person."""
 
     @_abc_1.abstractmethod
     def ResolveMobile(

@@ -236,6 +236,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/approvalDeputies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who decides in whose place: those of the caller, and for administrators everybody's; newest first.
+         * @description For every signed-in person.
+         */
+        get: operations["approvals.ListDeputies"];
+        put?: never;
+        /**
+         * Let somebody decide in one's place for a time, what waits already too.
+         * @description Needs the right `approvals.decide`.
+         */
+        post: operations["approvals.CreateDeputy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvalDeputies/{deputyId}:end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End it now.
+         * @description For every signed-in person.
+         */
+        post: operations["approvals.EndDeputy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/approvalFlowVersions": {
         parameters: {
             query?: never;
@@ -310,6 +354,26 @@ export interface paths {
         get: operations["approvals.PreviewApproval"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/approvalRequests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Submit a request of the caller's own: an expense, a support or follow-up matter, or anything else that needs a yes. One that waits or ended is submitted again under its subject: what runs is void, and a new round begins.
+         * @description For every signed-in person.
+         */
+        post: operations["approvals.SubmitRequest"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1274,6 +1338,26 @@ export interface paths {
          * @description Needs the right `customers.lock`.
          */
         post: operations["customers.LockCustomer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}:place": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give the customer of a registration that the caller passed to another person, or into a pool: once, and only while it is still as the registration made it (F173).
+         * @description Needs the right `approvals.decide`.
+         */
+        post: operations["customers.PlaceRegistration"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4143,6 +4227,20 @@ export interface components {
             decidable: boolean;
             /** @description True when the caller may take it back. */
             withdrawable: boolean;
+            /** @description In whose place the caller may decide, UUID; empty: the own. */
+            actingForId: string;
+            /** @description What changed since the round of this subject that the caller was shown last; empty in a first round. */
+            changes: components["schemas"]["approvals.ShownChange"][];
+            /**
+             * Format: date-time
+             * @description When that round was submitted; absent in a first round.
+             */
+            lastShownTime?: string;
+            /**
+             * Format: int32
+             * @description Which round of its subject this is, from 1.
+             */
+            round: number;
         };
         /**
          * @description Life cycle of an approval.
@@ -4152,9 +4250,10 @@ export interface components {
          *     - `APPROVAL_STATE_PASSED`: Every step passed.
          *     - `APPROVAL_STATE_REJECTED`: A step was rejected.
          *     - `APPROVAL_STATE_WITHDRAWN`: Its submitter took it back.
+         *     - `APPROVAL_STATE_VOIDED`: Its subject changed before it was decided: a new round has begun.
          * @enum {string}
          */
-        "approvals.ApprovalState": "APPROVAL_STATE_UNSPECIFIED" | "APPROVAL_STATE_PREPARING" | "APPROVAL_STATE_OPEN" | "APPROVAL_STATE_PASSED" | "APPROVAL_STATE_REJECTED" | "APPROVAL_STATE_WITHDRAWN";
+        "approvals.ApprovalState": "APPROVAL_STATE_UNSPECIFIED" | "APPROVAL_STATE_PREPARING" | "APPROVAL_STATE_OPEN" | "APPROVAL_STATE_PASSED" | "APPROVAL_STATE_REJECTED" | "APPROVAL_STATE_WITHDRAWN" | "APPROVAL_STATE_VOIDED";
         /**
          * @description Which approvals a list shows.
          *     - `APPROVAL_VIEW_UNSPECIFIED`: Not set: as INBOX.
@@ -4164,6 +4263,41 @@ export interface components {
          * @enum {string}
          */
         "approvals.ApprovalView": "APPROVAL_VIEW_UNSPECIFIED" | "APPROVAL_VIEW_INBOX" | "APPROVAL_VIEW_SUBMITTED" | "APPROVAL_VIEW_DECIDED";
+        /**
+         * @description Why the system ended a step.
+         *     - `AUTO_REASON_UNSPECIFIED`: It did not.
+         *     - `AUTO_REASON_CONDITION`: The step's condition did not hold.
+         *     - `AUTO_REASON_NOBODY`: Nobody fits it, and its flow says what then.
+         *     - `AUTO_REASON_REPEATED`: Its approvers have passed an earlier step.
+         * @enum {string}
+         */
+        "approvals.AutoReason": "AUTO_REASON_UNSPECIFIED" | "AUTO_REASON_CONDITION" | "AUTO_REASON_NOBODY" | "AUTO_REASON_REPEATED";
+        /** @description Request of CreateDeputy. */
+        "approvals.CreateDeputyRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description In whose place, UUID; empty: the caller's. Somebody else's needs the right to manage settings. */
+            personId?: string;
+            /** @description Who decides, UUID. */
+            toPersonId?: string;
+            /**
+             * Format: date-time
+             * @description From when on; absent: now.
+             */
+            beginTime?: string;
+            /**
+             * Format: date-time
+             * @description Until when, at most a year on.
+             */
+            endTime?: string;
+            /** @description Why, at most 500 characters. */
+            comment?: string;
+        };
+        /** @description Response of CreateDeputy. */
+        "approvals.CreateDeputyResponse": {
+            /** @description As stored. */
+            deputy?: components["schemas"]["approvals.Deputy"];
+        };
         /** @description Request of DecideApproval. */
         "approvals.DecideApprovalRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -4226,6 +4360,37 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description Somebody decides in somebody else's place. */
+        "approvals.Deputy": {
+            /** @description UUID. */
+            deputyId: string;
+            /** @description In whose place, UUID. */
+            personId: string;
+            /** @description Who, UUID. */
+            toPersonId: string;
+            /**
+             * Format: date-time
+             * @description From when on.
+             */
+            beginTime?: string;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            endTime?: string;
+            /** @description Why, may be empty. */
+            comment: string;
+        };
+        /** @description Request of EndDeputy. */
+        "approvals.EndDeputyRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of EndDeputy. */
+        "approvals.EndDeputyResponse": {
+            /** @description As it ended. */
+            deputy?: components["schemas"]["approvals.Deputy"];
+        };
         /** @description The steps for one type of subject. */
         "approvals.Flow": {
             /** @description Type. */
@@ -4237,6 +4402,19 @@ export interface components {
              * @description Number of the last change.
              */
             version: string;
+            /** @description When a submission may be taken back. */
+            recall: components["schemas"]["approvals.Recall"];
+            /** @description What is asked of somebody who has passed an earlier step. */
+            repeat: components["schemas"]["approvals.Repeat"];
+            /** @description What conditions may ask about; output only. */
+            fields: components["schemas"]["approvals.FlowField"][];
+        };
+        /** @description A field that a flow's conditions may ask about. */
+        "approvals.FlowField": {
+            /** @description Name in filters. */
+            name: string;
+            /** @description What it holds: text, choice, number, date, id. */
+            kind: string;
         };
         /** @description A step of a flow. */
         "approvals.FlowStep": {
@@ -4252,6 +4430,21 @@ export interface components {
             personIds: string[];
             /** @description The step is asked only below this amount, CNY decimal; empty: always. */
             amountBelow: string;
+            /** @description How several approvers decide. */
+            mode: components["schemas"]["approvals.StepMode"];
+            /**
+             * Format: int32
+             * @description The submitter's superior of this level decides, 1 for the next one, at most 10; 0: not by superior.
+             */
+            superiorLevel: number;
+            /** @description The head of a department decides: "own" for the submitter's, or a department's UUID; empty: not by department. */
+            headOf: string;
+            /** @description What becomes of it when nobody fits. */
+            whenEmpty: components["schemas"]["approvals.WhenEmpty"];
+            /** @description Who decides then, for NAMED, UUIDs. */
+            standInIds: string[];
+            /** @description The step is asked only of what passes this filter over the flow's fields, as JSON; empty: always. */
+            condition: string;
             /**
              * @description How long it waits until its approvers are reminded, and again each time; a minute to 30 days, 3 days if absent.
              * @example 1800s
@@ -4274,6 +4467,21 @@ export interface components {
             personIds?: string[];
             /** @description The step is asked only below this amount, CNY decimal; empty: always. */
             amountBelow?: string;
+            /** @description How several approvers decide. */
+            mode?: components["schemas"]["approvals.StepMode"];
+            /**
+             * Format: int32
+             * @description The submitter's superior of this level decides, 1 for the next one, at most 10; 0: not by superior.
+             */
+            superiorLevel?: number;
+            /** @description The head of a department decides: "own" for the submitter's, or a department's UUID; empty: not by department. */
+            headOf?: string;
+            /** @description What becomes of it when nobody fits. */
+            whenEmpty?: components["schemas"]["approvals.WhenEmpty"];
+            /** @description Who decides then, for NAMED, UUIDs. */
+            standInIds?: string[];
+            /** @description The step is asked only of what passes this filter over the flow's fields, as JSON; empty: always. */
+            condition?: string;
             /**
              * @description How long it waits until its approvers are reminded, and again each time; a minute to 30 days, 3 days if absent.
              * @example 1800s
@@ -4306,6 +4514,11 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListDeputies. */
+        "approvals.ListDeputiesResponse": {
+            /** @description Those that are not over, newest first. */
+            deputies: components["schemas"]["approvals.Deputy"][];
+        };
         /** @description Response of ListFlowVersions. */
         "approvals.ListFlowVersionsResponse": {
             /** @description Newest first. */
@@ -4318,8 +4531,34 @@ export interface components {
         };
         /** @description Response of PreviewApproval. */
         "approvals.PreviewApprovalResponse": {
-            /** @description Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system. */
+            /** @description Steps in order: WAITING would be asked, AUTO_APPROVED would be passed by the system, REJECTED would refuse it. */
             steps: components["schemas"]["approvals.Step"][];
+        };
+        /**
+         * @description When a submitter may take a submission back.
+         *     - `RECALL_UNSPECIFIED`: Not set: as UNDECIDED.
+         *     - `RECALL_UNDECIDED`: While the approval is not decided.
+         *     - `RECALL_UNTOUCHED`: Until the first approver decides.
+         *     - `RECALL_NEVER`: Never.
+         * @enum {string}
+         */
+        "approvals.Recall": "RECALL_UNSPECIFIED" | "RECALL_UNDECIDED" | "RECALL_UNTOUCHED" | "RECALL_NEVER";
+        /**
+         * @description What is asked of somebody who has passed an earlier step of the same approval.
+         *     - `REPEAT_UNSPECIFIED`: Not set: as ASK.
+         *     - `REPEAT_ASK`: To decide again.
+         *     - `REPEAT_PASS`: Nothing: the system passes it.
+         * @enum {string}
+         */
+        "approvals.Repeat": "REPEAT_UNSPECIFIED" | "REPEAT_ASK" | "REPEAT_PASS";
+        /** @description A shown field that is not what it was. */
+        "approvals.ShownChange": {
+            /** @description Field's name. */
+            name: string;
+            /** @description Value when it was shown last, empty for a field that was not there. */
+            before: string;
+            /** @description Value now, empty for a field that is gone. */
+            after: string;
         };
         /** @description A line of what the approver is shown. */
         "approvals.ShownField": {
@@ -4354,7 +4593,42 @@ export interface components {
             escalated: boolean;
             /** @description Who handed the place of an approver to whom, in order. */
             delegations: components["schemas"]["approvals.Delegation"][];
+            /** @description Every decision, in order; several for a step that all have to pass. */
+            decisions: components["schemas"]["approvals.StepDecision"][];
+            /** @description How several approvers decide. */
+            mode: components["schemas"]["approvals.StepMode"];
+            /** @description Whose consent is needed, for ALL and IN_TURN, UUIDs in order. */
+            seatIds: string[];
+            /** @description Why the system ended it. */
+            autoReason: components["schemas"]["approvals.AutoReason"];
         };
+        /** @description What somebody decided. */
+        "approvals.StepDecision": {
+            /** @description Who, UUID. */
+            deciderId: string;
+            /** @description In whose place, UUID; empty: the own. */
+            forPersonId: string;
+            /** @description True: passed. */
+            passed: boolean;
+            /** @description Comment, may be empty. */
+            comment: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+            /** @description SHA-256 of what the decider was shown. */
+            shownHash: string;
+        };
+        /**
+         * @description How several approvers of a step decide.
+         *     - `STEP_MODE_UNSPECIFIED`: Not set: as ANY.
+         *     - `STEP_MODE_ANY`: One of them is enough.
+         *     - `STEP_MODE_ALL`: All of them, in whatever order.
+         *     - `STEP_MODE_IN_TURN`: All of them, one after the other.
+         * @enum {string}
+         */
+        "approvals.StepMode": "STEP_MODE_UNSPECIFIED" | "STEP_MODE_ANY" | "STEP_MODE_ALL" | "STEP_MODE_IN_TURN";
         /**
          * @description Life cycle of a step.
          *     - `STEP_STATE_UNSPECIFIED`: Not set.
@@ -4362,7 +4636,7 @@ export interface components {
          *     - `STEP_STATE_OPEN`: Waits for its approver.
          *     - `STEP_STATE_PASSED`: Passed.
          *     - `STEP_STATE_REJECTED`: Rejected.
-         *     - `STEP_STATE_AUTO_APPROVED`: Its condition did not hold: approved by the system.
+         *     - `STEP_STATE_AUTO_APPROVED`: Approved by the system; see AutoReason.
          * @enum {string}
          */
         "approvals.StepState": "STEP_STATE_UNSPECIFIED" | "STEP_STATE_WAITING" | "STEP_STATE_OPEN" | "STEP_STATE_PASSED" | "STEP_STATE_REJECTED" | "STEP_STATE_AUTO_APPROVED";
@@ -4373,9 +4647,39 @@ export interface components {
          *     - `SUBJECT_TYPE_ORDER`: An order.
          *     - `SUBJECT_TYPE_CONTRACT`: A contract.
          *     - `SUBJECT_TYPE_PAYMENT`: A payment.
+         *     - `SUBJECT_TYPE_EXPENSE`: An expense: a request.
+         *     - `SUBJECT_TYPE_SUPPORT`: A support matter: a request.
+         *     - `SUBJECT_TYPE_FOLLOW_UP`: A follow-up: a request.
+         *     - `SUBJECT_TYPE_CUSTOMER`: Something about a customer: a request.
+         *     - `SUBJECT_TYPE_LEAD`: Something about a lead: a request.
+         *     - `SUBJECT_TYPE_OPPORTUNITY`: Something about an opportunity: a request.
+         *     - `SUBJECT_TYPE_QUOTE`: A quote: a request.
+         *     - `SUBJECT_TYPE_OTHER`: Anything else: a request.
          * @enum {string}
          */
-        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER" | "SUBJECT_TYPE_CONTRACT" | "SUBJECT_TYPE_PAYMENT";
+        "approvals.SubjectType": "SUBJECT_TYPE_UNSPECIFIED" | "SUBJECT_TYPE_REGISTRATION" | "SUBJECT_TYPE_ORDER" | "SUBJECT_TYPE_CONTRACT" | "SUBJECT_TYPE_PAYMENT" | "SUBJECT_TYPE_EXPENSE" | "SUBJECT_TYPE_SUPPORT" | "SUBJECT_TYPE_FOLLOW_UP" | "SUBJECT_TYPE_CUSTOMER" | "SUBJECT_TYPE_LEAD" | "SUBJECT_TYPE_OPPORTUNITY" | "SUBJECT_TYPE_QUOTE" | "SUBJECT_TYPE_OTHER";
+        /** @description Request of SubmitRequest. */
+        "approvals.SubmitRequestRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description One of the types that are requests. */
+            subjectType?: components["schemas"]["approvals.SubjectType"];
+            /** @description What for, 1 to 200 characters. */
+            title?: string;
+            /** @description CNY decimal; empty where there is none, needed for an expense. */
+            amount?: string;
+            /** @description More about it, at most 2000 characters. */
+            details?: string;
+            /** @description What it is about, for example a customer's name, at most 200 characters, may be empty. */
+            about?: string;
+            /** @description UUID of an own request that is submitted again, changed; empty for a new one. */
+            subjectId?: string;
+        };
+        /** @description Response of SubmitRequest. */
+        "approvals.SubmitRequestResponse": {
+            /** @description As submitted. */
+            approval?: components["schemas"]["approvals.Approval"];
+        };
         /** @description Request of UpdateFlow. */
         "approvals.UpdateFlowRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -4389,12 +4693,26 @@ export interface components {
              * @description Version that was changed: another one by now is refused.
              */
             version?: string;
+            /** @description When a submission may be taken back. */
+            recall?: components["schemas"]["approvals.Recall"];
+            /** @description What is asked of somebody who has passed an earlier step. */
+            repeat?: components["schemas"]["approvals.Repeat"];
         };
         /** @description Response of UpdateFlow. */
         "approvals.UpdateFlowResponse": {
             /** @description As stored. */
             flow?: components["schemas"]["approvals.Flow"];
         };
+        /**
+         * @description What becomes of a step that nobody fits.
+         *     - `WHEN_EMPTY_UNSPECIFIED`: Not set: as ADMINISTRATORS.
+         *     - `WHEN_EMPTY_ADMINISTRATORS`: Administrators decide it.
+         *     - `WHEN_EMPTY_NAMED`: The people that the step names for this decide it; administrators where none of them can.
+         *     - `WHEN_EMPTY_PASS`: The system passes it.
+         *     - `WHEN_EMPTY_REFUSE`: The system rejects the approval.
+         * @enum {string}
+         */
+        "approvals.WhenEmpty": "WHEN_EMPTY_UNSPECIFIED" | "WHEN_EMPTY_ADMINISTRATORS" | "WHEN_EMPTY_NAMED" | "WHEN_EMPTY_PASS" | "WHEN_EMPTY_REFUSE";
         /** @description Request of WithdrawApproval. */
         "approvals.WithdrawApprovalRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -5711,6 +6029,24 @@ export interface components {
         "customers.PhoneInput": {
             /** @description Number as typed: +86, 0086, area code, extension are understood. */
             number?: string;
+        };
+        /** @description Request of PlaceRegistration. */
+        "customers.PlaceRegistrationRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Who gets it, UUID; empty: a pool does. */
+            personId?: string;
+            /** @description Which pool, UUID; empty: a person gets it. */
+            poolId?: string;
+            /** @description Why, at most 500 characters, may be empty. */
+            reason?: string;
+        };
+        /** @description Response of PlaceRegistration. */
+        "customers.PlaceRegistrationResponse": {
+            /** @description Who owns it now, UUID, empty for a customer of a pool. */
+            ownerId: string;
+            /** @description Its pool, UUID, empty for none. */
+            poolId: string;
         };
         /** @description An intended follow-up. */
         "customers.Plan": {
@@ -10812,6 +11148,86 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "approvals.ListDeputies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.ListDeputiesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.CreateDeputy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["approvals.CreateDeputyRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.CreateDeputyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.EndDeputy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                deputyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["approvals.EndDeputyRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.EndDeputyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "approvals.ListFlowVersions": {
         parameters: {
             query?: {
@@ -10892,6 +11308,8 @@ export interface operations {
                 subjectType?: components["schemas"]["approvals.SubjectType"];
                 /** @description CNY decimal; empty where there is none. */
                 amount?: string;
+                /** @description Values of the fields that conditions ask about, as a JSON object of texts; may be empty. */
+                facts?: string;
             };
             header?: never;
             path?: never;
@@ -10906,6 +11324,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["approvals.PreviewApprovalResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "approvals.SubmitRequest": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["approvals.SubmitRequestRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["approvals.SubmitRequestResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -12429,6 +12875,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.LockCustomerResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.PlaceRegistration": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.PlaceRegistrationRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.PlaceRegistrationResponse"];
                 };
             };
             default: components["responses"]["Error"];
