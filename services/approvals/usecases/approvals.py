@@ -198,12 +198,7 @@ def decide(
     )
     tx.session.add(decision)
     found.decisions.setdefault(step_index, []).append(decision)
-    news = _move(tx, found, after, before, decision)
-    if approval.state != ApprovalState.OPEN:
-        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), FINISHED, approval.open_step))
-    elif news:
-        # Somebody else is asked now, whose time begins.
-        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), ADVANCED, approval.open_step))
+    _let_go_on(tx, found, _move(tx, found, after, before, decision))
     return found
 
 
@@ -265,7 +260,7 @@ def delegate(
     before = _asked_now(found)
     step.approver_ids = [to_id if person == from_id else person for person in step.approver_ids]
     step.seat_ids = [to_id if person == from_id else person for person in step.seat_ids]
-    _move(tx, found, _as_rules(found), before)
+    _let_go_on(tx, found, _move(tx, found, rules.settle(_as_rules(found)), before))
     return found
 
 
@@ -536,6 +531,15 @@ def _move(
         )
     _tell_changed(tx, found)
     return news
+
+
+def _let_go_on(tx: Transaction, found: Whole, news: Sequence[str]) -> None:
+    """Tell the workflow what somebody's act came to. news: who is asked anew, whose time begins."""
+    approval = found.approval
+    if approval.state != ApprovalState.OPEN:
+        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), FINISHED, approval.open_step))
+    elif news:
+        tx.signal_workflow(WorkflowSignal(approval_workflow_id(approval.id), ADVANCED, approval.open_step))
 
 
 def _end(tx: Transaction, found: Whole, state: ApprovalState, event: str) -> None:

@@ -278,18 +278,25 @@ def test_a_deputy_decides_in_the_place_of_an_approver_what_waits_already(desk: D
     manager, deputy = desk.company.caller("wang"), desk.company.caller("wu")
     approval = desk.waiting(manager, desk.register(li, wang))
 
-    def named(to: str, **more: object) -> pb.CreateDeputyRequest:
+    def named(
+        to: str, person_id: str = "", begin: Timestamp | None = None, end: Timestamp | None = None
+    ) -> pb.CreateDeputyRequest:
         return pb.CreateDeputyRequest(
-            request_id=new_id(), to_person_id=to, comment="休假", **{"end_time": later(days=7), **more}
+            request_id=new_id(),
+            person_id=person_id,
+            to_person_id=to,
+            comment="休假",
+            begin_time=begin,
+            end_time=end or later(days=7),
         )
 
     assert manager.refused(desk.stub.CreateDeputy, named(zhao)).reason == "DELEGATE_CANNOT_DECIDE"
     assert manager.refused(desk.stub.CreateDeputy, named(wang)).reason == "DEPUTY_INVALID"
-    past = named(wu, end_time=later(days=-1))
+    past = named(wu, end=later(days=-1))
     assert manager.refused(desk.stub.CreateDeputy, past).reason == "DEPUTY_TIME_INVALID"
     refused = manager.refused(desk.stub.CreateDeputy, named(wang, person_id=wu))
     assert isinstance(refused, Forbidden)
-    manager(desk.stub.CreateDeputy, named(wu, begin_time=later(days=1)))
+    manager(desk.stub.CreateDeputy, named(wu, begin=later(days=1)))
     assert desk.listed(deputy) == []
     made = manager(desk.stub.CreateDeputy, named(wu)).deputy
     (seen,) = desk.listed(deputy)

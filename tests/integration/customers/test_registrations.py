@@ -2,12 +2,15 @@
 
 import pytest
 from crm.customers.v1 import customers_pb2 as pb
+from crm.customers.v1 import pools_pb2
 
 from services.chassis.db import Event, Store
 from services.chassis.errors import AlreadyExists, NotFound, RuleViolation
 from services.chassis.ids import new_id
 from services.dedupe.events import handlers as dedupe_handlers
 from tests.integration.customers.office import EAST, HEAD, MANAGER, Office, Person
+
+APPROVER = frozenset({"approvals.decide"})
 
 
 @pytest.fixture
@@ -167,3 +170,44 @@ def test_colleagues_do_not_see_a_registration(office: Office, manager: Person) -
     pending = office.hire().create(approver_id=manager.id)
     refused = office.hire().refused(pb.GetCustomerRequest(customer_id=pending.customer_id))
     assert refused.reason == "CUSTOMER_NOT_FOUND"
+
+
+def placed(rep_id: str, customer_id: str, pool_id: str = "") -> pools_pb2.PlaceRegistrationRequest:
+    """Return the request that places a customer; rep_id: "" for a pool."""
+    return pools_pb2.PlaceRegistrationRequest(
+        request_id=new_id(), customer_id=customer_id, person_id=rep_id, pool_id=pool_id, reason="区域调整"
+    )
+
+
+def test_whoever_passed_a_registration_gives_the_customer_to_another(office: Office, manager: Person) -> None:
+    """F173: change the owner, once, and nobody else may."""
+    rep, other = office.hire(), office.hire()
+    chosen, decider = office.hire(APPROVER, HEAD), office.hire(APPROVER, HEAD)
+    pending = rep.create("换人公司", approver_id=chosen.id)
+    request = placed(other.id, pending.customer_id)
+    assert chosen.refused(request).reason == "CUSTOMER_NOT_ACTIVE"
+    # The step was handed on: who decided it places the customer, whoever was chosen at first.
+    office.decide(pending.customer_id, passed=True, decider_id=decider.id)
+    assert chosen.refused(request).reason == "NOT_REGISTRATION_APPROVER"
+    assert decider.refused(placed(rep.id, pending.customer_id)).reason == "ALREADY_OWNER"
+    for fault in (placed("", pending.customer_id), placed(other.id, pending.customer_id, pool_id=new_id())):
+        assert decider.refused(fault).reason == "PLACE_MISSING"
+    assert decider(request).owner_id == other.id
+    assert other.get(pending.customer_id).owner_id == other.id
+    assert decider.refused(placed(rep.id, pending.customer_id)).reason == "REGISTRATION_PLACED"
+    assert [change.cause for change in other.ledger(pending.customer_id)][:2] == [
+        pb.OWNERSHIP_CAUSE_TRANSFER,
+        pb.OWNERSHIP_CAUSE_REGISTER,
+    ]
+
+
+def test_whoever_passed_a_registration_moves_the_customer_to_a_pool(office: Office, manager: Person) -> None:
+    """F173: from then on it is anybody's in the pool."""
+    rep, other, decider = office.hire(), office.hire(), office.hire(APPROVER, HEAD)
+    pool_id = office.pool(manager).pool_id
+    pending = rep.create("转公海公司", approver_id=decider.id)
+    office.decide(pending.customer_id, passed=True, decider_id=decider.id)
+    assert decider.refused(placed("", pending.customer_id, pool_id=new_id())).reason == "POOL_NOT_FOUND"
+    answer = decider(placed("", pending.customer_id, pool_id=pool_id))
+    assert (answer.owner_id, answer.pool_id) == ("", pool_id)
+    assert other.claim(pending.customer_id) == ["done"]

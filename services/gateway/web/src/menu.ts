@@ -10,6 +10,7 @@ import {
   Message,
   Phone,
   Setting,
+  Share,
   Stamp,
   Tickets,
   Trophy,
@@ -134,6 +135,13 @@ export const entries: Entry[] = [
     right: 'people.view',
     icon: User,
     screen: () => import('./screens/staff/StaffScreen.vue'),
+  },
+  {
+    name: 'flows',
+    path: '/approval-flows',
+    right: 'settings.manage',
+    icon: Share,
+    screen: () => import('./screens/flows/FlowsScreen.vue'),
   },
   {
     name: 'settings',
