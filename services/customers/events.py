@@ -51,6 +51,18 @@ def on_call_linked(tx: Transaction, event: Event) -> None:
     _take_call(tx, event)
 
 
+@handlers.on("telephony", "sms_received")
+def on_sms_received(tx: Transaction, event: Event) -> None:
+    """A customer answered by SMS."""
+    note_event(tx, event, "sms", "receivedId", event.data["customerId"], ("text", "optOut"))
+
+
+@handlers.on("telephony", "sms_sent")
+def on_sms_sent(tx: Transaction, event: Event) -> None:
+    """A customer was written to: no evidence of work, or a bulk SMS would keep every customer."""
+    note_event(tx, event, "sms", "smsId", event.data["customerId"], ("text",))
+
+
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Somebody may have moved: what they own is seen in the department of now."""

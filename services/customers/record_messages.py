@@ -50,6 +50,8 @@ VIEW_MESSAGES = {view: message for message, view in VIEWS.items()}
 LINES = {
     "follow_up": ("跟进：{text}", "Follow-up: {text}"),
     "call_ended": ("通话，时长 {talkSeconds} 秒", "Call of {talkSeconds} s"),
+    "sms_received": ("客户回复短信：{text}", "Answered by SMS: {text}"),
+    "sms_sent": ("发送短信：{text}", "SMS sent: {text}"),
     "call_linked": ("通话，时长 {talkSeconds} 秒", "Call of {talkSeconds} s"),
     "order_generated": ("生成订单 {number}，金额 {amount}", "Order {number} was made, {amount}"),
     "order_approved": ("订单 {number} 审批通过", "Order {number} was approved"),

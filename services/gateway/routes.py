@@ -25,7 +25,7 @@ from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
 from crm.notify.v1 import notices_pb2, notify_pb2
 from crm.orders.v1 import orders_pb2, printing_pb2, quotes_pb2
-from crm.telephony.v1 import desk_pb2, sms_pb2, telephony_pb2
+from crm.telephony.v1 import bulk_pb2, desk_pb2, sms_pb2, telephony_pb2
 from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
@@ -48,7 +48,7 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),
     "notify": (notify_pb2, notices_pb2),
-    "telephony": (telephony_pb2, sms_pb2, desk_pb2),
+    "telephony": (telephony_pb2, sms_pb2, desk_pb2, bulk_pb2),
 }
 
 # A path field in a template: {customer_id}, {person.person_id}.

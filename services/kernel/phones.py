@@ -32,6 +32,8 @@ TWO_DIGIT_AREAS = ("10", "2")
 ANONYMOUS = frozenset(
     {"", "anonymous", "unknown", "unavailable", "restricted", "private", "withheld", "<unknown>"}
 )
+# A stored mobile: carriers' prefixes were checked when it was typed.
+MOBILE = re.compile(r"\+861[3-9]\d{9}")
 # Shortest number that can be a subscriber's; shorter ones are extensions.
 SHORTEST_SUBSCRIBER = 7
 
@@ -123,6 +125,11 @@ def match_number(text: str) -> str:
         except InvalidInput:
             continue
     return ""
+
+
+def is_mobile(number: str) -> bool:
+    """Tell whether a stored number is a Chinese mobile, that is, can get an SMS from a SIM at home."""
+    return MOBILE.fullmatch(number) is not None
 
 
 def mask_number(number: str) -> str:

@@ -185,6 +185,16 @@ def on_sms_received(tx: Transaction, event: Event) -> None:
         write_message(tx, event.id, data["ownerId"], "customer_replied", subject, words)
 
 
+@handlers.on("telephony", "sms_bulk_done")
+def on_sms_bulk_done(tx: Transaction, event: Event) -> None:
+    """Tell the writer of a bulk SMS what became of it (F199)."""
+    data = event.data
+    words = texts.bulk_sms_done(
+        data["name"], data["sent"], data["failed"], data["uncertain"], data["skipped"]
+    )
+    write_message(tx, event.id, data["personId"], "bulk_sms_done", Subject("bulk_sms", data["bulkId"]), words)
+
+
 @handlers.on("dedupe", "keys_refused")
 def on_keys_refused(tx: Transaction, event: Event) -> None:
     """Tell both sides that two want the same customer (F170): each hears of the other, masked."""

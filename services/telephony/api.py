@@ -7,6 +7,8 @@ from typing import BinaryIO, Final
 
 import grpc
 from crm.telephony.v1 import (
+    bulk_pb2,
+    bulk_pb2_grpc,
     desk_pb2,
     desk_pb2_grpc,
     sms_pb2,
@@ -25,6 +27,7 @@ from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
 from services.telephony import clients
+from services.telephony.bulk_api import BulkSmsApi
 from services.telephony.desk_api import AgentDeskApi
 from services.telephony.domain.sms import Lane
 from services.telephony.messages import shown_number
@@ -295,10 +298,12 @@ def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
     sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
     desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(AgentDeskApi(runtime.store, customers), server)
+    bulk_pb2_grpc.add_BulkSmsServiceServicer_to_server(BulkSmsApi(runtime.store, customers), server)
     return [
         telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name,
         sms_pb2.DESCRIPTOR.services_by_name["SmsService"].full_name,
         desk_pb2.DESCRIPTOR.services_by_name["AgentDeskService"].full_name,
+        bulk_pb2.DESCRIPTOR.services_by_name["BulkSmsService"].full_name,
     ]
 
 

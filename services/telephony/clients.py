@@ -1,6 +1,6 @@
 """The other services that telephony asks: customers who is calling, identity for a colleague's mobile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
@@ -10,6 +10,8 @@ from services.chassis.declarations import note_scope_asked
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
+from services.telephony.domain.bulk import STAGED_AT_ONCE
+from services.telephony.usecases.bulk import Mobile, Portion
 from services.telephony.usecases.calls import Caller
 
 
@@ -57,6 +59,41 @@ class Customers:
             )
             for found in answer.candidates
         ]
+
+    def portion(
+        self, tenant: Tenant, person_id: str, token: str, selection: Mapping[str, str], page_token: str
+    ) -> Portion:
+        """Return a page of a list of customers as the person of the token sees it, with their mobiles; raises AppError.
+
+        selection: view, poolId, query and filter, as the list takes them.
+        """
+        request = customers_pb2.ListCustomersRequest(
+            view=customers_pb2.CustomerView.Value(selection["view"]),
+            pool_id=selection["poolId"],
+            query=selection["query"],
+            filter=selection["filter"],
+            page_size=STAGED_AT_ONCE,
+            page_token=page_token,
+        )
+        page = self._client.forward(self._client.stub.ListCustomers, request, token)
+        customer_ids = [customer.customer_id for customer in page.customers]
+        mobiles = self.mobiles(tenant, person_id, customer_ids)
+        return Portion(customer_ids, list(mobiles.values()), page.next_page_token)
+
+    def mobiles(self, tenant: Tenant, person_id: str, customer_ids: Sequence[str]) -> dict[str, Mobile]:
+        """Return the mobiles behind customers by phone id, on behalf of a person who may see them; raises AppError."""
+        if not customer_ids:
+            return {}
+        answer = self._numbers.call(
+            self._numbers.stub.ResolveMobiles,
+            numbers_pb2.ResolveMobilesRequest(customer_ids=customer_ids),
+            tenant=tenant,
+            actor_id=person_id,
+        )
+        return {
+            found.phone_id: Mobile(found.customer_id, found.customer_name, found.contact_name, found.number)
+            for found in answer.mobiles
+        }
 
     def customer(self, customer_id: str, token: str) -> customers_pb2.Customer:
         """Return a customer as the person of the token may see it; raises AppError."""

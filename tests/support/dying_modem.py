@@ -35,7 +35,7 @@ def main(database: str, tenant_id: str, modem: str, port: str, method: str, when
         return result
 
     setattr(queue, method, deadly)
-    Link(Settings(name=modem, port=port, poll_s=0.05), queue).start()
+    Link(Settings(name=modem, port=port, poll_s=0.05, submit_timeout_s=0.5), queue).start()
     threading.Event().wait()
 
 

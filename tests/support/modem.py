@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.local.modem_emulator.control import tell
-from deploy.local.modem_emulator.modem import Conditions, Modem
+from deploy.local.modem_emulator.modem import NETWORK_S, Conditions, Modem
 from deploy.local.modem_emulator.pdu import Submitted, delivers
 from services.telephony.modem import pdu
 from services.telephony.modem.engine import LinkLostError
@@ -186,7 +186,7 @@ class Wire:
         self.modem = Modem(
             conditions=self.conditions,
             write=self._output.extend,
-            later=self._later,
+            later=self.later,
             send=self._send,
             unplug=self.unplug,
             now=lambda: datetime(2026, 11, 21, 19, 47, tzinfo=UTC) + timedelta(seconds=self.clock.now),
@@ -235,7 +235,12 @@ class Wire:
         if not self.plugged:
             raise LinkLostError("unplugged")
 
-    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def say_raw(self, data: bytes) -> None:
+        """Put bytes on the line that no modem would say."""
+        self._output += data
+
+    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something when so much time has passed."""
         heapq.heappush(self._timers, (self.clock.now + delay_s, next(self._order), action))
 
     def _send(self, submitted: Submitted, _: str) -> int:
@@ -334,7 +339,9 @@ class Emulator:
 
 
 @contextlib.contextmanager
-def emulator(folder: Path, *, report_delay_s: float = 0.1) -> Iterator[Emulator]:
+def emulator(
+    folder: Path, *, report_delay_s: float = 0.1, network_s: float = NETWORK_S
+) -> Iterator[Emulator]:
     """Run a modem emulator whose files are in `folder`."""
     running = Emulator(folder / "modem", folder / "inbox.jsonl", folder / "control")
     arguments = ("--link", running.link, "--inbox", running.inbox, "--control", running.control)
@@ -346,6 +353,8 @@ def emulator(folder: Path, *, report_delay_s: float = 0.1) -> Iterator[Emulator]
             *arguments,
             "--report-delay-s",
             str(report_delay_s),
+            "--network-s",
+            str(network_s),
         ]
     )
     try:

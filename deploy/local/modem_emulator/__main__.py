@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.local.modem_emulator.modem import NETWORK_S
 from deploy.local.modem_emulator.server import Emulator
 
 
@@ -23,11 +24,16 @@ def main() -> int:
     parser.add_argument(
         "--report-delay-s", type=float, default=1.0, help="from sending to the delivery report"
     )
+    parser.add_argument(
+        "--network-s", type=float, default=NETWORK_S, help="how long the network takes over a segment"
+    )
     arguments = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     try:
-        Emulator(arguments.link, arguments.inbox, arguments.control, arguments.report_delay_s).run()
+        Emulator(
+            arguments.link, arguments.inbox, arguments.control, arguments.report_delay_s, arguments.network_s
+        ).run()
     except OSError as error:
         parser.error(str(error))
     return 0

@@ -16,8 +16,8 @@ from deploy.local.modem_emulator.pdu import BadPduError, Submitted
 _ESCAPE, _CTRL_Z = 0x1B, 0x1A
 # Messages that one memory holds.
 _CAPACITY = 50
-# How long the network takes over a segment.
-_NETWORK_S = 0.05
+# How long the network takes over a segment; over the air it is some three seconds.
+NETWORK_S = 0.05
 # +CMS ERROR: operation not supported, invalid PDU, invalid index, memory full.
 _NOT_SUPPORTED, _INVALID_PDU, _INVALID_INDEX, _MEMORY_FULL = 303, 304, 321, 322
 
@@ -109,6 +109,7 @@ class Modem:
         unplug: Callable[[], None],
         now: Callable[[], datetime],
         report_delay_s: float,
+        network_s: float = NETWORK_S,
     ) -> None:
         # How often it was told to restart.
         self.restarts = 0
@@ -123,6 +124,7 @@ class Modem:
         self._unplug = unplug
         self._now = now
         self._report_delay_s = report_delay_s
+        self._network_s = network_s
         self._reset()
 
     def plug(self, plugged: bool) -> None:
@@ -351,7 +353,7 @@ class Modem:
                 self._unplug()
         else:
             self._busy = True
-            self._later(_NETWORK_S, lambda: self._accepted(submitted, typed))
+            self._later(self._network_s, lambda: self._accepted(submitted, typed))
 
     def _accepted(self, submitted: Submitted, typed: str) -> None:
         self._busy = False

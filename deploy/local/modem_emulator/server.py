@@ -28,7 +28,9 @@ _REQUEST_BYTES = 1 << 16
 class Emulator:
     """Run one modem on a pty at `link` until the process is told to end."""
 
-    def __init__(self, link: Path, inbox: Path | None, control: Path | None, report_delay_s: float) -> None:
+    def __init__(
+        self, link: Path, inbox: Path | None, control: Path | None, report_delay_s: float, network_s: float
+    ) -> None:
         self._conditions = Conditions()
         self._network = Network(inbox)
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -44,6 +46,7 @@ class Emulator:
             unplug=self._unplug,
             now=lambda: datetime.now().astimezone(),
             report_delay_s=report_delay_s,
+            network_s=network_s,
         )
 
     def run(self) -> None:

@@ -4,9 +4,13 @@ import grpc
 from crm.customers.v1 import numbers_pb2 as pb
 from crm.customers.v1 import numbers_pb2_grpc as pb_grpc
 
+from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import parse_id
-from services.customers.usecases.numbers import resolve_number
+from services.customers.usecases.numbers import resolve_mobiles, resolve_number
+
+# Customers whose mobiles are asked for at once, at most.
+MOST_CUSTOMERS = 200
 
 
 class NumbersApi(pb_grpc.NumbersServiceServicer, Api):
@@ -22,3 +26,30 @@ class NumbersApi(pb_grpc.NumbersServiceServicer, Api):
         with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
             phone = resolve_number(tx, customer_id, phone_id)
             return pb.ResolveNumberResponse(number=phone.e164, extension=phone.extension)
+
+    def ResolveMobiles(
+        self, request: pb.ResolveMobilesRequest, context: grpc.ServicerContext
+    ) -> pb.ResolveMobilesResponse:
+        """Return the mobiles behind customers; raises InvalidInput TOO_MANY_CUSTOMERS."""
+        customer_ids = [parse_id(customer_id, "customer_ids") for customer_id in request.customer_ids]
+        if len(customer_ids) > MOST_CUSTOMERS:
+            raise InvalidInput(
+                "customer_ids",
+                "TOO_MANY_CUSTOMERS",
+                "一次最多{most}个客户",
+                "At most {most} customers at once",
+                most=MOST_CUSTOMERS,
+            )
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            return pb.ResolveMobilesResponse(
+                mobiles=[
+                    pb.Mobile(
+                        customer_id=mobile.customer_id,
+                        customer_name=mobile.customer_name,
+                        contact_name=mobile.contact_name,
+                        phone_id=mobile.phone_id,
+                        number=mobile.number,
+                    )
+                    for mobile in resolve_mobiles(tx, customer_ids)
+                ]
+            )

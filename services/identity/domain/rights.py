@@ -64,6 +64,7 @@ MODULES = {
 OPERATIONS = {
     "agent": ("坐席接听", "take calls as an agent"),
     "assign": ("分配", "assign"),
+    "bulk": ("群发", "send to many"),
     "capture": ("接收外部数据", "capture from outside"),
     "claim": ("领取", "claim"),
     "close": ("结单", "close"),
@@ -232,6 +233,7 @@ PRESET_ROLES = (
             "pools.manage",
             "products.manage",
             "schedules.manage",
+            "sms.bulk",
             "sms.view",
         },
     ),

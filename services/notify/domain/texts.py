@@ -229,6 +229,17 @@ def customer_replied(name: str, text: str) -> Words:
     )
 
 
+def bulk_sms_done(name: str, sent: int, failed: int, uncertain: int, skipped: int) -> Words:
+    """Tell the writer of a bulk SMS how many have it."""
+    return Words(
+        f"群发“{name}”已完成",
+        f"已发送 {sent} 条，失败 {failed} 条，结果未知 {uncertain} 条，未发送 {skipped} 条。",
+        f"The bulk SMS {name} is done",
+        f"{sent} sent, {failed} failed, {uncertain} unknown, {skipped} left out.",
+        {"name": name, "sent": str(sent), "failed": str(failed)},
+    )
+
+
 def digest(titles: Sequence[str]) -> Words:
     """Return several messages as one."""
     listed = "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))

@@ -344,6 +344,8 @@ sms = Table(
     Column("segment_count", Integer, nullable=False),
     # Number that joins the parts on the handset, 0 to 255.
     Column("concat_reference", Integer, nullable=False),
+    # The bulk SMS that it is of.
+    _id("bulk_id", nullable=True),
     # The modem that began it; all parts leave by one SIM.
     _text("modem"),
     _text("detail"),
@@ -364,6 +366,11 @@ sms = Table(
         "tenant_id",
         "expire_time",
         postgresql_where=text("state IN ('queued', 'sending', 'uncertain')"),
+    ),
+    Index(
+        "ix_sms_bulk_open",
+        "bulk_id",
+        postgresql_where=text("bulk_id IS NOT NULL AND state IN ('queued', 'sending')"),
     ),
 )
 
@@ -485,6 +492,68 @@ sms_opt_out = Table(
     # The message that asked for it.
     _id("received_id", nullable=True),
     _time("time", nullable=False),
+)
+
+# Numbers whose people agreed to promotions by SMS, and who noted it.
+sms_consent = Table(
+    "sms_consent",
+    metadata,
+    Column("tenant_id", Uuid(as_uuid=False), primary_key=True),
+    Column("number", Text, primary_key=True),
+    _id("person_id"),
+    _time("time", nullable=False),
+)
+
+# One text to many customers; see `domain.bulk`.
+sms_bulk = Table(
+    "sms_bulk",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    # Who wrote it.
+    _id("person_id"),
+    _text("name", None),
+    _text("kind", None),
+    _text("signature", None),
+    _text("text", None),
+    _text("consent_basis", None),
+    # Which customers, as their service lists them: view, poolId, query, filter.
+    Column("selection", JSONB, nullable=False),
+    Column("every_mobile", Boolean, nullable=False),
+    _text("state", None),
+    # Where the list goes on; empty at its beginning, and no more used once everybody is in.
+    _text("page_token"),
+    Column("customer_count", Integer, nullable=False, server_default="0"),
+    # Where the next recipient stands.
+    Column("next_position", Integer, nullable=False, server_default="0"),
+    Column("duplicate_count", Integer, nullable=False, server_default="0"),
+    Column("without_mobile_count", Integer, nullable=False, server_default="0"),
+    # Segments that the longest of its texts takes.
+    Column("segment_count", Integer, nullable=False, server_default="0"),
+    _time("start_time"),
+    _time("create_time", nullable=False),
+    _time("end_time"),
+    Index(None, "tenant_id", "create_time", "id"),
+    Index("ix_sms_bulk_running", "tenant_id", "start_time", postgresql_where=text("state = 'running'")),
+)
+
+# Who gets it: each number once; position: the order. Its SMS, once there is one, says what became of it.
+sms_recipient = Table(
+    "sms_recipient",
+    metadata,
+    Column("bulk_id", Uuid(as_uuid=False), ForeignKey(sms_bulk.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("number", Text, primary_key=True),
+    _id("tenant_id"),
+    Column("position", Integer, nullable=False),
+    _id("customer_id"),
+    _text("customer_name"),
+    _text("contact_name"),
+    # waiting, queued (there is an SMS), skipped.
+    _text("state", None),
+    _text("reason"),
+    _id("sms_id", nullable=True),
+    UniqueConstraint("bulk_id", "position"),
+    Index("ix_sms_recipient_waiting", "bulk_id", "position", postgresql_where=text("state = 'waiting'")),
 )
 
 # A tenant's rules for SMS; without a row the defaults of `domain.sms.Policy` hold.

@@ -69,10 +69,11 @@ def queue_sms(
     lane: Lane = Lane.REMINDER,
     customer_id: str | None = None,
     due_time: datetime | None = None,
+    bulk_id: str | None = None,
 ) -> Row:
     """Queue a message to a number in E.164, a member of staff's or a customer's, and return it.
 
-    due_time: not before; None: now.
+    due_time: not before; None: now. bulk_id: the bulk SMS that it is of.
     Raises InvalidInput TEXT_LENGTH outside 1 to 500 characters, TEXT_INVALID for what no alphabet has.
     """
     cut = cut_text(text)
@@ -88,6 +89,7 @@ def queue_sms(
         "tenant_id": tx.tenant.id,
         "person_id": person_id,
         "customer_id": customer_id,
+        "bulk_id": bulk_id,
         "lane": lane.value,
         "number": number,
         "text": text,
@@ -442,6 +444,7 @@ def sms_facts(row: Row) -> dict[str, Any]:
         "personId": row["person_id"] or "",
         "customerId": row["customer_id"] or "",
         "lane": row["lane"],
+        "text": row["text"],
         "state": row["state"],
         "reason": row["reason"],
         "detail": row["detail"],

@@ -11,10 +11,11 @@ from sqlalchemy import ColumnElement, exists, func, select, union
 
 from services.chassis.db import Store, Transaction
 from services.chassis.tenancy import Tenant
+from services.telephony.domain.bulk import BulkState
 from services.telephony.domain.sms import Lane, Reason, SegmentState, SmsState
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every
-from services.telephony.usecases import modems, replies
+from services.telephony.usecases import bulk, modems, replies
 from services.telephony.usecases.sms import fail, recover
 
 # Messages that one round fails at most, of each cause.
@@ -30,12 +31,15 @@ class Kept:
 
 
 def tenants_at_work(store: Store, database: str) -> list[Tenant]:
-    """Return the tenants of a database who have SMS that wait, parts that were not joined, or senders to find."""
-    sms, received, incoming = tables.sms, tables.sms_received, tables.sms_incoming
+    """Return the tenants of a database who have SMS that wait or are due, parts not joined, or senders to find."""
+    sms, received, incoming, bulks = tables.sms, tables.sms_received, tables.sms_incoming, tables.sms_bulk
     query = union(
         select(sms.c.tenant_id).where(sms.c.state.in_([SmsState.QUEUED, SmsState.SENDING])),
         select(received.c.tenant_id).where(received.c.match_time.is_(None)),
         select(incoming.c.tenant_id).where(incoming.c.received_id.is_(None)),
+        select(bulks.c.tenant_id).where(
+            bulks.c.state == BulkState.RUNNING, bulks.c.start_time <= store.clock()
+        ),
     )
     with store.across(database) as session:
         return [Tenant(tenant_id, database) for tenant_id in session.scalars(query)]
@@ -56,6 +60,7 @@ def keep_up(tx: Transaction) -> Kept:
         tx, sms.c.expire_time <= tx.now, sms.c.state.in_([SmsState.QUEUED, SmsState.SENDING])
     ):
         fail(tx, row, Reason.EXPIRED, "expired")
+    bulk.feed(tx)
     if modems.can_send(tx):
         return Kept(False, 0)
     policy, unrouted, waiting = modems.policy_of(tx), 0, 0

@@ -4,7 +4,7 @@ import pytest
 
 from services.chassis.errors import NotFound
 from services.chassis.ids import new_id
-from services.customers.usecases.numbers import resolve_number
+from services.customers.usecases.numbers import resolve_mobiles, resolve_number
 from tests.integration.customers.office import Office
 from tests.support.running import emitted
 
@@ -24,3 +24,19 @@ def test_a_number_of_another_record_is_not_found(office: Office) -> None:
     for customer_id, phone_id in ((one.customer_id, other.phones[0].phone_id), (one.customer_id, new_id())):
         with pytest.raises(NotFound):
             office.run(lambda tx, at=(customer_id, phone_id): resolve_number(tx, *at))  # type: ignore[misc]  # a default binds it
+
+
+def test_the_mobiles_of_a_list_are_resolved_together_and_accounted_for(office: Office) -> None:
+    """F212: landlines get no SMS; the order is the list's; the account names no number."""
+    person = office.hire()
+    first = person.create("", "021-62345671", "13800138003")
+    landline, second = person.create("", "021-62345672"), person.create("", "13800138004")
+    asked = [second.customer_id, landline.customer_id, first.customer_id, new_id()]
+    found = office.run(lambda tx: resolve_mobiles(tx, asked))
+    assert [(mobile.customer_id, mobile.number) for mobile in found] == [
+        (second.customer_id, "+8613800138004"),
+        (first.customer_id, "+8613800138003"),
+    ]
+    assert found[0].customer_name == second.name
+    (told,) = emitted(office.store, office.tenant, "audited")
+    assert (told["action"], told["details"]) == ("numbers_resolved", {"customers": "2", "numbers": "2"})

@@ -328,7 +328,7 @@ def test_categories_form_a_tree_that_moves_whole(office: Office, desk: Callable[
 def test_a_plan_is_completed_by_its_follow_up_and_all_is_on_the_page(
     office: Office, desk: Callable[[Person], Desk]
 ) -> None:
-    """F52, F53, F60, F61: plans, follow-ups, calls and orders meet on one page, each once."""
+    """F52, F53, F60, F61: plans, follow-ups, calls, orders and replies by SMS meet on one page, each once."""
     rep = desk(office.hire(RIGHTS))
     customer_id = rep.person.create().customer_id
     plan = rep(
@@ -344,8 +344,12 @@ def test_a_plan_is_completed_by_its_follow_up_and_all_is_on_the_page(
             "order_generated", {**order, "customerId": customer_id, "amount": "1200.00"}, source="orders"
         )
     office.tell("order_approved", {**order, "customerId": customer_id}, source="orders")
+    for _ in range(2):
+        reply = {"receivedId": order["orderId"], "customerId": customer_id, "text": "好的", "optOut": False}
+        office.tell("sms_received", reply, source="telephony")
     page = rep("GetCustomerPage", customer_id=customer_id)
-    assert sorted(entry.kind for entry in page.timeline) == ["follow_up", "order", "order"]
+    assert sorted(entry.kind for entry in page.timeline) == ["follow_up", "order", "order", "sms"]
+    assert "客户回复短信：好的" in [entry.text for entry in page.timeline]
     assert (page.account.approved_orders, page.account.approved_amount) == (1, "1200.00")
     assert page.follow_ups[0].text == "已回访，有意向"
     assert page.customer.last_evidence_time.seconds

@@ -70,6 +70,11 @@ class ScriptedNumbers(numbers_pb2_grpc.NumbersServiceServicer, Api):
     ) -> numbers_pb2.ResolveNumberResponse:
         return numbers_pb2.ResolveNumberResponse(number="+8613900139000")
 
+    def ResolveMobiles(
+        self, request: numbers_pb2.ResolveMobilesRequest, context: grpc.ServicerContext
+    ) -> numbers_pb2.ResolveMobilesResponse:
+        return numbers_pb2.ResolveMobilesResponse()
+
 
 class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer, Api):
     """An identity service that knows everybody's mobile but one person's."""

@@ -341,9 +341,16 @@ def test_a_text_refused_by_its_network_says_so_for_programs(desk: Shop) -> None:
     assert state_of(desk, sms_id) == ("failed", "REFUSED")
 
 
-PLACES = [
-    (method, when) for method in ("next_segment", "before_send", "sent") for when in ("before", "after")
-]
+# Each change of a message's state, and what the network does to bring it about.
+CHANGES: dict[str, dict[str, object] | None] = {
+    "next_segment": None,
+    "before_send": None,
+    "sent": None,
+    "failed": {"cms_error": 28},
+    "uncertain": {"accepted": True},
+    "report": None,
+}
+PLACES = [(method, when) for method in CHANGES for when in ("before", "after")]
 
 
 @pytest.mark.timeout(120)
@@ -363,6 +370,8 @@ def test_killed_at_each_change_of_state_a_text_leaves_at_most_once(
                 f"{method} {when}",
                 f"+86139{new_id()[-8:].translate(str.maketrans('abcdef', '012345'))}",
             )
+            if fault := CHANGES[method]:
+                network.tell("fault", **fault)
             arguments = (main_tenant.database, main_tenant.id, modem, str(network.link), method, when)
             died = subprocess.run(
                 [sys.executable, "-m", "tests.support.dying_modem", *arguments],
@@ -378,7 +387,14 @@ def test_killed_at_each_change_of_state_a_text_leaves_at_most_once(
         left = [Submit.decode(entry["pdu"]).text for entry in network.submitted()]
     assert len(left) == len(set(left))
     states = {row["text"]: row["state"] for row in shop.rows("sms")}
-    assert set(states.values()) <= {"sent", "delivered", "uncertain"}
-    # The one that died between its intent and Ctrl-Z never left; nobody can know, so nobody sends it again.
-    assert [states[text] for text in states if text not in left] == ["uncertain"]
+    assert set(states.values()) <= {"sent", "delivered", "uncertain", "failed"}
+    # Refused, and known to be: the other refusal died with its process.
+    assert [text for text in states if states[text] == "failed"] == ["failed after"]
+    # What died between its intent and Ctrl-Z, or before its refusal was kept, never left; nobody can know, so nobody
+    # sends it again.
+    assert {text: states[text] for text in states if text not in left} == {
+        "before_send after": "uncertain",
+        "failed before": "uncertain",
+        "failed after": "failed",
+    }
     store.close()

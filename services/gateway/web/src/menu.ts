@@ -9,6 +9,7 @@ import {
   Goods,
   Message,
   Phone,
+  Promotion,
   Setting,
   Share,
   Stamp,
@@ -122,6 +123,13 @@ export const entries: Entry[] = [
     right: 'sms.view',
     icon: Message,
     screen: () => import('./screens/sms/SmsScreen.vue'),
+  },
+  {
+    name: 'bulk',
+    path: '/bulk-sms/:bulkSmsId?',
+    right: 'sms.bulk',
+    icon: Promotion,
+    screen: () => import('./screens/bulk/BulkScreen.vue'),
   },
   {
     name: 'messages',

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -15,6 +17,44 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class Mobile(_message.Message):
+    """A mobile behind a record."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
+    CONTACT_NAME_FIELD_NUMBER: _builtins.int
+    PHONE_ID_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """Customer, UUID."""
+    customer_name: _builtins.str
+    """Customer's name."""
+    contact_name: _builtins.str
+    """Contact's name, empty for the customer's own number."""
+    phone_id: _builtins.str
+    """Number's record, UUID."""
+    number: _builtins.str
+    """In E.164."""
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        customer_name: _builtins.str = ...,
+        contact_name: _builtins.str = ...,
+        phone_id: _builtins.str = ...,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_name", b"contact_name", "customer_id", b"customer_id", "customer_name", b"customer_name", "number", b"number", "phone_id", b"phone_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mobile: _TypeAlias = Mobile  # noqa: Y015
 
 @_typing.final
 class ResolveNumberRequest(_message.Message):
@@ -67,3 +107,51 @@ class ResolveNumberResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveNumberResponse: _TypeAlias = ResolveNumberResponse  # noqa: Y015
+
+@_typing.final
+class ResolveMobilesRequest(_message.Message):
+    """Request of ResolveMobiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers, at most 200 UUIDs. The asking service has made sure that the person may see them."""
+
+    def __init__(
+        self,
+        *,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMobilesRequest: _TypeAlias = ResolveMobilesRequest  # noqa: Y015
+
+@_typing.final
+class ResolveMobilesResponse(_message.Message):
+    """Response of ResolveMobiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOBILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mobiles(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mobile]:
+        """In the order of the customers; of each its own first, then its contacts' by their position."""
+
+    def __init__(
+        self,
+        *,
+        mobiles: _abc.Iterable[Global___Mobile] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mobiles", b"mobiles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMobilesResponse: _TypeAlias = ResolveMobilesResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class NumbersServiceStub:
                 request_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberRequest.SerializeToString,
                 response_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberResponse.FromString,
                 _registered_method=True)
+        self.ResolveMobiles = channel.unary_unary(
+                '/crm.customers.v1.NumbersService/ResolveMobiles',
+                request_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.SerializeToString,
+                response_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.FromString,
+                _registered_method=True)
 
 
 class NumbersServiceServicer:
@@ -53,6 +58,13 @@ class NumbersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveMobiles(self, request, context):
+        """Every mobile behind some customers' records; audited on behalf of who asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NumbersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_NumbersServiceServicer_to_server(servicer, server):
                     servicer.ResolveNumber,
                     request_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberRequest.FromString,
                     response_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberResponse.SerializeToString,
+            ),
+            'ResolveMobiles': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveMobiles,
+                    request_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.FromString,
+                    response_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class NumbersService:
             '/crm.customers.v1.NumbersService/ResolveNumber',
             crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberRequest.SerializeToString,
             crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveNumberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveMobiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.customers.v1.NumbersService/ResolveMobiles',
+            crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.SerializeToString,
+            crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

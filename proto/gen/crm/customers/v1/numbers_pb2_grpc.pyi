@@ -35,6 +35,8 @@ class NumbersServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NumbersServiceAsyncStub: ...
     ResolveNumber: _grpc.UnaryUnaryMultiCallable[_numbers_pb2.ResolveNumberRequest, _numbers_pb2.ResolveNumberResponse]
     """The number behind a record; audited on behalf of who asked."""
+    ResolveMobiles: _grpc.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMobilesRequest, _numbers_pb2.ResolveMobilesResponse]
+    """Every mobile behind some customers' records; audited on behalf of who asked."""
 
 @_typing.type_check_only
 class NumbersServiceAsyncStub(NumbersServiceStub):
@@ -43,6 +45,8 @@ class NumbersServiceAsyncStub(NumbersServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveNumber: _aio.UnaryUnaryMultiCallable[_numbers_pb2.ResolveNumberRequest, _numbers_pb2.ResolveNumberResponse]  # type: ignore[assignment]
     """The number behind a record; audited on behalf of who asked."""
+    ResolveMobiles: _aio.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMobilesRequest, _numbers_pb2.ResolveMobilesResponse]  # type: ignore[assignment]
+    """Every mobile behind some customers' records; audited on behalf of who asked."""
 
 class NumbersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Numbers in full for services that dial or send: never for a person's eyes."""
@@ -54,5 +58,13 @@ class NumbersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_numbers_pb2.ResolveNumberResponse, _abc.Awaitable[_numbers_pb2.ResolveNumberResponse]]:
         """The number behind a record; audited on behalf of who asked."""
+
+    @_abc_1.abstractmethod
+    def ResolveMobiles(
+        self,
+        request: _numbers_pb2.ResolveMobilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_numbers_pb2.ResolveMobilesResponse, _abc.Awaitable[_numbers_pb2.ResolveMobilesResponse]]:
+        """Every mobile behind some customers' records; audited on behalf of who asked."""
 
 def add_NumbersServiceServicer_to_server(servicer: NumbersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

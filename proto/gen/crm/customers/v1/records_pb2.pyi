@@ -371,7 +371,7 @@ class TimelineEntry(_message.Message):
     entry_id: _builtins.str
     """UUID."""
     kind: _builtins.str
-    """follow_up, call, order or change."""
+    """follow_up, call, sms, order or change."""
     subject_id: _builtins.str
     """What it is about, UUID, empty for the customer itself."""
     actor_id: _builtins.str

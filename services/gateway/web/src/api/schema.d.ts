@@ -540,6 +540,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bulkSms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Those of the people whom the caller sees, newest first.
+         * @description Needs the right `sms.bulk`.
+         */
+        get: operations["telephony.ListBulkSms"];
+        put?: never;
+        /**
+         * Write a bulk SMS to the customers of a list; nothing is sent before StartBulkSms.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.CreateBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One, with how far it has come.
+         * @description Needs the right `sms.bulk`.
+         */
+        get: operations["telephony.GetBulkSms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}/recipients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who gets one, and what became of each.
+         * @description Needs the right `sms.bulk`.
+         */
+        get: operations["telephony.ListBulkSmsRecipients"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}:cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send no more of it, for good.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.CancelBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}:pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send no more of it for now: what no modem has taken up is taken back.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.PauseBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}:resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Go on.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.ResumeBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}:stage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take the next portion of its customers in, 200 at most; to be called until the state is BULK_SMS_STATE_STAGED.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.StageBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkSms/{bulkSmsId}:start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send it, now or from a time on.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["telephony.StartBulkSms"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/calls": {
         parameters: {
             query?: never;
@@ -1298,6 +1462,30 @@ export interface paths {
         get: operations["customers.ExplainReclaim"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{customerId}/smsConsents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What the people at a customer said about promotions by SMS, by number.
+         * @description Needs the right `customers.view`.
+         */
+        get: operations["telephony.ListSmsConsents"];
+        put?: never;
+        /**
+         * Note what somebody at a customer said about promotions by SMS.
+         * @description Needs the right `customers.follow`.
+         */
+        post: operations["telephony.SetSmsConsent"];
         delete?: never;
         options?: never;
         head?: never;
@@ -6517,7 +6705,7 @@ export interface components {
         "customers.TimelineEntry": {
             /** @description UUID. */
             entryId: string;
-            /** @description follow_up, call, order or change. */
+            /** @description follow_up, call, sms, order or change. */
             kind: string;
             /** @description What it is about, UUID, empty for the customer itself. */
             subjectId: string;
@@ -9996,6 +10184,134 @@ export interface components {
          * @enum {string}
          */
         "telephony.AgentState": "AGENT_STATE_UNSPECIFIED" | "AGENT_STATE_OFFLINE" | "AGENT_STATE_IDLE" | "AGENT_STATE_BUSY" | "AGENT_STATE_BREAK" | "AGENT_STATE_RINGING" | "AGENT_STATE_TALKING" | "AGENT_STATE_WRAP_UP";
+        /** @description Somebody who gets a bulk SMS. */
+        "telephony.BulkRecipient": {
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description Contact's name, empty for the customer's own number. */
+            contactName: string;
+            /** @description Number, masked. */
+            number: string;
+            /** @description State. */
+            state: components["schemas"]["telephony.BulkRecipientState"];
+            /** @description Why it failed or was left out: OPTED_OUT, NO_CONSENT, CANCELLED or an SMS's reason. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When the network took it.
+             */
+            sendTime?: string;
+            /** @description Its SMS, UUID, empty if there is none. */
+            smsId: string;
+            /** @description What the modem or the network said. */
+            detail: string;
+        };
+        /** @description How many recipients are in a state. */
+        "telephony.BulkRecipientCount": {
+            /** @description State. */
+            state: components["schemas"]["telephony.BulkRecipientState"];
+            /**
+             * Format: int32
+             * @description Recipients.
+             */
+            count: number;
+        };
+        /**
+         * @description What became of one recipient.
+         *     - `BULK_RECIPIENT_STATE_UNSPECIFIED`: Not set.
+         *     - `BULK_RECIPIENT_STATE_WAITING`: Its turn has not come.
+         *     - `BULK_RECIPIENT_STATE_SENDING`: Waits for a modem, or is with one.
+         *     - `BULK_RECIPIENT_STATE_SENT`: The network took it.
+         *     - `BULK_RECIPIENT_STATE_DELIVERED`: The handset confirmed it.
+         *     - `BULK_RECIPIENT_STATE_FAILED`: It could not be sent or delivered.
+         *     - `BULK_RECIPIENT_STATE_UNCERTAIN`: Sent or not is unknown; never sent again by itself.
+         *     - `BULK_RECIPIENT_STATE_SKIPPED`: Gets none: opted out, no consent, cancelled.
+         * @enum {string}
+         */
+        "telephony.BulkRecipientState": "BULK_RECIPIENT_STATE_UNSPECIFIED" | "BULK_RECIPIENT_STATE_WAITING" | "BULK_RECIPIENT_STATE_SENDING" | "BULK_RECIPIENT_STATE_SENT" | "BULK_RECIPIENT_STATE_DELIVERED" | "BULK_RECIPIENT_STATE_FAILED" | "BULK_RECIPIENT_STATE_UNCERTAIN" | "BULK_RECIPIENT_STATE_SKIPPED";
+        /** @description A bulk SMS. */
+        "telephony.BulkSms": {
+            /** @description UUID. */
+            bulkSmsId: string;
+            /** @description Name, for people. */
+            name: string;
+            /** @description What it is. */
+            kind: components["schemas"]["telephony.BulkSmsKind"];
+            /** @description What stands in 【】 before the text. */
+            signature: string;
+            /** @description Text; {name} stands for the contact's name, else the customer's. */
+            text: string;
+            /** @description On what ground those are taken to agree of whom no consent is noted; empty: they are left out. Of a promotion. */
+            consentBasis: string;
+            /** @description Which customers. */
+            selection?: components["schemas"]["telephony.CustomerSelection"];
+            /** @description Every mobile of a customer and its contacts; else the first one only. */
+            everyMobile: boolean;
+            /** @description State. */
+            state: components["schemas"]["telephony.BulkSmsState"];
+            /**
+             * Format: int32
+             * @description Customers taken in so far.
+             */
+            customerCount: number;
+            /**
+             * Format: int32
+             * @description Numbers left out as somebody else in it has them.
+             */
+            duplicateCount: number;
+            /**
+             * Format: int32
+             * @description Customers left out as they have no mobile.
+             */
+            withoutMobileCount: number;
+            /** @description Recipients by state; states without any are left out. */
+            recipients: components["schemas"]["telephony.BulkRecipientCount"][];
+            /**
+             * Format: int32
+             * @description SMS segments that the longest of its texts takes.
+             */
+            segmentCount: number;
+            /**
+             * Format: date-time
+             * @description Not before this.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description Written.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description Done or cancelled.
+             */
+            endTime?: string;
+            /** @description Who wrote it, UUID. */
+            personId: string;
+        };
+        /**
+         * @description What a bulk SMS is, by law.
+         *     - `BULK_SMS_KIND_UNSPECIFIED`: Not set.
+         *     - `BULK_SMS_KIND_NOTICE`: About business that the receiver has with the sender: to everybody who has not opted out.
+         *     - `BULK_SMS_KIND_PROMOTION`: Advertising: only to who agreed to it; says how to opt out.
+         * @enum {string}
+         */
+        "telephony.BulkSmsKind": "BULK_SMS_KIND_UNSPECIFIED" | "BULK_SMS_KIND_NOTICE" | "BULK_SMS_KIND_PROMOTION";
+        /**
+         * @description Where a bulk SMS stands.
+         *     - `BULK_SMS_STATE_UNSPECIFIED`: Not set.
+         *     - `BULK_SMS_STATE_STAGING`: Its customers are being taken in.
+         *     - `BULK_SMS_STATE_STAGED`: Everybody is in it; waits to be started.
+         *     - `BULK_SMS_STATE_SCHEDULED`: Starts at its time.
+         *     - `BULK_SMS_STATE_RUNNING`: Goes out.
+         *     - `BULK_SMS_STATE_PAUSED`: Held by a person.
+         *     - `BULK_SMS_STATE_DONE`: Everybody has it, or never will.
+         *     - `BULK_SMS_STATE_CANCELLED`: Ended by a person; whoever had it by then has it.
+         * @enum {string}
+         */
+        "telephony.BulkSmsState": "BULK_SMS_STATE_UNSPECIFIED" | "BULK_SMS_STATE_STAGING" | "BULK_SMS_STATE_STAGED" | "BULK_SMS_STATE_SCHEDULED" | "BULK_SMS_STATE_RUNNING" | "BULK_SMS_STATE_PAUSED" | "BULK_SMS_STATE_DONE" | "BULK_SMS_STATE_CANCELLED";
         /** @description A call. */
         "telephony.Call": {
             /** @description UUID. */
@@ -10074,6 +10390,16 @@ export interface components {
             /** @description Why it stands where it stands. */
             reasons: string[];
         };
+        /** @description Request of CancelBulkSms. */
+        "telephony.CancelBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CancelBulkSms. */
+        "telephony.CancelBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
         /** @description Request of ClosePop. */
         "telephony.ClosePopRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -10105,6 +10431,52 @@ export interface components {
         "telephony.ConfigureModemResponse": {
             /** @description As stored. */
             modem?: components["schemas"]["telephony.Modem"];
+        };
+        /** @description Request of CreateBulkSms. */
+        "telephony.CreateBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Name, 1 to 50 characters. */
+            name?: string;
+            /** @description What it is. */
+            kind?: components["schemas"]["telephony.BulkSmsKind"];
+            /** @description Signature, 1 to 20 characters. */
+            signature?: string;
+            /** @description Text, 1 to 400 characters, with {name} where wanted. */
+            text?: string;
+            /** @description Of a promotion: the ground of consent where none is noted, at most 200 characters. */
+            consentBasis?: string;
+            /** @description Which customers. */
+            selection?: components["schemas"]["telephony.CustomerSelection.Input"];
+            /** @description Every mobile instead of the first. */
+            everyMobile?: boolean;
+        };
+        /** @description Response of CreateBulkSms. */
+        "telephony.CreateBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
+        /** @description Which customers, as the customers service lists them for the caller. */
+        "telephony.CustomerSelection": {
+            /** @description A view of the list: CUSTOMER_VIEW_MINE, CUSTOMER_VIEW_POOL or CUSTOMER_VIEW_ALL. */
+            view: string;
+            /** @description Only this pool, UUID; empty: any. */
+            poolId: string;
+            /** @description As ListCustomers' query. */
+            query: string;
+            /** @description As ListCustomers' filter, JSON. */
+            filter: string;
+        };
+        /** @description Which customers, as the customers service lists them for the caller. */
+        "telephony.CustomerSelection.Input": {
+            /** @description A view of the list: CUSTOMER_VIEW_MINE, CUSTOMER_VIEW_POOL or CUSTOMER_VIEW_ALL. */
+            view?: string;
+            /** @description Only this pool, UUID; empty: any. */
+            poolId?: string;
+            /** @description As ListCustomers' query. */
+            query?: string;
+            /** @description As ListCustomers' filter, JSON. */
+            filter?: string;
         };
         /** @description Request of DecideSms. */
         "telephony.DecideSmsRequest": {
@@ -10186,6 +10558,11 @@ export interface components {
             /** @description As it is now. */
             agent?: components["schemas"]["telephony.Agent"];
         };
+        /** @description Response of GetBulkSms. */
+        "telephony.GetBulkSmsResponse": {
+            /** @description It. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
         /** @description Response of GetCall. */
         "telephony.GetCallResponse": {
             /** @description The call. */
@@ -10260,6 +10637,20 @@ export interface components {
             /** @description As stored. */
             call?: components["schemas"]["telephony.Call"];
         };
+        /** @description Response of ListBulkSmsRecipients. */
+        "telephony.ListBulkSmsRecipientsResponse": {
+            /** @description In the order in which they get it. */
+            recipients: components["schemas"]["telephony.BulkRecipient"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListBulkSms. */
+        "telephony.ListBulkSmsResponse": {
+            /** @description Newest first. */
+            bulkSms: components["schemas"]["telephony.BulkSms"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListCalls. */
         "telephony.ListCallsResponse": {
             /** @description Newest first; without legs. */
@@ -10290,6 +10681,11 @@ export interface components {
             received: components["schemas"]["telephony.ReceivedSms"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description Response of ListSmsConsents. */
+        "telephony.ListSmsConsentsResponse": {
+            /** @description By number; numbers of which nothing is noted are left out. */
+            consents: components["schemas"]["telephony.NumberConsent"][];
         };
         /** @description Response of ListSms. */
         "telephony.ListSmsResponse": {
@@ -10405,6 +10801,28 @@ export interface components {
          * @enum {string}
          */
         "telephony.ModemState": "MODEM_STATE_UNSPECIFIED" | "MODEM_STATE_DOWN" | "MODEM_STATE_STARTING" | "MODEM_STATE_READY" | "MODEM_STATE_PAUSED" | "MODEM_STATE_SIM_STOPPED" | "MODEM_STATE_DISABLED";
+        /** @description Consent of one number. */
+        "telephony.NumberConsent": {
+            /** @description Number's record, UUID. */
+            phoneId: string;
+            /** @description What was said. */
+            consent: components["schemas"]["telephony.SmsConsent"];
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            time?: string;
+        };
+        /** @description Request of PauseBulkSms. */
+        "telephony.PauseBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of PauseBulkSms. */
+        "telephony.PauseBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
         /** @description Request of PauseRecording. */
         "telephony.PauseRecordingRequest": {
             /** @description UUID of this request, for safe repetition; becomes the order's id. */
@@ -10555,6 +10973,16 @@ export interface components {
             /** @description SHA-256, hexadecimal. */
             sha256: string;
         };
+        /** @description Request of ResumeBulkSms. */
+        "telephony.ResumeBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of ResumeBulkSms. */
+        "telephony.ResumeBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
         /** @description Request of SaveCallNote. */
         "telephony.SaveCallNoteRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -10602,6 +11030,17 @@ export interface components {
         };
         /** @description Response of SetDoNotCall. */
         "telephony.SetDoNotCallResponse": Record<string, never>;
+        /** @description Request of SetSmsConsent. */
+        "telephony.SetSmsConsentRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Which of its numbers or of its contacts', UUID. */
+            phoneId?: string;
+            /** @description What was said; not set: nothing is noted any more. */
+            consent?: components["schemas"]["telephony.SmsConsent"];
+        };
+        /** @description Response of SetSmsConsent. */
+        "telephony.SetSmsConsentResponse": Record<string, never>;
         /** @description Request of SignOff. */
         "telephony.SignOffRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -10662,6 +11101,14 @@ export interface components {
             /** @description Who said what became of an uncertain one, UUID, empty for nobody. */
             decidedById: string;
         };
+        /**
+         * @description What somebody said about promotions by SMS.
+         *     - `SMS_CONSENT_UNSPECIFIED`: Nothing: counts as no consent.
+         *     - `SMS_CONSENT_GIVEN`: Agreed.
+         *     - `SMS_CONSENT_REFUSED`: Wants no bulk SMS of any kind.
+         * @enum {string}
+         */
+        "telephony.SmsConsent": "SMS_CONSENT_UNSPECIFIED" | "SMS_CONSENT_GIVEN" | "SMS_CONSENT_REFUSED";
         /**
          * @description What a person says of an uncertain SMS.
          *     - `SMS_DECISION_UNSPECIFIED`: Not set.
@@ -10748,6 +11195,31 @@ export interface components {
          * @enum {string}
          */
         "telephony.SmsState": "SMS_STATE_UNSPECIFIED" | "SMS_STATE_QUEUED" | "SMS_STATE_SENDING" | "SMS_STATE_SENT" | "SMS_STATE_DELIVERED" | "SMS_STATE_FAILED" | "SMS_STATE_UNCERTAIN";
+        /** @description Request of StageBulkSms. */
+        "telephony.StageBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of StageBulkSms. */
+        "telephony.StageBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
+        /** @description Request of StartBulkSms. */
+        "telephony.StartBulkSmsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: date-time
+             * @description Not before this; absent: now.
+             */
+            startTime?: string;
+        };
+        /** @description Response of StartBulkSms. */
+        "telephony.StartBulkSmsResponse": {
+            /** @description As stored. */
+            bulkSms?: components["schemas"]["telephony.BulkSms"];
+        };
         /** @description Request of UpdateDeskSettings. */
         "telephony.UpdateDeskSettingsRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -11581,6 +12053,270 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.ListAuditEntriesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ListBulkSms": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.CreateBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.CreateBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.CreateBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.GetBulkSms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.GetBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ListBulkSmsRecipients": {
+        parameters: {
+            query?: {
+                /** @description Only these; not set: all. */
+                state?: components["schemas"]["telephony.BulkRecipientState"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListBulkSmsRecipientsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.CancelBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.CancelBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.CancelBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.PauseBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.PauseBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.PauseBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ResumeBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.ResumeBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ResumeBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.StageBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.StageBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.StageBulkSmsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.StartBulkSms": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkSmsId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.StartBulkSmsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.StartBulkSmsResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -12815,6 +13551,61 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.ExplainReclaimResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.ListSmsConsents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Customer, UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.ListSmsConsentsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.SetSmsConsent": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Customer, UUID. */
+                customerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.SetSmsConsentRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.SetSmsConsentResponse"];
                 };
             };
             default: components["responses"]["Error"];

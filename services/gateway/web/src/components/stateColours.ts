@@ -13,6 +13,7 @@ const COLOURS: Record<Colour, string[]> = {
     'ACTIVE',
     'TALKING',
     'READY',
+    'DONE',
   ],
   warning: [
     'GENERATED',
@@ -25,10 +26,12 @@ const COLOURS: Record<Colour, string[]> = {
     'UNASSIGNED',
     'ONLY',
     'PAUSED',
+    'STAGED',
+    'SCHEDULED',
     'STARTING',
   ],
   danger: ['REJECTED', 'FAILED', 'MISSED', 'LOST', 'INVALID', 'DOWN', 'STOPPED'],
-  primary: ['FOLLOWING', 'ACCEPTED', 'SUBMITTED', 'SENDING', 'SENT', 'INBOUND', 'UP'],
+  primary: ['RUNNING', 'STAGING', 'FOLLOWING', 'ACCEPTED', 'SUBMITTED', 'SENDING', 'SENT', 'INBOUND', 'UP'],
   info: [],
 }
 

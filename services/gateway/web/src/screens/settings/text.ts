@@ -65,6 +65,7 @@ export default {
       preview: '预览中文内容',
       segments: '（作为短信共 {n} 条）',
       kinds: {
+        bulk_sms_done: '群发完成',
         approval_waiting: '待审批',
         reclaim_warned: '即将收回公海',
         customer_reclaimed: '已收回公海',
@@ -160,6 +161,7 @@ export default {
       preview: 'Preview the Chinese text',
       segments: '({n} SMS)',
       kinds: {
+        bulk_sms_done: 'Bulk SMS done',
         approval_waiting: 'Approval waits',
         reclaim_warned: 'About to be reclaimed',
         customer_reclaimed: 'Reclaimed',
