@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 BOOTSTRAP := python3 -m deploy.local.bootstrap
-export STATE_DIRECTORY
+export STATE_DIRECTORY PROMETHEUS
 # STACK=name chooses where both `demo` and `up` run.
 LOCAL := $(PYTHON) -m deploy.local $(if $(STACK),--stack $(STACK))
 # The folder of whichever Node the web build uses comes first.
@@ -26,7 +26,7 @@ help: ## this list
 install: ## install and build what `up` needs, and start nothing
 	@$(BOOTSTRAP) up
 
-demo: ## everything on loopback with sample data, a PBX and a modem to play with (PORT=8080); Ctrl-C stops it
+demo: ## everything on loopback with sample data, a PBX and a modem to play with (PORT=8080 PROMETHEUS=yes); Ctrl-C stops it
 	@$(BOOTSTRAP) demo
 	@$(LOCAL) demo
 
@@ -111,6 +111,7 @@ lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
 	@.venv/bin/buf lint proto
 	@.venv/bin/buf breaking proto --against proto/baseline.binpb
 	@$(PYTHON) proto/generate.py --check
+	@$(PYTHON) -m deploy.grafana --check
 	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi --check
 	@$(NPM) run lint
 	@$(NPM) run api:check

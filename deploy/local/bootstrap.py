@@ -43,15 +43,19 @@ PROGRESS_S = 10.0
 
 @dataclass(frozen=True)
 class Package:
-    """A Debian package: a file (glob) or program that shows it is there, and the variable that makes it needless."""
+    """A Debian package: a file (glob) or program that shows it is there, the variable that makes it needless, and
+    the one that asks for it."""
 
     name: str
     shown_by: str
     instead: str = ""
+    asked_by: str = ""
 
     def needed(self, environment: Mapping[str, str]) -> bool:
         """Tell whether it has to be installed."""
         if self.instead and environment.get(self.instead):
+            return False
+        if self.asked_by and not environment.get(self.asked_by):
             return False
         if self.shown_by.startswith("/"):
             return not any(Path("/").glob(self.shown_by[1:]))
@@ -59,6 +63,7 @@ class Package:
 
 
 STORE_PACKAGES = (
+    Package("prometheus", "prometheus", asked_by="PROMETHEUS"),
     Package("postgresql", "/usr/lib/postgresql/*/bin/initdb", instead="DATABASE_URL"),
     Package("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server", instead="AMQP_URL"),
 )
@@ -68,6 +73,7 @@ TEST_PACKAGES = (
     Package("chromium", "chromium"),
     Package("fonts-wqy-microhei", "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"),
     Package("smstools", "smsd"),
+    Package("prometheus", "prometheus"),
 )
 PACKAGES = {
     "up": STORE_PACKAGES,
@@ -97,7 +103,7 @@ chmod 755 $policy
 mkdir -p ${cluster%/*}
 echo 'create_main_cluster = false' > $cluster
 new=
-for unit in postgresql.service rabbitmq-server.service epmd.socket epmd.service smstools.service; do
+for unit in postgresql.service rabbitmq-server.service epmd.socket epmd.service smstools.service prometheus.service; do
     if ! [ -e $units/$unit ]; then new="$new $unit"; fi
 done
 export DEBIAN_FRONTEND=noninteractive

@@ -54,7 +54,7 @@ class Program:
     ports: Mapping[str, int] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 180.0
     stop_timeout_s: float = 15.0
     niceness: int = 0
 

@@ -26,6 +26,7 @@ from typing import IO, Any, Self
 from deploy.local.errors import LocalError
 from deploy.local.pbx.asterisk import PrivatePbx
 from deploy.local.process import BARE_ENVIRONMENT, Program, start_all, stop_all, wait_until
+from deploy.local.prometheus import prometheus_program
 from deploy.local.state import State, write_private
 from deploy.local.stores import PrivateStores
 from deploy.local.table import ROOT, Site, Table, product
@@ -41,7 +42,8 @@ class Stack:
 
     `directory` keeps its data between runs; without it everything is temporary. With `simulators` a PBX with
     phones (1001 rings for `ring_s` seconds) and a modem emulator come along. `given` is the environment:
-    stores, PBX and modems named there are used, and all of it reaches the product's processes. `asked_port`
+    stores, PBX and modems named there are used, PROMETHEUS asks for one, and all of it reaches the product's
+    processes. `asked_port`
     is the port that the desktop must have. `table` says what to run; `say` gets a line for each thing that
     happens.
     """
@@ -77,7 +79,10 @@ class Stack:
         except BaseException:
             self._lock_file.close()
             raise
-        self._tiers = [[self.state.process(each) for each in tier] for tier in self.plan.tiers]
+        tiers = [list(tier) for tier in self.plan.tiers]
+        if given.get("PROMETHEUS"):
+            tiers.append([prometheus_program(self.state, [each for tier in tiers for each in tier])])
+        self._tiers = [[self.state.process(each) for each in tier] for tier in tiers]
         self.processes = dict(self.stores.processes)
         if self.pbx and self.modem:
             self.processes |= self.pbx.processes | {self.modem.name: self.modem}

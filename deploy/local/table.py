@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local.process import BACKGROUND, Program
@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = "gateway"
 # On the way from a ringing phone to an agent's screen. Where processors are few the others stand back for them.
 PROMPT = frozenset({"pbx", "customers", "telephony", GATEWAY})
+# Longest time for bringing the schemas up to date, in seconds: large tables take their time.
+MIGRATION_S = 6 * 3600.0
 # Everybody who signs tokens.
 ISSUERS = (*SERVICES, GATEWAY)
 # Whom the worker may speak as: whoever may have activities. Not identity, which speaks for people.
@@ -142,7 +144,7 @@ def product(site: Site) -> Plan:
             )
         )
     return Plan(
-        migrate=program("migrate", "services", "migrate", []),
+        migrate=replace(program("migrate", "services", "migrate", []), start_timeout_s=MIGRATION_S),
         tiers=[apis, edges, gateways],
         environment={**ours, "SIGNING_KEYS": signing(ISSUERS)},
         addresses=addresses,

@@ -4,6 +4,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Every process of the product over real parts."""
-    with Stack(api_replicas=2, gateway_replicas=2, ring_s=RING_S, say=print) as stack:
+    given = {**os.environ, "PROMETHEUS": "yes"}
+    with Stack(api_replicas=2, gateway_replicas=2, ring_s=RING_S, given=given, say=print) as stack:
         yield stack
 
 

@@ -1,0 +1,1 @@
+"""Grafana dashboards, written as data and kept as the JSON that Grafana imports."""
