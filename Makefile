@@ -2,7 +2,7 @@
 
 PYTHON := .venv/bin/python
 BOOTSTRAP := python3 -m deploy.local.bootstrap
-export STATE_DIRECTORY PROMETHEUS
+export STATE_DIRECTORY
 # STACK=name chooses where both `demo` and `up` run.
 LOCAL := $(PYTHON) -m deploy.local $(if $(STACK),--stack $(STACK))
 # The folder of whichever Node the web build uses comes first.
