@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import MetaData
 
-from services.chassis import logging, metrics
+from services.chassis import logging
 from services.chassis.clock import Clock, utc_now
+from services.chassis.process import started
 from services.chassis.settings import SERVICES, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     names = service.api(runtime, server.grpc)
     watch.start()
     stop_relays = start_relays(runtime)
-    metrics.serve(f"{service.name}.api", settings.metrics_address, settings.metrics_port)
+    started(f"{service.name}.api", settings.metrics_address, settings.metrics_port)
     port = server.start(settings.bind_address, settings.port, *names)
     server.watch(runtime.store.answers)
     log.info("api is serving", port=port)
@@ -253,7 +254,7 @@ def run_events(services: Sequence[Service], settings: Settings, environ: Mapping
     return run(
         [(runtime.store, handlers) for runtime, handlers in hosted],
         settings.amqp_url,
-        lambda: metrics.serve("events", settings.metrics_address, settings.metrics_port),
+        lambda: started("events", settings.metrics_address, settings.metrics_port),
     )
 
 
@@ -266,7 +267,7 @@ def run_worker(services: Sequence[Service], settings: Settings, environ: Mapping
         for service in services
         if service.worker is not None
     ]
-    metrics.serve("worker", settings.metrics_address, settings.metrics_port)
+    started("worker", settings.metrics_address, settings.metrics_port)
 
     async def host() -> None:
         stop = asyncio.Event()

@@ -8,7 +8,8 @@ from logging import CRITICAL, getLogger
 
 import uvicorn
 
-from services.chassis import logging, metrics
+from services.chassis import logging
+from services.chassis.process import started
 from services.chassis.settings import SettingsError
 from services.gateway.app import build
 from services.gateway.settings import Settings
@@ -59,11 +60,12 @@ def main() -> int:
     logging.configure(PROCESS, settings.log_level)
     # It logs every attempt to connect; we log once that the link is down, and once that it is back.
     getLogger("aiormq").setLevel(CRITICAL)
-    metrics.serve(PROCESS, settings.metrics_address, settings.metrics_port)
     # uvicorn stops at these and then raises them again: for us that is a good end.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    server(settings).run()
+    gateway = server(settings)
+    started(PROCESS, settings.metrics_address, settings.metrics_port)
+    gateway.run()
     return 0
 
 

@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 import psycopg
 from sqlalchemy import select
 
-from services.chassis import metrics as chassis_metrics
 from services.chassis.db import Store, Transaction
 from services.chassis.logging import get_logger
+from services.chassis.process import started
 from services.chassis.service import Runtime, start_relays, stop_event
 from services.chassis.settings import HOME_DATABASE
 from services.chassis.tenancy import Tenant
@@ -256,7 +256,7 @@ def run(runtime: Runtime) -> int:
     ports = read_modems(runtime.environ)
     stop = stop_event()
     stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
-    chassis_metrics.serve("telephony.modem", runtime.settings.metrics_address, runtime.settings.metrics_port)
+    started("telephony.modem", runtime.settings.metrics_address, runtime.settings.metrics_port)
     keepers = [ModemKeeper(port, runtime.store, stop) for port in ports]
 
     def wake() -> None:

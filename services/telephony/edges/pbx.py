@@ -25,10 +25,10 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 
-from services.chassis import metrics as chassis_metrics
 from services.chassis.db import Store
 from services.chassis.errors import AppError
 from services.chassis.logging import get_logger
+from services.chassis.process import started
 from services.chassis.service import Runtime, start_relays, stop_event
 from services.chassis.settings import HOME_DATABASE
 from services.chassis.tenancy import Tenant
@@ -641,7 +641,7 @@ def run(runtime: Runtime) -> int:
     stop = stop_event()
     sys.setswitchinterval(SWITCH_S)
     stop_relays = start_relays(runtime, RELAY_PATIENCE_S)
-    chassis_metrics.serve("telephony.pbx", runtime.settings.metrics_address, runtime.settings.metrics_port)
+    started("telephony.pbx", runtime.settings.metrics_address, runtime.settings.metrics_port)
     lease = Lease(runtime.settings.database_urls[HOME_DATABASE], f"telephony.pbx.{settings.name}")
     while lease.acquire(stop):
         metrics.EDGE_ACTIVE.labels("pbx").set(1)
