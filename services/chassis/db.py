@@ -137,7 +137,8 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return the envelope as it is published."""
-        return asdict(self) | {"time": self.time.isoformat()}
+        tenant = {"id": self.tenant.id, "database": self.tenant.database}
+        return {**vars(self), "tenant": tenant, "time": self.time.isoformat()}
 
     @staticmethod
     def from_json(body: Mapping[str, Any]) -> "Event":

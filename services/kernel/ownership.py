@@ -52,6 +52,16 @@ class Clause:
     levels: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """What it says of a record that it took."""
+        parts = []
+        if self.idle_days:
+            parts.append(f"超过{self.idle_days}天未跟进")
+        if self.contract_days:
+            parts.append(f"超过{self.contract_days}天未签约")
+        return "且".join(parts)
+
 
 @dataclass(frozen=True)
 class ReclaimRule:

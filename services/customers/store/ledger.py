@@ -1,9 +1,12 @@
-"""The ownership ledger: the one function through which an owner comes or goes, whatever the cause.
+"""The ownership ledger: the one place where an owner comes or goes, whatever the cause.
 
 Locks are taken in one order everywhere: the rows of who gains in the order of their ids, then the customers by id. The
 owner is compared under the lock of the customer's row and set with a row in the append-only ledger; caps, quotas and
 cool-downs are counted under the lock of who gains. Only a gain takes that lock: a loss makes room and nothing else. The
 database refuses any other way.
+
+`change_owners` looks at each customer. `lose_owners` takes many from their owners for one cause, in statements over all
+of them: the night's reclaim of a large base is no work of single rows. Both leave the same rows and tell the same.
 """
 
 from collections import Counter
@@ -12,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import distinct, func, insert, select
+from sqlalchemy import ARRAY, ColumnElement, Select, distinct, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from services.chassis.db import Transaction
@@ -22,7 +25,14 @@ from services.customers.domain.customers import Cause, CustomerState, Owner
 from services.customers.metrics import OWNERSHIP_CHANGES
 from services.customers.store.caps import Caps, Holder
 from services.customers.store.rules import Rules, get_pool, sweep_start
-from services.customers.store.tables import AllocationRule, Customer, OwnerCounter, OwnershipChange, Pool
+from services.customers.store.tables import (
+    AllocationRule,
+    Customer,
+    OwnerCounter,
+    OwnershipChange,
+    Pool,
+    RecordId,
+)
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import (
     check_cap,
@@ -55,6 +65,19 @@ class Change:
     to: Owner | None
     pool_id: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Why many customers leave their owners at once. pool_id: the pool that they go to.
+
+    reason: of each customer, in the words of the ledger. rule_version: of the rule that it was decided by.
+    """
+
+    cause: Cause
+    pool_id: str
+    reason: ColumnElement[str]
+    rule_version: int
 
 
 def change_owner(
@@ -131,6 +154,84 @@ def change_one(
     if isinstance(result, AppError):
         raise result
     return result
+
+
+def lose_owners(tx: Transaction, due: Select[str], loss: Loss, most: int) -> int:
+    """Take up to `most` of the customers that `due` finds from their owners, into a pool; return how many.
+
+    due: the ids of owned customers, their rows locked, with every condition under which they may be lost.
+    """
+    lost = _record_loss(tx, due.limit(most), loss, most)
+    if not lost:
+        return 0
+    allocating = _allocating(tx, {loss.pool_id})
+    rows = tx.session.execute(
+        update(Customer)
+        .where(Customer.tenant_id == tx.tenant.id, Customer.customer_id.in_(lost))
+        .values(
+            owner_id=None,
+            owner_department_path="",
+            own_time=None,
+            pool_id=loss.pool_id,
+            pool_time=tx.now,
+            allocate_due=bool(allocating),
+            lock_expire_time=None,
+            warn_due_at=None,
+            reclaim_due_at=None,
+            warned_time=None,
+            rule_version=Rules(tx).of(loss.pool_id).version,
+            version=Customer.version + 1,
+        )
+        .returning(Customer.customer_id, Customer.version, Customer.name)
+        .execution_options(synchronize_session=False)
+    ).all()
+    _wake_allocation(tx, allocating)
+    for row in rows:
+        data = {
+            "customerId": row.customer_id,
+            "name": row.name,
+            "fromOwnerId": lost[row.customer_id],
+            "toOwnerId": "",
+            "poolId": loss.pool_id,
+            "cause": loss.cause,
+        }
+        tx.emit(POOL_EVENTS[loss.cause], row.customer_id, row.version, data)
+    OWNERSHIP_CHANGES.labels(loss.cause).inc(len(rows))
+    return len(rows)
+
+
+def _record_loss(tx: Transaction, due: Select[str], loss: Loss, most: int) -> dict[str, str]:
+    """Lock the customers and write their rows of the ledger; return whose each was, by customer's id."""
+    # From where the row is locked: read again beside it, it would be as it was before somebody else's commit.
+    locked = due.with_only_columns(
+        Customer.customer_id,
+        Customer.owner_id.label("from_owner_id"),
+        loss.reason.label("reason"),
+        _neglect_in_sql().label("inputs"),
+    ).cte("locked")
+    placed = select(locked, func.row_number().over().label("place")).cte("placed")
+    fresh = (
+        func.unnest(literal([new_id() for _ in range(most)], ARRAY(RecordId)))
+        .table_valued("change_id", with_ordinality="place")
+        .render_derived()
+    )
+    values = {
+        "tenant_id": literal(tx.tenant.id, RecordId),
+        "change_id": fresh.c.change_id,
+        "pool_id": literal(loss.pool_id, RecordId),
+        "cause": literal(loss.cause.value),
+        "actor_id": literal(tx.actor_id or None, RecordId),
+        "rule_version": literal(loss.rule_version),
+        "create_time": literal(tx.now),
+        "batch_id": literal(new_id(), RecordId),
+        **{column.name: placed.c[column.name] for column in locked.c},
+    }
+    recorded = tx.session.execute(
+        insert(OwnershipChange)
+        .from_select(list(values), select(*values.values()).where(fresh.c.place == placed.c.place))
+        .returning(OwnershipChange.customer_id, OwnershipChange.from_owner_id)
+    )
+    return {row.customer_id: row.from_owner_id or "" for row in recorded}
 
 
 def lock_owner(tx: Transaction, person_id: str) -> None:
@@ -266,18 +367,25 @@ class _Room:
         return self._lost.get(customer_id)
 
 
+# The times that a loss was decided on.
+_NEGLECT = ("own_time", "last_evidence_time", "warned_time", "reclaim_due_at")
+
+
 def _neglect(customer: Customer) -> dict[str, Any]:
     """Return what a loss was decided on."""
-    times = {
-        "own_time": customer.own_time,
-        "last_evidence_time": customer.last_evidence_time,
-        "warned_time": customer.warned_time,
-        "reclaim_due_at": customer.reclaim_due_at,
-    }
+    times = {name: getattr(customer, name) for name in _NEGLECT}
     return {name: time.isoformat() for name, time in times.items() if time} | {
         "owner_department_path": customer.owner_department_path,
         "of_pool": customer.pool_id is not None,
     }
+
+
+def _neglect_in_sql() -> ColumnElement[Any]:
+    """Return the same as SQL."""
+    parts: list[Any] = [part for name in _NEGLECT for part in (literal(name), getattr(Customer, name))]
+    parts += [literal("owner_department_path"), Customer.owner_department_path]
+    parts += [literal("of_pool"), Customer.pool_id.is_not(None)]
+    return func.jsonb_strip_nulls(func.jsonb_build_object(*parts))
 
 
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
@@ -304,17 +412,25 @@ def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mappi
     ]
     if not came:
         return
-    allocating = set(
+    allocating = _allocating(tx, {customer.pool_id or "" for customer in came})
+    for customer in came:
+        customer.allocate_due = customer.pool_id in allocating
+    _wake_allocation(tx, allocating)
+
+
+def _allocating(tx: Transaction, pool_ids: set[str]) -> set[str]:
+    """Return which of these pools have rules of allocation."""
+    return set(
         tx.session.scalars(
             select(AllocationRule.pool_id).where(
-                AllocationRule.tenant_id == tx.tenant.id,
-                AllocationRule.pool_id.in_({customer.pool_id for customer in came}),
+                AllocationRule.tenant_id == tx.tenant.id, AllocationRule.pool_id.in_(pool_ids)
             )
         )
     )
-    for customer in came:
-        customer.allocate_due = customer.pool_id in allocating
-    for pool_id in sorted(allocating):
+
+
+def _wake_allocation(tx: Transaction, pool_ids: set[str]) -> None:
+    for pool_id in sorted(pool_ids):
         tx.start_workflow(sweep_start(Sweep(tx.tenant, pool_id)))
 
 

@@ -6,13 +6,13 @@ The same answer as `services.kernel.ownership.fate`; a test compares the two ove
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, null, or_
+from sqlalchemy import ColumnElement, DateTime, and_, case, func, literal, null, or_
 from sqlalchemy.dialects.postgresql import INTERVAL
 
 from services.customers.store.tables import Customer
 from services.kernel.ownership import Clause, Evidence, ReclaimRule
 
-NEVER: ColumnElement[Any] = null()
+NEVER: ColumnElement[Any] = null().cast(DateTime(timezone=True))
 
 COLUMNS = {
     Evidence.FOLLOW_UP: Customer.last_follow_up_time,
@@ -37,6 +37,15 @@ def falls_at(rule: ReclaimRule) -> ColumnElement[datetime | None]:
     if rule.exempt_contracted:
         exempt.append(Customer.last_contract_time.is_not(None))
     return case((or_(*exempt), NEVER), else_=falls) if exempt else falls
+
+
+def reason(rule: ReclaimRule) -> ColumnElement[str]:
+    """Return which clause takes an owned customer, in the words of the ledger; "" where none does."""
+    ways = [(_way(rule, clause), clause.words) for clause in rule.ways]
+    if not ways:
+        return literal("")
+    first = falls_at(rule)
+    return case(*((way == first, literal(words)) for way, words in ways), else_=literal(""))
 
 
 def _way(rule: ReclaimRule, clause: Clause) -> ColumnElement[datetime | None]:

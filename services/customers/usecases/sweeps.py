@@ -4,21 +4,22 @@ A sweep is over customers that somebody owns and that belong to one pool, or (po
 works on at the moment are skipped and come with the next sweep.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, Update, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import Cause, CustomerState
 from services.customers.metrics import WARNED
-from services.customers.store.ledger import Change, change_owners
-from services.customers.store.rules import Rules, standing
+from services.customers.store.ledger import Loss, lose_owners
+from services.customers.store.rule_sql import falls_at, reason
+from services.customers.store.rules import Rules
 from services.customers.store.tables import Customer, Pool, Settings
 from services.customers.usecases.evidence import has_arrived
-from services.kernel.ownership import SHORTEST_WARNING, Clause, ReclaimRule, fate, reclaim_after_warning
+from services.kernel.ownership import SHORTEST_WARNING, reclaim_after_warning
 
 # Customers in one transaction, unless said otherwise.
 BATCH = 500
@@ -26,13 +27,21 @@ BATCH = 500
 
 def apply_rule(tx: Transaction, pool_id: str, limit: int) -> int:
     """Set anew when customers are due whose times came from an older rule (F19); return how many."""
-    rules = Rules(tx)
-    rows = _take(
-        tx, pool_id, limit, Customer.rule_version, Customer.rule_version < rules.of(pool_id or None).version
+    applied = Rules(tx).of(pool_id or None)
+    old = _due(tx, pool_id, Customer.rule_version, Customer.rule_version < applied.version)
+    falls = falls_at(applied.rule)
+    return len(
+        tx.session.scalars(
+            _change(tx, old, limit)
+            .values(
+                warn_due_at=falls - literal(timedelta(days=applied.rule.warn_days), INTERVAL),
+                reclaim_due_at=falls,
+                warned_time=None,
+                rule_version=applied.version,
+            )
+            .returning(Customer.customer_id)
+        ).all()
     )
-    for customer in rows:
-        rules.set_due(customer)
-    return len(rows)
 
 
 def warn(tx: Transaction, pool_id: str, limit: int) -> int:
@@ -40,23 +49,29 @@ def warn(tx: Transaction, pool_id: str, limit: int) -> int:
 
     A warning that comes late moves the reclaim, so that a day always lies between them.
     """
-    rows = _take(tx, pool_id, limit, Customer.warn_due_at, Customer.warn_due_at <= tx.now, _unlocked(tx))
-    for customer in rows:
-        customer.warned_time = tx.now
-        customer.warn_due_at = None
-        customer.reclaim_due_at = reclaim_after_warning(customer.reclaim_due_at or tx.now, tx.now)
-        customer.version += 1
-    tx.session.flush()
-    for customer in rows:
+    due = _due(tx, pool_id, Customer.warn_due_at, Customer.warn_due_at <= tx.now, _unlocked(tx))
+    rows = tx.session.execute(
+        _change(tx, due, limit)
+        .values(
+            warned_time=tx.now,
+            warn_due_at=None,
+            reclaim_due_at=func.greatest(Customer.reclaim_due_at, reclaim_after_warning(tx.now, tx.now)),
+            version=Customer.version + 1,
+        )
+        .returning(
+            Customer.customer_id, Customer.version, Customer.name, Customer.owner_id, Customer.reclaim_due_at
+        )
+    ).all()
+    for row in rows:
         tx.emit(
             "reclaim_warned",
-            customer.customer_id,
-            customer.version,
+            row.customer_id,
+            row.version,
             {
-                "customerId": customer.customer_id,
-                "name": customer.name,
-                "ownerId": customer.owner_id,
-                "reclaimDueTime": customer.reclaim_due_at.isoformat() if customer.reclaim_due_at else "",
+                "customerId": row.customer_id,
+                "name": row.name,
+                "ownerId": row.owner_id,
+                "reclaimDueTime": row.reclaim_due_at.isoformat(),
             },
         )
     WARNED.inc(len(rows))
@@ -65,24 +80,17 @@ def warn(tx: Transaction, pool_id: str, limit: int) -> int:
 
 def reclaim(tx: Transaction, pool_id: str, limit: int) -> int:
     """Take back what was neglected although its owner was warned at least a day before (F16, F17); return how many."""
-    rows = _take(
+    applied = Rules(tx).of(pool_id or None)
+    due = _due(
         tx,
         pool_id,
-        limit,
         Customer.reclaim_due_at,
         Customer.reclaim_due_at <= tx.now,
         Customer.warned_time <= tx.now - SHORTEST_WARNING,
         _unlocked(tx),
     )
-    applied = Rules(tx).of(pool_id or None)
-    changes = {
-        customer.customer_id: Change(
-            Cause.RECLAIM, None, pool_id=applied.pool_id, reason=_reason(applied.rule, customer)
-        )
-        for customer in rows
-    }
-    change_owners(tx, changes, lambda _: None)
-    return len(rows)
+    loss = Loss(Cause.RECLAIM, applied.pool_id, reason(applied.rule), applied.version)
+    return lose_owners(tx, due, loss, limit)
 
 
 def reclaim_what_is_known(tx: Transaction, pool_id: str, limit: int) -> int | None:
@@ -124,18 +132,6 @@ def _is_any_due(tx: Transaction, pool_id: str) -> bool:
     )
 
 
-def _reason(rule: ReclaimRule, customer: Customer) -> str:
-    """Say which clause took a customer, in the words of the ledger."""
-    falls = fate(rule, standing(customer))
-    clause = falls.clause if falls else Clause(idle_days=rule.idle_days)
-    parts = []
-    if clause.idle_days:
-        parts.append(f"超过{clause.idle_days}天未跟进")
-    if clause.contract_days:
-        parts.append(f"超过{clause.contract_days}天未签约")
-    return "且".join(parts)
-
-
 def next_due(tx: Transaction, pool_id: str) -> datetime | None:
     """Return when the next customer is to be warned or taken back, or a lock ends; None when nothing is known."""
     columns = (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
@@ -161,16 +157,16 @@ def _unlocked(tx: Transaction) -> ColumnElement[bool]:
     return or_(Customer.lock_expire_time.is_(None), Customer.lock_expire_time <= tx.now)
 
 
-def _take(
-    tx: Transaction, pool_id: str, limit: int, order: InstrumentedAttribute[Any], *due: ColumnElement[bool]
-) -> Sequence[Customer]:
-    """Lock a batch of what is due. Every exemption stands in the predicate under which a row is locked (F14).
+def _due(
+    tx: Transaction, pool_id: str, order: InstrumentedAttribute[Any], *due: ColumnElement[bool]
+) -> Select[str]:
+    """Select and lock what is due. Every exemption stands in the predicate under which a row is locked (F14).
 
     Taken in the order of an index on `order`, so that a large backlog is not sorted for each batch. Nobody is waited
     for, so the order of the locks is of no account.
     """
-    return tx.session.scalars(
-        select(Customer)
+    return (
+        select(Customer.customer_id)
         .where(
             *_swept(tx, pool_id),
             Customer.owner_id.is_not(None),
@@ -178,6 +174,15 @@ def _take(
             *due,
         )
         .order_by(order)
-        .limit(limit)
         .with_for_update(skip_locked=True)
-    ).all()
+    )
+
+
+def _change(tx: Transaction, due: Select[str], limit: int) -> Update:
+    """Return the update of a batch of what is due, without values."""
+    found = due.limit(limit).cte("due")
+    return (
+        update(Customer)
+        .where(Customer.tenant_id == tx.tenant.id, Customer.customer_id == found.c.customer_id)
+        .execution_options(synchronize_session=False)
+    )

@@ -16,7 +16,7 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import Cause, CustomerDraft, CustomerState, Owner
-from services.customers.store.rule_sql import falls_at
+from services.customers.store.rule_sql import falls_at, reason
 from services.customers.store.rules import standing
 from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange, Staff
 from services.customers.usecases import allocation, pool_moves, sweeps
@@ -287,11 +287,12 @@ def test_a_rule_in_sql_says_what_the_rule_says(
         values = {**record, "own_time": START + timedelta(days=owned_day)}
         tx.session.execute(update(Customer).where(Customer.customer_id == customer_id).values(values))
     with store.transaction(tenant) as tx:
-        row, falls = tx.session.execute(
-            select(Customer, falls_at(rule)).where(Customer.customer_id == customer_id)
+        row, falls, why = tx.session.execute(
+            select(Customer, falls_at(rule), reason(rule)).where(Customer.customer_id == customer_id)
         ).one()
         expected = fate(rule, standing(row))
     assert falls == (expected.due.reclaim if expected else None)
+    assert why == (expected.clause.words if expected else "")
 
 
 def test_two_transfers_that_cross_do_not_deadlock(store: Store, main_tenant: Tenant) -> None:

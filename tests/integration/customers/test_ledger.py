@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,12 +19,14 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import Cause, CustomerDraft
+from services.customers.store.ledger import Change, change_one
 from services.customers.store.rules import tenant_settings
-from services.customers.store.tables import Customer, OwnershipChange
+from services.customers.store.tables import Base, Customer, OwnershipChange
+from services.customers.usecases import sweeps
 from services.customers.usecases.create import create_customer
 from services.customers.usecases.pool_moves import claim_customers, return_customer
 from services.customers.usecases.settings import PoolDraft, SettingsDraft, create_pool, update_settings
-from services.kernel.ownership import DEFAULT_RULE
+from services.kernel.ownership import DEFAULT_RULE, Clause
 
 CAP = 4
 DAILY_CLAIMS = 6
@@ -202,3 +206,62 @@ def test_a_change_keeps_what_it_was_decided_on(store: Store, main_tenant: Tenant
         {"used": used, "limit": CAP, "claimed_today": used, "daily_claims": DAILY_CLAIMS} for used in (0, 1)
     ]
     assert {change.rule_version for change in changes} == {1}
+
+
+def test_a_batch_of_losses_leaves_what_single_ones_leave(store: Store, main_tenant: Tenant) -> None:
+    """F8, F16: statements over many customers write the same rows, and tell the same, as one by one."""
+    market = open_market(store, main_tenant)
+    owner, (single, *batch) = market.reps[0], market.customer_ids[:3]
+    with store.transaction(main_tenant) as tx:
+        claim_customers(tx, owner, [single, *batch])
+        then = tx.now + timedelta(days=91)
+        warned = {"warned_time": then - timedelta(days=1), "warn_due_at": None}
+        tx.session.execute(update(Customer).where(Customer.owner_id == owner.person_id).values(warned))
+    with store.transaction(main_tenant, now=then) as tx:
+        change_one(tx, single, Change(Cause.RECLAIM, None, reason=Clause(idle_days=90).words), lambda _: None)
+    with store.transaction(main_tenant, now=then) as tx:
+        assert sweeps.reclaim(tx, market.pool_id, 10) == 2
+        assert sweeps.reclaim(tx, market.pool_id, 10) == 0
+
+    with store.transaction(main_tenant) as tx:
+        left = [what_is_left(tx, customer_id) for customer_id in (single, *batch)]
+    assert left[0]["owner_id"] is None
+    assert left[1] == left[0]
+    assert left[2] == left[0]
+
+
+def what_is_left(tx: Transaction, customer_id: str) -> dict[str, Any]:
+    """Return what a reclaim left of a customer, its row of the ledger and its event, without what is each one's own."""
+    own = {
+        "customer_id",
+        "submitter_id",
+        "create_time",
+        "reservation_id",
+        "change_id",
+        "sequence",
+        "batch_id",
+    }
+    change = tx.session.scalars(
+        select(OwnershipChange).where(
+            OwnershipChange.customer_id == customer_id, OwnershipChange.cause == Cause.RECLAIM
+        )
+    ).one()
+    rows: list[Base] = [tx.session.get_one(Customer, (tx.tenant.id, customer_id)), change]
+    left = {
+        column.key: getattr(row, column.key)
+        for row in rows
+        for column in row.__table__.columns
+        if column.key not in own
+    }
+    # The same instants; PostgreSQL leaves zeros out.
+    left["inputs"] = {
+        name: datetime.fromisoformat(value) if name.endswith(("_time", "_at")) else value
+        for name, value in change.inputs.items()
+    }
+    bodies = tx.session.scalars(select(tx.tables["outbox"].c.body)).all()
+    (told,) = [
+        body
+        for body in bodies
+        if body.get("type") == "customer_reclaimed" and body["aggregate"] == customer_id
+    ]
+    return {**left, "told": {**told["data"], "customerId": ""}, "told_version": told["version"]}

@@ -12,12 +12,12 @@ from sqlalchemy import select
 
 from services.chassis.errors import AppError
 from services.chassis.ids import new_id
-from services.customers.store.tables import Customer, EvidenceSource
+from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange
 from services.customers.usecases import allocation, caps, care, evidence, sweeps
 from services.customers.usecases.hand_overs import hand_over_batch
 from services.customers.usecases.pool_moves import claim_customers
 from services.kernel.ownership import Evidence
-from tests.integration.customers.office import EAST, HEAD, MANAGER, REP, WEST, Office, Person
+from tests.integration.customers.office import EAST, HEAD, MANAGER, WEST, Office, Person
 
 
 @pytest.fixture
@@ -515,19 +515,24 @@ def test_of_200_parallel_claims_one_wins_and_199_are_told_why(office: Office, ma
 
 
 def test_the_nine_o_clock_rush_gives_each_customer_to_one(office: Office, manager: Person) -> None:
-    """F12, F21: everybody takes ten of the same page at once; each customer goes to one, nobody is over the limit."""
+    """F12, F21, F25: 500 open the same page of 50 and take ten of it at once; each customer goes to one of them.
+
+    Nobody is over the limit, and everybody is told why not.
+    """
     pool = office.pool(manager, daily_claims=3)
-    ids = pooled(manager, pool, 20)
-    reps = [office.hire(REP) for _ in range(40)]
+    ids = pooled(manager, pool, 50)
+    reps = [office.hire() for _ in range(500)]
 
     def rush(index: int) -> list[str]:
-        own = ids[index % 11 : index % 11 + 10]
-        return reps[index].claim(*own)
+        page = reps[index](pools_pb2.ListPoolCustomersRequest(pool_id=pool.pool_id, page_size=50)).customers
+        seen = [one.customer.customer_id for one in page] or ids
+        start = index % len(seen)
+        return reps[index].claim(*(seen + seen)[start : start + min(10, len(seen))])
 
-    with ThreadPoolExecutor(40) as threads:
-        answers = list(threads.map(rush, range(40)))
+    with ThreadPoolExecutor(100) as threads:
+        answers = list(threads.map(rush, range(500)))
     won = [answer.count("done") for answer in answers]
-    assert (sum(won), max(won)) == (20, 3)
+    assert (sum(won), max(won)) == (50, 3)
     assert {reason for answer in answers for reason in answer} == {
         "done",
         "CUSTOMER_OWNED",
@@ -535,3 +540,11 @@ def test_the_nine_o_clock_rush_gives_each_customer_to_one(office: Office, manage
     }
     found = owners(office, ids)
     assert [found.count(rep.id) for rep in reps] == won
+    claimed = office.run(
+        lambda tx: tx.session.scalars(
+            select(OwnershipChange.customer_id).where(
+                OwnershipChange.tenant_id == office.tenant.id, OwnershipChange.cause == "claim"
+            )
+        ).all()
+    )
+    assert sorted(claimed) == sorted(ids)
