@@ -8,6 +8,7 @@ import {
   Filter,
   Goods,
   Message,
+  Operation,
   Phone,
   Promotion,
   Setting,
@@ -150,6 +151,13 @@ export const entries: Entry[] = [
     right: 'settings.manage',
     icon: Share,
     screen: () => import('./screens/flows/FlowsScreen.vue'),
+  },
+  {
+    name: 'pools',
+    path: '/pools',
+    right: 'pools.manage',
+    icon: Operation,
+    screen: () => import('./screens/pools/PoolsScreen.vue'),
   },
   {
     name: 'settings',
