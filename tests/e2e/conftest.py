@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from kombu import Connection
+from playwright.sync_api import Browser, sync_playwright
 
 from deploy.local.process import Process
 from deploy.local.stack import Stack
@@ -26,6 +27,17 @@ from tests.e2e.company import PASSWORD, Company
 from tests.e2e.desk import Desk, Refused
 from tests.support.until import until
 
+# Debian's own build; without the flags it looks for its maker's servers.
+CHROMIUM = "/usr/bin/chromium"
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 # How long a phone rings before it is answered, in seconds: long enough to look at the ringing page twice.
 RING_S = 6.0
 
@@ -43,6 +55,15 @@ def stack() -> Iterator[Stack]:
     given = {**os.environ, "PROMETHEUS": "yes"}
     with Stack(api_replicas=2, gateway_replicas=2, ring_s=RING_S, given=given, say=print) as stack:
         yield stack
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium without a window."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from deploy.local.stack import Stack
 from tests.e2e.company import PASSWORD, Company, customer_of, fresh_mobile, fresh_name
@@ -17,28 +17,8 @@ from tests.e2e.conftest import RING_S, Ring, Seat
 from tests.e2e.desk import Desk, Json
 from tests.support.until import until
 
-# Debian's own build; without the flags it looks for its maker's servers.
-CHROMIUM = "/usr/bin/chromium"
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 # Longest wait for something on a page, in milliseconds.
 PATIENCE_MS = 15_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A real Chromium without a window."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield chromium
-        chromium.close()
 
 
 @dataclass
