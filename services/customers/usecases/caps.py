@@ -118,27 +118,39 @@ def list_cap_changes(tx: Transaction, cap_id: str) -> Sequence[CapChange]:
     return tx.session.scalars(query.order_by(CapChange.sequence.desc()).limit(MOST_CHANGES)).all()
 
 
-def adjust_caps(tx: Transaction) -> int:
-    """Adjust each person's cap by the rule on it, once a day (F31); return how many were changed.
+def adjust_caps(tx: Transaction, limit: int) -> int:
+    """Adjust up to `limit` people's caps by the rules on them, once a day (F31); return how many were looked at.
 
     The first look of a day in China writes a row for everybody the cap holds for, changed or not: it says that this day
-    was looked at, and on what.
+    was looked at, and on what. Few at a time: until the commit nobody of them can gain a customer.
     """
     adjusting = [row for row in caps(tx) if row.adjustment]
     if not adjusting:
         return 0
+    looked_at = {
+        tuple(pair)
+        for pair in tx.session.execute(
+            select(CapChange.cap_id, CapChange.person_id).where(
+                CapChange.tenant_id == tx.tenant.id, CapChange.create_time >= day_start(tx.now)
+            )
+        )
+    }
     staff = tx.session.scalars(
         select(Staff).where(Staff.tenant_id == tx.tenant.id, Staff.active).order_by(Staff.person_id)
     ).all()
-    changed = 0
-    for person in staff:
-        for row in adjusting:
-            if kernel_cap(row).holds_for(person.person_id, person.department_path):
-                changed += _adjust(tx, row, person.person_id)
-    return changed
+    due = [
+        (row, person.person_id)
+        for person in staff
+        for row in adjusting
+        if (row.cap_id, person.person_id) not in looked_at
+        and kernel_cap(row).holds_for(person.person_id, person.department_path)
+    ][:limit]
+    for row, person_id in due:
+        _adjust(tx, row, person_id)
+    return len(due)
 
 
-def _adjust(tx: Transaction, row: OwnerCap, person_id: str) -> bool:
+def _adjust(tx: Transaction, row: OwnerCap, person_id: str) -> None:
     lock_owner(tx, person_id)
     last = tx.session.scalars(
         select(CapChange)
@@ -151,7 +163,8 @@ def _adjust(tx: Transaction, row: OwnerCap, person_id: str) -> bool:
         .limit(1)
     ).first()
     if last and last.create_time >= day_start(tx.now):
-        return False
+        # Another sweep came first.
+        return
     rule = row.adjustment
     since = tx.now - timedelta(days=rule["window_days"])
     owned, contracted = tx.session.execute(
@@ -183,7 +196,6 @@ def _adjust(tx: Transaction, row: OwnerCap, person_id: str) -> bool:
         )
     )
     tx.session.flush()
-    return before != after
 
 
 def _locked(tx: Transaction, cap_id: str) -> OwnerCap:

@@ -1,12 +1,23 @@
 """Lists of customers: filtered, sorted, searched, page by page, within what somebody may see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, func, literal_column, or_, select, tuple_, type_coerce
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy import Text as SqlText
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -17,6 +28,7 @@ from services.chassis.paging import decode_key, encode_key
 from services.chassis.tokens import Caller
 from services.customers.domain.search import parse_search
 from services.customers.store.record_tables import FieldValue
+from services.customers.store.rules import pools
 from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.fields import FieldObject, definitions
 from services.kernel.fields import FieldDefinition, FieldType
@@ -93,7 +105,19 @@ def filter_condition(
     """
     fields = [field for field in definitions(tx) if numbers_shown or field.type != FieldType.PHONE]
     filter_ = Filter.parse(text, filter_kinds(fields))
-    return filter_.to_sql(filter_columns(fields), Context(tx.now, caller.person_id))
+    asked = filter_.to_sql(filter_columns(fields), Context(tx.now, caller.person_id))
+    return and_(asked, not_hidden(tx, filter_.fields))
+
+
+def not_hidden(tx: Transaction, fields: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that leaves out what lies in a pool that hides one of these fields (F24).
+
+    Who may not see a field shall not find it out by asking for its values.
+    """
+    hiding = [pool.pool_id for pool in pools(tx) if not set(fields).isdisjoint(pool.hidden_fields)]
+    if not hiding:
+        return true()
+    return or_(Customer.owner_id.is_not(None), Customer.pool_id.is_(None), Customer.pool_id.not_in(hiding))
 
 
 @dataclass(frozen=True)
@@ -241,7 +265,7 @@ def count_by(tx: Transaction, conditions: Sequence[ColumnElement[bool]], by: str
     count = func.count().label("number")
     rows = tx.session.execute(
         select(value, count)
-        .where(*conditions)
+        .where(*conditions, not_hidden(tx, {by}))
         .group_by(value)
         .order_by(count.desc(), value)
         .limit(MOST_CLASSES)

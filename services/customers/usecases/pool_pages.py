@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select, tuple_
 
 from services.chassis.db import Transaction
-from services.chassis.errors import Forbidden
+from services.chassis.errors import Forbidden, InvalidInput
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import CustomerState, pool_forbidden
 from services.customers.store.rules import get_pool, manages, own_pools
@@ -47,7 +47,8 @@ def list_pool_customers(
 ) -> list[PooledCustomer]:
     """Return up to `limit` customers of a pool, newest first.
 
-    Raises NotFound POOL_NOT_FOUND, Forbidden POOL_FORBIDDEN for who is no member, or does not manage its trash.
+    Raises NotFound POOL_NOT_FOUND, Forbidden POOL_FORBIDDEN for who is no member, or does not manage its trash,
+    InvalidInput FIELD_HIDDEN for a filter by what the pool hides: it would be found out by asking.
     """
     pool = get_pool(tx, pool_id)
     if wanted.trashed and not manages(caller, pool):
@@ -55,6 +56,15 @@ def list_pool_customers(
     seen = sees_all(caller) or manages(caller, pool)
     if not seen and pool_id not in (own.pool_id for own in own_pools(tx, caller)):
         raise pool_forbidden()
+    asked = {"levels": wanted.levels, "regions": wanted.regions, "business_types": wanted.business_types}
+    for name, values in asked.items():
+        if values and name.removesuffix("s") in pool.hidden_fields:
+            raise InvalidInput(
+                name,
+                "FIELD_HIDDEN",
+                "该公海隐藏了此信息，不能按它筛选",
+                "The pool hides this: it is not to be filtered by",
+            )
     conditions = [
         Customer.tenant_id == tx.tenant.id,
         Customer.pool_id == pool_id,

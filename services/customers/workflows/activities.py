@@ -16,6 +16,8 @@ log = get_logger(__name__)
 
 # Batches of each step in one activity.
 MOST_BATCHES = 20
+# People whose caps are adjusted in one transaction.
+PEOPLE = 50
 
 
 class Activities:
@@ -36,9 +38,9 @@ class Activities:
 
     def _sweep(self, sweep_at: SweepAt) -> Swept:
         done = [0, 0, 0, 0]
+        if not sweep_at.sweep.pool_id:
+            self._adjust_caps(sweep_at)
         with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-            if not sweep_at.sweep.pool_id:
-                adjust_caps(tx)
             if not sweeps.has_work(tx, sweep_at.sweep.pool_id):
                 return Swept(0, 0, more=False, next_time=sweeps.next_due(tx, sweep_at.sweep.pool_id))
         steps = (
@@ -59,6 +61,12 @@ class Activities:
             else:
                 return self._swept(sweep_at, done, more=True)
         return self._swept(sweep_at, done, more=False)
+
+    def _adjust_caps(self, sweep_at: SweepAt) -> None:
+        for _ in range(MOST_BATCHES):
+            with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
+                if adjust_caps(tx, PEOPLE) < PEOPLE:
+                    return
 
     @activity.defn(name=HAND_OVER_BATCH)
     def hand_over(self, hand_over: HandOver) -> bool:
