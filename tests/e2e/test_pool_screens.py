@@ -38,7 +38,7 @@ class Screen:
 
     def tab(self, words: str) -> None:
         """Open a tab by its words."""
-        self.page.get_by_role("tab", name=words).click(timeout=PATIENCE_MS)
+        self.page.get_by_role("tab", name=words, exact=True).click(timeout=PATIENCE_MS)
 
     def fill(self, testid: str, text: str) -> None:
         """Type into a field; of a number, a select or a switch the id is on the element around it."""
