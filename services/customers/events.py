@@ -5,11 +5,11 @@ from datetime import datetime
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.customers.store.tables import Staff
-from services.customers.usecases.care import add_call, add_evidence
+from services.customers.usecases.care import add_call, add_evidence, withdraw_call
 from services.customers.usecases.evidence import take_report
 from services.customers.usecases.registrations import pass_registration, reject_registration
 from services.customers.usecases.staff import move_person, save_person
-from services.customers.usecases.timeline import note_event
+from services.customers.usecases.timeline import CALL, note_event
 from services.kernel.ownership import Evidence
 
 handlers = Handlers("customers")
@@ -61,6 +61,21 @@ def on_sms_received(tx: Transaction, event: Event) -> None:
 def on_sms_sent(tx: Transaction, event: Event) -> None:
     """A customer was written to: no evidence of work, or a bulk SMS would keep every customer."""
     note_event(tx, event, "sms", "smsId", event.data["customerId"], ("text",))
+
+
+@handlers.on("telephony", "call_linked")
+def on_call_moved(tx: Transaction, event: Event) -> None:
+    """It was another's before: there it is evidence no more."""
+    data = event.data
+    if data.get("fromCustomerId"):
+        withdraw_call(
+            tx,
+            data["fromCustomerId"],
+            data["callId"],
+            datetime.fromisoformat(data["endTime"]),
+            answered=data["answered"],
+            talk_s=data["talkSeconds"],
+        )
 
 
 @handlers.on("identity", "person_saved")
@@ -120,5 +135,5 @@ def _take_call(tx: Transaction, event: Event) -> None:
             answered=data["answered"],
             talk_s=data["talkSeconds"],
         )
-        names = ("direction", "answered", "talkSeconds")
-        note_event(tx, event, "call", "callId", data["customerId"], names)
+        names = ("direction", "answered", "talkSeconds", "endTime")
+        note_event(tx, event, CALL, "callId", data["customerId"], names)

@@ -20,7 +20,7 @@ from services.chassis.temporal import TemporalLink, rebuild
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount
 from services.kernel.ownership import LONGEST_IDLE_DAYS, ReclaimRule
-from services.kernel.phones import mask_number
+from services.kernel.phones import mask_number, match_number
 from services.leads.clients import Identity
 from services.leads.domain.conversion import ConversionState
 from services.leads.domain.pool import Cause, PoolRules
@@ -38,6 +38,7 @@ from services.leads.store.queries import (
     find_lead,
     find_opportunity,
     lead_changes,
+    leads_of_number,
     list_leads,
     list_opportunities,
     open_groups,
@@ -514,6 +515,23 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             leads_pb2.LoseOpportunityResponse,
             lambda tx, caller: lose_opportunity(tx, caller, request.opportunity_id, request.reason),
         )
+
+    def MatchLeadPhone(
+        self, request: leads_pb2.MatchLeadPhoneRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.MatchLeadPhoneResponse:
+        """Return who among the leads may be calling."""
+        e164 = match_number(request.number)
+        if not e164:
+            return leads_pb2.MatchLeadPhoneResponse()
+        with self.store.transaction(current_tenant()) as tx:
+            return leads_pb2.MatchLeadPhoneResponse(
+                candidates=[
+                    leads_pb2.LeadCandidate(
+                        lead_id=lead.id, name=lead.name, company=lead.company, owner_id=lead.owner_id or ""
+                    )
+                    for lead in leads_of_number(tx, e164)
+                ]
+            )
 
     def MoveOpportunity(
         self, request: leads_pb2.MoveOpportunityRequest, context: grpc.ServicerContext

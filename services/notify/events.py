@@ -195,6 +195,16 @@ def on_sms_bulk_done(tx: Transaction, event: Event) -> None:
     write_message(tx, event.id, data["personId"], "bulk_sms_done", Subject("bulk_sms", data["bulkId"]), words)
 
 
+@handlers.on("telephony", "call_handed_over")
+def on_call_handed_over(tx: Transaction, event: Event) -> None:
+    """Tell who got the call."""
+    data = event.data
+    if data["toPersonId"] != data["fromPersonId"]:
+        subject = Subject("call", data["callId"])
+        words = texts.call_handed_over(data["fromName"], data["customerName"])
+        write_message(tx, event.id, data["toPersonId"], "call_handed_over", subject, words)
+
+
 @handlers.on("dedupe", "keys_refused")
 def on_keys_refused(tx: Transaction, event: Event) -> None:
     """Tell both sides that two want the same customer (F170): each hears of the other, masked."""

@@ -1,9 +1,9 @@
 """gRPC: proto to use case and back."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 import grpc
 from crm.telephony.v1 import (
@@ -26,6 +26,7 @@ from services.chassis.grpc_server import Api, current_caller, current_tenant, cu
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
+from services.kernel.phones import match_number
 from services.telephony import clients
 from services.telephony.bulk_api import BulkSmsApi
 from services.telephony.desk_api import AgentDeskApi
@@ -35,7 +36,7 @@ from services.telephony.settings import read_recordings_folder
 from services.telephony.sms_api import LANES, SMS_STATES, SmsApi, sms_message
 from services.telephony.store.rows import Row
 from services.telephony.usecases import desk, recordings, sms, staff
-from services.telephony.usecases.desk import CallView
+from services.telephony.usecases.desk import CallFilter, CallView, Link
 
 # Bytes of a recording in one message.
 CHUNK_BYTES: Final = 64 * 1024
@@ -68,11 +69,13 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         store: Store,
         customers: clients.Customers,
         identity: clients.Identity,
+        leads: clients.Leads,
         recordings_folder: Path | None,
     ) -> None:
         super().__init__(store)
         self._customers = customers
         self._identity = identity
+        self._leads = leads
         self._recordings = recordings_folder
 
     def SignOn(
@@ -151,18 +154,22 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
     def LinkCall(
         self, request: telephony_pb2.LinkCallRequest, context: grpc.ServicerContext
     ) -> telephony_pb2.LinkCallResponse:
-        """Say which customer a call belongs to."""
+        """Say which customer or lead a call belongs to."""
         call_id = parse_id(request.call_id, "call_id")
-        customer_id = parse_id(request.customer_id, "customer_id")
-        # Asked in the person's own name: nobody links to a customer that is out of sight.
-        found = self._customers.customer(customer_id, current_token())
+        # Asked in the person's own name: nobody links to a record that is out of sight.
+        if request.lead_id and not request.customer_id:
+            lead_id = parse_id(request.lead_id, "lead_id")
+            lead = self._leads.lead(lead_id, current_token())
+            link = Link(lead.company or lead.name, lead.owner_id, lead_id=lead_id)
+        else:
+            customer_id = parse_id(request.customer_id, "customer_id")
+            found = self._customers.customer(customer_id, current_token())
+            link = Link(found.name, found.owner_id, customer_id=customer_id)
         return self.write(
             request,
             telephony_pb2.LinkCallResponse,
             lambda tx: telephony_pb2.LinkCallResponse(
-                call=call_message(
-                    desk.link_call(tx, current_caller(), call_id, customer_id, found.name, found.owner_id)
-                )
+                call=call_message(desk.link_call(tx, current_caller(), call_id, link))
             ),
         )
 
@@ -172,13 +179,10 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         """Return calls that the caller may see, newest first."""
         size = page_size(request.page_size)
         before = decode_cursor(request.page_token)
-        customer_id = parse_id(request.customer_id, "customer_id") if request.customer_id else ""
-        states = [name for name, number in _CALL_STATES.items() if number == request.state]
+        wanted = _filter(request)
 
         def work(tx: Transaction) -> telephony_pb2.ListCallsResponse:
-            found = desk.list_calls(
-                tx, current_caller(), customer_id=customer_id, states=states, before=before, limit=size + 1
-            )
+            found = desk.list_calls(tx, current_caller(), wanted, before, size + 1)
             page, more = cut_page(found, size)
             return telephony_pb2.ListCallsResponse(
                 calls=[call_message(view) for view in page],
@@ -293,11 +297,13 @@ def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
         runtime.store,
         customers,
         clients.identity(runtime),
+        clients.leads(runtime),
         read_recordings_folder(runtime.environ),
     )
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
     sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
-    desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(AgentDeskApi(runtime.store, customers), server)
+    agents_api = AgentDeskApi(runtime.store, customers, clients.dedupe(runtime))
+    desk_pb2_grpc.add_AgentDeskServiceServicer_to_server(agents_api, server)
     bulk_pb2_grpc.add_BulkSmsServiceServicer_to_server(BulkSmsApi(runtime.store, customers), server)
     return [
         telephony_pb2.DESCRIPTOR.services_by_name["TelephonyService"].full_name,
@@ -320,17 +326,7 @@ def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
         number=show_number(pop["number"]),
         did=call["did"],
         queue=call["queue"],
-        callers=[
-            telephony_pb2.Caller(
-                customer_id=caller["customerId"],
-                customer_name=caller["customerName"],
-                contact_id=caller["contactId"],
-                contact_name=caller["contactName"],
-                owner_id=caller["ownerId"],
-                reasons=caller["reasons"],
-            )
-            for caller in pop["callers"]
-        ],
+        callers=map(_caller_message, pop["callers"]),
         answered_by_id=pop["answered_by_id"] or "",
         answered_by_name=pop["answered_by_name"],
         ring_time=_time(pop["ring_time"]),
@@ -372,6 +368,54 @@ def call_message(view: CallView) -> telephony_pb2.Call:
         recording=_recording(view.recording),
         note=call["note"],
         disposition=call["disposition"],
+        lead_id=call["lead_id"] or "",
+        lead_name=call["lead_name"],
+        origin_person_id=call["origin_person_id"] or "",
+        handed_to_id=call["handed_to_id"] or "",
+        callers=map(_caller_message, view.callers),
+        inquiries=[
+            telephony_pb2.CallInquiry(
+                inquiry_id=inquiry["inquiry_id"],
+                products=inquiry["products"],
+                person_id=inquiry["person_id"],
+                create_time=_time(inquiry["create_time"]),
+            )
+            for inquiry in view.inquiries
+        ],
+    )
+
+
+def _caller_message(caller: Row) -> telephony_pb2.Caller:
+    return telephony_pb2.Caller(
+        customer_id=caller["customerId"],
+        customer_name=caller["customerName"],
+        contact_id=caller["contactId"],
+        contact_name=caller["contactName"],
+        owner_id=caller["ownerId"],
+        reasons=caller["reasons"],
+        # Calls of before have none.
+        lead_id=caller.get("leadId", ""),
+    )
+
+
+def _filter(request: telephony_pb2.ListCallsRequest) -> CallFilter:
+    """Return which calls are asked for; raises InvalidInput NOT_A_UUID for an id that is none."""
+
+    def time(name: Literal["from_time", "until_time"]) -> datetime | None:
+        return getattr(request, name).ToDatetime(UTC) if request.HasField(name) else None
+
+    def chosen(names: Mapping[str, int], number: int) -> str:
+        return next((name for name, each in names.items() if each == number), "")
+
+    return CallFilter(
+        customer_id=parse_id(request.customer_id, "customer_id") if request.customer_id else "",
+        state=chosen(_CALL_STATES, request.state),
+        person_id=parse_id(request.person_id, "person_id") if request.person_id else "",
+        direction=chosen(_DIRECTIONS, request.direction),
+        from_time=time("from_time"),
+        until_time=time("until_time"),
+        disposition=request.disposition,
+        number=match_number(request.number) or request.number,
     )
 
 

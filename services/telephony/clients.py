@@ -1,10 +1,13 @@
-"""The other services that telephony asks: customers who is calling, identity for a colleague's mobile."""
+"""The other services that telephony asks: who is calling, a colleague's mobile, what others asked a price for."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
+from crm.dedupe.v1 import dedupe_pb2, dedupe_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from crm.leads.v1 import leads_pb2, leads_pb2_grpc
 
 from services.chassis.declarations import note_scope_asked
 from services.chassis.grpc_client import Client
@@ -104,6 +107,64 @@ class Customers:
         return found
 
 
+class Leads:
+    """Ask the leads service."""
+
+    def __init__(self, client: Client[leads_pb2_grpc.LeadsServiceStub]) -> None:
+        self._client = client
+
+    def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
+        """Return which leads may be calling, the latest first; raises AppError."""
+        request = leads_pb2.MatchLeadPhoneRequest(number=number)
+        answer = self._client.call(
+            self._client.stub.MatchLeadPhone, request, tenant=tenant, timeout_s=timeout_s
+        )
+        return [
+            Caller(
+                customer_id="",
+                customer_name=found.company or found.name,
+                contact_name=found.name if found.company else "",
+                owner_id=found.owner_id,
+                reasons=("exact_number", "lead"),
+                lead_id=found.lead_id,
+            )
+            for found in answer.candidates
+        ]
+
+    def lead(self, lead_id: str, token: str) -> leads_pb2.Lead:
+        """Return a lead as the person of the token may see it; raises AppError."""
+        request = leads_pb2.GetLeadRequest(lead_id=lead_id)
+        return self._client.forward(self._client.stub.GetLead, request, token).lead
+
+
+@dataclass(frozen=True)
+class Everybody:
+    """Ask customers who has a number and, where nobody there has it, leads."""
+
+    customers: Directory
+    leads: Directory
+
+    def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[Caller]:
+        """Return who may be calling, best first; raises AppError."""
+        # A lead with a customer's number is that customer asking again: it would only make the agent choose.
+        return self.customers.callers(tenant, number, timeout_s) or self.leads.callers(
+            tenant, number, timeout_s
+        )
+
+
+class Dedupe:
+    """Ask the dedupe service."""
+
+    def __init__(self, client: Client[dedupe_pb2_grpc.DedupeServiceStub]) -> None:
+        self._client = client
+
+    def record_inquiry(
+        self, request: dedupe_pb2.RecordInquiryRequest, token: str
+    ) -> dedupe_pb2.RecordInquiryResponse:
+        """Record what somebody asks a price for, in the name of the token's person; raises AppError."""
+        return self._client.forward(self._client.stub.RecordInquiry, request, token)
+
+
 class Identity:
     """Ask the identity service."""
 
@@ -122,6 +183,16 @@ def customers(runtime: Runtime) -> Customers:
         runtime.client("customers", customers_pb2_grpc.CustomersServiceStub),
         runtime.client("customers", numbers_pb2_grpc.NumbersServiceStub),
     )
+
+
+def leads(runtime: Runtime) -> Leads:
+    """Return the client of the leads service."""
+    return Leads(runtime.client("leads", leads_pb2_grpc.LeadsServiceStub))
+
+
+def dedupe(runtime: Runtime) -> Dedupe:
+    """Return the client of the dedupe service."""
+    return Dedupe(runtime.client("dedupe", dedupe_pb2_grpc.DedupeServiceStub))
 
 
 def identity(runtime: Runtime) -> Identity:

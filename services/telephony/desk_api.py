@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import grpc
+from crm.dedupe.v1 import dedupe_pb2
 from crm.telephony.v1 import desk_pb2 as pb
 from crm.telephony.v1 import desk_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,12 +13,15 @@ from services.chassis.db import Store, Transaction
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.kernel.phones import match_number
 from services.telephony import clients
 from services.telephony.domain.agents import Agent, AgentState, DeskSettings
+from services.telephony.domain.pops import PopMoment, PopRules, PopSettings
 from services.telephony.messages import shown_number
 from services.telephony.store.rows import Row
-from services.telephony.usecases import agents, missed, orders
+from services.telephony.usecases import agents, desk, missed, orders
 from services.telephony.usecases.calls import call_id_of
+from services.telephony.usecases.desk import CallView
 
 _STATES: Final = {state: pb.AgentState.Value(f"AGENT_STATE_{state.value.upper()}") for state in AgentState}
 _CHOSEN: Final = {number: state.value for state, number in _STATES.items()}
@@ -26,9 +30,30 @@ _CHOSEN: Final = {number: state.value for state, number in _STATES.items()}
 class AgentDeskApi(Api, desk_pb2_grpc.AgentDeskServiceServicer):
     """The contract of AgentDeskService."""
 
-    def __init__(self, store: Store, customers: clients.Customers) -> None:
+    def __init__(self, store: Store, customers: clients.Customers, dedupe: clients.Dedupe) -> None:
         super().__init__(store)
         self._customers = customers
+        self._dedupe = dedupe
+
+    def RecordCallInquiry(
+        self, request: pb.RecordCallInquiryRequest, context: grpc.ServicerContext
+    ) -> pb.RecordCallInquiryResponse:
+        """Record what a caller asks a price for, under the call's own name and number."""
+        call_id, viewer = parse_id(request.call_id, "call_id"), current_caller()
+        with self.store.transaction(current_tenant()) as tx:
+            view = desk.get_call(tx, viewer, call_id)
+        inquiry = inquiry_of(view, request)
+        # A repeat of the same request gets dedupe's first answer: what fails between the two is whole after it.
+        stored = self._dedupe.record_inquiry(inquiry, current_token())
+        products = [item.product for item in inquiry.items]
+
+        def work(tx: Transaction) -> pb.RecordCallInquiryResponse:
+            desk.keep_inquiry(tx, viewer, call_id, stored.inquiry.inquiry_id, products)
+            return pb.RecordCallInquiryResponse(
+                inquiry_id=stored.inquiry.inquiry_id, suspect_ids=stored.suspect_ids
+            )
+
+        return self.write(request, pb.RecordCallInquiryResponse, work)
 
     def Dial(self, request: pb.DialRequest, context: grpc.ServicerContext) -> pb.DialResponse:
         """Call a customer by record."""
@@ -179,7 +204,11 @@ class AgentDeskApi(Api, desk_pb2_grpc.AgentDeskServiceServicer):
         """Change how desks work."""
         given = request.settings
         wanted = DeskSettings(
-            given.wrap_up_seconds, tuple(given.dispositions), tuple(given.break_reasons), given.version
+            given.wrap_up_seconds,
+            tuple(given.dispositions),
+            tuple(given.break_reasons),
+            given.version,
+            PopSettings(_pop_rules(given.direct_pops), _pop_rules(given.queue_pops)),
         )
         return self.write(
             request,
@@ -236,6 +265,50 @@ def settings_message(settings: DeskSettings) -> pb.DeskSettings:
         dispositions=settings.dispositions,
         break_reasons=settings.break_reasons,
         version=settings.version,
+        direct_pops=_pop_rules_message(settings.pops.direct),
+        queue_pops=_pop_rules_message(settings.pops.queue),
+    )
+
+
+def inquiry_of(view: CallView, request: pb.RecordCallInquiryRequest) -> dedupe_pb2.RecordInquiryRequest:
+    """Return a call's inquiry as dedupe takes it: who asks is whom the call is linked to, else the best candidate."""
+    call = view.call
+    holder = call["customer_id"] or call["lead_id"]
+    callers = [each for each in view.callers if holder in (None, each["customerId"], each.get("leadId"))]
+    contact = callers[0]["contactName"] if callers else ""
+    company = call["customer_name"] or call["lead_name"]
+    return dedupe_pb2.RecordInquiryRequest(
+        request_id=request.request_id,
+        inquirer_name=request.inquirer_name or contact or company,
+        company_name=company,
+        phone=match_number(call["number"]),
+        items=[
+            dedupe_pb2.InquiryItem(
+                product=item.product, quantity=item.quantity, specification=item.specification
+            )
+            for item in request.items
+        ],
+        site_address=request.site_address,
+        scheme=request.scheme,
+    )
+
+
+def _pop_rules(given: pb.PopRules) -> PopRules:
+    answered = given.moment == pb.POP_MOMENT_ANSWERED
+    return PopRules(
+        PopMoment.ANSWERED if answered else PopMoment.RINGING,
+        given.hide_unknown,
+        given.hide_one,
+        given.hide_several,
+    )
+
+
+def _pop_rules_message(rules: PopRules) -> pb.PopRules:
+    return pb.PopRules(
+        moment=pb.PopMoment.Value(f"POP_MOMENT_{rules.moment.value.upper()}"),
+        hide_unknown=rules.hide_unknown,
+        hide_one=rules.hide_one,
+        hide_several=rules.hide_several,
     )
 
 

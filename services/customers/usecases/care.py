@@ -15,7 +15,7 @@ from services.customers.domain.customers import Cause, CustomerState, Owner, che
 from services.customers.store.ledger import Change, change_owner, lock_customers, lock_owner
 from services.customers.store.rules import Rules, standing, sweep_start, tenant_settings
 from services.customers.store.tables import Customer, FollowUp, OwnershipChange
-from services.customers.usecases.timeline import note
+from services.customers.usecases.timeline import CALL, forget, last_call, note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import MOST_LOCKS, Evidence, call_is_evidence, check_lock, fate
@@ -91,6 +91,30 @@ def add_call(tx: Transaction, customer_id: str, end_time: datetime, *, answered:
     """Take a call that is over as evidence (O10); raises NotFound CUSTOMER_NOT_FOUND."""
     if call_is_evidence(answered, talk_s):
         add_evidence(tx, customer_id, Evidence.CALL, end_time)
+
+
+def withdraw_call(
+    tx: Transaction, customer_id: str, call_id: str, end_time: datetime, *, answered: bool, talk_s: float
+) -> None:
+    """Take a call back that turned out to be another's: what remains is the evidence again.
+
+    Raises NotFound CUSTOMER_NOT_FOUND, and CALL_NOT_FOUND while the customer has not heard of the call: that it ended
+    and that it was another's come by two queues.
+    """
+    customer = _lock(tx, customer_id)
+    forget(tx, customer_id, CALL, call_id)
+    if not call_is_evidence(answered, talk_s):
+        return
+    end_time, known = min(end_time, tx.now), customer.last_call_time
+    if known is None or known < end_time:
+        raise not_found("call", "通话", call_id)
+    if known > end_time:
+        return
+    customer.last_call_time = last_call(tx, customer_id)
+    times = [getattr(customer, column) for column in EVIDENCE_COLUMNS.values()]
+    customer.last_evidence_time = max(filter(None, times), default=None)
+    customer.version += 1
+    Rules(tx).set_due(customer)
 
 
 def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: datetime) -> None:

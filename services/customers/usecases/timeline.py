@@ -4,12 +4,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Event, Transaction
 from services.chassis.ids import derive_id
 from services.customers.store.record_tables import TimelineEntry
+from services.kernel.ownership import call_is_evidence
+
+# The kind of lines about calls.
+CALL = "call"
 
 
 def note(
@@ -57,6 +61,36 @@ def note_event(
             time=event.time,
             actor_id=event.actor_id,
         )
+
+
+def forget(tx: Transaction, customer_id: str, kind: str, subject_id: str) -> None:
+    """Take the lines about something away that turned out to be another customer's."""
+    tx.session.execute(
+        delete(TimelineEntry).where(
+            TimelineEntry.tenant_id == tx.tenant.id,
+            TimelineEntry.customer_id == customer_id,
+            TimelineEntry.kind == kind,
+            TimelineEntry.subject_id == subject_id,
+        )
+    )
+
+
+def last_call(tx: Transaction, customer_id: str) -> datetime | None:
+    """Return when the last call that is evidence ended, as far as the lines tell; None: there is none."""
+    calls = tx.session.scalars(
+        select(TimelineEntry).where(
+            TimelineEntry.tenant_id == tx.tenant.id,
+            TimelineEntry.customer_id == customer_id,
+            TimelineEntry.kind == CALL,
+        )
+    )
+    ends = [
+        # Lines of before do not say it; they were written just after.
+        datetime.fromisoformat(call.data["endTime"]) if "endTime" in call.data else call.time
+        for call in calls
+        if call_is_evidence(call.data["answered"], call.data["talkSeconds"])
+    ]
+    return max(ends, default=None)
 
 
 def list_timeline(

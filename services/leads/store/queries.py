@@ -39,6 +39,21 @@ def find_lead(tx: Transaction, caller: Caller, lead_id: str, *, lock: bool = Fal
     return lead
 
 
+# Leads of one number in an answer, and the states of those that may still become customers.
+MOST_OF_A_NUMBER = 10
+ALIVE = tuple(state.value for state in (*OWNED_STATES, LeadState.UNASSIGNED))
+
+
+def leads_of_number(tx: Transaction, e164: str) -> Sequence[Lead]:
+    """Return the leads that are alive and have this number, the latest first, at most 10."""
+    query = (
+        select(Lead)
+        .where(Lead.tenant_id == tx.tenant.id, Lead.phone == e164, Lead.phone != "", Lead.state.in_(ALIVE))
+        .order_by(Lead.create_time.desc(), Lead.id)
+    )
+    return tx.session.scalars(query.limit(MOST_OF_A_NUMBER)).all()
+
+
 @dataclass(frozen=True)
 class LeadFilter:
     """Which leads a list shows (F133); everything that is left out shows all.

@@ -45,6 +45,8 @@ class Lead(Base):
         UniqueConstraint("tenant_id", "source", "source_key"),
         Index("ix_lead_newest", "tenant_id", "create_time", "id"),
         Index("ix_lead_owner", "tenant_id", "owner_id", "create_time"),
+        # Who calls: asked while a phone rings.
+        Index("ix_lead_phone", "tenant_id", "phone", postgresql_where=text("phone <> ''")),
         Index(
             "ix_lead_neglected",
             "tenant_id",

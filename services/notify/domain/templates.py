@@ -27,6 +27,7 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "cadence_overdue": {"name": "上海示例贸易", "days": "7", "last": "已发报价，等回复"},
     "customer_replied": {"name": "上海示例贸易", "text": "好的，明天联系"},
     "bulk_sms_done": {"name": "国庆通知", "sent": "186", "failed": "2"},
+    "call_handed_over": {"person": "王小明", "name": "上海示例贸易"},
     "registration_conflict": {"name": "上海**", "person": "王**"},
     "suspect_raised": {"shared": "非标法兰、异径三通"},
 }

@@ -240,6 +240,17 @@ def bulk_sms_done(name: str, sent: int, failed: int, uncertain: int, skipped: in
     )
 
 
+def call_handed_over(person: str, name: str) -> Words:
+    """Say that a colleague gave the reader a call."""
+    return Words(
+        "同事转来一通来电，请跟进",
+        f"{person}把客户“{name or '未知来电'}”的一通来电转给您，请在通话记录中查看并跟进。",
+        "A colleague handed a call over to you",
+        f"{person} handed over a call of {name or 'an unknown caller'}: see it among the calls.",
+        {"person": person, "name": name},
+    )
+
+
 def digest(titles: Sequence[str]) -> Words:
     """Return several messages as one."""
     listed = "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))

@@ -22,7 +22,10 @@ MOST_MARKED = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """What a message is about: "approval", "order", "customer", "lead", "opportunity" or "announcement"; its id."""
+    """What a message is about: "approval", "order", "customer", "lead", "opportunity", "call" or "announcement".
+
+    id: its UUID.
+    """
 
     kind: str
     id: str

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as default
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from services.chassis.errors import InvalidInput
+from services.telephony.domain.pops import PopSettings
 
 # Names in a list of settings at most, and characters in a name.
 MOST_NAMES = 30
@@ -38,6 +40,7 @@ class DeskSettings:
     dispositions: tuple[str, ...] = ("已成交", "有意向", "再联系", "无意向", "空号或错号")
     break_reasons: tuple[str, ...] = ("用餐", "会议", "培训", "休息")
     version: int = 0
+    pops: PopSettings = default(default_factory=PopSettings)
 
 
 @dataclass(frozen=True)

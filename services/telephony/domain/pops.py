@@ -6,7 +6,7 @@ outside pop.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -28,6 +28,48 @@ class PopState(StrEnum):
 
 # States in which a card is on the screen.
 OPEN_STATES = frozenset({PopState.RINGING, PopState.TALKING, PopState.WRAP_UP})
+
+
+class PopMoment(StrEnum):
+    """Name when a card pops."""
+
+    RINGING = "ringing"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True)
+class PopRules:
+    """Say when a card pops, and for whom none does: a number that nobody, one or several have."""
+
+    moment: PopMoment = PopMoment.RINGING
+    hide_unknown: bool = False
+    hide_one: bool = False
+    hide_several: bool = False
+
+    @property
+    def choosy(self) -> bool:
+        """Tell whether it matters who calls."""
+        return self.hide_unknown or self.hide_one or self.hide_several
+
+    def pops(self, state: PopState, holders: int | None) -> bool:
+        """Tell whether a card comes up; holders: how many have the number, None while nobody could say."""
+        if self.moment is PopMoment.ANSWERED and state is PopState.RINGING:
+            return False
+        if holders is None:
+            return not self.choosy
+        return not (self.hide_unknown, self.hide_one, self.hide_several)[min(holders, 2)]
+
+
+@dataclass(frozen=True)
+class PopSettings:
+    """Hold a tenant's rules by the way a call came."""
+
+    direct: PopRules = field(default_factory=PopRules)
+    queue: PopRules = field(default_factory=PopRules)
+
+    def of(self, queue: str) -> PopRules:
+        """Return the rules of a call from that queue, "" for a direct one."""
+        return self.queue if queue else self.direct
 
 
 @dataclass(frozen=True)

@@ -427,7 +427,7 @@ class PbxEdge:
 
     def _record(self, tenant: Tenant, updates: Sequence[CallUpdate]) -> None:
         with self._store.transaction(tenant) as tx:
-            record_calls(tx, self._settings.name, updates)
+            record_calls(tx, self._settings.name, updates, self._lines.pops(tenant))
 
     def _tenant_of(self, call: Call) -> Tenant | None:
         known = self._tenants.get(call.linked_id)
@@ -562,6 +562,12 @@ class PbxEdge:
         except Exception as error:
             log.error("a late answer who is calling could not be written", error=str(error))
             return False
+        # A card that waited to hear who calls may come up now.
+        live = self._graph.calls.get(linked_id)
+        if live is not None and self._lines.pops(tenant).of(live.queue).choosy:
+            self._changed.setdefault(linked_id, live)
+            self._arrived.setdefault(linked_id, time.time())
+            self._wake.set()
         return True
 
     def _attach(self, tenant: Tenant, linked_id: str, callers: Sequence[Caller]) -> None:
@@ -637,7 +643,7 @@ def run(runtime: Runtime) -> int:
     """Own the PBX whenever the lease is ours, until SIGTERM."""
     settings = read_pbx(runtime.environ)
     kept = read_recordings_folder(runtime.environ)
-    directory = clients.customers(runtime)
+    directory = clients.Everybody(clients.customers(runtime), clients.leads(runtime))
     stop = stop_event()
     sys.setswitchinterval(SWITCH_S)
     stop_relays = start_relays(runtime, RELAY_PATIENCE_S)

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, select, update
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
 
 from services.telephony.store import tables
 
@@ -17,15 +17,16 @@ def _upsert_call() -> Insert:
     new = added.excluded
     # What was decided once stays: who began, who answered, whose call it is. A later sign-off must not rewrite it.
     kept: dict[str, ColumnElement[Any]] = {
-        name: func.coalesce(_call.c[name], new[name])
-        for name in ("origin_person_id", "answered_by_id", "customer_id")
+        name: func.coalesce(_call.c[name], new[name]) for name in ("origin_person_id", "answered_by_id")
     }
+    linked = or_(_call.c.customer_id.is_not(None), _call.c.lead_id.is_not(None))
+    for name in ("customer_id", "customer_name", "lead_id", "lead_name"):
+        kept[name] = case((linked, _call.c[name]), else_=new[name])
     # That a hidden number is nobody's says nothing of the number that comes to light.
     other_number = and_(_call.c.callers == [], _call.c.number != new.number)
     kept["callers"] = case((other_number, new.callers), else_=func.coalesce(_call.c.callers, new.callers))
     named = {
-        name: func.coalesce(func.nullif(_call.c[name], ""), new[name])
-        for name in ("answered_by_name", "customer_name")
+        "answered_by_name": func.coalesce(func.nullif(_call.c.answered_by_name, ""), new.answered_by_name)
     }
     told = ("direction", "state", "number", "did", "queue", "answer_time", "end_time", "lost", "graph")
     return added.on_conflict_do_update(
@@ -69,7 +70,7 @@ UPSERT_POP: Final = _upsert_pop()
 _OWN_CALL: Final = and_(_call.c.tenant_id == bindparam("tenant"), _call.c.id == bindparam("call_id"))
 # A call, locked. :tenant :call_id
 LOCK_CALL: Final = select(*CALL_COLUMNS).where(_OWN_CALL).with_for_update()
-# Add who may be calling. :tenant :call_id :found :customer :name
+# Add who may be calling. :tenant :call_id :found :customer :name :lead :lead_called
 ATTACH_CALLERS: Final = (
     update(_call)
     .where(_OWN_CALL)
@@ -77,6 +78,8 @@ ATTACH_CALLERS: Final = (
         callers=bindparam("found"),
         customer_id=bindparam("customer"),
         customer_name=bindparam("name"),
+        lead_id=bindparam("lead"),
+        lead_name=bindparam("lead_called"),
         version=_call.c.version + 1,
     )
     .returning(*CALL_COLUMNS)
@@ -87,6 +90,18 @@ LOCK_POPS: Final = (
     .where(_pop.c.tenant_id == bindparam("tenant_id"), _pop.c.call_id == bindparam("call_id"))
     .order_by(_pop.c.id)
     .with_for_update()
+)
+# Whose call each of these agents took last with this number. :tenant :number :persons
+TALKED_BEFORE: Final = (
+    select(_call.c.answered_by_id, _call.c.customer_id)
+    .ext(distinct_on(_call.c.answered_by_id))
+    .where(
+        _call.c.tenant_id == bindparam("tenant"),
+        _call.c.number == bindparam("number"),
+        _call.c.customer_id.is_not(None),
+        _call.c.answered_by_id.in_(bindparam("persons", expanding=True)),
+    )
+    .order_by(_call.c.answered_by_id, _call.c.start_time.desc())
 )
 # Who sits at these extensions. :tenant_id :extensions
 AGENTS_AT: Final = select(_session.c.extension, _session.c.person_id, _session.c.person_name).where(

@@ -110,6 +110,9 @@ call = Table(
     _text("queue"),
     _id("customer_id", nullable=True),
     _text("customer_name"),
+    # The lead it belongs to, where it is no customer's.
+    _id("lead_id", nullable=True),
+    _text("lead_name"),
     # The customer's owner when a person linked it: sees the number. Null in a pool, and where callers tell.
     _id("customer_owner_id", nullable=True),
     # Who may be calling, best first, as pops show them; null: not looked up yet.
@@ -255,6 +258,21 @@ desk_settings = Table(
     Column("dispositions", JSONB, nullable=False),
     Column("break_reasons", JSONB, nullable=False),
     Column("version", BigInteger, nullable=False),
+    # Rules by the way a call came: direct, queue.
+    Column("pops", JSONB, nullable=False, server_default=text("'{}'")),
+)
+
+# What callers asked a price for; the rest of it is dedupe's.
+call_inquiry = Table(
+    "call_inquiry",
+    metadata,
+    Column("inquiry_id", Uuid(as_uuid=False), primary_key=True),
+    _id("tenant_id"),
+    Column("call_id", Uuid(as_uuid=False), ForeignKey(call.c.id, ondelete="CASCADE"), nullable=False),
+    Column("products", JSONB, nullable=False),
+    _id("person_id"),
+    _time("create_time", nullable=False),
+    Index("ix_call_inquiry_call", "tenant_id", "call_id", "create_time"),
 )
 
 pop = Table(

@@ -1,10 +1,13 @@
 """What agents do around their calls: states, dispositions, handing a call over; and how desks work in a tenant."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
 from services.chassis.db import Transaction
 from services.chassis.errors import Conflict, InvalidInput, not_found
@@ -20,7 +23,7 @@ from services.telephony.domain.agents import (
     check_settings,
     standing,
 )
-from services.telephony.domain.pops import PopState
+from services.telephony.domain.pops import PopMoment, PopRules, PopSettings, PopState
 from services.telephony.store import tables
 from services.telephony.store.rows import every, one
 from services.telephony.usecases import staff
@@ -153,8 +156,26 @@ def desk_settings(tx: Transaction) -> DeskSettings:
     if found is None:
         return DeskSettings()
     return DeskSettings(
-        found["wrap_up_s"], tuple(found["dispositions"]), tuple(found["break_reasons"]), found["version"]
+        found["wrap_up_s"],
+        tuple(found["dispositions"]),
+        tuple(found["break_reasons"]),
+        found["version"],
+        _pops(found["pops"]),
     )
+
+
+def pop_settings(session: Session) -> dict[str, PopSettings]:
+    """Return, by tenant, when cards pop in the tenants of a database that changed it."""
+    settings = tables.desk_settings
+    rows = session.execute(select(settings.c.tenant_id, settings.c.pops)).all()
+    return {row.tenant_id: _pops(row.pops) for row in rows}
+
+
+def _pops(stored: Mapping[str, Any]) -> PopSettings:
+    def rules(given: Mapping[str, Any]) -> PopRules:
+        return PopRules(**{**given, "moment": PopMoment(given["moment"])}) if given else PopRules()
+
+    return PopSettings(rules(stored.get("direct", {})), rules(stored.get("queue", {})))
 
 
 def save_desk_settings(tx: Transaction, wanted: DeskSettings) -> DeskSettings:

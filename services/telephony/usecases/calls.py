@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.kernel.phones import mask_number, match_number
-from services.telephony.domain.pops import OPEN_STATES, Card, PopState, cards
+from services.telephony.domain.pops import OPEN_STATES, Card, PopSettings, PopState, cards
 from services.telephony.pbx.callgraph import Call, Direction, Leg, to_json
 from services.telephony.store import tables
 from services.telephony.store.calls import (
@@ -23,6 +23,7 @@ from services.telephony.store.calls import (
     ATTACH_CALLERS,
     LOCK_CALL,
     LOCK_POPS,
+    TALKED_BEFORE,
     UPSERT_CALL,
     UPSERT_LEG,
     UPSERT_POP,
@@ -32,13 +33,30 @@ from services.telephony.store.rows import Row, every, one
 # Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
 RECORDING_DELAY: Final = timedelta(seconds=0.3)
 
+# Columns of a call that nobody was found for.
+_NOBODY: Final[Mapping[str, Any]] = {
+    "customer_id": None,
+    "customer_name": "",
+    "lead_id": None,
+    "lead_name": "",
+}
+# Nobody talked to any of them.
+_NEVER: Final[Mapping[str, str]] = {}
+# A tenant that changed nothing.
+_PRESET: Final = PopSettings()
+# Reasons in the order in which they put a caller before the others.
+_FIRST: Final = ("own_customer", "talked_before")
+
 # What a contract calls a pop's state.
 POP_STATE_NAMES: Final = {state: f"POP_STATE_{state.value.upper()}" for state in PopState}
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Hold one who may be calling; ids are UUIDs, owner_id is empty in a pool."""
+    """Hold one who may be calling; ids are UUIDs, owner_id is empty in a pool.
+
+    A lead has a lead_id and no customer_id; its customer_name is its company, or its own name.
+    """
 
     customer_id: str
     customer_name: str
@@ -46,6 +64,12 @@ class Caller:
     contact_name: str = ""
     owner_id: str = ""
     reasons: tuple[str, ...] = ()
+    lead_id: str = ""
+
+    @property
+    def holder(self) -> str:
+        """Return the id of the customer or lead."""
+        return self.customer_id or self.lead_id
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the contract's JSON has it."""
@@ -56,6 +80,7 @@ class Caller:
             "contactName": self.contact_name,
             "ownerId": self.owner_id,
             "reasons": list(self.reasons),
+            "leadId": self.lead_id,
         }
 
 
@@ -79,6 +104,7 @@ class _Work:
 
     tx: Transaction
     pbx: str
+    pops: PopSettings
     agents: Mapping[str, _Agent] = field(default_factory=dict)
 
 
@@ -87,14 +113,16 @@ def call_id_of(pbx: str, linked_id: str) -> str:
     return derive_id("call", pbx, linked_id)
 
 
-def record_calls(tx: Transaction, pbx: str, updates: Sequence[CallUpdate]) -> None:
+def record_calls(
+    tx: Transaction, pbx: str, updates: Sequence[CallUpdate], pops: PopSettings = _PRESET
+) -> None:
     """Write calls as they are now, and publish `pop_changed` and `call_ended` for what that changes.
 
-    All calls belong to tx.tenant. A call that is over stays as it was written at its end.
+    All calls belong to tx.tenant. A call that is over stays as it was written at its end. pops: whose cards come up.
     """
     extensions = {leg.extension for update in updates for leg in update.call.legs}
     extensions |= {update.call.origin_extension for update in updates}
-    work = _Work(tx, pbx, _agents_at(tx, extensions - {""}))
+    work = _Work(tx, pbx, pops, _agents_at(tx, extensions - {""}))
     # One order for all writers of several calls.
     for item in sorted(updates, key=lambda item: item.call.linked_id):
         _record(work, item)
@@ -105,23 +133,26 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
     row = one(tx.session, LOCK_CALL, tenant=tx.tenant.id, call_id=call_id_of(pbx, linked_id))
     if row is None or row["callers"] is not None:
         return
-    link = _link(callers) if row["customer_id"] is None else None
-    customer_id, name = link or (row["customer_id"], row["customer_name"])
-    found = [caller.to_json() for caller in callers]
+    link = _link(callers) if row["customer_id"] is None and row["lead_id"] is None else None
+    to = row if link is None else link
     after = one(
         tx.session,
         ATTACH_CALLERS,
         tenant=tx.tenant.id,
         call_id=row["id"],
-        found=found,
-        customer=customer_id,
-        name=name,
+        found=[caller.to_json() for caller in callers],
+        customer=to["customer_id"],
+        name=to["customer_name"],
+        lead=to["lead_id"],
+        lead_called=to["lead_name"],
     )
     if after is None:
         return
-    for shown in every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"]):
+    shown_pops = every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"])
+    talked = _talked_before(tx, after, [shown["person_id"] for shown in shown_pops])
+    for shown in shown_pops:
         if shown["state"] in OPEN_STATES:
-            write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after)}, shown)
+            write_pop(tx, after, {**shown, **as_seen_by(shown["person_id"], after, talked)}, shown)
     if link and after["end_time"] is not None:
         tx.emit("call_linked", after["id"], after["version"], call_facts(after))
 
@@ -154,6 +185,7 @@ def call_facts(row: Row) -> dict[str, Any]:
         "direction": row["direction"],
         "state": row["state"],
         "customerId": row["customer_id"] or "",
+        "leadId": row["lead_id"] or "",
         "personId": row["answered_by_id"] or row["origin_person_id"] or "",
         "startTime": row["start_time"].isoformat(),
         "endTime": row["end_time"].isoformat(),
@@ -227,14 +259,11 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
         "graph": to_json(call) if call.end_time is None else None,
         "version": 1,
         "callers": None,
-        "customer_id": None,
-        "customer_name": "",
+        **_NOBODY,
     }
     if item.callers is not None:
         values["callers"] = [caller.to_json() for caller in item.callers]
-        link = _link(item.callers)
-        if link:
-            values["customer_id"], values["customer_name"] = link
+        values |= _link(item.callers) or {}
     return one(work.tx.session, UPSERT_CALL, **values)
 
 
@@ -244,10 +273,14 @@ def _state(call: Call) -> str:
     return "missed" if call.answer_time is None else "ended"
 
 
-def _link(callers: Sequence[Caller]) -> tuple[str, str] | None:
-    """Return id and name of the only customer found; of several a person picks one."""
-    customers = {caller.customer_id: caller.customer_name for caller in callers}
-    return next(iter(customers.items())) if len(customers) == 1 else None
+def _link(callers: Sequence[Caller]) -> dict[str, Any] | None:
+    """Return the columns that name the only customer or lead found; of several a person picks one."""
+    if len({caller.holder for caller in callers}) != 1:
+        return None
+    only = callers[0]
+    if only.lead_id:
+        return {**_NOBODY, "lead_id": only.lead_id, "lead_name": only.customer_name}
+    return {**_NOBODY, "customer_id": only.customer_id, "customer_name": only.customer_name}
 
 
 def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
@@ -275,25 +308,29 @@ def _write_pops(work: _Work, call: Row, graph: Call) -> None:
     if not wanted:
         return
     rows = every(work.tx.session, LOCK_POPS, tenant_id=work.tx.tenant.id, call_id=call["id"])
+    persons = {row["person_id"] for row in rows} | {agent.person_id for agent in work.agents.values()}
+    talked = _talked_before(work.tx, call, persons)
+    holders = None if call["callers"] is None else len({_holder(caller) for caller in call["callers"]})
+    rules = work.pops.of(call["queue"])
     for card in wanted:
         shown = [row for row in rows if row["extension"] == card.extension]
         current = [row for row in shown if row["ring_time"] >= card.ring_time]
         for row in current:
-            _follow(work, call, card, row)
-        if not current:
-            _ring(work, call, card, shown)
+            _follow(work, call, card, row, talked)
+        if not current and rules.pops(card.state, holders):
+            _ring(work, call, card, shown, talked)
 
 
-def _follow(work: _Work, call: Row, card: Card, before: Row) -> None:
+def _follow(work: _Work, call: Row, card: Card, before: Row, talked: Mapping[str, str]) -> None:
     """Keep a pop in step with its card: who had it when it began to ring keeps it to the end."""
     # A closed pop stays closed; a withdrawn one may still learn who answered.
     told = before["answered_by_id"] == call["answered_by_id"]
     if before["state"] == PopState.CLOSED or (before["state"] == PopState.WITHDRAWN and told):
         return
-    write_pop(work.tx, call, _pop(work, call, card, before["person_id"]), before)
+    write_pop(work.tx, call, _pop(work, call, card, before["person_id"], talked), before)
 
 
-def _ring(work: _Work, call: Row, card: Card, older: Sequence[Row]) -> None:
+def _ring(work: _Work, call: Row, card: Card, older: Sequence[Row], talked: Mapping[str, str]) -> None:
     """Give a new ring to who is signed on now, and end what an earlier one left at that extension."""
     agent = work.agents.get(card.extension) if card.state in (PopState.RINGING, PopState.TALKING) else None
     own = next((row for row in older if agent and row["person_id"] == agent.person_id), None)
@@ -302,10 +339,10 @@ def _ring(work: _Work, call: Row, card: Card, older: Sequence[Row]) -> None:
             over = PopState.WITHDRAWN if row["state"] == PopState.RINGING else PopState.WRAP_UP
             write_pop(work.tx, call, {**row, "state": over.value, "end_time": card.ring_time}, row)
     if agent:
-        write_pop(work.tx, call, _pop(work, call, card, agent.person_id), own)
+        write_pop(work.tx, call, _pop(work, call, card, agent.person_id, talked), own)
 
 
-def _pop(work: _Work, call: Row, card: Card, person_id: str) -> dict[str, Any]:
+def _pop(work: _Work, call: Row, card: Card, person_id: str, talked: Mapping[str, str]) -> dict[str, Any]:
     return {
         "id": derive_id("pop", call["id"], card.extension, person_id),
         "tenant_id": work.tx.tenant.id,
@@ -318,7 +355,7 @@ def _pop(work: _Work, call: Row, card: Card, person_id: str) -> dict[str, Any]:
         "ring_time": card.ring_time,
         "answer_time": card.answer_time,
         "end_time": card.end_time,
-        **as_seen_by(person_id, call),
+        **as_seen_by(person_id, call, talked),
     }
 
 
@@ -333,20 +370,41 @@ def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row
     return after
 
 
-def as_seen_by(person_id: str, call: Row) -> dict[str, Any]:
-    """Return the callers, the person's own customers first, and the number.
+def as_seen_by(person_id: str, call: Row, talked: Mapping[str, str] = _NEVER) -> dict[str, Any]:
+    """Return the callers, the person's own first, then whom the person talked to last, and the number.
 
-    It is masked when only others' customers have it, and until it is known who has it.
+    Of others' only company and owner are told: what the person may see beyond, the record itself tells. The number is
+    masked when only others have it, and until it is known who has it. talked: by person, the customer of the last call
+    with this number.
     """
-    callers = sorted(call["callers"] or [], key=lambda caller: caller["ownerId"] != person_id)
-    callers = [
-        {**caller, "reasons": ["own_customer", *caller["reasons"]]}
-        if caller["ownerId"] == person_id and "own_customer" not in caller["reasons"]
-        else caller
-        for caller in callers
-    ]
+    before = talked.get(person_id)
+
+    def shown(caller: Mapping[str, Any]) -> dict[str, Any]:
+        reasons = [reason for reason in caller["reasons"] if reason != "own_customer"]
+        if before and caller["customerId"] == before:
+            reasons.insert(0, "talked_before")
+        if caller["ownerId"] == person_id:
+            return {**caller, "reasons": ["own_customer", *reasons]}
+        return {**caller, "contactName": "", "reasons": reasons}
+
+    callers = [shown(caller) for caller in call["callers"] or []]
+    callers.sort(key=lambda caller: [reason not in caller["reasons"] for reason in _FIRST])
     own = callers[0]["ownerId"] == person_id if callers else call["callers"] is not None
     return {"callers": callers, "number": call["number"] if own else mask_number(call["number"])}
+
+
+def _holder(caller: Mapping[str, Any]) -> str:
+    return caller["customerId"] or str(caller.get("leadId", ""))
+
+
+def _talked_before(tx: Transaction, call: Row, persons: Iterable[str]) -> Mapping[str, str]:
+    """Return whose call each person took last with this number; asked only where several have it."""
+    holders = {_holder(caller) for caller in call["callers"] or []}
+    wanted = sorted(persons)
+    if len(holders) < 2 or not wanted or not call["number"]:
+        return _NEVER
+    found = every(tx.session, TALKED_BEFORE, tenant=tx.tenant.id, number=call["number"], persons=wanted)
+    return {row["answered_by_id"]: row["customer_id"] for row in found}
 
 
 def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:

@@ -1,10 +1,11 @@
-"""What people do with calls: look at them, close pops, keep notes, say whose call it was."""
+"""What people do with calls: look at them, close pops, keep notes, say whose call it was and what it asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, and_, case, exists, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation, not_found
@@ -13,7 +14,7 @@ from services.kernel.visibility import sees_all, sees_only_own, visible
 from services.telephony.domain.pops import OPEN_STATES, PopState
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
-from services.telephony.usecases.calls import call_facts, write_pop
+from services.telephony.usecases.calls import as_seen_by, call_facts, write_pop
 
 # Pops on a screen at most; older ones were left open.
 MOST_POPS = 20
@@ -33,11 +34,44 @@ OWNER = _owner().label("owner_id")
 
 @dataclass(frozen=True)
 class CallView:
-    """Hold a call's row with its legs by time and its recording, if one was kept."""
+    """Hold a call's row with its legs by time, its recording, if one was kept, and its inquiries.
+
+    callers: who may have called, as the viewer may see them.
+    """
 
     call: Row
     legs: Sequence[Row] = ()
     recording: Row | None = None
+    callers: Sequence[Row] = ()
+    inquiries: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class CallFilter:
+    """Say which calls a list shows (F221); what is left out shows all.
+
+    person_id: who began it, answered it or was rung. from_time, until_time: of its begin, the latter excluded. number:
+    the whole number of the party outside, as calls are stored.
+    """
+
+    customer_id: str = ""
+    state: str = ""
+    person_id: str = ""
+    direction: str = ""
+    from_time: datetime | None = None
+    until_time: datetime | None = None
+    disposition: str = ""
+    number: str = ""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Hold whose call it was: a customer's or a lead's. owner_id: empty in a pool."""
+
+    name: str
+    owner_id: str
+    customer_id: str = ""
+    lead_id: str = ""
 
 
 def open_pops(tx: Transaction, person_id: str) -> list[tuple[Row, Row]]:
@@ -110,26 +144,26 @@ def save_note(tx: Transaction, viewer: Caller, call_id: str, note: str) -> CallV
     return get_call(tx, viewer, call_id)
 
 
-def link_call(
-    tx: Transaction, viewer: Caller, call_id: str, customer_id: str, customer_name: str, owner_id: str
-) -> CallView:
-    """Say which customer a call belongs to; `call_linked` tells it when the call is over.
-
-    owner_id: the customer's owner, empty in a pool. Raises NotFound CALL_NOT_FOUND.
-    """
+def link_call(tx: Transaction, viewer: Caller, call_id: str, link: Link) -> CallView:
+    """Say whose call it was; `call_linked` tells it when the call is over. Raises NotFound CALL_NOT_FOUND."""
     before = lock_call(tx, viewer, call_id)
-    if (before["customer_id"], before["customer_owner_id"]) != (customer_id, owner_id or None):
+    customer_id, lead_id = link.customer_id or None, link.lead_id or None
+    wanted = (customer_id, lead_id, link.owner_id or None)
+    if (before["customer_id"], before["lead_id"], before["customer_owner_id"]) != wanted:
         call = tables.call
         values = {
             "customer_id": customer_id,
-            "customer_name": customer_name,
-            "customer_owner_id": owner_id or None,
+            "customer_name": link.name if customer_id else "",
+            "lead_id": lead_id,
+            "lead_name": link.name if lead_id else "",
+            "customer_owner_id": link.owner_id or None,
             "version": before["version"] + 1,
         }
         tx.session.execute(
             update(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id).values(values)
         )
-        if before["end_time"] is not None and before["customer_id"] != customer_id:
+        moved_on = (before["customer_id"], before["lead_id"]) != (customer_id, lead_id)
+        if before["end_time"] is not None and moved_on:
             after = {**before, **values}
             # The one it was linked to before loses it as evidence.
             moved = {"fromCustomerId": before["customer_id"] or ""}
@@ -138,8 +172,8 @@ def link_call(
 
 
 def get_call(tx: Transaction, viewer: Caller, call_id: str) -> CallView:
-    """Return a call that the viewer may see, with legs and recording; raises NotFound CALL_NOT_FOUND."""
-    call, leg = tables.call, tables.leg
+    """Return a call that the viewer may see, with all that hangs on it; raises NotFound CALL_NOT_FOUND."""
+    call, leg, inquiry = tables.call, tables.leg, tables.call_inquiry
     found = one(
         tx.session,
         select(call, OWNER).where(
@@ -152,7 +186,36 @@ def get_call(tx: Transaction, viewer: Caller, call_id: str) -> CallView:
         tx.session,
         select(leg).where(leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call_id).order_by(leg.c.position),
     )
-    return CallView(found, legs, kept_recording(tx, call_id))
+    inquiries = every(
+        tx.session,
+        select(inquiry)
+        .where(inquiry.c.tenant_id == tx.tenant.id, inquiry.c.call_id == call_id)
+        .order_by(inquiry.c.create_time),
+    )
+    callers = as_seen_by(viewer.person_id, found)["callers"]
+    return CallView(found, legs, kept_recording(tx, call_id), callers, inquiries)
+
+
+def keep_inquiry(
+    tx: Transaction, viewer: Caller, call_id: str, inquiry_id: str, products: Sequence[str]
+) -> None:
+    """Note with a call what its caller asked a price for, as dedupe stored it; a repeat changes nothing.
+
+    Raises NotFound CALL_NOT_FOUND.
+    """
+    lock_call(tx, viewer, call_id)
+    tx.session.execute(
+        insert(tables.call_inquiry)
+        .values(
+            inquiry_id=inquiry_id,
+            tenant_id=tx.tenant.id,
+            call_id=call_id,
+            products=list(products),
+            person_id=viewer.person_id,
+            create_time=tx.now,
+        )
+        .on_conflict_do_nothing()
+    )
 
 
 def kept_recording(tx: Transaction, call_id: str) -> Row | None:
@@ -173,22 +236,18 @@ def kept_recording(tx: Transaction, call_id: str) -> Row | None:
 def list_calls(
     tx: Transaction,
     viewer: Caller,
-    *,
-    customer_id: str,
-    states: Sequence[str],
+    wanted: CallFilter,
     before: tuple[datetime, str] | None,
     limit: int,
 ) -> list[CallView]:
-    """Return calls that the viewer may see, newest first; states and customer_id narrow when not empty.
+    """Return calls that the viewer may see, newest first.
 
     before: start time and id of the last call of the page before.
     """
     call, recording = tables.call, tables.recording
-    query = select(call, OWNER).where(call.c.tenant_id == tx.tenant.id, sees_call(tx, viewer))
-    if customer_id:
-        query = query.where(call.c.customer_id == customer_id)
-    if states:
-        query = query.where(call.c.state.in_(states))
+    query = select(call, OWNER).where(
+        call.c.tenant_id == tx.tenant.id, sees_call(tx, viewer), *_wanted(tx, wanted)
+    )
     if before:
         query = query.where(tuple_(call.c.start_time, call.c.id) < before)
     rows = every(tx.session, query.order_by(call.c.start_time.desc(), call.c.id.desc()).limit(limit))
@@ -204,6 +263,22 @@ def list_calls(
     )
     by_call = {row["call_id"]: row for row in kept}
     return [CallView(row, recording=by_call.get(row["id"])) for row in rows]
+
+
+def _wanted(tx: Transaction, wanted: CallFilter) -> Iterator[ColumnElement[bool]]:
+    call, leg = tables.call, tables.leg
+    for name in ("customer_id", "state", "direction", "disposition", "number"):
+        if given := getattr(wanted, name):
+            yield call.c[name] == given
+    if wanted.from_time:
+        yield call.c.start_time >= wanted.from_time
+    if wanted.until_time:
+        yield call.c.start_time < wanted.until_time
+    if who := wanted.person_id:
+        rung = exists().where(
+            leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call.c.id, leg.c.person_id == who
+        )
+        yield or_(call.c.origin_person_id == who, call.c.answered_by_id == who, rung)
 
 
 def sees_call(tx: Transaction, viewer: Caller) -> ColumnElement[bool]:

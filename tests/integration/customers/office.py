@@ -157,11 +157,13 @@ class Office:
         return settings
 
     def tell(self, event_type: str, data: dict[str, Any], *, source: str = "approvals") -> None:
-        """Give an event of another service to its handler, in a transaction as the host does."""
-        (handler,) = [item for item in handlers.all if (item.source, item.event_type) == (source, event_type)]
+        """Give an event of another service to its handlers, each in a transaction as the host does."""
+        found = [item for item in handlers.all if (item.source, item.event_type) == (source, event_type)]
+        assert found
         event = Event(new_id(), event_type, source, self.tenant, "", new_id(), 1, self.store.clock(), data)
-        with self.store.transaction(self.tenant) as tx:
-            handler.function(tx, event)
+        for handler in found:
+            with self.store.transaction(self.tenant) as tx:
+                handler.function(tx, event)
 
     def register(self, person: Person, *, roles: tuple[str, ...] = (), regions: tuple[str, ...] = ()) -> None:
         """Let identity tell who somebody is."""

@@ -6,6 +6,7 @@ import pytest
 from crm.customers.v1 import customers_pb2 as pb
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.chassis.errors import NotFound
 from services.chassis.ids import new_id
 from tests.integration.customers.office import EAST, HEAD, MANAGER, REP, WEST, Office, Person
 
@@ -126,6 +127,28 @@ def test_a_connected_call_is_evidence_of_when_it_ended_and_never_moves_it_back(
     assert ahead
     assert ahead <= office.store.clock()
     office.tell(told_by, call_data("", 60, now), source="telephony")
+
+
+def test_a_call_that_was_anothers_is_evidence_there_and_no_more_here(office: Office) -> None:
+    """A late re-link moves the log and the evidence; the news of both come by two queues, in any order."""
+    rep = office.hire()
+    here, there = rep.create().customer_id, rep.create().customer_id
+    now = office.store.clock().replace(microsecond=0)
+    early = call_data(here, 60, now - timedelta(hours=2)) | {"callId": new_id(), "direction": "inbound"}
+    late = call_data(here, 60, now - timedelta(hours=1)) | {"callId": new_id(), "direction": "inbound"}
+    moved = late | {"customerId": there, "fromCustomerId": here}
+    office.tell("call_ended", early, source="telephony")
+    with pytest.raises(NotFound):
+        office.tell("call_linked", moved, source="telephony")
+    office.tell("call_ended", late, source="telephony")
+    office.tell("call_linked", moved, source="telephony")
+
+    def evidence(customer_id: str) -> datetime:
+        return rep.get(customer_id).last_evidence_time.ToDatetime(now.tzinfo)
+
+    assert (evidence(here), evidence(there)) == (now - timedelta(hours=2), now - timedelta(hours=1))
+    office.tell("call_linked", early | {"customerId": "", "fromCustomerId": here}, source="telephony")
+    assert not rep.get(here).HasField("last_evidence_time")
 
 
 def test_a_lock_has_an_end_and_can_be_ended(office: Office) -> None:

@@ -10,23 +10,28 @@ from typing import Any
 import grpc
 import pytest
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc, numbers_pb2, numbers_pb2_grpc
+from crm.dedupe.v1 import dedupe_pb2, dedupe_pb2_grpc
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from crm.leads.v1 import leads_pb2, leads_pb2_grpc
 from crm.telephony.v1 import desk_pb2, desk_pb2_grpc, telephony_pb2_grpc
 from crm.telephony.v1 import telephony_pb2 as pb
 from google.protobuf import json_format
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import update
 
 from services.chassis.clock import utc_now
-from services.chassis.db import Event
+from services.chassis.db import Event, Store
 from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import AppError, Conflict, Forbidden, NotFound, RuleViolation, not_found
 from services.chassis.grpc_server import Api, Server
-from services.chassis.ids import new_id
+from services.chassis.ids import derive_id, new_id
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from services.chassis.tokens import Caller as TokenCaller
 from services.chassis.tokens import Signer, Verifier
 from services.telephony.__main__ import SERVICE
+from services.telephony.domain.pops import PopMoment, PopRules, PopSettings
+from services.telephony.edges.lines import Lines
 from services.telephony.events import handlers
 from services.telephony.pbx.callgraph import Event as PbxEvent
 from services.telephony.pbx.recordings import Recording
@@ -60,6 +65,38 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
         if self.locked:
             customer.lock_expire_time.FromDatetime(utc_now() + timedelta(days=1))
         return customers_pb2.GetCustomerResponse(customer=customer)
+
+
+LEAD_ID = "0a000000-0000-4000-8000-00000000000f"
+
+
+class ScriptedLeads(leads_pb2_grpc.LeadsServiceServicer, Api):
+    """A leads service that knows one lead."""
+
+    def GetLead(
+        self, request: leads_pb2.GetLeadRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.GetLeadResponse:
+        note_scope_asked()
+        if request.lead_id != LEAD_ID:
+            raise not_found("lead", "线索", request.lead_id)
+        return leads_pb2.GetLeadResponse(
+            lead=leads_pb2.Lead(lead_id=LEAD_ID, name="赵六", company="星辰电子")
+        )
+
+
+class ScriptedDedupe(dedupe_pb2_grpc.DedupeServiceServicer, Api):
+    """A dedupe service that keeps each inquiry once, by its request."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.asked: dict[str, dedupe_pb2.RecordInquiryRequest] = {}
+
+    def RecordInquiry(
+        self, request: dedupe_pb2.RecordInquiryRequest, context: grpc.ServicerContext
+    ) -> dedupe_pb2.RecordInquiryResponse:
+        self.asked[request.request_id] = request
+        inquiry = dedupe_pb2.Inquiry(inquiry_id=derive_id("inquiry", request.request_id))
+        return dedupe_pb2.RecordInquiryResponse(inquiry=inquiry, suspect_ids=[CUSTOMER_ID])
 
 
 class ScriptedNumbers(numbers_pb2_grpc.NumbersServiceServicer, Api):
@@ -97,6 +134,7 @@ class Office:
     desk: desk_pb2_grpc.AgentDeskServiceStub
     identity: ScriptedIdentity
     customers: ScriptedCustomers
+    dedupe: ScriptedDedupe
     signer: Signer
     keys: Mapping[str, tuple[str, str]]
     kept: Path
@@ -201,8 +239,12 @@ def office(
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, scripted.grpc)
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
     numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
+    dedupe = ScriptedDedupe(main_shop.store)  # type: ignore[abstract]
+    leads = ScriptedLeads(main_shop.store)  # type: ignore[abstract]
+    dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(dedupe, scripted.grpc)
+    leads_pb2_grpc.add_LeadsServiceServicer_to_server(leads, scripted.grpc)
     others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"
-    addresses = {"customers": others, "identity": others}
+    addresses = dict.fromkeys(("customers", "identity", "leads", "dedupe"), others)
     given = Settings(**{**vars(settings), "addresses": addresses})
     runtime = Runtime("telephony", given, tables.metadata, {"RECORDINGS_URL": tmp_path.as_uri()})
     server = Server("telephony", Verifier(settings.trusted_keys))
@@ -211,7 +253,7 @@ def office(
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = telephony_pb2_grpc.TelephonyServiceStub(channel)
         desk = desk_pb2_grpc.AgentDeskServiceStub(channel)
-        yield Office(main_shop, stub, desk, identity, customers, signer, issuer_keys, tmp_path)
+        yield Office(main_shop, stub, desk, identity, customers, dedupe, signer, issuer_keys, tmp_path)
     server.stop(0)
     scripted.stop(0)
     runtime.store.close()
@@ -280,6 +322,7 @@ def test_an_extension_of_another_tenant_is_refused(office: Office) -> None:
         office.desk,
         office.identity,
         office.customers,
+        office.dedupe,
         office.signer,
         office.keys,
         office.kept,
@@ -776,3 +819,137 @@ def test_a_recording_is_paused_by_who_is_in_the_call(office: Office) -> None:
     line.feed(events("queue-call"))
     late = desk_pb2.PauseRecordingRequest(request_id=new_id(), call_id=call_id)
     assert agent.refused(office.desk.PauseRecording, late).reason == "CALL_OVER"
+
+
+def test_calls_are_found_by_customer_agent_time_direction_and_result(office: Office) -> None:
+    """F221: each filter alone, and all together."""
+    office.hire("王小明", "1001")
+    office.hire("李雷", "1003")
+    office.sign_on("王小明")
+    office.sign_on("李雷")
+    line = Line(office.shop, [Caller(CUSTOMER_ID, "上海云海")])
+    for name in ("queue-call", "originate", "abandoned", "ring-all"):
+        line.feed(events(name))
+    boss = office.person("总监", scope="all")
+    rows = sorted(office.shop.rows("call"), key=lambda row: row["start_time"])
+    names = {row["id"]: name for row, name in zip(rows, "abcd", strict=True)}
+
+    def found(**wanted: Any) -> str:
+        calls = boss(office.stub.ListCalls, pb.ListCallsRequest(**wanted)).calls
+        return "".join(sorted(names[call.call_id] for call in calls))
+
+    assert found() == found(customer_id=CUSTOMER_ID) == "abcd"
+    assert found(direction=pb.CALL_DIRECTION_OUTBOUND) == "b"
+    assert found(state=pb.CALL_STATE_MISSED) == "c"
+    # Who began it, who answered, and whose phone only rang.
+    assert found(person_id=office.people["王小明"]) == "abcd"
+    assert found(person_id=office.people["李雷"]) == "d"
+    assert found(person_id=office.people["总监"]) == ""
+    third = Timestamp()
+    third.FromDatetime(rows[2]["start_time"])
+    assert (found(from_time=third), found(until_time=third)) == ("cd", "ab")
+    assert found(number="139 0013 9000") == "b"
+    dispose = desk_pb2.DisposeCallRequest(request_id=new_id(), call_id=rows[0]["id"], disposition="有意向")
+    office.person("王小明")(office.desk.DisposeCall, dispose)
+    assert found(disposition="有意向") == "a"
+    assert found(disposition="有意向", until_time=third, direction=pb.CALL_DIRECTION_INBOUND) == "a"
+
+
+def test_a_call_is_a_leads_until_it_is_found_to_be_a_customers(office: Office) -> None:
+    """A pick and a late re-link move the log and the evidence."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    lead = Caller("", "星辰电子", contact_name="赵六", reasons=("exact_number", "lead"), lead_id=LEAD_ID)
+    Line(office.shop, [lead]).feed(events("queue-call"))
+    agent = office.person("王小明", AGENT_RIGHTS | {"leads.view"})
+    call_id = office.shop.row("call")["id"]
+    call = agent(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call
+    assert (call.lead_id, call.lead_name, call.customer_id) == (LEAD_ID, "星辰电子", "")
+    (caller,) = call.callers
+    # A lead of nobody's: who it is, the lead's own page tells those who may see it.
+    assert (caller.lead_id, caller.customer_name, caller.contact_name) == (LEAD_ID, "星辰电子", "")
+
+    def link(**to: str) -> pb.Call:
+        request = pb.LinkCallRequest(request_id=new_id(), call_id=call_id, **to)
+        answer: pb.LinkCallResponse = agent(office.stub.LinkCall, request)
+        return answer.call
+
+    assert link(customer_id=CUSTOMER_ID).lead_id == ""
+    assert link(lead_id=LEAD_ID).customer_name == ""
+    moves = [
+        (event.data["fromCustomerId"], event.data["customerId"], event.data["leadId"])
+        for event in office.shop.events("call_linked")
+    ]
+    assert moves == [("", CUSTOMER_ID, ""), (CUSTOMER_ID, "", LEAD_ID)]
+    unknown = pb.LinkCallRequest(request_id=new_id(), call_id=call_id, lead_id=new_id())
+    assert agent.refused(office.stub.LinkCall, unknown).reason == "LEAD_NOT_FOUND"
+
+
+def test_an_agent_without_rights_sees_company_and_owner_and_hands_the_call_over(office: Office) -> None:
+    """Neither number nor contact of another's customer; the owner has the call from then on."""
+    office.hire("王小明", "1001")
+    office.hire("李雷", "1003")
+    office.sign_on("王小明")
+    owner = office.people["李雷"]
+    theirs = Caller(CUSTOMER_ID, "上海云海", new_id(), "张三", owner, ("exact_number", "recent"))
+    Line(office.shop, [theirs]).feed(events("queue-call"))
+    (pop,) = office.pops("王小明")
+    (caller,) = pop.callers
+    assert (caller.customer_name, caller.owner_id, caller.contact_name) == ("上海云海", owner, "")
+    assert pop.number == "+86138****8000"
+    told = office.shop.events("pop_changed")[-1].data["callers"][0]
+    assert told["contactName"] == ""
+    request = desk_pb2.HandOverCallRequest(request_id=new_id(), call_id=pop.call_id, person_id=owner)
+    office.person("王小明")(office.desk.HandOverCall, request)
+    call = office.person("李雷")(office.stub.GetCall, pb.GetCallRequest(call_id=pop.call_id)).call
+    assert (call.handed_to_id, call.callers[0].contact_name) == (owner, "张三")
+
+
+def inquire(call_id: str, **more: Any) -> desk_pb2.RecordCallInquiryRequest:
+    items = [desk_pb2.CallInquiryItem(product="非标法兰", quantity="20", specification="DN150")]
+    return desk_pb2.RecordCallInquiryRequest(request_id=new_id(), call_id=call_id, items=items, **more)
+
+
+def test_what_a_caller_asks_a_price_for_goes_to_dedupe_under_the_calls_number(office: Office) -> None:
+    """F225; that dedupe answered and we died is mended by the same request again."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    mine = Caller(CUSTOMER_ID, "上海云海", new_id(), "张三", office.people["王小明"])
+    Line(office.shop, [mine]).feed(events("queue-call"))
+    inquirers = AGENT_RIGHTS | {"customers.create"}
+    agent, call_id = office.person("王小明", inquirers), office.shop.row("call")["id"]
+    request = inquire(call_id, site_address="松江区新浜镇")
+    # As if the first answer never came back.
+    answers = [agent(office.desk.RecordCallInquiry, request) for _ in range(2)]
+    assert answers[0] == answers[1]
+    (asked,) = office.dedupe.asked.values()
+    assert (asked.inquirer_name, asked.company_name, asked.phone, asked.site_address) == (
+        "张三",
+        "上海云海",
+        "+8613800138000",
+        "松江区新浜镇",
+    )
+    assert [(item.product, item.quantity, item.specification) for item in asked.items] == [
+        ("非标法兰", "20", "DN150")
+    ]
+    (kept,) = agent(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call.inquiries
+    assert (kept.inquiry_id, list(kept.products)) == (answers[0].inquiry_id, ["非标法兰"])
+    stranger = office.person("李雷", inquirers)
+    assert stranger.refused(office.desk.RecordCallInquiry, inquire(call_id)).reason == "CALL_NOT_FOUND"
+    assert len(office.dedupe.asked) == 1
+
+
+def test_when_cards_pop_is_a_setting_that_the_edge_learns(office: Office) -> None:
+    """Conventions 1: the moment and the cases, for each way a call came."""
+    boss = office.person("管理员", AGENT_RIGHTS | {"settings.manage"})
+    settings = boss(office.desk.GetDeskSettings, desk_pb2.GetDeskSettingsRequest()).settings
+    assert settings.queue_pops == desk_pb2.PopRules(moment=desk_pb2.POP_MOMENT_RINGING)
+    settings.queue_pops.moment = desk_pb2.POP_MOMENT_ANSWERED
+    settings.direct_pops.hide_unknown = True
+    change = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
+    stored = boss(office.desk.UpdateDeskSettings, change).settings
+    assert (stored.queue_pops, stored.direct_pops) == (settings.queue_pops, settings.direct_pops)
+    lines = Lines(office.shop.store, office.shop.pbx)
+    lines.refresh()
+    pops = lines.pops(office.shop.tenant)
+    assert pops == PopSettings(PopRules(hide_unknown=True), PopRules(PopMoment.ANSWERED))

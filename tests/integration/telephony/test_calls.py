@@ -1,6 +1,7 @@
 """From the call graph to rows and events: what is stored of a call, and who sees a pop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from random import Random
 
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.ids import new_id
+from services.telephony.domain.pops import PopMoment, PopRules, PopSettings
 from services.telephony.pbx.callgraph import Call, Event, Graph, apply
 from services.telephony.usecases import staff
 from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, call_id_of, record_calls
@@ -23,9 +25,12 @@ OTHER = Caller("0a000000-0000-4000-8000-000000000002", "北京山河", "", "李�
 class Line:
     """Apply events and store the calls they change, as the edge does."""
 
-    def __init__(self, shop: Shop, callers: Sequence[Caller] | None = ()) -> None:
+    def __init__(
+        self, shop: Shop, callers: Sequence[Caller] | None = (), pops: PopSettings | None = None
+    ) -> None:
         self.shop = shop
         self.callers = callers
+        self.pops = pops or PopSettings()
         self.graph = Graph(TRUNKS)
         self.now = START
 
@@ -39,7 +44,7 @@ class Line:
 
     def store(self, call: Call) -> None:
         with self.shop.store.transaction(self.shop.tenant) as tx:
-            record_calls(tx, self.shop.pbx, [CallUpdate(call, self.callers)])
+            record_calls(tx, self.shop.pbx, [CallUpdate(call, self.callers)], self.pops)
 
 
 def until_event(name: str, event_type: str, **fields: str) -> list[Event]:
@@ -347,3 +352,77 @@ def test_who_sits_down_in_mid_call_gets_no_pop_of_it(shop: Shop) -> None:
     reseat(shop, first)
     line.store(line.graph.calls["1.0"])
     assert [pop["person_id"] for pop in shop.rows("pop")] == [first]
+
+
+def pop_states(shop: Shop) -> list[str]:
+    return [event.data["state"].removeprefix("POP_STATE_") for event in shop.events("pop_changed")]
+
+
+def test_a_card_may_wait_until_the_agent_answers(main_shop: Shop) -> None:
+    """Convention 1: the moment is a setting; who only rang gets no card then."""
+    one, _ = main_shop.agent("王小明", "1001"), main_shop.agent("李雷", "1003")
+    answered = PopSettings(direct=PopRules(PopMoment.ANSWERED))
+    Line(main_shop, [RIVERA], answered).feed(events("ring-all"))
+    assert pop_states(main_shop) == ["TALKING", "WRAP_UP"]
+    assert main_shop.row("pop")["person_id"] == one
+
+
+@pytest.mark.parametrize(
+    ("hidden", "callers"),
+    [
+        (PopRules(hide_unknown=True), []),
+        (PopRules(hide_one=True), [RIVERA]),
+        (PopRules(hide_several=True), [RIVERA, OTHER]),
+    ],
+)
+def test_a_case_may_have_no_card_and_the_call_is_kept(
+    main_shop: Shop, hidden: PopRules, callers: list[Caller]
+) -> None:
+    """Convention 1: no match, one match, many matches, for each way a call came."""
+    main_shop.agent("王小明", "1001")
+    line = Line(main_shop, callers, PopSettings(queue=hidden))
+    line.feed(events("queue-call"))
+    assert main_shop.rows("pop") == []
+    assert main_shop.row("call")["state"] == "ended"
+    # The other way of calling keeps its cards.
+    line.feed(events("busy"))
+    line.feed(events("ring-all"))
+    assert pop_states(main_shop) == ["RINGING", "TALKING", "WRAP_UP"]
+
+
+def test_a_card_that_depends_on_who_calls_waits_to_hear_it(main_shop: Shop) -> None:
+    main_shop.agent("王小明", "1001")
+    line = Line(main_shop, None, PopSettings(queue=PopRules(hide_unknown=True)))
+    line.feed(until_event("queue-call", "Newstate", ChannelStateDesc="Ringing"))
+    assert main_shop.rows("pop") == []
+    (call,) = line.graph.calls.values()
+    with main_shop.store.transaction(main_shop.tenant) as tx:
+        attach_callers(tx, main_shop.pbx, call.linked_id, [RIVERA])
+    # The edge writes it again then.
+    line.store(call)
+    assert pop_states(main_shop) == ["RINGING"]
+
+
+def test_of_several_the_own_customer_comes_first_then_whom_the_agent_talked_to(main_shop: Shop) -> None:
+    """Convention 2: ranked, with the reasons; the call is nobody's until the pick."""
+    agent = main_shop.agent("王小明", "1001")
+    line = Line(main_shop, [OTHER])
+    line.feed(events("queue-call"))
+    line.callers = [
+        RIVERA,
+        OTHER,
+        replace(RIVERA, customer_id=new_id(), customer_name="广州海纳", owner_id=agent),
+    ]
+
+    def later(value: str | list[str]) -> str | list[str]:
+        return value.replace("1795291960", "1795291990") if isinstance(value, str) else value
+
+    again = [{key: later(value) for key, value in event.items()} for event in events("queue-call")]
+    line.feed(again)
+    callers = main_shop.events("pop_changed")[-1].data["callers"]
+    assert [(caller["customerName"], caller["reasons"][0]) for caller in callers] == [
+        ("广州海纳", "own_customer"),
+        ("北京山河", "talked_before"),
+        ("上海云海", "exact_number"),
+    ]
+    assert [row["customer_id"] for row in main_shop.rows("call")].count(None) == 1

@@ -137,6 +137,7 @@ def test_a_killed_edge_is_followed_by_the_one_that_stood_by(
             "AMI_SECRET": "right",
             "PBX_NAME": main_shop.pbx,
             "CUSTOMERS_ADDRESS": customers,
+            "LEADS_ADDRESS": customers,
         }
         with process("pbx", given, log) as first:
             until(lambda: server.names().count("QueueStatus") == 1, 20)

@@ -2676,3 +2676,83 @@ class ReportOpportunitiesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportOpportunitiesResponse: _TypeAlias = ReportOpportunitiesResponse  # noqa: Y015
+
+@_typing.final
+class MatchLeadPhoneRequest(_message.Message):
+    """Request of MatchLeadPhone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    number: _builtins.str
+    """As the PBX gave it."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchLeadPhoneRequest: _TypeAlias = MatchLeadPhoneRequest  # noqa: Y015
+
+@_typing.final
+class LeadCandidate(_message.Message):
+    """A lead that may be calling."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    COMPANY_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    lead_id: _builtins.str
+    """UUID."""
+    name: _builtins.str
+    """Person's name."""
+    company: _builtins.str
+    """Company, may be empty."""
+    owner_id: _builtins.str
+    """Owner's UUID, empty in the pool."""
+    def __init__(
+        self,
+        *,
+        lead_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        company: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "lead_id", b"lead_id", "name", b"name", "owner_id", b"owner_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeadCandidate: _TypeAlias = LeadCandidate  # noqa: Y015
+
+@_typing.final
+class MatchLeadPhoneResponse(_message.Message):
+    """Response of MatchLeadPhone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeadCandidate]:
+        """The latest first, at most 10."""
+
+    def __init__(
+        self,
+        *,
+        candidates: _abc.Iterable[Global___LeadCandidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchLeadPhoneResponse: _TypeAlias = MatchLeadPhoneResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class LeadsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsResponse.FromString,
                 _registered_method=True)
+        self.MatchLeadPhone = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/MatchLeadPhone',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneResponse.FromString,
+                _registered_method=True)
         self.AssignLead = channel.unary_unary(
                 '/crm.leads.v1.LeadsService/AssignLead',
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.AssignLeadRequest.SerializeToString,
@@ -229,6 +234,13 @@ class LeadsServiceServicer:
 
     def ListLeads(self, request, context):
         """Leads the caller may see, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MatchLeadPhone(self, request, context):
+        """Who among the leads has this number, the latest first: leads that are alive, in a pool or owned.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -459,6 +471,11 @@ def add_LeadsServiceServicer_to_server(servicer, server):
                     servicer.ListLeads,
                     request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsResponse.SerializeToString,
+            ),
+            'MatchLeadPhone': grpc.unary_unary_rpc_method_handler(
+                    servicer.MatchLeadPhone,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneResponse.SerializeToString,
             ),
             'AssignLead': grpc.unary_unary_rpc_method_handler(
                     servicer.AssignLead,
@@ -715,6 +732,33 @@ class LeadsService:
             '/crm.leads.v1.LeadsService/ListLeads',
             crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_leads__pb2.ListLeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MatchLeadPhone(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/MatchLeadPhone',
+            crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.MatchLeadPhoneResponse.FromString,
             options,
             channel_credentials,
             insecure,

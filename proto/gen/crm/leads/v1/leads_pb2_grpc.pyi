@@ -41,6 +41,8 @@ class LeadsServiceStub:
     """One lead with its log."""
     ListLeads: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListLeadsRequest, _leads_pb2.ListLeadsResponse]
     """Leads the caller may see, newest first."""
+    MatchLeadPhone: _grpc.UnaryUnaryMultiCallable[_leads_pb2.MatchLeadPhoneRequest, _leads_pb2.MatchLeadPhoneResponse]
+    """Who among the leads has this number, the latest first: leads that are alive, in a pool or owned."""
     AssignLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.AssignLeadRequest, _leads_pb2.AssignLeadResponse]
     """Give an unassigned lead to a person."""
     AddLeadFollowUp: _grpc.UnaryUnaryMultiCallable[_leads_pb2.AddLeadFollowUpRequest, _leads_pb2.AddLeadFollowUpResponse]
@@ -113,6 +115,8 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     """One lead with its log."""
     ListLeads: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListLeadsRequest, _leads_pb2.ListLeadsResponse]  # type: ignore[assignment]
     """Leads the caller may see, newest first."""
+    MatchLeadPhone: _aio.UnaryUnaryMultiCallable[_leads_pb2.MatchLeadPhoneRequest, _leads_pb2.MatchLeadPhoneResponse]  # type: ignore[assignment]
+    """Who among the leads has this number, the latest first: leads that are alive, in a pool or owned."""
     AssignLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.AssignLeadRequest, _leads_pb2.AssignLeadResponse]  # type: ignore[assignment]
     """Give an unassigned lead to a person."""
     AddLeadFollowUp: _aio.UnaryUnaryMultiCallable[_leads_pb2.AddLeadFollowUpRequest, _leads_pb2.AddLeadFollowUpResponse]  # type: ignore[assignment]
@@ -206,6 +210,14 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.ListLeadsResponse, _abc.Awaitable[_leads_pb2.ListLeadsResponse]]:
         """Leads the caller may see, newest first."""
+
+    @_abc_1.abstractmethod
+    def MatchLeadPhone(
+        self,
+        request: _leads_pb2.MatchLeadPhoneRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.MatchLeadPhoneResponse, _abc.Awaitable[_leads_pb2.MatchLeadPhoneResponse]]:
+        """Who among the leads has this number, the latest first: leads that are alive, in a pool or owned."""
 
     @_abc_1.abstractmethod
     def AssignLead(

@@ -64,6 +64,30 @@ AGENT_STATE_WRAP_UP: AgentState.ValueType  # 7
 """Noting what came of the last call, until the countdown ends."""
 Global___AgentState: _TypeAlias = AgentState  # noqa: Y015
 
+class _PopMoment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PopMomentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PopMoment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    POP_MOMENT_UNSPECIFIED: _PopMoment.ValueType  # 0
+    """Not set: ringing."""
+    POP_MOMENT_RINGING: _PopMoment.ValueType  # 1
+    """When the agent's phone begins to ring."""
+    POP_MOMENT_ANSWERED: _PopMoment.ValueType  # 2
+    """When the agent answers."""
+
+class PopMoment(_PopMoment, metaclass=_PopMomentEnumTypeWrapper):
+    """When a card pops."""
+
+POP_MOMENT_UNSPECIFIED: PopMoment.ValueType  # 0
+"""Not set: ringing."""
+POP_MOMENT_RINGING: PopMoment.ValueType  # 1
+"""When the agent's phone begins to ring."""
+POP_MOMENT_ANSWERED: PopMoment.ValueType  # 2
+"""When the agent answers."""
+Global___PopMoment: _TypeAlias = PopMoment  # noqa: Y015
+
 class _PbxOrderState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -245,6 +269,40 @@ class MissedCaller(_message.Message):
 Global___MissedCaller: _TypeAlias = MissedCaller  # noqa: Y015
 
 @_typing.final
+class PopRules(_message.Message):
+    """When and for whom a card pops."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOMENT_FIELD_NUMBER: _builtins.int
+    HIDE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    HIDE_ONE_FIELD_NUMBER: _builtins.int
+    HIDE_SEVERAL_FIELD_NUMBER: _builtins.int
+    moment: Global___PopMoment.ValueType
+    """Moment."""
+    hide_unknown: _builtins.bool
+    """No card for a number that nobody has."""
+    hide_one: _builtins.bool
+    """No card for a number that one customer or lead has."""
+    hide_several: _builtins.bool
+    """No card for a number that several have."""
+    def __init__(
+        self,
+        *,
+        moment: Global___PopMoment.ValueType = ...,
+        hide_unknown: _builtins.bool = ...,
+        hide_one: _builtins.bool = ...,
+        hide_several: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hide_one", b"hide_one", "hide_several", b"hide_several", "hide_unknown", b"hide_unknown", "moment", b"moment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PopRules: _TypeAlias = PopRules  # noqa: Y015
+
+@_typing.final
 class DeskSettings(_message.Message):
     """How desks work."""
 
@@ -254,6 +312,8 @@ class DeskSettings(_message.Message):
     DISPOSITIONS_FIELD_NUMBER: _builtins.int
     BREAK_REASONS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    DIRECT_POPS_FIELD_NUMBER: _builtins.int
+    QUEUE_POPS_FIELD_NUMBER: _builtins.int
     wrap_up_seconds: _builtins.int
     """Longest wrap-up in seconds, 0 to 600; 0: none."""
     version: _builtins.int
@@ -266,6 +326,14 @@ class DeskSettings(_message.Message):
     def break_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Why an agent may be away, 1 to 30 names of at most 30 characters."""
 
+    @_builtins.property
+    def direct_pops(self) -> Global___PopRules:
+        """Pops of calls straight to extensions; absent: as preset."""
+
+    @_builtins.property
+    def queue_pops(self) -> Global___PopRules:
+        """Pops of calls from queues; absent: as preset."""
+
     def __init__(
         self,
         *,
@@ -273,10 +341,12 @@ class DeskSettings(_message.Message):
         dispositions: _abc.Iterable[_builtins.str] | None = ...,
         break_reasons: _abc.Iterable[_builtins.str] | None = ...,
         version: _builtins.int = ...,
+        direct_pops: Global___PopRules | None = ...,
+        queue_pops: Global___PopRules | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["direct_pops", b"direct_pops", "queue_pops", b"queue_pops"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_reasons", b"break_reasons", "dispositions", b"dispositions", "version", b"version", "wrap_up_seconds", b"wrap_up_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_reasons", b"break_reasons", "direct_pops", b"direct_pops", "dispositions", b"dispositions", "queue_pops", b"queue_pops", "version", b"version", "wrap_up_seconds", b"wrap_up_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,6 +737,108 @@ class UpdateDeskSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateDeskSettingsResponse: _TypeAlias = UpdateDeskSettingsResponse  # noqa: Y015
+
+@_typing.final
+class CallInquiryItem(_message.Message):
+    """A line of a call's inquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    SPECIFICATION_FIELD_NUMBER: _builtins.int
+    product: _builtins.str
+    """Name or number of the product, 1 to 200 characters."""
+    quantity: _builtins.str
+    """How many, as typed."""
+    specification: _builtins.str
+    """What it shall be like, free text, may be empty."""
+    def __init__(
+        self,
+        *,
+        product: _builtins.str = ...,
+        quantity: _builtins.str = ...,
+        specification: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["product", b"product", "quantity", b"quantity", "specification", b"specification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallInquiryItem: _TypeAlias = CallInquiryItem  # noqa: Y015
+
+@_typing.final
+class RecordCallInquiryRequest(_message.Message):
+    """Request of RecordCallInquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    SITE_ADDRESS_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    INQUIRER_NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    call_id: _builtins.str
+    """Call that the caller of this takes part in or sees, UUID."""
+    site_address: _builtins.str
+    """The project's site, may be empty."""
+    scheme: _builtins.str
+    """The project's scheme, may be empty."""
+    inquirer_name: _builtins.str
+    """Who asks, where the call does not tell; may be empty where it does."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallInquiryItem]:
+        """1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        items: _abc.Iterable[Global___CallInquiryItem] | None = ...,
+        site_address: _builtins.str = ...,
+        scheme: _builtins.str = ...,
+        inquirer_name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "inquirer_name", b"inquirer_name", "items", b"items", "request_id", b"request_id", "scheme", b"scheme", "site_address", b"site_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCallInquiryRequest: _TypeAlias = RecordCallInquiryRequest  # noqa: Y015
+
+@_typing.final
+class RecordCallInquiryResponse(_message.Message):
+    """Response of RecordCallInquiry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    SUSPECT_IDS_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    """UUID, as dedupe has it."""
+    @_builtins.property
+    def suspect_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Suspects that it belongs to, by id: perhaps somebody else asked for the same on this customer's behalf."""
+
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        suspect_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inquiry_id", b"inquiry_id", "suspect_ids", b"suspect_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCallInquiryResponse: _TypeAlias = RecordCallInquiryResponse  # noqa: Y015
 
 @_typing.final
 class DialRequest(_message.Message):

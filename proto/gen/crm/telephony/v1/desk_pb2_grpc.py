@@ -65,6 +65,11 @@ class AgentDeskServiceStub:
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
                 response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
                 _registered_method=True)
+        self.RecordCallInquiry = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/RecordCallInquiry',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryResponse.FromString,
+                _registered_method=True)
         self.Dial = channel.unary_unary(
                 '/crm.telephony.v1.AgentDeskService/Dial',
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.DialRequest.SerializeToString,
@@ -138,6 +143,14 @@ class AgentDeskServiceServicer:
 
     def HandleMissedCaller(self, request, context):
         """Take a caller off the list without a call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordCallInquiry(self, request, context):
+        """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
+        call's own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +231,11 @@ def add_AgentDeskServiceServicer_to_server(servicer, server):
                     servicer.HandleMissedCaller,
                     request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.FromString,
                     response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.SerializeToString,
+            ),
+            'RecordCallInquiry': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordCallInquiry,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryResponse.SerializeToString,
             ),
             'Dial': grpc.unary_unary_rpc_method_handler(
                     servicer.Dial,
@@ -413,6 +431,33 @@ class AgentDeskService:
             '/crm.telephony.v1.AgentDeskService/HandleMissedCaller',
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordCallInquiry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/RecordCallInquiry',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryResponse.FromString,
             options,
             channel_credentials,
             insecure,

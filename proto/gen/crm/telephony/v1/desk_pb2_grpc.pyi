@@ -45,6 +45,10 @@ class AgentDeskServiceStub:
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _grpc.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]
     """Take a caller off the list without a call."""
+    RecordCallInquiry: _grpc.UnaryUnaryMultiCallable[_desk_pb2.RecordCallInquiryRequest, _desk_pb2.RecordCallInquiryResponse]
+    """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
+    call's own.
+    """
     Dial: _grpc.UnaryUnaryMultiCallable[_desk_pb2.DialRequest, _desk_pb2.DialResponse]
     """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
     are not to be called and for customers that another has locked.
@@ -77,6 +81,10 @@ class AgentDeskServiceAsyncStub(AgentDeskServiceStub):
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _aio.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]  # type: ignore[assignment]
     """Take a caller off the list without a call."""
+    RecordCallInquiry: _aio.UnaryUnaryMultiCallable[_desk_pb2.RecordCallInquiryRequest, _desk_pb2.RecordCallInquiryResponse]  # type: ignore[assignment]
+    """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
+    call's own.
+    """
     Dial: _aio.UnaryUnaryMultiCallable[_desk_pb2.DialRequest, _desk_pb2.DialResponse]  # type: ignore[assignment]
     """Call a customer by record: the caller's own phone rings first, and the number stays hidden. Refused for numbers that
     are not to be called and for customers that another has locked.
@@ -142,6 +150,16 @@ class AgentDeskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_desk_pb2.HandleMissedCallerResponse, _abc.Awaitable[_desk_pb2.HandleMissedCallerResponse]]:
         """Take a caller off the list without a call."""
+
+    @_abc_1.abstractmethod
+    def RecordCallInquiry(
+        self,
+        request: _desk_pb2.RecordCallInquiryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.RecordCallInquiryResponse, _abc.Awaitable[_desk_pb2.RecordCallInquiryResponse]]:
+        """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
+        call's own.
+        """
 
     @_abc_1.abstractmethod
     def Dial(

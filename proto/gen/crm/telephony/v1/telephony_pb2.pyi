@@ -187,7 +187,7 @@ Global___SmsLane: _TypeAlias = SmsLane  # noqa: Y015
 
 @_typing.final
 class Caller(_message.Message):
-    """One who may be calling."""
+    """One who may be calling. Of others' customers only company and owner are told."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -197,6 +197,7 @@ class Caller(_message.Message):
     CONTACT_NAME_FIELD_NUMBER: _builtins.int
     OWNER_ID_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """Customer, UUID."""
     customer_name: _builtins.str
@@ -207,9 +208,11 @@ class Caller(_message.Message):
     """Contact's name."""
     owner_id: _builtins.str
     """Owner, UUID, empty in a pool."""
+    lead_id: _builtins.str
+    """Lead, UUID, where it is no customer yet: then customer_id is empty, and customer_name the lead's company or own name."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why it stands where it stands."""
+        """Why it stands where it stands, of: exact_number, own_customer, talked_before, recent, lead."""
 
     def __init__(
         self,
@@ -220,10 +223,11 @@ class Caller(_message.Message):
         contact_name: _builtins.str = ...,
         owner_id: _builtins.str = ...,
         reasons: _abc.Iterable[_builtins.str] | None = ...,
+        lead_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "contact_name", b"contact_name", "customer_id", b"customer_id", "customer_name", b"customer_name", "owner_id", b"owner_id", "reasons", b"reasons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact_id", b"contact_id", "contact_name", b"contact_name", "customer_id", b"customer_id", "customer_name", b"customer_name", "lead_id", b"lead_id", "owner_id", b"owner_id", "reasons", b"reasons"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -435,6 +439,12 @@ class Call(_message.Message):
     RECORDING_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     DISPOSITION_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    LEAD_NAME_FIELD_NUMBER: _builtins.int
+    ORIGIN_PERSON_ID_FIELD_NUMBER: _builtins.int
+    HANDED_TO_ID_FIELD_NUMBER: _builtins.int
+    CALLERS_FIELD_NUMBER: _builtins.int
+    INQUIRIES_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """UUID."""
     direction: Global___CallDirection.ValueType
@@ -457,6 +467,14 @@ class Call(_message.Message):
     """Note."""
     disposition: _builtins.str
     """What came of it, one of the tenant's dispositions; empty while nobody said."""
+    lead_id: _builtins.str
+    """Lead, UUID, where it belongs to one and to no customer."""
+    lead_name: _builtins.str
+    """Lead's name when it was linked."""
+    origin_person_id: _builtins.str
+    """Who began an outbound or internal call, UUID."""
+    handed_to_id: _builtins.str
+    """To whom it was handed over, UUID, empty for nobody."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Began."""
@@ -477,6 +495,14 @@ class Call(_message.Message):
     def recording(self) -> Global___Recording:
         """Recording, absent if none."""
 
+    @_builtins.property
+    def callers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Caller]:
+        """Who may have called, best first; only in GetCall."""
+
+    @_builtins.property
+    def inquiries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallInquiry]:
+        """What the caller asked a price for, in order; only in GetCall."""
+
     def __init__(
         self,
         *,
@@ -496,14 +522,58 @@ class Call(_message.Message):
         recording: Global___Recording | None = ...,
         note: _builtins.str = ...,
         disposition: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        lead_name: _builtins.str = ...,
+        origin_person_id: _builtins.str = ...,
+        handed_to_id: _builtins.str = ...,
+        callers: _abc.Iterable[Global___Caller] | None = ...,
+        inquiries: _abc.Iterable[Global___CallInquiry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "end_time", b"end_time", "recording", b"recording", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "call_id", b"call_id", "customer_id", b"customer_id", "customer_name", b"customer_name", "did", b"did", "direction", b"direction", "disposition", b"disposition", "end_time", b"end_time", "legs", b"legs", "note", b"note", "number", b"number", "queue", b"queue", "recording", b"recording", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "answered_by_id", b"answered_by_id", "call_id", b"call_id", "callers", b"callers", "customer_id", b"customer_id", "customer_name", b"customer_name", "did", b"did", "direction", b"direction", "disposition", b"disposition", "end_time", b"end_time", "handed_to_id", b"handed_to_id", "inquiries", b"inquiries", "lead_id", b"lead_id", "lead_name", b"lead_name", "legs", b"legs", "note", b"note", "number", b"number", "origin_person_id", b"origin_person_id", "queue", b"queue", "recording", b"recording", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class CallInquiry(_message.Message):
+    """What a caller asked a price for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INQUIRY_ID_FIELD_NUMBER: _builtins.int
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    inquiry_id: _builtins.str
+    """UUID, as dedupe has it."""
+    person_id: _builtins.str
+    """Who recorded it, UUID."""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the products."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        inquiry_id: _builtins.str = ...,
+        products: _abc.Iterable[_builtins.str] | None = ...,
+        person_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "inquiry_id", b"inquiry_id", "person_id", b"person_id", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallInquiry: _TypeAlias = CallInquiry  # noqa: Y015
 
 @_typing.final
 class Sms(_message.Message):
@@ -865,22 +935,26 @@ class LinkCallRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     call_id: _builtins.str
     """UUID."""
     customer_id: _builtins.str
-    """UUID."""
+    """UUID; empty where it is a lead's."""
+    lead_id: _builtins.str
+    """UUID of a lead that the caller may see; empty where it is a customer's."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         call_id: _builtins.str = ...,
         customer_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "customer_id", b"customer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "customer_id", b"customer_id", "lead_id", b"lead_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -920,6 +994,12 @@ class ListCallsRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PERSON_ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    UNTIL_TIME_FIELD_NUMBER: _builtins.int
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     customer_id: _builtins.str
     """Only this customer's, UUID."""
     state: Global___CallState.ValueType
@@ -928,6 +1008,22 @@ class ListCallsRequest(_message.Message):
     """At most this many, 1 to 200; 0 means 50."""
     page_token: _builtins.str
     """From the page before."""
+    person_id: _builtins.str
+    """Only of this person, who began, answered or was rung, UUID."""
+    direction: Global___CallDirection.ValueType
+    """Only this way; unspecified: all."""
+    disposition: _builtins.str
+    """Only of which this came."""
+    number: _builtins.str
+    """Only with this number, whole; in any usual form."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Only those that began then or later."""
+
+    @_builtins.property
+    def until_time(self) -> _timestamp_pb2.Timestamp:
+        """Only those that began before."""
+
     def __init__(
         self,
         *,
@@ -935,10 +1031,16 @@ class ListCallsRequest(_message.Message):
         state: Global___CallState.ValueType = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        person_id: _builtins.str = ...,
+        direction: Global___CallDirection.ValueType = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        until_time: _timestamp_pb2.Timestamp | None = ...,
+        disposition: _builtins.str = ...,
+        number: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "until_time", b"until_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "direction", b"direction", "disposition", b"disposition", "from_time", b"from_time", "number", b"number", "page_size", b"page_size", "page_token", b"page_token", "person_id", b"person_id", "state", b"state", "until_time", b"until_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -864,6 +864,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/calls/{callId}:recordInquiry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the call's own.
+         * @description Needs the right `calls.agent`.
+         */
+        post: operations["telephony.RecordCallInquiry"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/capChanges": {
         parameters: {
             query?: never;
@@ -10355,6 +10375,18 @@ export interface components {
             note: string;
             /** @description What came of it, one of the tenant's dispositions; empty while nobody said. */
             disposition: string;
+            /** @description Lead, UUID, where it belongs to one and to no customer. */
+            leadId: string;
+            /** @description Lead's name when it was linked. */
+            leadName: string;
+            /** @description Who began an outbound or internal call, UUID. */
+            originPersonId: string;
+            /** @description To whom it was handed over, UUID, empty for nobody. */
+            handedToId: string;
+            /** @description Who may have called, best first; only in GetCall. */
+            callers: components["schemas"]["telephony.Caller"][];
+            /** @description What the caller asked a price for, in order; only in GetCall. */
+            inquiries: components["schemas"]["telephony.CallInquiry"][];
         };
         /**
          * @description Which way a call went.
@@ -10365,6 +10397,29 @@ export interface components {
          * @enum {string}
          */
         "telephony.CallDirection": "CALL_DIRECTION_UNSPECIFIED" | "CALL_DIRECTION_INBOUND" | "CALL_DIRECTION_OUTBOUND" | "CALL_DIRECTION_INTERNAL";
+        /** @description What a caller asked a price for. */
+        "telephony.CallInquiry": {
+            /** @description UUID, as dedupe has it. */
+            inquiryId: string;
+            /** @description Names of the products. */
+            products: string[];
+            /** @description Who recorded it, UUID. */
+            personId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+        };
+        /** @description A line of a call's inquiry. */
+        "telephony.CallInquiryItem": {
+            /** @description Name or number of the product, 1 to 200 characters. */
+            product?: string;
+            /** @description How many, as typed. */
+            quantity?: string;
+            /** @description What it shall be like, free text, may be empty. */
+            specification?: string;
+        };
         /**
          * @description Life cycle of a call.
          *     - `CALL_STATE_UNSPECIFIED`: Not set.
@@ -10375,7 +10430,7 @@ export interface components {
          * @enum {string}
          */
         "telephony.CallState": "CALL_STATE_UNSPECIFIED" | "CALL_STATE_RINGING" | "CALL_STATE_ANSWERED" | "CALL_STATE_ENDED" | "CALL_STATE_MISSED";
-        /** @description One who may be calling. */
+        /** @description One who may be calling. Of others' customers only company and owner are told. */
         "telephony.Caller": {
             /** @description Customer, UUID. */
             customerId: string;
@@ -10387,8 +10442,10 @@ export interface components {
             contactName: string;
             /** @description Owner, UUID, empty in a pool. */
             ownerId: string;
-            /** @description Why it stands where it stands. */
+            /** @description Why it stands where it stands, of: exact_number, own_customer, talked_before, recent, lead. */
             reasons: string[];
+            /** @description Lead, UUID, where it is no customer yet: then customer_id is empty, and customer_name the lead's company or own name. */
+            leadId: string;
         };
         /** @description Request of CancelBulkSms. */
         "telephony.CancelBulkSmsRequest": {
@@ -10506,6 +10563,10 @@ export interface components {
              * @description Number of the last change.
              */
             version: string;
+            /** @description Pops of calls straight to extensions; absent: as preset. */
+            directPops?: components["schemas"]["telephony.PopRules"];
+            /** @description Pops of calls from queues; absent: as preset. */
+            queuePops?: components["schemas"]["telephony.PopRules"];
         };
         /** @description How desks work. */
         "telephony.DeskSettings.Input": {
@@ -10523,6 +10584,10 @@ export interface components {
              * @description Number of the last change.
              */
             version?: string;
+            /** @description Pops of calls straight to extensions; absent: as preset. */
+            directPops?: components["schemas"]["telephony.PopRules.Input"];
+            /** @description Pops of calls from queues; absent: as preset. */
+            queuePops?: components["schemas"]["telephony.PopRules.Input"];
         };
         /** @description Request of Dial. */
         "telephony.DialRequest": {
@@ -10629,8 +10694,10 @@ export interface components {
         "telephony.LinkCallRequest": {
             /** @description UUID of this request, for safe repetition. */
             requestId?: string;
-            /** @description UUID. */
+            /** @description UUID; empty where it is a lead's. */
             customerId?: string;
+            /** @description UUID of a lead that the caller may see; empty where it is a customer's. */
+            leadId?: string;
         };
         /** @description Response of LinkCall. */
         "telephony.LinkCallResponse": {
@@ -10910,6 +10977,36 @@ export interface components {
             lookedUp: boolean;
         };
         /**
+         * @description When a card pops.
+         *     - `POP_MOMENT_UNSPECIFIED`: Not set: ringing.
+         *     - `POP_MOMENT_RINGING`: When the agent's phone begins to ring.
+         *     - `POP_MOMENT_ANSWERED`: When the agent answers.
+         * @enum {string}
+         */
+        "telephony.PopMoment": "POP_MOMENT_UNSPECIFIED" | "POP_MOMENT_RINGING" | "POP_MOMENT_ANSWERED";
+        /** @description When and for whom a card pops. */
+        "telephony.PopRules": {
+            /** @description Moment. */
+            moment: components["schemas"]["telephony.PopMoment"];
+            /** @description No card for a number that nobody has. */
+            hideUnknown: boolean;
+            /** @description No card for a number that one customer or lead has. */
+            hideOne: boolean;
+            /** @description No card for a number that several have. */
+            hideSeveral: boolean;
+        };
+        /** @description When and for whom a card pops. */
+        "telephony.PopRules.Input": {
+            /** @description Moment. */
+            moment?: components["schemas"]["telephony.PopMoment"];
+            /** @description No card for a number that nobody has. */
+            hideUnknown?: boolean;
+            /** @description No card for a number that one customer or lead has. */
+            hideOne?: boolean;
+            /** @description No card for a number that several have. */
+            hideSeveral?: boolean;
+        };
+        /**
          * @description Life cycle of a pop.
          *     - `POP_STATE_UNSPECIFIED`: Not set.
          *     - `POP_STATE_RINGING`: The agent's phone rings.
@@ -10955,6 +11052,26 @@ export interface components {
             contactName: string;
             /** @description Modem that received it. */
             modem: string;
+        };
+        /** @description Request of RecordCallInquiry. */
+        "telephony.RecordCallInquiryRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description 1 to 100. */
+            items?: components["schemas"]["telephony.CallInquiryItem"][];
+            /** @description The project's site, may be empty. */
+            siteAddress?: string;
+            /** @description The project's scheme, may be empty. */
+            scheme?: string;
+            /** @description Who asks, where the call does not tell; may be empty where it does. */
+            inquirerName?: string;
+        };
+        /** @description Response of RecordCallInquiry. */
+        "telephony.RecordCallInquiryResponse": {
+            /** @description UUID, as dedupe has it. */
+            inquiryId: string;
+            /** @description Suspects that it belongs to, by id: perhaps somebody else asked for the same on this customer's behalf. */
+            suspectIds: string[];
         };
         /** @description A recording. */
         "telephony.Recording": {
@@ -12333,6 +12450,18 @@ export interface operations {
                 pageSize?: number;
                 /** @description From the page before. */
                 pageToken?: string;
+                /** @description Only of this person, who began, answered or was rung, UUID. */
+                personId?: string;
+                /** @description Only this way; unspecified: all. */
+                direction?: components["schemas"]["telephony.CallDirection"];
+                /** @description Only those that began then or later. */
+                fromTime?: string;
+                /** @description Only those that began before. */
+                untilTime?: string;
+                /** @description Only of which this came. */
+                disposition?: string;
+                /** @description Only with this number, whole; in any usual form. */
+                number?: string;
             };
             header?: never;
             path?: never;
@@ -12568,6 +12697,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.PauseRecordingResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.RecordCallInquiry": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Call that the caller of this takes part in or sees, UUID. */
+                callId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["telephony.RecordCallInquiryRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.RecordCallInquiryResponse"];
                 };
             };
             default: components["responses"]["Error"];

@@ -9,6 +9,7 @@ export function subjectRoute({ subjectType, subjectId }: Message): RouteLocation
     customer: 'customerId',
     lead: 'leadId',
     bulk_sms: 'bulkSmsId',
+    call: 'callId',
   }[subjectType]
   if (!key || !subjectId) return undefined
   const name = { customer: 'customer', bulk_sms: 'bulk' }[subjectType] ?? `${subjectType}s`
