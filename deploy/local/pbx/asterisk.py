@@ -14,6 +14,7 @@ PBXs live side by side by their ports.
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -104,6 +105,23 @@ class PrivatePbx(Group):
     def caller(self) -> Caller:
         """The outside world: places calls through the carrier."""
         return Caller(self.sip_port, self._phones)
+
+    def cut_manager(self) -> int:
+        """Break every connection to the manager interface, as a network does; return how many there were."""
+        listed = self._command("manager show connected")
+        # Username, address, start, elapsed, file descriptor, ...
+        descriptors = [line.split()[4] for line in listed.splitlines() if line.startswith(self.ami_user)]
+        for descriptor in descriptors:
+            self._command(f"manager kick session {descriptor}")
+        return len(descriptors)
+
+    def _command(self, words: str) -> str:
+        """Let the running Asterisk carry out a console command; raises subprocess.SubprocessError."""
+        console = [*self._unpacked.command, "-C", str(self._run / "etc/asterisk.conf"), "-rx", words]
+        done = subprocess.run(
+            console, check=True, capture_output=True, text=True, env=BARE_ENVIRONMENT, timeout=20
+        )
+        return done.stdout
 
     def call(self, number: str, to: str = "4000", seconds: float = 20.0) -> Process:
         """Let a mobile outside dial `to`, talk for so long once the PBX answered, and hang up; return at

@@ -67,10 +67,12 @@ class Caller:
         calls: int = 1,
         rate_per_s: int = 1,
         media: bool = True,
+        trace: Path | None = None,
     ) -> Process:
         """Return, not yet started, `calls` calls to the number `to`, from each of `numbers` in turn.
 
-        Each call lasts `seconds` from the PBX's answer on. Without `media` it is silent, which a load wants.
+        Each call lasts `seconds` from the PBX's answer on. Without `media` it is silent, which a load wants. trace: the
+        file into which SIPp writes each SIP message and when it went or came.
         """
         ports = Ports()
         port = ports.take("sip", host=CARRIER_HOST, datagram=True)
@@ -96,6 +98,7 @@ class Caller:
                 *(*_sipp(), f"127.0.0.1:{self._sip_port}", "-sf", str(scenario), "-inf", str(callers)),
                 *("-i", CARRIER_HOST, "-p", str(port), "-mi", CARRIER_HOST, "-mp", str(media_port)),
                 *("-s", to, "-m", str(calls), "-r", str(rate_per_s), "-l", str(calls)),
+                *(("-trace_msg", "-message_file", str(trace)) if trace else ()),
             ],
             env=BARE_ENVIRONMENT | {"TERM": "dumb"},
             health="",

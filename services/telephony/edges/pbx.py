@@ -38,6 +38,7 @@ from services.telephony.clients import Directory
 from services.telephony.edges.lease import Lease
 from services.telephony.edges.lines import REFRESH_S, Lines
 from services.telephony.edges.orders import Orders
+from services.telephony.edges.queues import Queues
 from services.telephony.pbx.ami import (
     AmiDownError,
     AmiError,
@@ -176,6 +177,7 @@ class PbxEdge:
         self._askers = ThreadPoolExecutor(LOOKUP_THREADS, "caller-lookup")
         self._files = ThreadPoolExecutor(1, "recordings")
         self._orders = Orders(settings, store, self._link, lambda: self._graph.calls)
+        self._queues = Queues(settings, store, self._link)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -190,7 +192,8 @@ class PbxEdge:
         if self._changed:
             self._wake.set()
         async with asyncio.TaskGroup() as group:
-            for work in (self._link.run, self._consume, self._write, self._refresh_lines, self._orders.run):
+            beside = (self._refresh_lines, self._orders.run, self._queues.run)
+            for work in (self._link.run, self._consume, self._write, *beside):
                 group.create_task(work())
             if self._settings.events is not None:
                 group.create_task(self._save_progress())
@@ -214,6 +217,7 @@ class PbxEdge:
         for task in self._tasks:
             task.cancel()
         self._orders.close()
+        self._queues.close()
         for pool in (self._writer, self._askers, self._files):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -248,6 +252,7 @@ class PbxEdge:
         except AmiError as error:
             log.warning("the PBX did not list its queues", error=str(error))
             queues = []
+        self._queues.forget()
         now = time.time()
         waiting: list[Event] = [
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"

@@ -27,6 +27,7 @@ from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings
 from services.telephony.settings import PbxSettings
 from services.telephony.store import tables
+from services.telephony.usecases import agents, staff
 from services.telephony.usecases.calls import Caller
 from tests.integration.telephony.conftest import Shop
 from tests.integration.telephony.pbx.ami_server import AmiServer, ami_server, block
@@ -644,6 +645,57 @@ async def test_an_order_whose_outcome_nobody_knows_is_never_done_again(main_shop
         over: ("failed", "CALL_OVER"),
     }
     assert [action["ChannelId"] for action in server.actions if action["Action"] == "Originate"] == ["dial-2"]
+
+
+async def test_queues_leave_an_agent_alone_who_is_busy_away_or_in_wrap_up(main_shop: Shop) -> None:
+    """The member is paused while the agent cannot take calls, and told again to a PBX that began anew."""
+    agent = main_shop.agent("王小明", "1001")
+    main_shop.line("did", "4000")
+
+    def choose(state: str, reason: str = "") -> None:
+        with main_shop.store.transaction(main_shop.tenant) as tx:
+            agents.choose_state(tx, agent, state, reason)
+
+    async with ami_server() as server:
+        lists_nothing(server)
+
+        def pauses() -> list[tuple[str, str, str]]:
+            return [
+                (action["Interface"], action["Paused"], action.get("Reason", ""))
+                for action in server.actions
+                if action["Action"] == "QueuePause"
+            ]
+
+        expected = [("PJSIP/1001", "false", "")]
+        async with following(main_shop, server, Customers()):
+            await soon(lambda: pauses() == expected)
+            # What the PBX refuses (the phone is in no queue) is not asked again and again.
+            server.answers["QueuePause"] = lambda action: block(
+                "Response: Error", f"ActionID: {action['ActionID']}", "Message: Interface not found"
+            )
+            choose("break", "用餐")
+            expected.append(("PJSIP/1001", "true", "用餐"))
+            await soon(lambda: pauses() == expected)
+            choose("idle")
+            expected.append(("PJSIP/1001", "false", ""))
+            await soon(lambda: pauses() == expected)
+            server.send(b"".join(blocks("queue-call")))
+            expected.append(("PJSIP/1001", "true", "wrap_up"))
+            await soon(lambda: pauses() == expected)
+            # A browser that is closed leaves nobody in it: any choice ends it, and so would the countdown.
+            choose("idle")
+            expected.append(("PJSIP/1001", "false", ""))
+            await soon(lambda: pauses() == expected)
+            server.drop()
+            expected.append(("PJSIP/1001", "false", ""))
+            await soon(lambda: pauses() == expected)
+            choose("busy")
+            expected.append(("PJSIP/1001", "true", "busy"))
+            await soon(lambda: pauses() == expected)
+            with main_shop.store.transaction(main_shop.tenant) as tx:
+                staff.sign_off(tx, agent)
+            expected.append(("PJSIP/1001", "false", ""))
+            await soon(lambda: pauses() == expected)
 
 
 async def test_a_refused_and_an_unsendable_order_fail_with_their_reason(main_shop: Shop) -> None:

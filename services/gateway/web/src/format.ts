@@ -36,6 +36,11 @@ export function clock(seconds: number): string {
   return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`
 }
 
+/** Seconds from one time to another; 0 while either is absent. */
+export function secondsBetween(from: string | undefined, to: string | undefined): number {
+  return from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : 0
+}
+
 /** Seconds of a protobuf duration in JSON, for example "1800s". */
 export function durationSeconds(duration: string | undefined): number {
   return duration ? Number.parseFloat(duration) : 0

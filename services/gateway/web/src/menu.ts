@@ -113,7 +113,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'calls',
-    path: '/calls',
+    path: '/calls/:callId?',
     right: 'calls.view',
     icon: Phone,
     screen: () => import('./screens/calls/CallsScreen.vue'),

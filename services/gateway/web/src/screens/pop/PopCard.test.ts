@@ -28,6 +28,7 @@ const CALLER = {
   contactName: '周建国',
   ownerId: '',
   reasons: ['exact_number'],
+  leadId: '',
 }
 const READS = {
   'GET /api/v1/calls/call-1': () => ({ call: { callId: 'call-1', customerId: '', note: '' } }),

@@ -49,6 +49,20 @@ export default {
         DOCUMENT_KIND_CONTRACT: '合同',
       },
     },
+    desk: {
+      title: '坐席',
+      wrapUp: '话后整理时长（秒，0 表示不需要）',
+      dispositions: '通话小结选项',
+      breakReasons: '小休原因',
+      queuePops: '队列来电弹屏',
+      directPops: '直拨分机来电弹屏',
+      moments: { POP_MOMENT_RINGING: '振铃时弹出', POP_MOMENT_ANSWERED: '接听时弹出' },
+      cases: {
+        hideUnknown: '未知号码不弹',
+        hideOne: '对应一个客户时不弹',
+        hideSeveral: '对应多个客户时不弹',
+      },
+    },
     templates: {
       title: '消息模板',
       kind: '消息类型',
@@ -129,6 +143,20 @@ export default {
         DOCUMENT_KIND_QUOTE: 'Quote',
         DOCUMENT_KIND_ORDER: 'Order',
         DOCUMENT_KIND_CONTRACT: 'Contract',
+      },
+    },
+    desk: {
+      title: 'Agent desks',
+      wrapUp: 'Wrap-up in seconds, 0: none',
+      dispositions: 'What can come of a call',
+      breakReasons: 'Reasons for a break',
+      queuePops: 'Cards of calls from queues',
+      directPops: 'Cards of calls to extensions',
+      moments: { POP_MOMENT_RINGING: 'When it rings', POP_MOMENT_ANSWERED: 'When it is answered' },
+      cases: {
+        hideUnknown: 'None for unknown numbers',
+        hideOne: 'None where one has the number',
+        hideSeveral: 'None where several have it',
       },
     },
     templates: {
