@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert test test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert test test-asterisk-16 test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -97,6 +97,11 @@ test-unit: ## the tests that need nothing but Python
 test-integration: ## the tests against real stores, PBX and modem emulator
 	@$(BOOTSTRAP) test
 	@$(PYTEST) tests/integration $(PYTEST_ARGS)
+
+test-asterisk-16: ## what is tried on a real PBX, on the oldest Asterisk that is supported
+	@$(BOOTSTRAP) test
+	@ASTERISK_SUITE=bullseye $(PYTEST) tests/integration/telephony/test_back_fill.py \
+	    tests/integration/telephony/test_old_asterisk.py $(PYTEST_ARGS)
 
 test-e2e: ## the stories against everything, in a browser too
 	@$(BOOTSTRAP) test

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from deploy.local.account import ordinary_account, reachable_directory
 from deploy.local.errors import LocalError
-from deploy.local.pbx.unpack import CACHE, unpack
+from deploy.local.pbx.unpack import CACHE, OLD_SUITE, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -134,6 +134,9 @@ def main(argv: Sequence[str]) -> int:
         if target in ("demo", "test"):
             with step("Asterisk"):
                 unpack(reachable_directory(CACHE, ordinary_account()))
+        if target == "test":
+            with step("Asterisk 16"):
+                unpack(reachable_directory(CACHE, ordinary_account()), OLD_SUITE)
     except LocalError as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from deploy.local.account import owned_directory, reachable_directory
 from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program
-from deploy.local.pbx.unpack import CACHE, unpack
+from deploy.local.pbx.unpack import CACHE, SUITE, unpack
 from deploy.local.process import BARE_ENVIRONMENT, Process, Program
 from deploy.local.state import Group, State, write_private
 
@@ -62,12 +62,19 @@ class PrivatePbx(Group):
 
     `where` is the folder that keeps recordings and call records between runs; without it they are temporary.
     `ring_s` is how long 1001 rings before it answers; the load phone answers after one second. `name` begins
-    every call's id.
+    every call's id; `suite` is Debian's whose Asterisk it is.
     """
 
     ami_user = "gonghai"
 
-    def __init__(self, where: Path | State | None = None, *, ring_s: float = 8.0, name: str = "pbx1") -> None:
+    def __init__(
+        self,
+        where: Path | State | None = None,
+        *,
+        ring_s: float = 8.0,
+        name: str = "pbx1",
+        suite: str = SUITE,
+    ) -> None:
         super().__init__(where)
         self.name = name
         self._run = self.state.home("asterisk")
@@ -76,7 +83,7 @@ class PrivatePbx(Group):
         self.ami_secret = self.state.secret("ami")
         self.ami_address = f"127.0.0.1:{self.state.ports.take('ami')}"
         self._phone_ports: dict[str, int] = {}
-        self._unpacked = unpack(reachable_directory(CACHE, self.state.account))
+        self._unpacked = unpack(reachable_directory(CACHE, self.state.account), suite)
         self._plan(ring_s)
 
     @property

@@ -1,9 +1,9 @@
 """Unpack Debian's Asterisk beside the system, which is left as it is: no root, no chroot, no package
 installed.
 
-bookworm has no asterisk package; sid has the long-term release. Its packages and their libraries are
-downloaded with an apt state of their own and unpacked into one folder, and the program is run by that
-folder's own loader and C library.
+bookworm has no asterisk package; sid has the long-term release, bullseye the oldest that is supported. The packages
+and their libraries are downloaded with an apt state of their own and unpacked into one folder, and the program is run
+by that folder's own loader and C library.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from deploy.local.errors import LocalError
 
 # Unpacked once for all stacks of this checkout.
 CACHE = Path(__file__).resolve().parents[3] / "var/cache"
-# Debian 22.x LTS at the time of writing; any Asterisk from 20 to 22 will do.
+# Debian's suite with Asterisk 22, which everything runs on, and the one with Asterisk 16, which tests run on too.
 SUITE = "sid"
+OLD_SUITE = "bullseye"
 PACKAGES = (
     "asterisk",
     "asterisk-modules",
@@ -42,7 +43,8 @@ class Unpacked:
     @property
     def command(self) -> list[str]:
         """The start of every command line: loader, library path and program."""
-        libraries = ":".join(str(self.root / path) for path in ("usr/lib/x86_64-linux-gnu", "usr/lib"))
+        paths = ("usr/lib/x86_64-linux-gnu", "usr/lib", "lib/x86_64-linux-gnu")
+        libraries = ":".join(str(self.root / path) for path in paths)
         program = str(self.root / "usr/sbin/asterisk")
         return [str(self._find("ld-linux-x86-64.so.2")), "--library-path", libraries, program]
 
@@ -62,23 +64,26 @@ class Unpacked:
         return (self.root / "VERSION").read_text().strip()
 
     def _find(self, name: str) -> Path:
-        return next((self.root / "usr/lib").rglob(name))
+        # An older Debian still has two folders of libraries.
+        folders = (self.root / "usr/lib", self.root / "lib")
+        return next(found for folder in folders for found in folder.rglob(name))
 
 
-def unpack(directory: Path) -> Unpacked:
-    """Return the Asterisk in `directory`, downloading and unpacking it (some 260 MB) the first time.
+def unpack(directory: Path, suite: str = SUITE) -> Unpacked:
+    """Return a suite's Asterisk in `directory`, downloading and unpacking it (some 260 MB) the first time.
 
     Safe to call from several processes at once. Raises LocalError when this is no Debian or the download
     fails.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    unpacked = Unpacked(directory / "asterisk")
-    with (directory / "asterisk.lock").open("w") as lock:
+    name = "asterisk" if suite == SUITE else f"asterisk-{suite}"
+    unpacked = Unpacked(directory / name)
+    with (directory / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not unpacked.root.exists():
-            draft = Unpacked(directory / "asterisk.new")
+            draft = Unpacked(directory / f"{name}.new")
             shutil.rmtree(draft.root, ignore_errors=True)
-            unpack_packages(draft.root, PACKAGES)
+            unpack_packages(draft.root, PACKAGES, suite)
             (draft.root / "VERSION").write_text(
                 subprocess.run([*draft.command, "-V"], check=True, capture_output=True, text=True).stdout
             )
@@ -86,8 +91,8 @@ def unpack(directory: Path) -> Unpacked:
     return unpacked
 
 
-def unpack_packages(root: Path, packages: Sequence[str]) -> None:
-    """Download Debian packages of the suite with all that they need, and unpack them into a new folder.
+def unpack_packages(root: Path, packages: Sequence[str], suite: str = SUITE) -> None:
+    """Download Debian packages of a suite with all that they need, and unpack them into a new folder.
 
     Raises LocalError when this is no Debian or the download fails.
     """
@@ -95,7 +100,7 @@ def unpack_packages(root: Path, packages: Sequence[str]) -> None:
     for folder in ("state/lists/partial", "cache/archives/partial", "etc"):
         (apt / folder).mkdir(parents=True)
     (apt / "state/status").touch()
-    (apt / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {SUITE} main\n")
+    (apt / "etc/sources.list").write_text(f"deb [signed-by={KEYRING}] {_mirror()} {suite} main\n")
     options = {
         "Dir::State": apt / "state",
         "Dir::State::status": apt / "state/status",

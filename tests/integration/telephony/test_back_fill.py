@@ -1,6 +1,7 @@
 """A real Asterisk goes on while nobody follows it: afterwards each call is one call, with its own times."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.pbx.asterisk import PrivatePbx
+from deploy.local.pbx.unpack import SUITE
 from services.chassis.ids import new_id
 from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings, LinkState
@@ -24,7 +26,7 @@ ANSWERED, WHOLE, MISSED = "13800138001", "13800138002", "13800138003"
 
 @pytest.fixture(scope="module")
 def pbx() -> Iterator[PrivatePbx]:
-    with PrivatePbx(ring_s=1) as running:
+    with PrivatePbx(ring_s=1, suite=os.environ.get("ASTERISK_SUITE") or SUITE) as running:
         running.set_ring("1002", 600)
         yield running
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -149,6 +150,43 @@ def test_a_consultation_before_a_transfer_stays_a_call_of_its_own() -> None:
     consultation = over(changes)["consult-1"]
     assert summary(consultation).legs == [("1001", 2), ("1002", 1)]
     assert not consultation.missed
+
+
+# Asterisk tells of what happens at the same time in several threads; from then on it is in order, in seconds.
+AT_ONCE_S = 0.005
+
+
+def channels_of(event: Event) -> set[str]:
+    return {str(event[name]) for name in ("Uniqueid", "DestUniqueid") if event.get(name)}
+
+
+def may_swap(first: tuple[float, Event], second: tuple[float, Event]) -> bool:
+    """Tell whether AMI may tell these the other way round: at the same time, and of different channels.
+
+    A Cdr comes before or behind the Hangup of its channel, as it happens.
+    """
+    (one_s, one), (two_s, two) = first, second
+    if abs(two_s - one_s) > AT_ONCE_S:
+        return False
+    if "Newchannel" in (one["Event"], two["Event"]):
+        return False
+    return "Cdr" in (one["Event"], two["Event"]) or not channels_of(one) & channels_of(two)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(sorted(SCENARIOS)), st.randoms(use_true_random=False), st.integers(1, 60))
+def test_what_is_told_in_another_order_is_the_same_call(name: str, random: Random, swaps: int) -> None:
+    """The order of Cdr and Hangup, and of the two Hangups, varies from run to run."""
+    told_events = told(name)
+    for _ in range(swaps):
+        place = random.randrange(len(told_events) - 1)
+        if may_swap(*told_events[place : place + 2]):
+            told_events[place], told_events[place + 1] = told_events[place + 1], told_events[place]
+    graph, changes = applied(Graph(TRUNKS), told_events)
+    assert not graph.calls
+    call = main_call(over(changes))
+    assert summary(call) == SCENARIOS[name]
+    assert sum(isinstance(change, CallEnded) for change in changes) == len(over(changes))
 
 
 @settings(max_examples=150, deadline=None)
