@@ -298,9 +298,27 @@ def bring_leads(admin: Desk, desks: dict[str, Desk]) -> list[Json]:
 
 
 def submit_order(admin: Desk, desk: Desk, order: Json) -> None:
-    """Fill an order in with product, contract and payment proof, and submit it."""
+    """Quote, fill an order in with product, contract and payment proof, and submit it."""
     given = {"code": "CNC-850", "name": "数控加工中心", "unit": "台", "price": "13000", "active": True}
     product = admin.post("product", "products", product=given)["product"]
+    desk.post(
+        "quote",
+        "quotes",
+        quote={
+            "title": "设备出口报价",
+            "customerId": order["customerId"],
+            "customerName": order["customerName"],
+            "mode": "QUOTE_MODE_CIF",
+            "currency": "USD",
+            "portOfLoading": "上海",
+            "portOfDestination": "Hamburg",
+            "freight": "800",
+            "insurance": "55.50",
+            "validUntil": "2099-12-31",
+            "terms": "T/T，收款后 30 天内发货。",
+            "lines": [{"productId": product["productId"], "quantity": "2", "unitPrice": "1800"}],
+        },
+    )
     path = f"orders/{order['orderId']}"
     lines = [{"productId": product["productId"], "quantity": "2"}]
     desk.post("order lines", f"{path}:update", version=order["version"], lines=lines)

@@ -5,14 +5,21 @@ workflows/contracts.py. Starting a workflow whose id runs already, or ran, is no
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.exceptions import TemporalError as BaseTemporalError
@@ -77,39 +84,56 @@ class TemporalLink:
                 raise _unavailable() from error
             raise
 
-    def execute(
-        self, workflow: str, payload: Any, *, workflow_id: str, queue: str, result: type[T], timeout_s: float
-    ) -> T:
-        """Start a workflow, or find the one of that id, and wait for its answer.
+    def ask(
+        self,
+        workflow: str,
+        payload: Any,
+        *,
+        workflow_id: str,
+        queue: str,
+        update: str,
+        result: type[T],
+        timeout_s: float,
+    ) -> T | None:
+        """Start a workflow, or find the one of that id, and wait for what its update answers, in one call.
 
-        Raises the AppError that an activity raised; Unavailable when it takes longer than `timeout_s`: it goes
-        on, and the same call later finds its answer.
+        A repeat gets the same answer. None for a workflow that ended before anybody asked: whoever asks knows where
+        its answer is kept. Raises the AppError that an activity raised; Unavailable when it takes longer than
+        `timeout_s`: it goes on, and the same call later finds its answer.
         """
 
         async def work(client: Client) -> T:
-            handle = await client.start_workflow(
+            start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
                 workflow,
                 payload,
                 id=workflow_id,
                 task_queue=queue,
-                result_type=result,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             )
-            answer: T = await handle.result()
+            try:
+                # One update for a workflow: whoever asks again waits for the same answer, and none piles up.
+                answer: T = await client.execute_update_with_start_workflow(
+                    update, id=update, start_workflow_operation=start, result_type=result
+                )
+            except WorkflowUpdateRPCTimeoutOrCancelledError:
+                raise asyncio.CancelledError from None
+            finally:
+                # The operation keeps an error of its own, which somebody has to look at.
+                with contextlib.suppress(Exception):
+                    await start.workflow_handle()
             return answer
 
         try:
             return self.run(work, timeout_s)
-        except WorkflowFailureError as error:
-            raise app_error(error) from error
+        except WorkflowUpdateFailedError as error:
+            refused = app_error(error)
+            # Else its worker is older than the question: the workflow goes on, and whoever asks again finds its end.
+            raise (refused if isinstance(refused, AppError) else _unavailable()) from error
+        except CancelledError:
+            raise _unavailable() from None
         except WorkflowAlreadyStartedError:
-
-            async def again(client: Client) -> T:
-                answer: T = await client.get_workflow_handle(workflow_id, result_type=result).result()
-                return answer
-
-            return self.run(again, timeout_s)
+            return None
 
     def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
         """Deliver an outbox row: a workflow start or a signal."""

@@ -89,7 +89,13 @@ from services.leads.usecases.opportunities import (
 )
 from services.leads.usecases.pool import admit_capture, create_source, sources, update_pool_rules
 from services.leads.usecases.push import push_rule, pushes, update_push_rule
-from services.leads.workflows.contracts import QUEUE, WORKFLOW, ConversionRef, conversion_workflow_id
+from services.leads.workflows.contracts import (
+    ENDED,
+    QUEUE,
+    WORKFLOW,
+    ConversionRef,
+    conversion_workflow_id,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -461,11 +467,12 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         ref = ConversionRef(tenant, conversion_id(lead_id, request_id), caller.actor_id)
         conversion = self._conversion(ref)
         if conversion.finish_time is None:
-            self._temporal.execute(
+            self._temporal.ask(
                 WORKFLOW,
                 ref,
                 workflow_id=conversion_workflow_id(lead_id, request_id),
                 queue=QUEUE,
+                update=ENDED,
                 result=type(None),
                 timeout_s=CONVERSION_TIMEOUT_S,
             )

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from crm.customers.v1 import customers_pb2
 from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
 from crm.dedupe.v1 import dedupe_pb2
 from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
-from crm.identity.v1 import identity_pb2
+from crm.identity.v1 import identity_pb2, schedules_pb2
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
+from crm.identity.v1.schedules_pb2_grpc import SchedulesServiceStub
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.errors import NotFound
 from services.chassis.grpc_client import Client
@@ -22,6 +25,15 @@ RECORD_KINDS = {
     dedupe_pb2.SUBJECT_KIND_CONTACT: RecordKind.CONTACT,
 }
 
+# Of a time at which somebody takes no new task.
+ABSENT = frozenset(
+    {
+        schedules_pb2.PRESENCE_ON_LEAVE,
+        schedules_pb2.PRESENCE_DAY_OFF,
+        schedules_pb2.PRESENCE_OFF_SHIFT,
+    }
+)
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -34,10 +46,11 @@ class Subject:
 
 
 class Identity:
-    """People."""
+    """People, and who of them is there."""
 
     def __init__(self, runtime: Runtime, timeout_s: float) -> None:
         self._client: Client[IdentityServiceStub] = runtime.client("identity", IdentityServiceStub)
+        self._schedules: Client[SchedulesServiceStub] = runtime.client("identity", SchedulesServiceStub)
         self._timeout_s = timeout_s
 
     def person(self, tenant: Tenant, actor_id: str, person_id: str) -> Person:
@@ -67,6 +80,21 @@ class Identity:
                 # Gone for good: whoever asks sees that nobody is there.
                 continue
         return found
+
+    def absent(self, tenant: Tenant, person_ids: Sequence[str], at: datetime) -> frozenset[str]:
+        """Return who of these people is on leave, has a day off or is off shift at a time."""
+        if not person_ids:
+            return frozenset()
+        moment = Timestamp()
+        moment.FromDatetime(at)
+        answer = self._schedules.call(
+            self._schedules.stub.FindPresence,
+            schedules_pb2.FindPresenceRequest(person_ids=person_ids, time=moment),
+            tenant=tenant,
+            actor_id="",
+            timeout_s=self._timeout_s,
+        )
+        return frozenset(person.person_id for person in answer.people if person.presence in ABSENT)
 
 
 class Dedupe:

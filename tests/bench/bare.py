@@ -11,6 +11,7 @@ from temporalio import activity, workflow
 
 QUEUE = "bench"
 WORKFLOW = "Bare"
+ENDED = "ended"
 # A conversion's: begin, plan, reserve, write_customer, finish.
 ACTIVITIES = 5
 
@@ -24,11 +25,21 @@ def nothing() -> None:
 class Bare:
     """As many activities as a conversion has, without any work."""
 
+    def __init__(self) -> None:
+        self._ended = False
+
+    @workflow.update(name=ENDED)
+    async def ended(self) -> None:
+        """Wait for the end, as whoever converts does."""
+        await workflow.wait_condition(lambda: self._ended)
+
     @workflow.run
     async def run(self) -> None:
         """Run them one after the other."""
         for _ in range(ACTIVITIES):
             await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
+        self._ended = True
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
 
 def main() -> None:

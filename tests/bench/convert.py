@@ -127,11 +127,12 @@ class Bench:
     def bare(self, _: object) -> float:
         """Run a bare workflow and return how long its caller waited, in seconds."""
         started = time.perf_counter()
-        self.temporal.execute(
+        self.temporal.ask(
             bare.WORKFLOW,
             None,
             workflow_id=f"bare-{new_id()}",
             queue=bare.QUEUE,
+            update=bare.ENDED,
             result=type(None),
             timeout_s=PATIENCE_S,
         )

@@ -225,10 +225,11 @@ class PushActivities:
             due = push_due(tx)
         if due:
             people = self._identity.people(at.tenant, due.person_ids)
+            absent = self._identity.absent(at.tenant, due.person_ids, at.now)
             more = True
             while more:
                 with self._store.transaction(at.tenant, now=at.now) as tx:
-                    more = push(tx, due.set_time, people, frozenset(), BATCH)
+                    more = push(tx, due.set_time, people, absent, BATCH)
         with self._store.transaction(at.tenant, now=at.now) as tx:
             return wait_s(tx)
 

@@ -11,6 +11,8 @@ from services.chassis.tenancy import Tenant
 
 QUEUE = "leads"
 WORKFLOW = "ConvertLead"
+# The update that is answered when a conversion has come to its end.
+ENDED = "ended"
 
 BEGIN = "leads.begin_conversion"
 PLAN = "leads.plan_conversion"

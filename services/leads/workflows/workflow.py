@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
         ABORT,
         ACTIVITY_TIMEOUT,
         BEGIN,
+        ENDED,
         FINISH,
         PLAN,
         RESERVE,
@@ -35,9 +36,23 @@ RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interv
 class ConvertLead:
     """Begin, plan and reserve, write customer and contact, finish; or abort. Its answer is in the store."""
 
+    def __init__(self) -> None:
+        self._ended = False
+
+    @workflow.update(name=ENDED)
+    async def ended(self) -> None:
+        """Wait for the end: whoever starts the conversion asks in the same call."""
+        await workflow.wait_condition(lambda: self._ended)
+
     @workflow.run
     async def run(self, conversion: ConversionRef) -> None:
         """Carry the conversion to one of its two ends."""
+        await self._carry(conversion)
+        self._ended = True
+        # Answers go out before the workflow is over, or those who asked would hear of an end without one.
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    async def _carry(self, conversion: ConversionRef) -> None:
         refusal = await _step(BEGIN, conversion) or await _reserve(conversion)
         refusal = refusal or await _step(WRITE_CUSTOMER, conversion)
         if refusal:

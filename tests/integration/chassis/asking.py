@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import activity, workflow
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from services.chassis.errors import RuleViolation
@@ -31,14 +32,30 @@ def answer_question(question: Question) -> str:
 
 @workflow.defn
 class AskWorkflow:
-    """One activity, one answer."""
+    """One activity, one answer for whoever asks."""
+
+    def __init__(self) -> None:
+        self._answer = ""
+        self._failure: ActivityError | None = None
 
     @workflow.run
-    async def run(self, question: Question) -> str:
-        """Ask."""
-        return await workflow.execute_activity(
-            answer_question, question, start_to_close_timeout=timedelta(seconds=5)
-        )
+    async def run(self, question: Question) -> None:
+        """Ask the activity, and tell before the end."""
+        try:
+            self._answer = await workflow.execute_activity(
+                answer_question, question, start_to_close_timeout=timedelta(seconds=5)
+            )
+        except ActivityError as failure:
+            self._failure = failure
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    @workflow.update
+    async def answer(self) -> str:
+        """Tell what the activity said."""
+        await workflow.wait_condition(lambda: bool(self._answer or self._failure))
+        if self._failure:
+            raise self._failure
+        return self._answer
 
 
 @workflow.defn

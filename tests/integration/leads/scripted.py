@@ -13,7 +13,7 @@ from typing import TypeVar
 import grpc
 from crm.customers.v1 import customers_pb2, customers_pb2_grpc
 from crm.dedupe.v1 import dedupe_pb2, dedupe_pb2_grpc
-from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from crm.identity.v1 import identity_pb2, identity_pb2_grpc, schedules_pb2, schedules_pb2_grpc
 
 from services.chassis.errors import AlreadyExists, AppError, RuleViolation, not_found
 from services.chassis.grpc_server import Server, current_tenant
@@ -47,6 +47,8 @@ class World:
 
     rules: set[tuple[int, int]] = field(default_factory=lambda: {CUSTOMER_NAME, CONTACT_PHONE})
     people: dict[str, identity_pb2.GetPersonResponse] = field(default_factory=dict)
+    # Who is not there, and why.
+    away: dict[str, schedules_pb2.Presence.ValueType] = field(default_factory=dict)
     keys: dict[Key, Held] = field(default_factory=dict)
     # Further customers of a name, from when its rule was off.
     namesakes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -126,6 +128,29 @@ class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer):
             if request.person_id not in world.people:
                 raise not_found("person", "人员", request.person_id)
             return world.people[request.person_id]
+
+
+class ScriptedSchedules(schedules_pb2_grpc.SchedulesServiceServicer):
+    """Knows who is there."""
+
+    def __init__(self, worlds: Worlds) -> None:
+        self._worlds = worlds
+
+    def FindPresence(
+        self, request: schedules_pb2.FindPresenceRequest, context: grpc.ServicerContext
+    ) -> schedules_pb2.FindPresenceResponse:
+        world = self._worlds.here()
+        with world.call("FindPresence"):
+            return schedules_pb2.FindPresenceResponse(
+                people=[
+                    schedules_pb2.PersonPresence(
+                        person_id=person_id,
+                        presence=world.away.get(person_id, schedules_pb2.PRESENCE_AVAILABLE),
+                    )
+                    for person_id in request.person_ids
+                    if person_id in world.people
+                ]
+            )
 
 
 class ScriptedDedupe(dedupe_pb2_grpc.DedupeServiceServicer):
@@ -240,9 +265,11 @@ def scripted_services(settings: Settings, worlds: Worlds) -> Iterator[Mapping[st
     }
     # What is not written here answers UNIMPLEMENTED, as in any servicer.
     identity = ScriptedIdentity(worlds)  # type: ignore[abstract]
+    schedules = ScriptedSchedules(worlds)  # type: ignore[abstract]
     dedupe = ScriptedDedupe(worlds)  # type: ignore[abstract]
     customers = ScriptedCustomers(worlds)  # type: ignore[abstract]
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, servers["identity"].grpc)
+    schedules_pb2_grpc.add_SchedulesServiceServicer_to_server(schedules, servers["identity"].grpc)
     dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(dedupe, servers["dedupe"].grpc)
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, servers["customers"].grpc)
     with ExitStack() as stack:

@@ -119,7 +119,7 @@ def test_a_lead_becomes_customer_contact_and_opportunity(
     }
     assert rep.convert(request) == answer
     assert len(team.world.written) == 1
-    keep_history(temporal, "new", request)
+    keep_history(temporal, "asked", request)
 
 
 def test_contact_and_opportunity_are_made_only_when_chosen(team: Team, rep: Member) -> None:

@@ -28,8 +28,8 @@ from tests.integration.leads.test_pool import STATES, act
 from tests.support.running import working
 
 FEW = settings(
-    max_examples=8,
-    stateful_step_count=18,
+    max_examples=5,
+    stateful_step_count=14,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

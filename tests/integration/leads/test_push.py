@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 
 import pytest
+from crm.identity.v1 import schedules_pb2
 from crm.leads.v1 import leads_pb2 as pb
 
 from services.chassis.clock import utc_now
@@ -15,8 +16,10 @@ from services.leads.__main__ import SERVICE, worker
 from services.leads.domain.push import PushRule
 from services.leads.usecases.leads import Person
 from services.leads.usecases.push import push, push_due, update_push_rule
+from services.leads.workflows.contracts import push_workflow_id
 from tests.integration.leads.conftest import RIGHTS, Events, Member, Team
 from tests.integration.leads.test_pool import act, captured, causes, set_rules
+from tests.support.histories import record
 from tests.support.running import relaying, working
 from tests.support.until import until
 
@@ -174,18 +177,26 @@ def test_the_rule_is_set_over_the_api_and_its_fields_are_checked(team: Team) -> 
 
 @pytest.mark.timeout(180)
 def test_the_workflow_pushes_at_the_set_time(team: Team, around: Settings, store: Store) -> None:
-    """F135: over the real Temporal, with identity asked about who takes part."""
-    rep, gone = team.person(), new_id()
+    """F135: over the real Temporal, with identity asked about who takes part and who is there."""
+    rep, resting, gone = team.person(), team.person(), new_id()
+    team.world.away[resting.person_id] = schedules_pb2.PRESENCE_OFF_SHIFT
     captured(team)
     runtime = SERVICE.runtime(around, {})
     # As if the rule had been set before a time that has just come.
     before = utc_now() - timedelta(minutes=10)
     due = (before + timedelta(minutes=9)).astimezone(CHINA)
     with store.transaction(team.tenant, now=before) as tx:
-        update_push_rule(tx, PushRule((f"{due:%H:%M}",), (rep.person_id, gone)))
+        update_push_rule(tx, PushRule((f"{due:%H:%M}",), (resting.person_id, rep.person_id, gone)))
     with working(runtime, worker(runtime)), relaying(runtime):
         until(lambda: owned(rep) == 1, timeout_s=120)
         until(lambda: pushes(team)[0].HasField("finish_time"), timeout_s=120)
+        runtime.temporal.run(
+            lambda client: record(
+                "leads", "push", client.get_workflow_handle(push_workflow_id(team.tenant.id))
+            )
+        )
+    runtime.temporal.close()
     runtime.store.close()
     exclusions = {share.person_id: share.exclusion for share in pushes(team)[0].shares}
     assert exclusions[gone] == pb.LEAD_PUSH_EXCLUSION_DISABLED
+    assert exclusions[resting.person_id] == pb.LEAD_PUSH_EXCLUSION_ABSENT

@@ -33,8 +33,8 @@ from tests.integration.orders.conftest import Shop
 from tests.integration.orders.test_papers import PDF, RIGHTS, Desk, line
 
 FEW = settings(
-    max_examples=8,
-    stateful_step_count=25,
+    max_examples=5,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { delivered, FIELDS, MODES, short } from './modes'
+import { delivered, FIELDS, MODES, offered, short } from './modes'
 
 const TYPED = { portOfLoading: '上海', portOfDestination: '汉堡', freight: '800', insurance: '50' }
 
@@ -19,4 +19,12 @@ it('adds fields from each mode to the next', () => {
     ['CFR', 3],
     ['CIF', 4],
   ])
+})
+
+it('begins with what the address says', () => {
+  expect(offered({ title: '采购', customerId: 'c', customerName: ['a', 'b'] })).toEqual({
+    title: '采购',
+    customerId: 'c',
+    customerName: '',
+  })
 })

@@ -27,3 +27,16 @@ export function delivered(mode: Mode, form: Record<DeliveryField, string>): Reco
     insurance: kept('insurance'),
   }
 }
+
+/** What a new quote begins with. */
+export interface Offer {
+  title: string
+  customerId: string
+  customerName: string
+}
+
+/** What a page's address asks to quote; '' for what it does not say. */
+export function offered(query: Record<string, unknown>): Offer {
+  const text = (name: keyof Offer) => (typeof query[name] === 'string' ? query[name] : '')
+  return { title: text('title'), customerId: text('customerId'), customerName: text('customerName') }
+}
