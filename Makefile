@@ -81,8 +81,9 @@ bench-convert: ## conversions beside workflows with as many empty activities, an
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.convert --conversions $(or $(CONVERSIONS),300)
 
-bench-dedupe: ## matching and reservations beside pg_trgm and look-then-insert (NAMES=1000000)
+bench-dedupe: ## matching and reservations beside pg_trgm, tantivy and look-then-insert (NAMES=1000000)
 	@$(BOOTSTRAP) test
+	@.venv/bin/uv pip install --quiet --python $(PYTHON) --requirement requirements-bench.lock
 	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
 
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)

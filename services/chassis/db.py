@@ -344,7 +344,8 @@ class Store:
                 # With autocommit psycopg leaves BEGIN to us: it goes together with the word whose the rows are.
                 connect_args={
                     "application_name": self.service,
-                    "options": "-c timezone=UTC",
+                    # To compile a query takes longer than any of ours should run.
+                    "options": "-c timezone=UTC -c jit=off",
                     "autocommit": True,
                 },
             )

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return the tables of customers."""
     # They bring their tables.
-    from services.customers.store import import_tables, record_tables, reveal_tables  # noqa: F401
+    from services.customers.store import (  # noqa: F401
+        import_tables,
+        merge_tables,
+        record_tables,
+        reveal_tables,
+    )
     from services.customers.store.tables import Base
 
     return Base.metadata
@@ -29,6 +34,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from crm.customers.v1.customers_pb2_grpc import add_CustomersServiceServicer_to_server
     from crm.customers.v1.exports_pb2_grpc import add_ExportsServiceServicer_to_server
     from crm.customers.v1.imports_pb2_grpc import add_ImportsServiceServicer_to_server
+    from crm.customers.v1.merges_pb2_grpc import add_MergesServiceServicer_to_server
     from crm.customers.v1.numbers_pb2_grpc import add_NumbersServiceServicer_to_server
     from crm.customers.v1.pools_pb2_grpc import add_PoolsServiceServicer_to_server
     from crm.customers.v1.records_pb2_grpc import add_RecordsServiceServicer_to_server
@@ -41,6 +47,7 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     from services.customers.api.details import DetailsApi
     from services.customers.api.exports import ExportsApi
     from services.customers.api.imports import ImportsApi
+    from services.customers.api.merges import MergesApi
     from services.customers.api.numbers import NumbersApi
     from services.customers.api.pools import PoolsApi
     from services.customers.api.registry import RegistryApi
@@ -55,11 +62,22 @@ def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     add_RecordsServiceServicer_to_server(DetailsApi(runtime.store, dedupe, customers), server)
     add_ImportsServiceServicer_to_server(ImportsApi(runtime.store, identity), server)
     add_ExportsServiceServicer_to_server(ExportsApi(runtime.store, identity), server)
+    add_MergesServiceServicer_to_server(MergesApi(runtime.store), server)
     add_NumbersServiceServicer_to_server(NumbersApi(runtime.store), server)
     add_RegistryServiceServicer_to_server(RegistryApi(registry_from(runtime.environ)), server)
     add_RevealsServiceServicer_to_server(RevealsApi(runtime.store), server)
     add_PoolsServiceServicer_to_server(PoolsApi(runtime.store, identity), server)
-    names = ("Customers", "Records", "Imports", "Exports", "Numbers", "Registry", "Pools", "Reveals")
+    names = (
+        "Customers",
+        "Records",
+        "Imports",
+        "Exports",
+        "Numbers",
+        "Registry",
+        "Pools",
+        "Reveals",
+        "Merges",
+    )
     return [f"crm.customers.v1.{name}Service" for name in names]
 
 
@@ -80,15 +98,15 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     from services.customers.workflows.contracts import QUEUE
     from services.customers.workflows.import_activities import ImportActivities, ImportSteps
     from services.customers.workflows.import_workflow import RunImport
-    from services.customers.workflows.workflow import HandOverCustomers, SweepPool
+    from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool
 
     activities = Activities(runtime.store)
     dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
     imports = ImportActivities(ImportSteps(runtime.store, dedupe))
     return WorkerBundle(
         QUEUE,
-        [SweepPool, HandOverCustomers, RunImport],
-        [activities.sweep, activities.hand_over, *imports.all],
+        [SweepPool, HandOverCustomers, RunImport, FollowMerge],
+        [activities.sweep, activities.hand_over, activities.ask_followers_again, *imports.all],
     )
 
 

@@ -4,9 +4,11 @@ from datetime import datetime
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
+from services.customers.domain.merges import FOLLOWERS
 from services.customers.store.tables import Staff
 from services.customers.usecases.care import add_call, add_evidence, withdraw_call
 from services.customers.usecases.evidence import take_report
+from services.customers.usecases.merges import take_followed
 from services.customers.usecases.registrations import pass_registration, reject_registration
 from services.customers.usecases.staff import move_person, save_person
 from services.customers.usecases.timeline import CALL, note_event
@@ -137,3 +139,18 @@ def _take_call(tx: Transaction, event: Event) -> None:
         )
         names = ("direction", "answered", "talkSeconds", "endTime")
         note_event(tx, event, CALL, "callId", data["customerId"], names)
+
+
+def _follow_merges(source: str) -> None:
+    """Take a service's word that it has moved its rows for a merge, or back."""
+
+    def take(tx: Transaction, event: Event) -> None:
+        take_followed(tx, event.data["mergeId"], event.source, undo=event.data["undo"])
+
+    # Its queue is named after it.
+    take.__name__ = f"on_{source}_followed"
+    handlers.on(source, "merge_followed")(take)
+
+
+for _source in FOLLOWERS:
+    _follow_merges(_source)

@@ -25,6 +25,7 @@ STATES = {
     CustomerState.ACTIVE: pb.CUSTOMER_STATE_ACTIVE,
     CustomerState.REJECTED: pb.CUSTOMER_STATE_REJECTED,
     CustomerState.TRASHED: pb.CUSTOMER_STATE_TRASHED,
+    CustomerState.MERGED: pb.CUSTOMER_STATE_MERGED,
 }
 
 # Numbers of a customer or contact, and contacts in one form.

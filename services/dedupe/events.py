@@ -3,6 +3,7 @@
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.dedupe.usecases.matching import note_owner
+from services.dedupe.usecases.merges import follow_merge
 from services.dedupe.usecases.reservations import cancel, confirm
 
 handlers = Handlers("dedupe")
@@ -64,10 +65,26 @@ def note_transfer(tx: Transaction, event: Event) -> None:
     note_owner(tx, event.aggregate, event.data["toOwnerId"])
 
 
+@handlers.on("customers", "customer_unmerged")
+def note_undone_merge(tx: Transaction, event: Event) -> None:
+    """It is there again, with its owner or in a pool."""
+    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
 @handlers.on("customers", "customer_reclaim_reversed")
 def note_reversal(tx: Transaction, event: Event) -> None:
     """Its owner has it back."""
     note_owner(tx, event.aggregate, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "merge_asked")
+def on_merge_asked(tx: Transaction, event: Event) -> None:
+    """Two customers became one, or two again: keys and match records follow."""
+    data = event.data
+    follow_merge(tx, data["mergeId"], data["survivorId"], data["mergedId"], undo=data["undo"])
+    tx.emit(
+        "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
+    )
 
 
 def _confirm(tx: Transaction, event: Event) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def metadata() -> MetaData:
     """Return the tables."""
+    # It brings its tables.
+    from services.leads.store import moves  # noqa: F401
     from services.leads.store.tables import Base
 
     return Base.metadata

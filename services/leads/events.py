@@ -2,6 +2,7 @@
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
+from services.leads.usecases.merges import follow_merge
 from services.leads.usecases.opportunities import hear_of_order
 from services.leads.usecases.staff import move_person
 
@@ -20,3 +21,13 @@ def on_order_changed(tx: Transaction, event: Event) -> None:
     data = event.data
     if data["opportunityId"]:
         hear_of_order(tx, data["opportunityId"], data["orderId"], data["state"], event.version)
+
+
+@handlers.on("customers", "merge_asked")
+def on_merge_asked(tx: Transaction, event: Event) -> None:
+    """Two customers became one, or two again: their leads, opportunities and conversions follow."""
+    data = event.data
+    follow_merge(tx, data["mergeId"], data["survivorId"], data["mergedId"], undo=data["undo"])
+    tx.emit(
+        "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
+    )

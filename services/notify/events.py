@@ -8,6 +8,7 @@ from services.notify.domain import texts
 from services.notify.domain.notices import DeliveryState
 from services.notify.domain.reminders import ReminderState
 from services.notify.usecases import deliveries, follow_ups, settings
+from services.notify.usecases.merges import follow_merge
 from services.notify.usecases.messages import Subject, write_message
 from services.notify.usecases.reminders import cancel_reminder_of, hear_of_sms, plan_reminder
 from services.notify.usecases.tenants import name_tenant
@@ -253,6 +254,16 @@ def on_sms_failed(tx: Transaction, event: Event) -> None:
 def on_sms_uncertain(tx: Transaction, event: Event) -> None:
     """Nobody knows; a person decides."""
     _hear(tx, event, ReminderState.UNCERTAIN)
+
+
+@handlers.on("customers", "merge_asked")
+def on_merge_asked(tx: Transaction, event: Event) -> None:
+    """Two customers became one, or two again: reminders of them follow."""
+    data = event.data
+    follow_merge(tx, data["mergeId"], data["survivorId"], data["mergedId"], undo=data["undo"])
+    tx.emit(
+        "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
+    )
 
 
 def _tell_approvers(tx: Transaction, event: Event, words: texts.Words) -> None:

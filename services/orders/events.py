@@ -6,6 +6,7 @@ from services.orders.domain.contracts import ContractAction
 from services.orders.domain.states import OrderAction
 from services.orders.usecases.cashier import decide_payment
 from services.orders.usecases.contracts import decide_contract
+from services.orders.usecases.merges import follow_merge
 from services.orders.usecases.orders import WonOpportunity, decide_order, generate_order
 from services.orders.usecases.staff import move_person
 
@@ -58,6 +59,16 @@ def on_person_saved(tx: Transaction, event: Event) -> None:
 def on_evidence_asked(tx: Transaction, event: Event) -> None:
     """Tell customers up to when it has heard of orders: while this lags, it takes nobody's customers back."""
     tx.emit("evidence_reported", event.aggregate, 0, {"throughTime": tx.told_through().isoformat()})
+
+
+@handlers.on("customers", "merge_asked")
+def on_merge_asked(tx: Transaction, event: Event) -> None:
+    """Two customers became one, or two again: their orders, quotes and contracts follow."""
+    data = event.data
+    follow_merge(tx, data["mergeId"], data["survivorId"], data["mergedId"], undo=data["undo"])
+    tx.emit(
+        "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
+    )
 
 
 def _decide(tx: Transaction, event: Event, outcome: str, decider_id: str, comment: str) -> None:

@@ -3,6 +3,7 @@
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.telephony.usecases import missed, staff
+from services.telephony.usecases.merges import follow_merge
 
 handlers = Handlers("telephony")
 
@@ -31,6 +32,16 @@ def on_customer_created(tx: Transaction, event: Event) -> None:
     staff.save_owner(tx, event.data["customerId"], event.data["ownerId"], event.version)
 
 
+@handlers.on("customers", "merge_asked")
+def on_merge_asked(tx: Transaction, event: Event) -> None:
+    """Two customers became one, or two again: their calls and messages follow."""
+    data = event.data
+    follow_merge(tx, data["mergeId"], data["survivorId"], data["mergedId"], undo=data["undo"])
+    tx.emit(
+        "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
+    )
+
+
 def _follow_owner(change: str) -> None:
     """Take another owner, or none, from the customers' event of that change."""
 
@@ -44,6 +55,6 @@ def _follow_owner(change: str) -> None:
 
 for _change in (
     *("claimed", "returned", "reclaimed", "reclaim_reversed"),
-    *("assigned", "transferred", "trashed", "restored"),
+    *("assigned", "transferred", "trashed", "restored", "merged", "unmerged"),
 ):
     _follow_owner(_change)

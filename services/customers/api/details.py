@@ -428,8 +428,8 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
 
         def answer(tx: Transaction) -> pb.ListTimelineResponse:
-            views.seen_customer(tx, caller, customer_id)
-            rows = timeline.list_timeline(tx, customer_id, after=after, limit=size + 1)
+            seen_id = views.seen_customer(tx, caller, customer_id).customer_id
+            rows = timeline.list_timeline(tx, seen_id, after=after, limit=size + 1)
             shown, more = cut_page(rows, size)
             last = shown[-1] if more else None
             return pb.ListTimelineResponse(

@@ -11,13 +11,14 @@ from services.kernel.phones import PhoneNumber
 class CustomerState(StrEnum):
     """PENDING waits for its approver and is not usable; REJECTED stays in the registration history only (O3).
 
-    TRASHED was thrown out of its pool and may be restored (F23).
+    TRASHED was thrown out of its pool and may be restored (F23). MERGED lives on in another one (F36).
     """
 
     PENDING = "pending"
     ACTIVE = "active"
     REJECTED = "rejected"
     TRASHED = "trashed"
+    MERGED = "merged"
 
 
 class Cause(StrEnum):
@@ -36,6 +37,8 @@ class Cause(StrEnum):
     TRASH = "trash"
     RESTORE = "restore"
     REVERSE = "reverse"
+    MERGE = "merge"
+    UNMERGE = "unmerge"
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,14 @@ def needs_approval(registration_required: bool, draft: CustomerDraft, submitter_
 def check_active(state: str) -> None:
     """Raise RuleViolation CUSTOMER_NOT_ACTIVE for a registration that waits or was rejected (F170).
 
-    And CUSTOMER_TRASHED for what was thrown out.
+    CUSTOMER_TRASHED for what was thrown out, CUSTOMER_MERGED for what lives on in another one.
     """
     if state == CustomerState.TRASHED:
         raise RuleViolation("CUSTOMER_TRASHED", "该客户已废弃", "The customer is in the trash")
+    if state == CustomerState.MERGED:
+        raise RuleViolation(
+            "CUSTOMER_MERGED", "该客户已合并到其他客户", "The customer was merged into another one"
+        )
     if state != CustomerState.ACTIVE:
         raise RuleViolation(
             "CUSTOMER_NOT_ACTIVE",

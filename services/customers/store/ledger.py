@@ -54,7 +54,12 @@ POOL_EVENTS = {
     Cause.TRASH: "customer_trashed",
     Cause.RESTORE: "customer_restored",
     Cause.REVERSE: "customer_reclaim_reversed",
+    Cause.MERGE: "customer_merged",
+    Cause.UNMERGE: "customer_unmerged",
 }
+
+# What a customer is after a change that ends its use.
+ENDS = {Cause.TRASH: CustomerState.TRASHED, Cause.MERGE: CustomerState.MERGED}
 
 
 @dataclass(frozen=True)
@@ -389,7 +394,7 @@ def _neglect_in_sql() -> ColumnElement[Any]:
 
 
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
-    customer.state = CustomerState.TRASHED if change.cause is Cause.TRASH else CustomerState.ACTIVE
+    customer.state = ENDS.get(change.cause, CustomerState.ACTIVE)
     customer.owner_id = change.to.person_id if change.to else None
     customer.owner_department_path = change.to.department_path if change.to else ""
     customer.own_time = tx.now if change.to else None
@@ -408,7 +413,7 @@ def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mappi
         for customer in customers
         if customer.owner_id is None
         and customer.pool_id
-        and changes[customer.customer_id].cause not in (Cause.TRASH, Cause.HAND_OVER)
+        and changes[customer.customer_id].cause not in (*ENDS, Cause.HAND_OVER, Cause.UNMERGE)
     ]
     if not came:
         return

@@ -13,6 +13,7 @@ from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import Cause, CustomerState, Owner, check_active, check_own
 from services.customers.store.ledger import Change, change_owner, lock_customers, lock_owner
+from services.customers.store.merge_tables import MOVED
 from services.customers.store.rules import Rules, standing, sweep_start, tenant_settings
 from services.customers.store.tables import Customer, FollowUp, OwnershipChange
 from services.customers.usecases.timeline import CALL, forget, last_call, note
@@ -41,7 +42,7 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
     A text that somebody recorded on this customer before is kept but is no evidence (O10). Raises NotFound
     CUSTOMER_NOT_FOUND, RuleViolation CUSTOMER_NOT_ACTIVE, Forbidden FOLLOW_UP_FORBIDDEN.
     """
-    seen_customer(tx, caller, customer_id)
+    customer_id = seen_customer(tx, caller, customer_id).customer_id
     customer = _lock(tx, customer_id)
     check_active(customer.state)
     if not may_follow(facts_of(tx, caller, customer)):
@@ -123,6 +124,7 @@ def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: dateti
     Evidence that turns out to be from before a reclaim undoes it, if it would have kept the customer, nobody claimed it
     meanwhile, and the former owner has room.
     """
+    customer_id = MOVED.current(tx, customer_id, hold=True)
     loser_id = _loser(tx, customer_id)
     if loser_id:
         # The ledger's order of locks: who may gain it again comes before the customer.
@@ -222,8 +224,7 @@ def unlock_customer(tx: Transaction, caller: Caller, customer_id: str) -> Custom
 
 
 def _own(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
-    seen_customer(tx, caller, customer_id)
-    customer = _lock(tx, customer_id)
+    customer = _lock(tx, seen_customer(tx, caller, customer_id).customer_id)
     check_active(customer.state)
     check_own(customer.owner_id, caller.person_id)
     return customer

@@ -4,6 +4,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.customers.domain.customers import Cause, ContactDraft, CustomerDraft, Owner, check_active
 from services.customers.store.ledger import Change, change_one, lock_customers
+from services.customers.store.merge_tables import MOVED
 from services.customers.usecases.create import add_contact, add_customer
 from services.customers.usecases.reservations import write_under
 
@@ -22,7 +23,7 @@ def create_for_conversion(
         add_customer(tx, draft, reservation_id, owner.person_id)
         change_one(tx, draft.id, Change(Cause.CONVERT, owner), lambda _: None)
         return
-    found = lock_customers(tx, [draft.id])
+    found = lock_customers(tx, [MOVED.current(tx, draft.id, hold=True)])
     if not found:
         raise not_found("customer", "客户", draft.id)
     (customer,) = found

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.customers.domain.customers import CustomerState
+from services.customers.store.merge_tables import MOVED
 from services.customers.store.tables import Contact, Customer, Phone
 from services.kernel.phones import is_mobile
 
@@ -29,6 +30,7 @@ def resolve_number(tx: Transaction, customer_id: str, phone_id: str) -> Phone:
 
     Raises NotFound PHONE_NOT_FOUND.
     """
+    customer_id = MOVED.current(tx, customer_id)
     phone = tx.session.scalar(
         select(Phone)
         .join(Customer, (Customer.tenant_id == Phone.tenant_id) & (Customer.customer_id == Phone.customer_id))

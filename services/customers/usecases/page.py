@@ -69,6 +69,7 @@ class CustomerPage:
 def customer_page(tx: Transaction, caller: Caller, customer_id: str) -> CustomerPage:
     """Return a customer's page; raises as `get_customer`."""
     customer = seen_customer(tx, caller, customer_id)
+    customer_id = customer.customer_id
     seen = show(tx, caller, customer)
     below = linked_customers(tx, customer, MOST_LINKED)
     names = _names(tx, caller, [customer.parent_id, customer.dealer_id, *(row.customer_id for row in below)])

@@ -31,7 +31,7 @@ def create_plan(tx: Transaction, caller: Caller, customer_id: str, text: str, du
     plan = Plan(
         tenant_id=tx.tenant.id,
         plan_id=new_id(),
-        customer_id=customer_id,
+        customer_id=customer.customer_id,
         person_id=caller.person_id,
         text=text,
         due_time=due_time,
@@ -69,7 +69,7 @@ def list_plans(
     """Return up to `limit` open plans with the customers' names: of a customer that is seen, or the caller's own."""
     conditions = [Plan.tenant_id == tx.tenant.id, Plan.complete_time.is_(None)]
     if customer_id:
-        seen_customer(tx, caller, customer_id)
+        customer_id = seen_customer(tx, caller, customer_id).customer_id
         conditions.append(Plan.customer_id == customer_id)
     else:
         # The own ones, whatever the scope.

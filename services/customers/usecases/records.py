@@ -74,8 +74,7 @@ def editable(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
 
     Raises NotFound CUSTOMER_NOT_FOUND, RuleViolation CUSTOMER_NOT_ACTIVE, Forbidden EDIT_FORBIDDEN.
     """
-    seen_customer(tx, caller, customer_id)
-    locked = lock_customers(tx, [customer_id])
+    locked = lock_customers(tx, [seen_customer(tx, caller, customer_id).customer_id])
     if not locked:
         raise not_found("customer", "客户", customer_id)
     customer = locked[0]
@@ -102,6 +101,7 @@ def update_customer(
     if edit.parent_id:
         _lock_parents(tx)
     customer = editable(tx, caller, customer_id)
+    customer_id = customer.customer_id
     if version and version != customer.version:
         raise Conflict(
             "CUSTOMER_CHANGED", "客户已被他人修改，请刷新", "Somebody changed the customer meanwhile"
@@ -148,6 +148,7 @@ def create_contact(
 ) -> Customer:
     """Add a contact to a customer (F2, F3); raises as `editable`, and InvalidInput TOO_MANY."""
     customer = editable(tx, caller, customer_id)
+    customer_id = customer.customer_id
     here = [Contact.tenant_id == tx.tenant.id, Contact.customer_id == customer_id]
     used = tx.session.scalar(select(func.count()).where(*here)) or 0
     if used >= MOST_CONTACTS:
@@ -198,6 +199,7 @@ def add_phone(
 ) -> Customer:
     """Add a further number (F3, O8); raises as `editable`, InvalidInput TOO_MANY, NotFound CONTACT_NOT_FOUND."""
     customer = editable(tx, caller, customer_id)
+    customer_id = customer.customer_id
     if contact_id and get_contact(tx, contact_id).customer_id != customer_id:
         raise not_found("contact", "联系人", contact_id)
     phones = tx.session.scalars(

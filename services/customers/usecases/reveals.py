@@ -30,6 +30,7 @@ def reveal_number(
     """
     why = parse_text(reason, "reason", LONGEST_REASON)
     customer = seen_customer(tx, caller, customer_id)
+    customer_id = customer.customer_id
     if customer.owner_id is None:
         raise RuleViolation(
             "NUMBER_IN_POOL",

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Event, Transaction
 from services.chassis.ids import derive_id
+from services.customers.store.merge_tables import MOVED, TIMELINE
 from services.customers.store.record_tables import TimelineEntry
 from services.kernel.ownership import call_is_evidence
 
@@ -61,6 +62,9 @@ def note_event(
             time=event.time,
             actor_id=event.actor_id,
         )
+        # A customer that was merged meanwhile: the line goes where its others went, and back with them.
+        entry_id = derive_id(customer_id, kind, event.data.get(subject) or "", event.type)
+        MOVED.adopt(tx, entry_id, customer_id, TIMELINE)
 
 
 def forget(tx: Transaction, customer_id: str, kind: str, subject_id: str) -> None:

@@ -12,6 +12,7 @@ from services.chassis.errors import not_found
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import Facts, allowed_actions, sees_numbers
 from services.customers.domain.customers import CustomerState, pool_forbidden
+from services.customers.store.merge_tables import MOVED
 from services.customers.store.rules import get_pool, own_pools, pools
 from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
 from services.customers.usecases.fields import definitions
@@ -108,7 +109,10 @@ def show_all(tx: Transaction, caller: Caller, customers: Sequence[Customer]) -> 
 
 
 def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
-    """Return the row of a customer that the caller may see; raises as `get_customer`."""
+    """Return the row of a customer that the caller may see; raises as `get_customer`.
+
+    The id of one that was merged leads to the customer that it lives on in.
+    """
     row = and_(Customer.tenant_id == tx.tenant.id, Customer.customer_id == customer_id)
     found = tx.session.scalar(
         select(Customer).where(
@@ -119,6 +123,8 @@ def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer
         return found
     if tx.session.scalar(select(Customer.customer_id).where(row, _pooled())):
         raise pool_forbidden()
+    if (current := MOVED.current(tx, customer_id)) != customer_id:
+        return seen_customer(tx, caller, current)
     raise not_found("customer", "客户", customer_id)
 
 
@@ -126,7 +132,7 @@ def list_follow_ups(
     tx: Transaction, caller: Caller, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[FollowUp]:
     """Return up to `limit` follow-ups of a customer, newest first; raises as `get_customer`."""
-    seen_customer(tx, caller, customer_id)
+    customer_id = seen_customer(tx, caller, customer_id).customer_id
     conditions = [FollowUp.tenant_id == tx.tenant.id, FollowUp.customer_id == customer_id]
     if after:
         conditions.append(tuple_(FollowUp.create_time, FollowUp.follow_up_id) < after)
@@ -140,7 +146,7 @@ def list_follow_ups(
 
 def list_ownership_changes(tx: Transaction, caller: Caller, customer_id: str) -> Sequence[OwnershipChange]:
     """Return the ledger of a customer, newest first (F43); raises as `get_customer`."""
-    seen_customer(tx, caller, customer_id)
+    customer_id = seen_customer(tx, caller, customer_id).customer_id
     return tx.session.scalars(
         select(OwnershipChange)
         .where(OwnershipChange.tenant_id == tx.tenant.id, OwnershipChange.customer_id == customer_id)

@@ -9,7 +9,16 @@ from services.customers.usecases.allocation import allocate
 from services.customers.usecases.caps import adjust_caps
 from services.customers.usecases.evidence import ANSWER_WITHIN
 from services.customers.usecases.hand_overs import hand_over_batch
-from services.customers.workflows.contracts import HAND_OVER_BATCH, SWEEP_BATCH, HandOver, SweepAt, Swept
+from services.customers.usecases.merges import ask_again
+from services.customers.workflows.contracts import (
+    ASK_AGAIN,
+    HAND_OVER_BATCH,
+    SWEEP_BATCH,
+    FollowedMerge,
+    HandOver,
+    SweepAt,
+    Swept,
+)
 from services.customers.workflows.import_activities import beating
 
 log = get_logger(__name__)
@@ -73,6 +82,12 @@ class Activities:
         """Hand a batch of a leaver's customers over; return whether more are left. A repeat finds what is left."""
         with beating(), self._store.transaction(hand_over.tenant, hand_over.actor_id) as tx:
             return hand_over_batch(tx, hand_over.hand_over_id, self._batch)
+
+    @activity.defn(name=ASK_AGAIN)
+    def ask_followers_again(self, merge: FollowedMerge) -> bool:
+        """Ask services that have not followed a merge once more; return whether any is waited for."""
+        with self._store.transaction(merge.tenant) as tx:
+            return ask_again(tx, merge.merge_id, undo=merge.undo)
 
     def _swept(self, sweep_at: SweepAt, done: list[int], *, more: bool, held: bool = False) -> Swept:
         allocated, ruled, warned, reclaimed = done

@@ -13,6 +13,10 @@ SWEEP_BATCH = "sweep_pool_batch"
 # Workflow type and activity of a leaver's hand-over.
 HAND_OVER_CUSTOMERS = "HandOverCustomers"
 HAND_OVER_BATCH = "hand_over_batch"
+# Workflow type of a merge, its signal and its activity.
+FOLLOW_MERGE = "FollowMerge"
+FOLLOWED = "followed"
+ASK_AGAIN = "ask_followers_again"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,20 @@ class HandOver:
     tenant: Tenant
     hand_over_id: str
     actor_id: str
+
+
+@dataclass(frozen=True)
+class FollowedMerge:
+    """A merge whose rows in other services follow; undo: they go back."""
+
+    tenant: Tenant
+    merge_id: str
+    undo: bool
+
+
+def merge_workflow_id(merge: FollowedMerge) -> str:
+    """Return the id of the workflow of a merge, or of its undo."""
+    return f"{'undo' if merge.undo else 'merge'}-{merge.merge_id}"
 
 
 def hand_over_workflow_id(hand_over: HandOver) -> str:

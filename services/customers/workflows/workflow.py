@@ -7,17 +7,23 @@ from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
     from services.customers.workflows.contracts import (
+        ASK_AGAIN,
+        FOLLOW_MERGE,
+        FOLLOWED,
         HAND_OVER_BATCH,
         HAND_OVER_CUSTOMERS,
         SWEEP_BATCH,
         SWEEP_NOW,
         SWEEP_POOL,
+        FollowedMerge,
         HandOver,
         Sweep,
         SweepAt,
         Swept,
     )
 
+# How long services have to follow a merge before they are asked again.
+FOLLOW_WITHIN = timedelta(minutes=1)
 # Longest sleep: new customers may be due before the ones that were known.
 LONGEST_SLEEP = timedelta(hours=1)
 # A worker that died is noticed after this time: the activity says every second that it lives.
@@ -82,3 +88,35 @@ class HandOverCustomers:
             if not more:
                 return
         workflow.continue_as_new(hand_over)
+
+
+@workflow.defn(name=FOLLOW_MERGE)
+class FollowMerge:
+    """Waits until every service has moved its rows for a merge, or back; asks those again that have not."""
+
+    def __init__(self) -> None:
+        self._followed = False
+
+    @workflow.signal(name=FOLLOWED)
+    def followed(self, _: None = None) -> None:
+        """Every service has followed."""
+        self._followed = True
+
+    @workflow.run
+    async def run(self, merge: FollowedMerge) -> None:
+        """See a merge through."""
+        for _ in range(ROUNDS):
+            try:
+                await workflow.wait_condition(lambda: self._followed, timeout=FOLLOW_WITHIN)
+                return
+            except TimeoutError:
+                waiting: bool = await workflow.execute_activity(
+                    ASK_AGAIN,
+                    merge,
+                    result_type=bool,
+                    start_to_close_timeout=timedelta(minutes=1),
+                    retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+                )
+                if not waiting:
+                    return
+        workflow.continue_as_new(merge)

@@ -5,7 +5,7 @@ first character. The tenant goes into the hash, so that one tenant's lists don't
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 
 from services.dedupe.matching.normalise import Name
@@ -44,6 +44,24 @@ def name_grams(seed: int, name: Name) -> list[int]:
     )
 
 
+def asked_grams(seed: int, name: Name) -> list[int]:
+    """Return the hashes to ask for when a name is looked for: its own, and those that a slip of the finger leaves.
+
+    Where a character was left out, put in or swapped with the next, two that were neighbours stand apart, or the other
+    way round: so each pair is asked for as both.
+    """
+    if not name.core:
+        return []
+    chars = [HEAD, *map(ord, name.core)]
+    return sorted(
+        {
+            *name_grams(seed, name),
+            *_pairs(seed, GramKind.SKIPPED, chars, chars[1:]),
+            *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[2:]),
+        }
+    )
+
+
 def text_grams(seed: int, field: str, text: str) -> list[int]:
     """Return the hashes of neighbouring characters of a folded text of another field, each once."""
     salt = seed ^ exact_gram(seed, "text", field.encode())
@@ -55,22 +73,6 @@ def exact_gram(seed: int, field: str, value: bytes) -> int:
     """Return the hash of a value that is equal or not: a phone's or code's digest."""
     digest = hashlib.blake2b(value, digest_size=8, person=field.encode()[:16]).digest()
     return _mix(seed ^ int.from_bytes(digest) ^ (GramKind.EXACT << 60))
-
-
-def rarest(grams: Iterable[int], counts: Mapping[int, int], budget: int, least: int = 2) -> list[int]:
-    """Return the grams to look for: the rarest first, until their lists would be longer than `budget` rows.
-
-    counts: rows by gram; one that is not in it is rare. The first `least` are taken however long their lists are.
-    """
-    picked: list[int] = []
-    used = 0
-    for gram in sorted(grams, key=lambda item: (counts.get(item, 0), item)):
-        count = counts.get(gram, 0)
-        if len(picked) >= least and used + count > budget:
-            break
-        picked.append(gram)
-        used += count
-    return picked
 
 
 def _pairs(seed: int, kind: GramKind, first: Sequence[int], second: Sequence[int]) -> list[int]:

@@ -8,6 +8,7 @@ keeps its brand, although 康平 is a county of 沈阳).
 import csv
 import re
 import unicodedata
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -63,6 +64,10 @@ LEGAL_FORMS = tuple(
         reverse=True,
     )
 )
+FORMS_BY_END = {
+    end: tuple(form for form in LEGAL_FORMS if form.endswith(end))
+    for end in {form[-1] for form in LEGAL_FORMS}
+}
 # What may stand in brackets and says nothing about who it is.
 BRACKETED_FORMS = frozenset(("有限合伙", "普通合伙", "个人独资", "特殊普通合伙", "中国"))
 # Where provinces and the like end; taken off to get the short name.
@@ -102,7 +107,9 @@ BRACKETS = str.maketrans("【】〔〕[]{}《》〈〉「」", "()()()()()()()")
 BRACKETED = re.compile(r"\(([^()]*)\)")
 NEITHER_WORD_NOR_BRACKET = re.compile(r"[^\w()]|_")
 BRACKET = re.compile(r"[()]")
-LATIN_OR_ONE = re.compile(r"[a-z]+|[^a-z]")
+LATIN = re.compile(r"[a-z]+")
+# Lengths of words by two of their characters, the longest first.
+Lengths = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -161,13 +168,12 @@ def fold(text: str) -> str:
 
 def sound_of(text: str) -> str:
     """Return how a folded text sounds: zh as z, ng as n; a Latin word counts as pinyin where it can be read so."""
-    sounds: list[int] = []
-    for part in LATIN_OR_ONE.findall(text):
-        if "a" <= part[0] <= "z":
-            sounds += [_syllables()[_folded(syllable)] for syllable in _cut(part)] or map(ord, part)
-        else:
-            sounds.append(_sounds().get(ord(part)) or ord(part))
-    return "".join(map(chr, sounds))
+    return LATIN.sub(_spelt, text).translate(_sounds())
+
+
+def _spelt(word: re.Match[str]) -> str:
+    sounds = [chr(_syllables()[_folded(syllable)]) for syllable in _cut(word.group())]
+    return "".join(sounds) or word.group()
 
 
 def reading(char: str) -> str:
@@ -177,7 +183,8 @@ def reading(char: str) -> str:
 
 def _without_legal_form(text: str) -> str:
     for _ in range(3):
-        form = next((form for form in LEGAL_FORMS if text.endswith(form) and len(text) - len(form) >= 2), "")
+        forms = FORMS_BY_END.get(text[-1:], ())
+        form = next((form for form in forms if text.endswith(form) and len(text) - len(form) >= 2), "")
         if not form:
             break
         text = text[: -len(form)]
@@ -198,8 +205,10 @@ def _without_regions(text: str) -> tuple[str, list[str]]:
 
 
 def _region_at_head(text: str, parents: list[str]) -> tuple[str, int]:
-    known, longest = _regions(), _longest_region()
-    for length in range(min(longest, len(text) - 2), 1, -1):
+    known = _regions()
+    for length in _region_lengths()[0].get(text[:2], ()):
+        if length > len(text) - 2:
+            continue
         for code, stands_alone in known.get(text[:length], ()):
             if parents:
                 if any(code.startswith(parent) or parent.startswith(code) for parent in parents):
@@ -211,7 +220,9 @@ def _region_at_head(text: str, parents: list[str]) -> tuple[str, int]:
 
 def _without_region_at_end(text: str) -> tuple[str, list[str]]:
     """Take off a province or city behind a name that says something without it: 环球国际航运青岛."""
-    for length in range(min(_longest_region(), len(text) - 4), 1, -1):
+    for length in _region_lengths()[1].get(text[-2:], ()):
+        if length > len(text) - 4:
+            continue
         code = next(
             (code for code, alone in _regions().get(text[-length:], ()) if alone and len(code) <= 4), ""
         )
@@ -222,11 +233,16 @@ def _without_region_at_end(text: str) -> tuple[str, list[str]]:
 
 def _brand(core: str) -> str:
     """Return the core without the words of trade at its end, at least two characters."""
-    trades, longest = _trades()
+    trades, lengths = _trades()
     end = len(core)
     while end > 2:
         length = next(
-            (size for size in range(min(longest, end - 2), 1, -1) if core[end - size : end] in trades), 0
+            (
+                size
+                for size in lengths.get(core[end - 2 : end], ())
+                if size <= end - 2 and core[end - size : end] in trades
+            ),
+            0,
         )
         if not length and core[end - 1] in SHOPS and end > 3:
             length = 1
@@ -264,14 +280,24 @@ def _short_region(name: str) -> str:
 
 
 @cache
-def _longest_region() -> int:
-    return max(map(len, _regions()))
+def _region_lengths() -> tuple[Lengths, Lengths]:
+    """Return how long the names of regions are, by their first two characters and by their last two."""
+    return _lengths(_regions(), at_end=False), _lengths(_regions(), at_end=True)
 
 
 @cache
-def _trades() -> tuple[frozenset[str], int]:
+def _trades() -> tuple[frozenset[str], Lengths]:
+    """Return the words of trade, and how long they are by their last two characters."""
     words = frozenset((DATA / "trades.txt").read_text(encoding="utf-8").split())
-    return words, max(map(len, words))
+    return words, _lengths(words, at_end=True)
+
+
+def _lengths(words: Iterable[str], *, at_end: bool) -> Lengths:
+    found: dict[str, set[int]] = {}
+    for word in words:
+        if len(word) >= 2:
+            found.setdefault(word[-2:] if at_end else word[:2], set()).add(len(word))
+    return {pair: tuple(sorted(lengths, reverse=True)) for pair, lengths in found.items()}
 
 
 def _plain(syllable: str) -> str:

@@ -73,7 +73,7 @@ class Weights:
     )
     name_ceiling: float = 12.0
     region_agrees: float = 1.5
-    region_conflicts: float = -3.0
+    region_conflicts: float = -5.0
     phone: float = 10.0
     shared_phone: float = 2.0
     switchboard: int = 3
@@ -82,7 +82,7 @@ class Weights:
     credit_code_differs: float = -25.0
     contact: float = 3.0
     address: tuple[tuple[float, float], ...] = ((0.0, -1.0), (0.5, 0.0), (0.8, 3.0), (1.0, 6.0))
-    near: float = 5.0
+    near: float = 7.5
     same: float = 10.0
 
 

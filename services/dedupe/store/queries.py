@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from typing import Any
 
-from sqlalchemy import LargeBinary, and_, bindparam, exists, func, or_, select
+from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, exists, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.chassis.db import Transaction
@@ -15,6 +16,49 @@ from services.dedupe.domain.reservations import ReservationState
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.matching.weights import Weights
 from services.dedupe.store.tables import HeldKey, Reservation, Rule
+
+TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
+
+
+def _holders_statement() -> Select[*tuple[Any, ...]]:
+    wanted = (
+        func.unnest(
+            bindparam("kinds", type_=ARRAY(Text)),
+            bindparam("fields", type_=ARRAY(Text)),
+            bindparam("digests", type_=ARRAY(LargeBinary)),
+        )
+        .table_valued("kind", "field", "digest", name="wanted")
+        .render_derived()
+    )
+    return (
+        select(
+            HeldKey.kind,
+            HeldKey.field,
+            HeldKey.digest,
+            HeldKey.subject_id,
+            HeldKey.reservation_id,
+            Reservation.holder_name,
+            Reservation.create_time,
+        )
+        .join_from(
+            wanted,
+            HeldKey,
+            (HeldKey.tenant_id == TENANT)
+            & (HeldKey.kind == wanted.c.kind)
+            & (HeldKey.field == wanted.c.field)
+            & (HeldKey.digest == wanted.c.digest),
+        )
+        .join(
+            Reservation,
+            (Reservation.tenant_id == HeldKey.tenant_id)
+            & (Reservation.reservation_id == HeldKey.reservation_id),
+        )
+    )
+
+
+# Made once, with one parameter for each list: a check waits for them.
+RULES = select(Rule).where(Rule.tenant_id == TENANT).order_by(Rule.kind, Rule.field)
+HOLDERS = _holders_statement()
 
 
 @dataclass(frozen=True)
@@ -30,12 +74,11 @@ class Held:
 
 def rules(tx: Transaction) -> Sequence[Rule]:
     """Return the tenant's rules by kind and field; the first look lays down the presets."""
-    own = select(Rule).where(Rule.tenant_id == tx.tenant.id).order_by(Rule.kind, Rule.field)
-    found = tx.session.scalars(own).all()
+    found = tx.session.scalars(RULES, {"tenant_id": tx.tenant.id}).all()
     if len(found) >= len(PRESET_RULES):
         return found
     lay_down_rules(tx)
-    return tx.session.scalars(own).all()
+    return tx.session.scalars(RULES, {"tenant_id": tx.tenant.id}).all()
 
 
 def go_by_rules(tx: Transaction) -> None:
@@ -142,36 +185,14 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
     """Return who holds these keys, in the order of the keys."""
     if not keys:
         return []
-    digests: dict[tuple[SubjectKind, RuleField], list[bytes]] = {}
-    for key in keys:
-        digests.setdefault((key.kind, key.field), []).append(key.digest)
-    # A list for each kind of key: thousands of triples would be that many alternatives to plan.
-    asked = or_(
-        *(
-            and_(
-                HeldKey.kind == kind,
-                HeldKey.field == field,
-                HeldKey.digest == func.any(bindparam(None, values, ARRAY(LargeBinary))),
-            )
-            for (kind, field), values in sorted(digests.items())
-        )
-    )
     rows = tx.session.execute(
-        select(
-            HeldKey.kind,
-            HeldKey.field,
-            HeldKey.digest,
-            HeldKey.subject_id,
-            HeldKey.reservation_id,
-            Reservation.holder_name,
-            Reservation.create_time,
-        )
-        .join(
-            Reservation,
-            (Reservation.tenant_id == HeldKey.tenant_id)
-            & (Reservation.reservation_id == HeldKey.reservation_id),
-        )
-        .where(HeldKey.tenant_id == tx.tenant.id, asked)
+        HOLDERS,
+        {
+            "tenant_id": tx.tenant.id,
+            "kinds": [key.kind.value for key in keys],
+            "fields": [key.field.value for key in keys],
+            "digests": [key.digest for key in keys],
+        },
     )
     found = [
         Held(

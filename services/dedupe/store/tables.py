@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     LargeBinary,
+    SmallInteger,
     Text,
     Uuid,
     text,
@@ -83,6 +84,8 @@ class HeldKey(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     subject_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     reservation_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    # Whose it was before that customer was merged into the subject.
+    former_subject_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     __table_args__ = (
         ForeignKeyConstraint(
             ["tenant_id", "reservation_id"],
@@ -95,8 +98,10 @@ class HeldKey(Base):
 class MatchRecord(Base):
     """A customer or contact as matching compares it, written in the transaction that takes its keys.
 
-    name: as typed. core, sound: as the matching engine has them, a customer's only. phones, credit_code: digests.
-    grams: hashes of the name's pieces and of each phone and the code. owner_id: who may see it unmasked.
+    name: as typed. whole, core, sound, regions: as the matching engine has them, a customer's only; whole is empty
+    where it is the name. brand_length: characters of the core that are the brand; None in rows from before it was kept.
+    phones, credit_code: digests. grams: hashes of the name's pieces and of each phone and the code. owner_id: who may
+    see it unmasked.
     """
 
     __tablename__ = "match_record"
@@ -106,8 +111,11 @@ class MatchRecord(Base):
     customer_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     reservation_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
     name: Mapped[str]
+    whole: Mapped[str] = mapped_column(server_default="")
     core: Mapped[str]
     sound: Mapped[str]
+    brand_length: Mapped[int | None] = mapped_column(SmallInteger)
+    regions: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     phones: Mapped[list[bytes]] = mapped_column(ARRAY(LargeBinary))
     credit_code: Mapped[bytes] = mapped_column(LargeBinary)
     address: Mapped[str]

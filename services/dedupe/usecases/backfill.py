@@ -7,7 +7,7 @@ from services.chassis.db import Store, Transaction
 from services.chassis.tenancy import Tenant
 from services.dedupe.domain.keys import Key, SubjectKind, keys_from
 from services.dedupe.domain.reservations import ReservationState
-from services.dedupe.store import queries
+from services.dedupe.store import index, queries
 from services.dedupe.store.tables import Backfill, Clash, HeldKey, MatchRecord, Reservation
 
 # Records of one transaction, and transactions of one run.
@@ -35,6 +35,7 @@ def _step(tx: Transaction) -> bool:
     )
     if work is None:
         return False
+    kinds = (work.kind, index.FORMER) if work.kind == SubjectKind.CUSTOMER else (work.kind,)
     # The reservations are locked, shared: one that is given back meanwhile waits, and takes these keys with it.
     rows = tx.session.scalars(
         select(MatchRecord)
@@ -45,7 +46,7 @@ def _step(tx: Transaction) -> bool:
         )
         .where(
             MatchRecord.tenant_id == tx.tenant.id,
-            MatchRecord.kind == work.kind,
+            MatchRecord.kind.in_(kinds),
             MatchRecord.subject_id > work.after,
             Reservation.state != ReservationState.CANCELLED,
         )
@@ -61,7 +62,7 @@ def _step(tx: Transaction) -> bool:
     wanted = [
         (key, row)
         for row in rows
-        for key in keys_from(SubjectKind(row.kind), row.name, row.phones, row.credit_code, noted)
+        for key in keys_from(SubjectKind(work.kind), row.name, row.phones, row.credit_code, noted)
     ]
     _take(tx, wanted)
     tx.session.execute(update(Backfill).where(*own).values(after=rows[-1].subject_id))
@@ -79,7 +80,8 @@ def _take(tx: Transaction, wanted: list[tuple[Key, MatchRecord]]) -> None:
                 "kind": key.kind,
                 "field": key.field,
                 "digest": key.digest,
-                "subject_id": row.subject_id,
+                "subject_id": _holder(row),
+                "former_subject_id": row.subject_id if row.kind == index.FORMER else None,
                 "reservation_id": row.reservation_id,
             }
             for key, row in sorted(first.items(), key=lambda item: item[0])
@@ -91,14 +93,19 @@ def _take(tx: Transaction, wanted: list[tuple[Key, MatchRecord]]) -> None:
                 "tenant_id": tx.tenant.id,
                 "kind": key.kind,
                 "field": key.field,
-                "subject_id": row.subject_id,
+                "subject_id": _holder(row),
                 "holder_subject_id": holders[key],
                 "create_time": tx.now,
             }
             for key, row in wanted
-            if key in holders and holders[key] != row.subject_id
+            if key in holders and holders[key] != _holder(row)
         ]
         if clashes:
             tx.session.execute(insert(Clash).values(clashes).on_conflict_do_nothing())
         # Given back between the two statements: it is free now.
         wanted = [(key, row) for key, row in wanted if key not in holders]
+
+
+def _holder(row: MatchRecord) -> str:
+    """Return who holds a record's keys: one that was merged holds none of its own."""
+    return row.customer_id if row.kind == index.FORMER else row.subject_id

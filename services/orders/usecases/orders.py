@@ -17,6 +17,7 @@ from services.orders.domain.lines import total
 from services.orders.domain.numbers import business_day, order_number
 from services.orders.domain.settings import check_handle_within
 from services.orders.domain.states import TRANSITIONS, OrderAction, OrderState, is_handling, next_state
+from services.orders.store.moves import MOVED
 from services.orders.store.queries import (
     department_of,
     find_contract_row,
@@ -74,6 +75,8 @@ def generate_order(tx: Transaction, won: WonOpportunity) -> None:
     )
     tx.session.add(order)
     tx.session.flush()
+    if MOVED.adopt(tx, order.id, order.customer_id):
+        tx.session.refresh(order)
     _log(tx, order, None, "", "")
     tx.emit(
         "order_generated",

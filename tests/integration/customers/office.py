@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 import grpc
 from crm.customers.v1 import customers_pb2 as pb
 from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
+from crm.customers.v1.merges_pb2_grpc import MergesServiceStub
 from crm.customers.v1.pools_pb2_grpc import PoolsServiceStub
+from crm.customers.v1.records_pb2_grpc import RecordsServiceStub
 from crm.customers.v1.reveals_pb2_grpc import RevealsServiceStub
 from crm.identity.v1 import identity_pb2
 from sqlalchemy import select
@@ -39,7 +41,7 @@ class Person:
     def __init__(self, office: Office, caller: Identity) -> None:
         self.id = caller.person_id
         self.caller = caller
-        self._stubs = (office.stub, office.pools, office.reveals)
+        self._stubs = (office.stub, office.pools, office.reveals, office.merges, office.records)
         self._call = Caller(lambda: office.signer.person_token(caller, utc_now())[0], caller.locale)
 
     def __call__(self, request: Any) -> Any:
@@ -115,6 +117,8 @@ class Office:
         self.stub = CustomersServiceStub(self._channel)
         self.pools = PoolsServiceStub(self._channel)
         self.reveals = RevealsServiceStub(self._channel)
+        self.merges = MergesServiceStub(self._channel)
+        self.records = RecordsServiceStub(self._channel)
         self._people = people
         self._keys = settings.signing_keys
 

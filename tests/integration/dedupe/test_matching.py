@@ -132,7 +132,7 @@ def test_spoilt_names_are_found_among_many_with_counted_grams(store: Store, main
     assert not run(store, main_tenant, index.recount)
     tried = parts[:60]
     found = sum("".join(part) in check(store, main_tenant, customer(names.spoil(part)[1])) for part in tried)
-    assert found / len(tried) >= 0.95
+    assert found / len(tried) >= 0.9
 
 
 def test_a_flood_of_equal_names_still_answers(store: Store, main_tenant: Tenant) -> None:

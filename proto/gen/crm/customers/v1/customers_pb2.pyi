@@ -36,6 +36,8 @@ class _CustomerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Custome
     """Registration was rejected; kept in the registration history only."""
     CUSTOMER_STATE_TRASHED: _CustomerState.ValueType  # 4
     """Thrown out of its pool; may be restored."""
+    CUSTOMER_STATE_MERGED: _CustomerState.ValueType  # 5
+    """Merged into another one, which its id leads to."""
 
 class CustomerState(_CustomerState, metaclass=_CustomerStateEnumTypeWrapper):
     """Life cycle of a customer."""
@@ -50,6 +52,8 @@ CUSTOMER_STATE_REJECTED: CustomerState.ValueType  # 3
 """Registration was rejected; kept in the registration history only."""
 CUSTOMER_STATE_TRASHED: CustomerState.ValueType  # 4
 """Thrown out of its pool; may be restored."""
+CUSTOMER_STATE_MERGED: CustomerState.ValueType  # 5
+"""Merged into another one, which its id leads to."""
 Global___CustomerState: _TypeAlias = CustomerState  # noqa: Y015
 
 class _CustomerView:
@@ -118,6 +122,10 @@ class _OwnershipCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Owners
     """Back in its pool out of the trash."""
     OWNERSHIP_CAUSE_REVERSE: _OwnershipCause.ValueType  # 13
     """A reclaim undone: work on the customer from before it became known only then."""
+    OWNERSHIP_CAUSE_MERGE: _OwnershipCause.ValueType  # 14
+    """Merged into another customer."""
+    OWNERSHIP_CAUSE_UNMERGE: _OwnershipCause.ValueType  # 15
+    """There again, when its merge was undone."""
 
 class OwnershipCause(_OwnershipCause, metaclass=_OwnershipCauseEnumTypeWrapper):
     """Why an owner came or went."""
@@ -150,6 +158,10 @@ OWNERSHIP_CAUSE_RESTORE: OwnershipCause.ValueType  # 12
 """Back in its pool out of the trash."""
 OWNERSHIP_CAUSE_REVERSE: OwnershipCause.ValueType  # 13
 """A reclaim undone: work on the customer from before it became known only then."""
+OWNERSHIP_CAUSE_MERGE: OwnershipCause.ValueType  # 14
+"""Merged into another customer."""
+OWNERSHIP_CAUSE_UNMERGE: OwnershipCause.ValueType  # 15
+"""There again, when its merge was undone."""
 Global___OwnershipCause: _TypeAlias = OwnershipCause  # noqa: Y015
 
 class _SettleResult:

@@ -5578,9 +5578,10 @@ export interface components {
          *     - `CUSTOMER_STATE_ACTIVE`: In use: owned, or in a pool.
          *     - `CUSTOMER_STATE_REJECTED`: Registration was rejected; kept in the registration history only.
          *     - `CUSTOMER_STATE_TRASHED`: Thrown out of its pool; may be restored.
+         *     - `CUSTOMER_STATE_MERGED`: Merged into another one, which its id leads to.
          * @enum {string}
          */
-        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED" | "CUSTOMER_STATE_TRASHED";
+        "customers.CustomerState": "CUSTOMER_STATE_UNSPECIFIED" | "CUSTOMER_STATE_PENDING" | "CUSTOMER_STATE_ACTIVE" | "CUSTOMER_STATE_REJECTED" | "CUSTOMER_STATE_TRASHED" | "CUSTOMER_STATE_MERGED";
         /**
          * @description Which customers a list shows.
          *     - `CUSTOMER_VIEW_UNSPECIFIED`: Not set: as MINE.
@@ -6188,9 +6189,11 @@ export interface components {
          *     - `OWNERSHIP_CAUSE_TRASH`: Thrown out of its pool.
          *     - `OWNERSHIP_CAUSE_RESTORE`: Back in its pool out of the trash.
          *     - `OWNERSHIP_CAUSE_REVERSE`: A reclaim undone: work on the customer from before it became known only then.
+         *     - `OWNERSHIP_CAUSE_MERGE`: Merged into another customer.
+         *     - `OWNERSHIP_CAUSE_UNMERGE`: There again, when its merge was undone.
          * @enum {string}
          */
-        "customers.OwnershipCause": "OWNERSHIP_CAUSE_UNSPECIFIED" | "OWNERSHIP_CAUSE_CREATE" | "OWNERSHIP_CAUSE_CLAIM" | "OWNERSHIP_CAUSE_RETURN" | "OWNERSHIP_CAUSE_RECLAIM" | "OWNERSHIP_CAUSE_CONVERT" | "OWNERSHIP_CAUSE_REGISTER" | "OWNERSHIP_CAUSE_ASSIGN" | "OWNERSHIP_CAUSE_TRANSFER" | "OWNERSHIP_CAUSE_HAND_OVER" | "OWNERSHIP_CAUSE_ALLOCATE" | "OWNERSHIP_CAUSE_TRASH" | "OWNERSHIP_CAUSE_RESTORE" | "OWNERSHIP_CAUSE_REVERSE";
+        "customers.OwnershipCause": "OWNERSHIP_CAUSE_UNSPECIFIED" | "OWNERSHIP_CAUSE_CREATE" | "OWNERSHIP_CAUSE_CLAIM" | "OWNERSHIP_CAUSE_RETURN" | "OWNERSHIP_CAUSE_RECLAIM" | "OWNERSHIP_CAUSE_CONVERT" | "OWNERSHIP_CAUSE_REGISTER" | "OWNERSHIP_CAUSE_ASSIGN" | "OWNERSHIP_CAUSE_TRANSFER" | "OWNERSHIP_CAUSE_HAND_OVER" | "OWNERSHIP_CAUSE_ALLOCATE" | "OWNERSHIP_CAUSE_TRASH" | "OWNERSHIP_CAUSE_RESTORE" | "OWNERSHIP_CAUSE_REVERSE" | "OWNERSHIP_CAUSE_MERGE" | "OWNERSHIP_CAUSE_UNMERGE";
         /** @description A row of the ownership ledger. */
         "customers.OwnershipChange": {
             /** @description UUID. */
