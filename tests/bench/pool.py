@@ -25,14 +25,12 @@ from sqlalchemy import func, select, text, update
 
 from deploy.local.stores import PrivateStores
 from services.chassis.clock import utc_now
-from services.chassis.db import Store, Transaction
+from services.chassis.db import Store
 from services.chassis.ids import new_id
 from services.chassis.migrations.runner import upgrade
 from services.chassis.temporal import TemporalLink
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
-from services.customers.domain.customers import Cause, Owner
-from services.customers.store.ledger import Change, change_owner
 from services.customers.store.tables import Base, Customer, EvidenceSource, OwnershipChange
 from services.customers.usecases.evidence import SOURCES
 from services.customers.usecases.pool_moves import claim_customers
@@ -65,6 +63,20 @@ SELECT %(tenant)s, gen_random_uuid(), '压测客户' || n, 'active', (%(levels)s
     (%(regions)s::text[])[1 + n %% 5], '', (%(types)s::text[])[1 + n %% 3], '', %(pool)s, 1,
     now() - n * interval '1 second', 1, now()
 FROM generate_series(1, %(customers)s) AS n
+"""
+# Owned since long ago, with the rows of the ledger without which the database lets nobody own.
+OWN = """
+WITH wanted AS (
+    SELECT customer_id, (CAST(:reps AS uuid[]))[1 + (row_number() OVER ()) % cardinality(CAST(:reps AS uuid[]))] AS rep
+    FROM unnest(CAST(:ids AS uuid[])) AS customer_id
+), recorded AS (
+    INSERT INTO customers.ownership_change (tenant_id, change_id, customer_id, to_owner_id, pool_id, cause, reason,
+        rule_version, inputs, create_time)
+    SELECT :tenant, gen_random_uuid(), customer_id, rep, :pool, 'assign', '', 1, '{}', :now FROM wanted
+)
+UPDATE customers.customer AS c SET owner_id = rep, owner_department_path = 'root/', own_time = :now, pool_time = NULL,
+    reclaim_due_at = CAST(:now AS timestamptz) + interval '90 days', rule_version = 1
+FROM wanted WHERE c.tenant_id = :tenant AND c.customer_id = wanted.customer_id
 """
 BARE = """
 CREATE TABLE customers.bare AS SELECT tenant_id, customer_id, owner_id, version FROM customers.customer;
@@ -215,10 +227,18 @@ class Bench:
                 .order_by(Customer.create_time)
                 .limit(count)
             ).all()
-        for start in range(0, len(ids), 500):
-            part = ids[start : start + 500]
+        for start in range(0, len(ids), 10_000):
             with self.store.transaction(self.tenant, now=now - timedelta(days=100)) as tx:
-                _own(tx, part, self.reps[start // 500 % REPS])
+                tx.session.execute(
+                    text(OWN),
+                    {
+                        "tenant": self.tenant.id,
+                        "ids": ids[start : start + 10_000],
+                        "reps": [rep.person_id for rep in self.reps],
+                        "pool": self.pool_id,
+                        "now": tx.now,
+                    },
+                )
         with self.store.transaction(self.tenant) as tx:
             tx.session.execute(
                 update(Customer)
@@ -250,10 +270,6 @@ class Bench:
                     .limit(1)
                 )
             )
-
-
-def _own(tx: Transaction, customer_ids: Sequence[str], rep: Caller) -> None:
-    change_owner(tx, customer_ids, Change(Cause.ASSIGN, Owner(rep.person_id, "root/")), lambda _: None)
 
 
 def _wait_for(worker: "subprocess.Popen[str]", word: str) -> None:

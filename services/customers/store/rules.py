@@ -81,9 +81,18 @@ def sweep_start(sweep: Sweep) -> WorkflowStart:
 
 def pools(tx: Transaction) -> Sequence[Pool]:
     """Return the tenant's pools by name."""
-    tenant_settings(tx)
-    query = select(Pool).where(Pool.tenant_id == tx.tenant.id).order_by(Pool.name)
-    return [_keep(tx, pool) for pool in tx.session.scalars(query)]
+    query = (
+        select(Pool, Settings)
+        .join(Settings, Settings.tenant_id == Pool.tenant_id)
+        .where(Pool.tenant_id == tx.tenant.id)
+        .order_by(Pool.name)
+    )
+    rows = tx.session.execute(query).all()
+    if not rows:
+        tenant_settings(tx)
+        rows = tx.session.execute(query).all()
+    # With the settings: whoever asks for the pools mostly wants those next.
+    return [_keep(tx, row.Pool) for row in rows if _keep(tx, row.Settings)]
 
 
 def get_pool(tx: Transaction, pool_id: str) -> Pool:
