@@ -361,8 +361,8 @@ def test_whatever_people_do_an_approval_is_as_the_model_says(desk: Desk) -> None
     run_machine(
         lambda: Machine(desk, ids),  # type: ignore[arg-type]  # it takes whatever makes a machine, as its own code says
         settings=settings(
-            max_examples=8,
-            stateful_step_count=14,
+            max_examples=6,
+            stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),

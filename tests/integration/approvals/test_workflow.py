@@ -20,6 +20,7 @@ from services.approvals.workflows.activities import ApprovalActivities
 from services.approvals.workflows.contracts import (
     ADVANCED,
     FINISHED,
+    PEOPLE_CHANGED,
     QUEUE,
     STEP_TIME_LIMIT_S,
     WORKFLOW,
@@ -174,6 +175,22 @@ async def test_a_decision_in_time_needs_no_reminder(store: Store, main_tenant: T
         await run.handle.signal(FINISHED)
         await run.handle.result()
         await record("approvals", "passed", run.handle)
+    assert run.overdue() == []
+
+
+async def test_a_leaver_is_replaced_at_once(store: Store, main_tenant: Tenant) -> None:
+    manager, successor, director = new_id(), new_id(), new_id()
+    async with running(store, main_tenant, {"sales_manager": [manager], "director": [director]}) as run:
+        await run.environment.sleep(timedelta(hours=1))
+        run.roles.holders = {"sales_manager": [successor], "director": [director]}
+        await run.handle.signal(PEOPLE_CHANGED)
+        await soon(lambda: run.look().steps[0].approver_ids == [successor])
+        run.decide(successor)
+        await run.handle.signal(ADVANCED)
+        run.decide(director)
+        await run.handle.signal(FINISHED)
+        await run.handle.result()
+        await record("approvals", "leaver", run.handle)
     assert run.overdue() == []
 
 
