@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from deploy.local.stack import Stack
 from tests.e2e.company import PASSWORD, Company, fresh_mobile, fresh_name
 from tests.e2e.desk import Desk
-from tests.e2e.test_call import CHROMIUM, QUIET
 from tests.support.until import until
 
 # Longest wait for something on a page, in milliseconds; a busy machine draws slowly.
@@ -22,15 +21,6 @@ DESKTOP = (1280, 800)
 PHONE = (375, 812)
 
 Sign = Callable[[str], Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A real Chromium without a window."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
