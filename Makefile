@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert test test-asterisk-16 test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert bench-sms test test-asterisk-16 test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -85,6 +85,10 @@ bench-dedupe: ## matching and reservations beside pg_trgm, tantivy and look-then
 	@$(BOOTSTRAP) test
 	@.venv/bin/uv pip install --quiet --python $(PYTHON) --requirement requirements-bench.lock
 	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
+
+bench-sms: ## SMS a second beside gammu-smsd, smstools and Kannel, restarts, eight modems, reminders behind bulk
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.sms
 
 test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test

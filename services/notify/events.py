@@ -125,6 +125,25 @@ def on_opportunity_won(tx: Transaction, event: Event) -> None:
         write_message(tx, event.id, person_id, "opportunity_won", subject, words)
 
 
+@handlers.on("leads", "opportunity_lost")
+def on_opportunity_lost(tx: Transaction, event: Event) -> None:
+    """Tell owner and admins at once (F195)."""
+    data = event.data
+    subject = Subject("opportunity", data["opportunityId"])
+    words = texts.opportunity_lost(data["name"], data["reason"])
+    for person_id in {data["ownerId"], *settings.people(tx, ADMINS_RIGHT)}:
+        write_message(tx, event.id, person_id, "opportunity_lost", subject, words)
+
+
+@handlers.on("leads", "opportunity_transferred")
+def on_opportunity_transferred(tx: Transaction, event: Event) -> None:
+    """Tell the new owner of what is pending now (F194)."""
+    data = event.data
+    subject = Subject("opportunity", data["opportunityId"])
+    words = texts.opportunity_transferred(data["name"], data["customerName"], data["fromName"])
+    write_message(tx, event.id, data["ownerId"], "opportunity_transferred", subject, words)
+
+
 @handlers.on("customers", "follow_up_added")
 def on_customer_follow_up(tx: Transaction, event: Event) -> None:
     """Learn the customer's cadence, and stop reminders that have their answer (F192, F193)."""

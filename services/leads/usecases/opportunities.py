@@ -1,6 +1,6 @@
 """What becomes of an opportunity once its conversion is through: moved, described, handed over, won or lost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -134,7 +134,14 @@ def transfer_opportunity(tx: Transaction, caller: Caller, opportunity_id: str, o
             name=owner.name,
         )
     opportunity.owner_id, opportunity.owner_department_path = owner.person_id, owner.department_path
-    return _moved(tx, opportunity, OpportunityAction.TRANSFER, opportunity.stage_id, owner.name)
+    _moved(tx, opportunity, OpportunityAction.TRANSFER, opportunity.stage_id, owner.name)
+    _tell(
+        tx,
+        opportunity,
+        "opportunity_transferred",
+        {"fromPersonId": caller.person_id, "fromName": caller.name},
+    )
+    return opportunity
 
 
 def lose_opportunity(tx: Transaction, caller: Caller, opportunity_id: str, reason: str) -> Opportunity:
@@ -142,7 +149,9 @@ def lose_opportunity(tx: Transaction, caller: Caller, opportunity_id: str, reaso
     reason = parse_text(reason, "reason", 1000)
     opportunity = _own(tx, caller, opportunity_id, OpportunityAction.LOSE)
     opportunity.lose_reason, opportunity.close_time = reason, tx.now
-    return _moved(tx, opportunity, OpportunityAction.LOSE, opportunity.stage_id, reason)
+    _moved(tx, opportunity, OpportunityAction.LOSE, opportunity.stage_id, reason)
+    _tell(tx, opportunity, "opportunity_lost", {"reason": reason})
+    return opportunity
 
 
 def win_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Opportunity:
@@ -150,8 +159,14 @@ def win_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Opp
     opportunity = _own(tx, caller, opportunity_id, OpportunityAction.WIN)
     opportunity.close_time = tx.now
     _moved(tx, opportunity, OpportunityAction.WIN, opportunity.stage_id, "")
+    _tell(tx, opportunity, "opportunity_won", {})
+    return opportunity
+
+
+def _tell(tx: Transaction, opportunity: Opportunity, event: str, more: Mapping[str, str]) -> None:
+    """Tell others what became of an opportunity; more: what only this event says."""
     tx.emit(
-        "opportunity_won",
+        event,
         opportunity.id,
         opportunity.version,
         {
@@ -162,9 +177,9 @@ def win_opportunity(tx: Transaction, caller: Caller, opportunity_id: str) -> Opp
             "ownerId": opportunity.owner_id,
             "ownerDepartmentPath": opportunity.owner_department_path,
             "amount": format_amount(opportunity.amount),
+            **more,
         },
     )
-    return opportunity
 
 
 def _own(tx: Transaction, caller: Caller, opportunity_id: str, action: OpportunityAction) -> Opportunity:

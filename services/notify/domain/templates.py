@@ -23,6 +23,8 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "order_escalated": {"number": "SO-1001", "title": "空调 10 台"},
     "order_sms": {"tenant": "示例公司", "number": "SO-1001", "title": "空调 10 台"},
     "opportunity_won": {"name": "空调采购", "amount": "98000.00"},
+    "opportunity_lost": {"name": "空调采购", "reason": "价格"},
+    "opportunity_transferred": {"name": "空调采购", "customer": "上海示例贸易", "person": "王小明"},
     "follow_up_due": {"title": "回访", "name": "上海示例贸易", "source": "展会", "last": "已发报价，等回复"},
     "cadence_overdue": {"name": "上海示例贸易", "days": "7", "last": "已发报价，等回复"},
     "customer_replied": {"name": "上海示例贸易", "text": "好的，明天联系"},

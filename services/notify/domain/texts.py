@@ -161,6 +161,28 @@ def opportunity_won(name: str, amount: str) -> Words:
     )
 
 
+def opportunity_lost(name: str, reason: str) -> Words:
+    """Say that an opportunity was lost."""
+    return Words(
+        "商机已输单",
+        f"商机“{name}”已输单，原因：{reason}",
+        "An opportunity was lost",
+        f"The opportunity {name} was lost: {reason}",
+        {"name": name, "reason": reason},
+    )
+
+
+def opportunity_transferred(name: str, customer: str, person: str) -> Words:
+    """Say that the reader has somebody's opportunity now."""
+    return Words(
+        "有商机转交给您",
+        f"{person} 将客户“{customer}”的商机“{name}”转交给您，请及时跟进。",
+        "An opportunity was handed to you",
+        f"{person} handed you the opportunity {name} of {customer}.",
+        {"name": name, "customer": customer, "person": person},
+    )
+
+
 def follow_up_due(title: str, name: str, source: str, last: str) -> Words:
     """Remind of something that the reader wanted to be reminded of (F196): with source, customer, last follow-up."""
     about = f"{name}{f'（来源：{source}）' if source else ''}" if name else ""

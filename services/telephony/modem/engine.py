@@ -61,6 +61,8 @@ class Engine:
         self._framer = Framer()
         self._lines: deque[Line] = deque()
         self._out_of_step = False
+        # When something was last heard.
+        self._heard_at = clock() - _GUARD_S
 
     def run(self, command: Command) -> list[Line]:
         """Run a command and return its answer lines.
@@ -164,7 +166,7 @@ class Engine:
             if (left_s := deadline - self.clock()) <= 0:
                 self._out_of_step = True
                 raise NoAnswerError("the modem did not answer in time")
-            self._lines.extend(self._framer.feed(self._transport.read(left_s)))
+            self._lines.extend(self._framer.feed(self._read(left_s)))
         return self._lines.popleft()
 
     def _any_result(self) -> bool:
@@ -180,7 +182,14 @@ class Engine:
     def _get_ready(self) -> None:
         if self._out_of_step:
             self.resync()
-        self._drain(_GUARD_S)
+        # What the caller did since then counts.
+        self._drain(max(0.0, self._heard_at + _GUARD_S - self.clock()))
+
+    def _read(self, timeout_s: float) -> bytes:
+        data = self._transport.read(timeout_s)
+        if data:
+            self._heard_at = self.clock()
+        return data
 
     def _drain(self, quiet_s: float) -> None:
         """Take in what comes until the line is quiet; a modem that never is gets ten times as long.
@@ -193,7 +202,7 @@ class Engine:
 
     def _read_idle(self, timeout_s: float) -> bool:
         """Take in what comes, and tell whether anything did."""
-        data = b"" if self._lines else self._transport.read(timeout_s)
+        data = b"" if self._lines else self._read(timeout_s)
         self._lines.extend(self._framer.feed(data))
         taken = bool(data or self._lines)
         while self._lines:

@@ -39,6 +39,8 @@ from services.telephony.modem.port import (
 
 log = logging.getLogger(__name__)
 
+# How long announced messages may wait for each other while there is something to send: listing them takes the line.
+_GATHER_S = 1.0
 # Between two looks at a SIM or a network that is not ready yet.
 _READINESS_POLL_S = 1.0
 # What a modem says when it has restarted by itself and forgotten its settings.
@@ -128,6 +130,8 @@ class Session:
         # Memories to list: all, and those that the modem has announced something in.
         self._memories: tuple[str, ...] = ()
         self._announced: set[str] = set()
+        # Until when those may wait.
+        self._gather_until = 0.0
 
     def run(self) -> None:
         """Prepare the modem, then send and receive until stopped.
@@ -139,9 +143,10 @@ class Session:
         next_sweep = self._clock() + self._settings.sweep_s
         while not self._stop.is_set():
             self._wake.clear()
-            if not self._send_next():
+            busy = self._send_next()
+            if not busy:
                 self._idle()
-            self._hear()
+            self._hear(busy=busy)
             if self._clock() >= next_check:
                 self._check()
                 next_check = self._clock() + self._settings.watchdog_s
@@ -304,11 +309,13 @@ class Session:
             if self._engine.unsolicited:
                 return
 
-    def _hear(self) -> None:
-        """Deal with everything that the modem said unasked."""
+    def _hear(self, *, busy: bool) -> None:
+        """Deal with everything that the modem said unasked. busy: there may be more to send."""
         while self._engine.unsolicited:
             line = self._engine.unsolicited.popleft()
             if stored := _STORED.match(line.text):
+                if not self._announced:
+                    self._gather_until = self._clock() + _GATHER_S
                 self._announced.add(stored[1])
             elif line.pdu and (header := _PASSED_ON.match(line.text)):
                 # It is nowhere but here: keep it whatever the store says.
@@ -317,6 +324,8 @@ class Session:
                     self._try(commands.ACKNOWLEDGE)
             elif _RESTARTED.match(line.text):
                 raise LinkLostError(f"the modem has restarted: {line.text}")
+        if busy and self._clock() < self._gather_until:
+            return
         while self._announced:
             self._collect(self._announced.pop())
 

@@ -143,7 +143,7 @@ def test_messages_are_in_the_readers_language(reader: Reader) -> None:
 
 
 def test_each_fact_reaches_the_one_it_concerns(reader: Reader) -> None:
-    """F187, F188."""
+    """F187, F188, F194, F195, F199."""
     person = reader.person_id
     customer = {"customerId": new_id(), "name": "上海某某"}
     reader.take(
@@ -158,8 +158,16 @@ def test_each_fact_reaches_the_one_it_concerns(reader: Reader) -> None:
     reader.take("approvals", "approval_passed", approval(new_id(), person))
     order = {"orderId": new_id(), "number": "SO-1", "title": "空调", "ownerId": person, "amount": "1.00"}
     reader.take("orders", "order_generated", {**order, "remindTime": "2099-01-01T00:00:00+00:00"})
+    sale = {"opportunityId": new_id(), "name": "空调采购", "customerName": "上海某某", "ownerId": person}
+    reader.take("leads", "opportunity_transferred", {**sale, "fromPersonId": new_id(), "fromName": "李雷"})
+    reader.take("leads", "opportunity_lost", {**sale, "reason": "价格"})
+    bulk = {"bulkId": new_id(), "personId": person, "name": "国庆通知"}
+    reader.take("telephony", "sms_bulk_done", {**bulk, "sent": 8, "failed": 1, "uncertain": 0, "skipped": 2})
     kinds = [item.kind for item in reader.messages().messages]
     assert kinds == [
+        "bulk_sms_done",
+        "opportunity_lost",
+        "opportunity_transferred",
         "order_generated",
         "approval_done",
         "lead_assigned",
