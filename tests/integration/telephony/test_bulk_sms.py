@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.chassis.clock import utc_now
+from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import InvalidInput, NotFound, RuleViolation
 from services.chassis.grpc_server import Api, Server
 from services.chassis.ids import new_id
@@ -290,6 +291,7 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
     def ListCustomers(
         self, request: customers_pb2.ListCustomersRequest, context: grpc.ServicerContext
     ) -> customers_pb2.ListCustomersResponse:
+        note_scope_asked()
         self.asked.append(request.filter)
         begin = int(request.page_token or 0)
         return customers_pb2.ListCustomersResponse(
@@ -300,6 +302,7 @@ class ScriptedCustomers(customers_pb2_grpc.CustomersServiceServicer, Api):
     def GetCustomer(
         self, request: customers_pb2.GetCustomerRequest, context: grpc.ServicerContext
     ) -> customers_pb2.GetCustomerResponse:
+        note_scope_asked()
         return customers_pb2.GetCustomerResponse(
             customer=customers_pb2.Customer(customer_id=request.customer_id)
         )
