@@ -19,7 +19,7 @@ from services.customers.usecases.categories import depth_of
 from services.customers.usecases.records import MOST_ADDRESSES, AddressDraft, AddressKind, CustomerEdit
 from services.customers.usecases.saved_views import ViewDraft
 from services.customers.usecases.views import View
-from services.kernel.fields import DEFAULT_LENGTH, FieldDefinition, FieldType, parse_day
+from services.kernel.fields import parse_day
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
 
@@ -65,27 +65,6 @@ def parse_view(view: "base.CustomerView.ValueType") -> View:
     if view not in VIEWS:
         raise InvalidInput("view", "VIEW_UNKNOWN", "没有这样的视图", "There is no such view")
     return VIEWS[view]
-
-
-def definition_of_form(field: pb.Field) -> FieldDefinition:
-    """Return the field of a form; raises InvalidInput FIELD_TYPE_UNKNOWN. What else may be wrong is looked at later."""
-    try:
-        kind = FieldType(field.type or FieldType.TEXT)
-    except ValueError:
-        raise InvalidInput(
-            "field.type", "FIELD_TYPE_UNKNOWN", "没有这样的字段类型", "There is no such type of field"
-        ) from None
-    return FieldDefinition(
-        field.key,
-        field.name,
-        kind,
-        required=field.required,
-        unique=field.unique,
-        searchable=field.searchable,
-        listed=field.listed,
-        max_length=field.max_length or DEFAULT_LENGTH,
-        choices=tuple(field.choices),
-    )
 
 
 def field_message(row: Field) -> pb.Field:

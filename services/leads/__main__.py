@@ -25,13 +25,15 @@ def metadata() -> MetaData:
 
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
-    """Register the servicer."""
-    from crm.leads.v1 import leads_pb2_grpc
+    """Register the servicers."""
+    from crm.leads.v1 import fields_pb2_grpc, leads_pb2_grpc
 
     from services.leads.api import LeadsApi
+    from services.leads.fields_api import FieldsApi
 
     leads_pb2_grpc.add_LeadsServiceServicer_to_server(LeadsApi(runtime), server)
-    return ["crm.leads.v1.LeadsService"]
+    fields_pb2_grpc.add_FieldsServiceServicer_to_server(FieldsApi(runtime.store), server)
+    return ["crm.leads.v1.LeadsService", "crm.leads.v1.FieldsService"]
 
 
 def handlers() -> "Handlers":

@@ -18,6 +18,7 @@ from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page
 from services.chassis.service import Runtime
 from services.chassis.temporal import TemporalLink, rebuild
 from services.chassis.tokens import Caller
+from services.kernel.fields import display_value
 from services.kernel.money import format_amount
 from services.kernel.ownership import LONGEST_IDLE_DAYS, ReclaimRule
 from services.kernel.phones import mask_number, match_number
@@ -62,6 +63,7 @@ from services.leads.usecases.conversions import (
     request_conversion,
     right_missing,
 )
+from services.leads.usecases.fields import FIELDS, FieldObject
 from services.leads.usecases.leads import (
     LeadInput,
     assign_lead,
@@ -74,6 +76,7 @@ from services.leads.usecases.leads import (
     restore_lead,
     resume_lead,
     return_lead,
+    set_fields,
     unlock_lead,
     void_lead,
 )
@@ -194,7 +197,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         def work(tx: Transaction) -> leads_pb2.CaptureLeadResponse:
             admit_capture(tx, caller, request.source, signed, request.sign_time, request.signature)
             lead = capture_lead(tx, request.source, request.source_key, given)
-            return leads_pb2.CaptureLeadResponse(lead=lead_message(lead, caller, tx.now))
+            return leads_pb2.CaptureLeadResponse(lead=lead_message(tx, lead, caller))
 
         return self.write(request, leads_pb2.CaptureLeadResponse, work)
 
@@ -202,12 +205,18 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: leads_pb2.CreateLeadRequest, context: grpc.ServicerContext
     ) -> leads_pb2.CreateLeadResponse:
         caller = current_caller()
-        given = LeadInput(request.name, request.company, request.phone, request.note)
+        given = LeadInput(
+            request.name,
+            request.company,
+            request.phone,
+            request.note,
+            {field.key: field.value for field in request.fields},
+        )
         return self.write(
             request,
             leads_pb2.CreateLeadResponse,
             lambda tx: leads_pb2.CreateLeadResponse(
-                lead=lead_message(create_lead(tx, caller, given), caller, tx.now)
+                lead=lead_message(tx, create_lead(tx, caller, given), caller)
             ),
         )
 
@@ -229,7 +238,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: leads_pb2.ListLeadsRequest, context: grpc.ServicerContext
     ) -> leads_pb2.ListLeadsResponse:
         caller = current_caller()
-        size, after = page_size(request.page_size), decode_cursor(request.page_token)
+        size = page_size(request.page_size)
         wanted = LeadFilter(
             state=STATE_FILTERS.get(request.state),
             owner_id=parse_id(request.owner_id, "owner_id") if request.owner_id else "",
@@ -237,16 +246,30 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             idle_days=parse_idle_days(request.idle_days),
             opportunity_state=OPPORTUNITY_FILTERS.get(request.opportunity_state),
             order_state=order_state_text(request.order_state),
+            filter=request.filter,
+            order_by=request.order_by,
         )
 
         def work(tx: Transaction) -> leads_pb2.ListLeadsResponse:
-            page, more = cut_page(list_leads(tx, caller, wanted, after, size + 1), size)
+            fields = FIELDS.definitions(tx, FieldObject.LEAD)
+            page, next_page_token = list_leads(tx, caller, wanted, fields, request.page_token, size)
             return leads_pb2.ListLeadsResponse(
-                leads=lead_messages(tx, page, caller),
-                next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
+                leads=lead_messages(tx, page, caller), next_page_token=next_page_token
             )
 
         return self.read(work)
+
+    def SetLeadFields(
+        self, request: leads_pb2.SetLeadFieldsRequest, context: grpc.ServicerContext
+    ) -> leads_pb2.SetLeadFieldsResponse:
+        caller = current_caller()
+        fields = {field.key: field.value for field in request.fields}
+
+        def work(tx: Transaction) -> leads_pb2.SetLeadFieldsResponse:
+            lead = set_fields(tx, caller, request.lead_id, request.version, fields)
+            return leads_pb2.SetLeadFieldsResponse(lead=lead_message(tx, lead, caller))
+
+        return self.write(request, leads_pb2.SetLeadFieldsResponse, work)
 
     def AssignLead(
         self, request: leads_pb2.AssignLeadRequest, context: grpc.ServicerContext
@@ -258,7 +281,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             request,
             leads_pb2.AssignLeadResponse,
             lambda tx: leads_pb2.AssignLeadResponse(
-                lead=lead_message(assign_lead(tx, caller, request.lead_id, owner), caller, tx.now)
+                lead=lead_message(tx, assign_lead(tx, caller, request.lead_id, owner), caller)
             ),
         )
 
@@ -428,11 +451,13 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
                     require_right(caller, "leads.create"),
                     LeadInput(new.name, new.company, new.phone, new.note),
                     field="new_lead.",
+                    # That form is short: what is required is asked for by the lead's own.
+                    whole=False,
                 )
             lead = follow_lead(tx, caller, request.lead_id, request.text)
             return leads_pb2.AddLeadFollowUpResponse(
-                lead=lead_message(lead, caller, tx.now),
-                new_lead=lead_message(fresh, caller, tx.now) if fresh else None,
+                lead=lead_message(tx, lead, caller),
+                new_lead=lead_message(tx, fresh, caller) if fresh else None,
             )
 
         return self.write(request, leads_pb2.AddLeadFollowUpResponse, work)
@@ -626,9 +651,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: Mutation, answer: type[Moved], verb: Callable[[Transaction, Caller], Lead]
     ) -> Moved:
         caller = current_caller()
-        return self.write(
-            request, answer, lambda tx: answer(lead=lead_message(verb(tx, caller), caller, tx.now))
-        )
+        return self.write(request, answer, lambda tx: answer(lead=lead_message(tx, verb(tx, caller), caller)))
 
     def _sell(
         self, request: Mutation, answer: type[Sold], verb: Callable[[Transaction, Caller], Opportunity]
@@ -649,17 +672,21 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
 def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> list[leads_pb2.Lead]:
     """Return leads with what became of them."""
     made = opportunities_of(tx, leads)
-    return [lead_message(lead, caller, tx.now, made.get(lead.opportunity_id or "")) for lead in leads]
+    return [lead_message(tx, lead, caller, made.get(lead.opportunity_id or "")) for lead in leads]
 
 
 def lead_message(
-    lead: Lead, caller: Caller, now: "datetime", opportunity: Opportunity | None = None
+    tx: Transaction, lead: Lead, caller: Caller, opportunity: Opportunity | None = None
 ) -> leads_pb2.Lead:
     """Return a lead as this caller may see it: the number only to its owner and to who may see all numbers."""
     owned = lead.owner_id is not None and lead.owner_id == caller.person_id
     plain = owned or "numbers.view_all" in caller.rights
-    locked = lead.lock_expire_time is not None and lead.lock_expire_time > now
+    locked = lead.lock_expire_time is not None and lead.lock_expire_time > tx.now
     state = LeadState(lead.state)
+    fields = {
+        definition.key: display_value(definition, lead.fields.get(definition.key), numbers_shown=plain)
+        for definition in FIELDS.definitions(tx, FieldObject.LEAD)
+    }
     return leads_pb2.Lead(
         lead_id=lead.id,
         name=lead.name,
@@ -686,6 +713,7 @@ def lead_message(
         if opportunity
         else leads_pb2.OPPORTUNITY_STATE_UNSPECIFIED,
         order_state=order_state_number(opportunity.order_state if opportunity else ""),
+        fields=[leads_pb2.FieldValue(key=key, value=text) for key, text in fields.items() if text],
     )
 
 

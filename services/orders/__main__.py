@@ -26,16 +26,18 @@ def metadata() -> MetaData:
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     """Register the servicers."""
-    from crm.orders.v1 import orders_pb2_grpc, printing_pb2_grpc, quotes_pb2_grpc
+    from crm.orders.v1 import fields_pb2_grpc, orders_pb2_grpc, printing_pb2_grpc, quotes_pb2_grpc
 
     from services.orders.api import OrdersApi
+    from services.orders.fields_api import FieldsApi
     from services.orders.printing_api import PrintingApi
     from services.orders.quotes_api import QuotesApi
 
     orders_pb2_grpc.add_OrdersServiceServicer_to_server(OrdersApi(runtime.store), server)
     quotes_pb2_grpc.add_QuotesServiceServicer_to_server(QuotesApi(runtime.store), server)
     printing_pb2_grpc.add_PrintingServiceServicer_to_server(PrintingApi(runtime.store), server)
-    return ["crm.orders.v1.OrdersService", "crm.orders.v1.QuotesService", "crm.orders.v1.PrintingService"]
+    fields_pb2_grpc.add_FieldsServiceServicer_to_server(FieldsApi(runtime.store), server)
+    return [f"crm.orders.v1.{name}Service" for name in ("Orders", "Quotes", "Printing", "Fields")]
 
 
 def handlers() -> "Handlers":

@@ -1,6 +1,6 @@
 """Orders over gRPC: requests to use cases and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import grpc
@@ -14,7 +14,7 @@ from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.tokens import Caller
-from services.kernel.fields import FieldDefinition, FieldType, display_value
+from services.kernel.fields import FieldDefinition, FieldType, Stored, display_value
 from services.kernel.money import format_amount
 from services.orders.domain.contracts import ContractState, parse_day
 from services.orders.domain.contracts import owner_actions as contract_actions
@@ -54,6 +54,7 @@ from services.orders.usecases.cashier import (
     vouchers,
 )
 from services.orders.usecases.contracts import (
+    ContractFilter,
     contract_versions,
     create_contract,
     find_contract,
@@ -62,6 +63,7 @@ from services.orders.usecases.contracts import (
     terminate_contract,
     update_contract,
 )
+from services.orders.usecases.fields import FIELDS, SEES_NUMBERS, FieldObject
 from services.orders.usecases.files import FileKind, attach, attachments, open_attachment
 from services.orders.usecases.lines import LineInput
 from services.orders.usecases.orders import (
@@ -276,7 +278,14 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
     ) -> orders_pb2.ListProductsResponse:
         def work(tx: Transaction) -> orders_pb2.ListProductsResponse:
             definitions = product_fields(tx)
-            found = list_products(tx, request.query.strip(), inactive=request.include_inactive)
+            found = list_products(
+                tx,
+                current_caller(),
+                request.query.strip(),
+                inactive=request.include_inactive,
+                filter_text=request.filter,
+                order_by=request.order_by,
+            )
             return orders_pb2.ListProductsResponse(
                 products=[product_message(product, definitions) for product in found]
             )
@@ -343,8 +352,9 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
                 amount=request.amount,
                 start=request.start_date,
                 end=request.end_date,
+                fields={field.key: field.value for field in request.fields},
             )
-            return orders_pb2.CreateContractResponse(contract=contract_message(contract, caller))
+            return orders_pb2.CreateContractResponse(contract=contract_message(tx, contract, caller))
 
         return self.write(request, orders_pb2.CreateContractResponse, work)
 
@@ -364,8 +374,9 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
                 start=request.start_date,
                 end=request.end_date,
                 comment=request.comment,
+                fields={field.key: field.value for field in request.fields},
             )
-            return orders_pb2.UpdateContractResponse(contract=contract_message(contract, caller))
+            return orders_pb2.UpdateContractResponse(contract=contract_message(tx, contract, caller))
 
         return self.write(request, orders_pb2.UpdateContractResponse, work)
 
@@ -376,7 +387,7 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
 
         def work(tx: Transaction) -> orders_pb2.SubmitContractResponse:
             contract = submit_contract(tx, caller, request.contract_id)
-            return orders_pb2.SubmitContractResponse(contract=contract_message(contract, caller))
+            return orders_pb2.SubmitContractResponse(contract=contract_message(tx, contract, caller))
 
         return self.write(request, orders_pb2.SubmitContractResponse, work)
 
@@ -387,7 +398,7 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
 
         def work(tx: Transaction) -> orders_pb2.TerminateContractResponse:
             contract = terminate_contract(tx, caller, request.contract_id, request.reason)
-            return orders_pb2.TerminateContractResponse(contract=contract_message(contract, caller))
+            return orders_pb2.TerminateContractResponse(contract=contract_message(tx, contract, caller))
 
         return self.write(request, orders_pb2.TerminateContractResponse, work)
 
@@ -400,8 +411,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
             contract = find_contract(tx, caller, request.contract_id)
             received = booked(tx, contract, MoneyKind.RECEIPT)
             return orders_pb2.GetContractResponse(
-                contract=contract_message(contract, caller),
-                versions=[version_message(contract, row) for row in contract_versions(tx, contract.id)],
+                contract=contract_message(tx, contract, caller),
+                versions=[
+                    version_message(tx, contract, row, caller) for row in contract_versions(tx, contract.id)
+                ],
                 attachments=map(attachment_message, attachments(tx, contract.id)),
                 vouchers=map(voucher_message, vouchers(tx, contract.id)),
                 received=format_amount(received),
@@ -414,16 +427,20 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
     def ListContracts(
         self, request: orders_pb2.ListContractsRequest, context: grpc.ServicerContext
     ) -> orders_pb2.ListContractsResponse:
-        caller = current_caller()
-        size, after = page_size(request.page_size), decode_cursor(request.page_token)
-        wanted = {number: state for state, number in CONTRACT_STATES.items()}.get(request.state)
+        caller, size = current_caller(), page_size(request.page_size)
+        wanted = ContractFilter(
+            {number: state for state, number in CONTRACT_STATES.items()}.get(request.state),
+            request.customer_id,
+            request.query.strip(),
+            request.filter,
+            request.order_by,
+        )
 
         def work(tx: Transaction) -> orders_pb2.ListContractsResponse:
-            rows = list_contracts(tx, caller, wanted, request.customer_id, after, size + 1)
-            page, more = cut_page(rows, size)
+            page, next_page_token = list_contracts(tx, caller, wanted, request.page_token, size)
             return orders_pb2.ListContractsResponse(
-                contracts=[contract_message(contract, caller) for contract in page],
-                next_page_token=encode_cursor(page[-1].create_time, page[-1].id) if more else "",
+                contracts=[contract_message(tx, contract, caller) for contract in page],
+                next_page_token=next_page_token,
             )
 
         return self.read(work)
@@ -574,10 +591,6 @@ def attachment_message(attachment: Attachment) -> orders_pb2.Attachment:
 
 def product_message(product: Product, definitions: Sequence[FieldDefinition]) -> orders_pb2.Product:
     """Return a product; its own fields as people read and type them."""
-    shown = {
-        definition.key: display_value(definition, product.fields.get(definition.key))
-        for definition in definitions
-    }
     return orders_pb2.Product(
         product_id=product.id,
         code=product.code,
@@ -585,7 +598,7 @@ def product_message(product: Product, definitions: Sequence[FieldDefinition]) ->
         unit=product.unit,
         price=format_amount(product.price),
         active=product.active,
-        fields=[orders_pb2.FieldValue(key=key, value=text) for key, text in shown.items() if text],
+        fields=field_values(definitions, product.fields, numbers_shown=True),
         version=product.version,
     )
 
@@ -601,7 +614,7 @@ def field_message(definition: FieldDefinition) -> orders_pb2.ProductField:
     )
 
 
-def contract_message(contract: Contract, caller: Caller) -> orders_pb2.Contract:
+def contract_message(tx: Transaction, contract: Contract, caller: Caller) -> orders_pb2.Contract:
     """Return a contract as this caller may see it."""
     owned = contract.owner_id == caller.person_id and RIGHT in caller.rights
     state = ContractState(contract.state)
@@ -619,10 +632,30 @@ def contract_message(contract: Contract, caller: Caller) -> orders_pb2.Contract:
         version=contract.version,
         create_time=timestamp(contract.create_time),
         allowed_actions=contract_actions(state) if owned else [],
+        fields=field_values(
+            FIELDS.definitions(tx, FieldObject.CONTRACT), contract.fields, _numbers_shown(contract, caller)
+        ),
     )
 
 
-def version_message(contract: Contract, version: ContractVersion) -> orders_pb2.ContractVersion:
+def _numbers_shown(contract: Contract, caller: Caller) -> bool:
+    return contract.owner_id == caller.person_id or SEES_NUMBERS in caller.rights
+
+
+def field_values(
+    definitions: Sequence[FieldDefinition], stored: Mapping[str, Stored], numbers_shown: bool
+) -> list[orders_pb2.FieldValue]:
+    """Return the tenant's own fields that have a value, as people read and type them (F59)."""
+    shown = {
+        definition.key: display_value(definition, stored.get(definition.key), numbers_shown=numbers_shown)
+        for definition in definitions
+    }
+    return [orders_pb2.FieldValue(key=key, value=text) for key, text in shown.items() if text]
+
+
+def version_message(
+    tx: Transaction, contract: Contract, version: ContractVersion, caller: Caller
+) -> orders_pb2.ContractVersion:
     """Return a contract as a change left it."""
     return orders_pb2.ContractVersion(
         contract=orders_pb2.Contract(
@@ -638,6 +671,9 @@ def version_message(contract: Contract, version: ContractVersion) -> orders_pb2.
             owner_id=contract.owner_id,
             version=version.version,
             create_time=timestamp(contract.create_time),
+            fields=field_values(
+                FIELDS.definitions(tx, FieldObject.CONTRACT), version.fields, _numbers_shown(contract, caller)
+            ),
         ),
         actor_id=version.actor_id or "",
         comment=version.comment,

@@ -22,7 +22,6 @@ from services.customers.record_messages import (
     address_message,
     category_message,
     contact_columns,
-    definition_of_form,
     edit_of,
     entry_message,
     field_message,
@@ -45,6 +44,7 @@ from services.customers.usecases import (
     timeline,
     views,
 )
+from services.kernel.field_store import definition_of_form
 from services.kernel.phones import PhoneNumber, parse_phone
 from services.kernel.texts import parse_text
 

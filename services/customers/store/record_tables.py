@@ -18,55 +18,21 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.customers.store.tables import Base, RecordId
+from services.kernel.field_store import FieldColumns, FieldValueColumns
 
 __all__ = ["Address", "Base", "Category", "Field", "FieldValue", "Plan", "SavedView", "TimelineEntry"]
 
 
-class Field(Base):
-    """A field of the tenant's own. What it may never change: object, key, type, whether it is unique.
-
-    active: a removed field keeps its key and what was stored under it, and may come back.
-    """
+class Field(Base, FieldColumns):
+    """A field of the tenant's own, of customers."""
 
     __tablename__ = "field"
-    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
-    object: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    type: Mapped[str]
-    required: Mapped[bool] = mapped_column(Boolean)
-    is_unique: Mapped[bool] = mapped_column(Boolean)
-    searchable: Mapped[bool] = mapped_column(Boolean)
-    listed: Mapped[bool] = mapped_column(Boolean)
-    max_length: Mapped[int] = mapped_column(Integer)
-    choices: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    position: Mapped[int] = mapped_column(Integer)
-    active: Mapped[bool] = mapped_column(Boolean)
-    version: Mapped[int] = mapped_column(BigInteger)
 
 
-class FieldValue(Base):
-    """A value of a unique or searchable field, and whose it is. held: no other record may have it."""
+class FieldValue(Base, FieldValueColumns):
+    """A value of a unique or searchable field of a customer."""
 
     __tablename__ = "field_value"
-    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
-    object: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
-    record_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
-    value: Mapped[str]
-    held: Mapped[bool] = mapped_column(Boolean)
-    __table_args__ = (
-        Index(
-            "ix_field_value_held",
-            "tenant_id",
-            "object",
-            "key",
-            "value",
-            unique=True,
-            postgresql_where=sql("held"),
-        ),
-        Index("ix_field_value_found", "tenant_id", "object", "value"),
-    )
 
 
 class Category(Base):

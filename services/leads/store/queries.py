@@ -6,13 +6,16 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.chassis.ids import parse_id
+from services.chassis.paging import cut_page
 from services.chassis.tokens import Caller
 from services.kernel.china_time import CHINA
+from services.kernel.fields import FieldDefinition, FieldType
+from services.kernel.filters import Context, Kind
+from services.kernel.listing import LEAST, RecordList
 from services.kernel.ownership import SHORTEST_WARNING
 from services.kernel.visibility import visible
 from services.leads.domain.states import OWNED_STATES, LeadState, OpportunityState
@@ -68,18 +71,60 @@ class LeadFilter:
     idle_days: int = 0
     opportunity_state: OpportunityState | None = None
     order_state: str = ""
+    # In the filter language, and an order, both with the tenant's own fields as custom.key.
+    filter: str = ""
+    order_by: str = ""
+
+
+LEADS = RecordList(
+    id=Lead.id,
+    document=Lead.fields,
+    built_in={
+        "name": (Kind.TEXT, Lead.name),
+        "company": (Kind.TEXT, Lead.company),
+        "source": (Kind.TEXT, Lead.source),
+        "note": (Kind.TEXT, Lead.note),
+        "state": (Kind.CHOICE, Lead.state),
+        "owner_id": (Kind.ID, Lead.owner_id),
+        "create_time": (Kind.TIME, Lead.create_time),
+        "last_follow_time": (Kind.TIME, Lead.last_follow_time),
+    },
+    sorted_by={
+        "create_time": (Lead.create_time, datetime),
+        "name": (Lead.name, str),
+        "last_follow_time": (func.coalesce(Lead.last_follow_time, LEAST[FieldType.DATETIME]), datetime),
+    },
+    first="-create_time",
+)
 
 
 def list_leads(
-    tx: Transaction, caller: Caller, wanted: LeadFilter, after: tuple[datetime, str] | None, limit: int
-) -> Sequence[Lead]:
-    """Return leads that the caller sees, newest first, from behind `after` on."""
+    tx: Transaction,
+    caller: Caller,
+    wanted: LeadFilter,
+    fields: Sequence[FieldDefinition],
+    page_token: str,
+    size: int,
+) -> tuple[Sequence[Lead], str]:
+    """Return a page of leads that the caller sees, and the token of the next one, "" on the last.
+
+    fields: the tenant's own. Raises InvalidInput below `filter`, ORDER_UNKNOWN and PAGE_TOKEN_INVALID.
+    """
+    order = LEADS.sorting(wanted.order_by, fields)
+    shown = "numbers.view_all" in caller.rights
     query = (
-        select(Lead)
-        .where(Lead.tenant_id == tx.tenant.id, _lead_visible(caller), *_after(Lead, after))
-        .order_by(Lead.create_time.desc(), Lead.id.desc())
-        .limit(limit)
+        select(Lead, order.expression)
+        .where(
+            Lead.tenant_id == tx.tenant.id,
+            _lead_visible(caller),
+            LEADS.condition(wanted.filter, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
+        )
+        .order_by(*order.clauses)
+        .limit(size + 1)
     )
+    after = order.after(page_token)
+    if after is not None:
+        query = query.where(after)
     if wanted.state:
         query = query.where(Lead.state == wanted.state)
     if wanted.owner_id:
@@ -98,7 +143,8 @@ def list_leads(
             query = query.where(Opportunity.state == wanted.opportunity_state)
         if wanted.order_state:
             query = query.where(Opportunity.order_state == wanted.order_state)
-    return tx.session.scalars(query).all()
+    page, more = cut_page(tx.session.execute(query).all(), size)
+    return [row[0] for row in page], order.token(page[-1][1], page[-1][0].id) if more else ""
 
 
 def opportunities_of(tx: Transaction, leads: Sequence[Lead]) -> dict[str, Opportunity]:
@@ -286,9 +332,7 @@ def list_opportunities(
     """Return opportunities that the caller sees, newest first."""
     query = (
         select(Opportunity)
-        .where(
-            Opportunity.tenant_id == tx.tenant.id, _opportunity_visible(caller), *_after(Opportunity, after)
-        )
+        .where(Opportunity.tenant_id == tx.tenant.id, _opportunity_visible(caller), *_after(after))
         .order_by(Opportunity.create_time.desc(), Opportunity.id.desc())
         .limit(limit)
     )
@@ -333,8 +377,5 @@ def _opportunity_visible(caller: Caller) -> ColumnElement[bool]:
     )
 
 
-def _after(
-    table: type[Lead] | type[Opportunity], cursor: tuple[datetime, str] | None
-) -> list[ColumnElement[bool]]:
-    time: InstrumentedAttribute[datetime] = table.create_time
-    return [tuple_(time, table.id) < cursor] if cursor else []
+def _after(cursor: tuple[datetime, str] | None) -> list[ColumnElement[bool]]:
+    return [tuple_(Opportunity.create_time, Opportunity.id) < cursor] if cursor else []

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
+from services.kernel.field_store import FieldColumns, FieldValueColumns
 
 RecordId = Uuid(as_uuid=False)
 
@@ -79,8 +80,22 @@ class Lead(Base):
     # Of the warning that precedes a reclaim, absent unless it came after the evidence.
     warned_time: Mapped[datetime | None]
     lock_expire_time: Mapped[datetime | None]
+    # The tenant's own, as services/kernel/fields.py stores them.
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)
+
+
+class Field(Base, FieldColumns):
+    """A field of the tenant's own, of leads."""
+
+    __tablename__ = "field"
+
+
+class FieldValue(Base, FieldValueColumns):
+    """A value of a unique or searchable field of a lead."""
+
+    __tablename__ = "field_value"
 
 
 class OwnerCounter(Base):

@@ -1,13 +1,15 @@
 """What becomes of a lead before it is converted: made, owned, worked on, parked, voided."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import Forbidden, RuleViolation
+from services.chassis.errors import Conflict, Forbidden, RuleViolation
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
+from services.kernel.fields import parse_values
 from services.kernel.ownership import check_lock
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
@@ -22,6 +24,7 @@ from services.leads.domain.states import (
 from services.leads.store.ledger import Owner, gain, lock_owner, lose
 from services.leads.store.queries import captured_lead, find_lead, locked_count
 from services.leads.store.tables import Lead, LeadChange
+from services.leads.usecases.fields import FIELDS, FieldObject
 
 # Characters of a reason to return, park or void a lead.
 LONGEST_REASON = 1000
@@ -40,12 +43,13 @@ class Person:
 
 @dataclass(frozen=True)
 class LeadInput:
-    """What somebody typed about a lead; only the name is required."""
+    """What somebody typed about a lead; only the name is required. fields: the tenant's own by key, None for none."""
 
     name: str
     company: str
     phone: str
     note: str
+    fields: Mapping[str, str] | None = None
 
 
 def capture_lead(tx: Transaction, source: str, source_key: str, given: LeadInput) -> Lead:
@@ -71,14 +75,20 @@ def capture_lead(tx: Transaction, source: str, source_key: str, given: LeadInput
     return lead
 
 
-def create_lead(tx: Transaction, caller: Caller, given: LeadInput, field: str = "") -> Lead:
-    """Add a rep's own find: it is the rep's and waits to be handled (F117); raises OWNER_CAP_REACHED.
+def create_lead(
+    tx: Transaction, caller: Caller, given: LeadInput, field: str = "", *, whole: bool = True
+) -> Lead:
+    """Add a rep's own find: it is the rep's and waits to be handled (F117).
 
-    field: what stands before the fields' names in the request.
+    field: what stands before the fields' names in the request. whole: the tenant's own fields that are required have to
+    be there. Raises InvalidInput naming the field, AlreadyExists FIELD_VALUE_TAKEN, RuleViolation OWNER_CAP_REACHED.
     """
+    definitions = FIELDS.definitions(tx, FieldObject.LEAD)
+    fields = parse_values(definitions, given.fields or {}, f"{field}fields", before=None if whole else {})
     lock_owner(tx, caller.person_id)
     lead = Lead(
         **_values(tx, given, field),
+        fields=fields,
         source="",
         source_key=None,
         state=LeadState.UNASSIGNED,
@@ -87,9 +97,29 @@ def create_lead(tx: Transaction, caller: Caller, given: LeadInput, field: str = 
     )
     tx.session.add(lead)
     tx.session.flush()
+    FIELDS.hold(tx, FieldObject.LEAD, lead.id, fields, path=f"{field}fields")
     gain(tx, lead, Owner(caller.person_id, caller.department_path), Cause.CREATE)
     lead.state = LeadState.ASSIGNED
     _log(tx, lead, None, "")
+    return lead
+
+
+def set_fields(
+    tx: Transaction, caller: Caller, lead_id: str, version: int, fields: Mapping[str, str]
+) -> Lead:
+    """Fill in the tenant's own fields of an own lead; those that are not named stay.
+
+    Raises NotFound LEAD_NOT_FOUND, Forbidden LEAD_NOT_OWNED, Conflict LEAD_CHANGED, InvalidInput naming fields.key,
+    AlreadyExists FIELD_VALUE_TAKEN.
+    """
+    lead = find_lead(tx, caller, lead_id, lock=True)
+    require_owner(lead, caller.person_id)
+    if lead.version != version:
+        raise Conflict("LEAD_CHANGED", "线索已被他人修改，请刷新后重试", "The lead was changed meanwhile")
+    before = lead.fields
+    lead.fields = parse_values(FIELDS.definitions(tx, FieldObject.LEAD), fields, "fields", before=before)
+    FIELDS.hold(tx, FieldObject.LEAD, lead.id, lead.fields, before, "fields")
+    lead.version += 1
     return lead
 
 

@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
+from services.kernel.field_store import FieldColumns, FieldValueColumns
 
 RecordId = Uuid(as_uuid=False)
 
@@ -125,8 +126,20 @@ class Product(Base):
     version: Mapped[int] = mapped_column(BigInteger)
 
 
+class Field(Base, FieldColumns):
+    """A field of the tenant's own, of products or contracts."""
+
+    __tablename__ = "field"
+
+
+class FieldValue(Base, FieldValueColumns):
+    """A value of a unique or searchable field of a product or contract."""
+
+    __tablename__ = "field_value"
+
+
 class ProductFields(Base):
-    """The tenant's own fields of products: [{key, name, type, required, choices}] in order."""
+    """Where the release before kept the fields of products; `field` has them now, and this goes with the next one."""
 
     __tablename__ = "product_fields"
 
@@ -189,6 +202,8 @@ class Contract(Base):
     owner_id: Mapped[str] = mapped_column(RecordId)
     owner_department_path: Mapped[str]
     create_time: Mapped[datetime]
+    # The tenant's own.
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     version: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -205,6 +220,7 @@ class ContractVersion(Base):
     start_date: Mapped[date]
     end_date: Mapped[date]
     state: Mapped[str]
+    fields: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     # NULL for the system.
     actor_id: Mapped[str | None] = mapped_column(RecordId)
     comment: Mapped[str]

@@ -1,14 +1,20 @@
 """What becomes of a contract: drafted, changed in versions, reviewed, in force, over (F45, F46, F180)."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import or_, select
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import Conflict, Forbidden, not_found
 from services.chassis.ids import new_id, parse_id
+from services.chassis.paging import cut_page
 from services.chassis.tokens import Caller
+from services.kernel.fields import parse_values
+from services.kernel.filters import Context, Kind
+from services.kernel.listing import RecordList
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
 from services.kernel.visibility import visible
@@ -22,22 +28,56 @@ from services.orders.domain.contracts import (
 from services.orders.domain.numbers import business_day, contract_number
 from services.orders.store.queries import lock_counter
 from services.orders.store.tables import Contract, ContractCounter, ContractVersion
+from services.orders.usecases.fields import FIELDS, SEES_NUMBERS, FieldObject
 from services.orders.usecases.orders import own_order
 from services.orders.workflows.contracts import EXPIRY_WORKFLOW, QUEUE, Expiry, expiry_workflow_id
 
 LONGEST_COMMENT = 1000
+CONTRACTS = RecordList(
+    id=Contract.id,
+    document=Contract.fields,
+    built_in={
+        "number": (Kind.TEXT, Contract.number),
+        "title": (Kind.TEXT, Contract.title),
+        "customer_name": (Kind.TEXT, Contract.customer_name),
+        "amount": (Kind.NUMBER, Contract.amount),
+        "state": (Kind.CHOICE, Contract.state),
+        "owner_id": (Kind.ID, Contract.owner_id),
+        "start_date": (Kind.DATE, Contract.start_date),
+        "end_date": (Kind.DATE, Contract.end_date),
+        "create_time": (Kind.TIME, Contract.create_time),
+    },
+    sorted_by={
+        "create_time": (Contract.create_time, datetime),
+        "amount": (Contract.amount, Decimal),
+        "start_date": (Contract.start_date, date),
+        "end_date": (Contract.end_date, date),
+        "number": (Contract.number, str),
+    },
+    first="-create_time",
+)
 
 
 def create_contract(
-    tx: Transaction, caller: Caller, *, title: str, order_id: str, amount: str, start: str, end: str
+    tx: Transaction,
+    caller: Caller,
+    *,
+    title: str,
+    order_id: str,
+    amount: str,
+    start: str,
+    end: str,
+    fields: Mapping[str, str],
 ) -> Contract:
     """Draft a contract for an own order's customer and put the order under it.
 
-    amount: CNY, "" for the order's. Raises InvalidInput naming the field, NotFound ORDER_NOT_FOUND, Forbidden
+    amount: CNY, "" for the order's. fields: the tenant's own by key. Raises InvalidInput naming the field,
+    NotFound ORDER_NOT_FOUND, Forbidden
     ORDER_NOT_OWNED, RuleViolation ORDER_STATE.
     """
     first, last = parse_term(start, end)
     title = parse_text(title, "title", 200)
+    values = parse_values(FIELDS.definitions(tx, FieldObject.CONTRACT), fields, "fields")
     order = own_order(tx, caller, order_id)
     day = business_day(tx.now)
     counter = lock_counter(tx, ContractCounter, day)
@@ -56,10 +96,12 @@ def create_contract(
         owner_id=order.owner_id,
         owner_department_path=order.owner_department_path,
         create_time=tx.now,
+        fields=values,
         version=0,
     )
     tx.session.add(contract)
     tx.session.flush()
+    FIELDS.hold(tx, FieldObject.CONTRACT, contract.id, values, path="fields")
     _keep(tx, contract, caller.person_id, "")
     order.contract_id = contract.id
     order.version += 1
@@ -77,6 +119,7 @@ def update_contract(
     start: str,
     end: str,
     comment: str,
+    fields: Mapping[str, str],
 ) -> Contract:
     """Change an own contract: a new version, and one in force is reviewed again (F46).
 
@@ -92,6 +135,11 @@ def update_contract(
     contract.start_date, contract.end_date = parse_term(start, end)
     contract.title = parse_text(title, "title", 200)
     contract.amount = parse_amount(amount, "amount")
+    before = contract.fields
+    contract.fields = parse_values(
+        FIELDS.definitions(tx, FieldObject.CONTRACT), fields, "fields", before=before
+    )
+    FIELDS.hold(tx, FieldObject.CONTRACT, contract.id, contract.fields, before, "fields")
     contract.state = after
     _keep(tx, contract, caller.person_id, _comment(comment, "comment"))
     return contract
@@ -195,28 +243,54 @@ def find_contract(
     return contract
 
 
+@dataclass(frozen=True)
+class ContractFilter:
+    """Which contracts a list shows, and in which order; everything that is left out shows all."""
+
+    state: ContractState | None = None
+    customer_id: str = ""
+    query: str = ""
+    filter: str = ""
+    order_by: str = ""
+
+
 def list_contracts(
-    tx: Transaction,
-    caller: Caller,
-    state: ContractState | None,
-    customer_id: str,
-    after: tuple[datetime, str] | None,
-    limit: int,
-) -> Sequence[Contract]:
-    """Return contracts that the caller sees, newest first, from behind `after` on."""
-    query = select(Contract).where(
+    tx: Transaction, caller: Caller, wanted: ContractFilter, page_token: str, size: int
+) -> tuple[Sequence[Contract], str]:
+    """Return a page of the contracts that the caller sees, and the token of the next one, "" on the last.
+
+    Raises InvalidInput below `filter`, ORDER_UNKNOWN and PAGE_TOKEN_INVALID.
+    """
+    fields = FIELDS.definitions(tx, FieldObject.CONTRACT)
+    shown = SEES_NUMBERS in caller.rights
+    conditions = [
         Contract.tenant_id == tx.tenant.id,
         visible(caller, Contract.owner_id, Contract.owner_department_path),
-    )
-    if state:
-        query = query.where(Contract.state == state)
-    if customer_id:
-        query = query.where(Contract.customer_id == parse_id(customer_id, "customer_id"))
-    if after:
-        query = query.where(tuple_(Contract.create_time, Contract.id) < after)
-    return tx.session.scalars(
-        query.order_by(Contract.create_time.desc(), Contract.id.desc()).limit(limit)
+        CONTRACTS.condition(wanted.filter, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
+    ]
+    if wanted.state:
+        conditions.append(Contract.state == wanted.state)
+    if wanted.customer_id:
+        conditions.append(Contract.customer_id == parse_id(wanted.customer_id, "customer_id"))
+    if wanted.query:
+        conditions.append(
+            or_(
+                *(
+                    column.icontains(wanted.query, autoescape=True)
+                    for column in (Contract.number, Contract.title, Contract.customer_name)
+                ),
+                Contract.id.in_(FIELDS.found(tx, FieldObject.CONTRACT, [wanted.query], numbers_shown=shown)),
+            )
+        )
+    order = CONTRACTS.sorting(wanted.order_by, fields)
+    after = order.after(page_token)
+    if after is not None:
+        conditions.append(after)
+    rows = tx.session.execute(
+        select(Contract, order.expression).where(*conditions).order_by(*order.clauses).limit(size + 1)
     ).all()
+    page, more = cut_page(rows, size)
+    return [row[0] for row in page], order.token(page[-1][1], page[-1][0].id) if more else ""
 
 
 def contract_versions(tx: Transaction, contract_id: str) -> Sequence[ContractVersion]:
@@ -254,6 +328,7 @@ def _keep(tx: Transaction, contract: Contract, actor_id: str, comment: str) -> N
             start_date=contract.start_date,
             end_date=contract.end_date,
             state=contract.state,
+            fields=contract.fields,
             actor_id=actor_id or None,
             comment=comment,
             create_time=tx.now,

@@ -107,7 +107,7 @@ class Member:
 
     def lead(self, name: str = "韩梅梅", **given: str) -> pb.Lead:
         """Create an own lead."""
-        request = pb.CreateLeadRequest(request_id=new_id(), name=name, **given)
+        request = pb.CreateLeadRequest(request_id=new_id(), name=name, **given)  # type: ignore[arg-type]  # texts only
         answer: pb.CreateLeadResponse = self.call(self.stub.CreateLead, request)
         return answer.lead
 

@@ -220,6 +220,7 @@ class Lead(_message.Message):
     OPPORTUNITY_ID_FIELD_NUMBER: _builtins.int
     OPPORTUNITY_STATE_FIELD_NUMBER: _builtins.int
     ORDER_STATE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     lead_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -262,6 +263,10 @@ class Lead(_message.Message):
     def lock_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Until when it is not taken back; absent when it is not locked."""
 
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """The tenant's own fields that have a value."""
+
     def __init__(
         self,
         *,
@@ -282,14 +287,41 @@ class Lead(_message.Message):
         opportunity_id: _builtins.str = ...,
         opportunity_state: Global___OpportunityState.ValueType = ...,
         order_state: _orders_pb2.OrderState.ValueType = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_follow_time", b"last_follow_time", "lock_expire_time", b"lock_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "last_follow_time", b"last_follow_time", "lead_id", b"lead_id", "lock_expire_time", b"lock_expire_time", "name", b"name", "note", b"note", "opportunity_id", b"opportunity_id", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "phone", b"phone", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "fields", b"fields", "last_follow_time", b"last_follow_time", "lead_id", b"lead_id", "lock_expire_time", b"lock_expire_time", "name", b"name", "note", b"note", "opportunity_id", b"opportunity_id", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "phone", b"phone", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lead: _TypeAlias = Lead  # noqa: Y015
+
+@_typing.final
+class FieldValue(_message.Message):
+    """The value of a field that the tenant added."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Field's key."""
+    value: _builtins.str
+    """As people type and read it."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldValue: _TypeAlias = FieldValue  # noqa: Y015
 
 @_typing.final
 class LeadChange(_message.Message):
@@ -906,6 +938,7 @@ class CreateLeadRequest(_message.Message):
     COMPANY_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     name: _builtins.str
@@ -916,6 +949,10 @@ class CreateLeadRequest(_message.Message):
     """Phone as typed."""
     note: _builtins.str
     """What the person wants."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """The tenant's own fields."""
+
     def __init__(
         self,
         *,
@@ -924,14 +961,75 @@ class CreateLeadRequest(_message.Message):
         company: _builtins.str = ...,
         phone: _builtins.str = ...,
         note: _builtins.str = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "name", b"name", "note", b"note", "phone", b"phone", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "fields", b"fields", "name", b"name", "note", b"note", "phone", b"phone", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateLeadRequest: _TypeAlias = CreateLeadRequest  # noqa: Y015
+
+@_typing.final
+class SetLeadFieldsRequest(_message.Message):
+    """Request of SetLeadFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LEAD_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    lead_id: _builtins.str
+    """UUID."""
+    version: _builtins.int
+    """Version that was read: another one by now is refused."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """Those that change; an empty value clears one."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        lead_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fields", b"fields", "lead_id", b"lead_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLeadFieldsRequest: _TypeAlias = SetLeadFieldsRequest  # noqa: Y015
+
+@_typing.final
+class SetLeadFieldsResponse(_message.Message):
+    """Response of SetLeadFields."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lead(self) -> Global___Lead:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        lead: Global___Lead | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lead", b"lead"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLeadFieldsResponse: _TypeAlias = SetLeadFieldsResponse  # noqa: Y015
 
 @_typing.final
 class CreateLeadResponse(_message.Message):
@@ -1023,6 +1121,8 @@ class ListLeadsRequest(_message.Message):
     IDLE_DAYS_FIELD_NUMBER: _builtins.int
     OPPORTUNITY_STATE_FIELD_NUMBER: _builtins.int
     ORDER_STATE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     state: Global___LeadState.ValueType
     """Only this state; unspecified: all."""
     page_size: _builtins.int
@@ -1039,6 +1139,12 @@ class ListLeadsRequest(_message.Message):
     """Only those whose opportunity is in this state."""
     order_state: _orders_pb2.OrderState.ValueType
     """Only those whose order is in this state."""
+    filter: _builtins.str
+    """Filter as JSON, see services/kernel/filters.py: name, company, source, note, state, owner_id, create_time,
+    last_follow_time, and the own fields as custom.key.
+    """
+    order_by: _builtins.str
+    """create_time, name, last_follow_time or custom.key, with - before it descending; empty: -create_time."""
     def __init__(
         self,
         *,
@@ -1050,10 +1156,12 @@ class ListLeadsRequest(_message.Message):
         idle_days: _builtins.int = ...,
         opportunity_state: Global___OpportunityState.ValueType = ...,
         order_state: _orders_pb2.OrderState.ValueType = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idle_days", b"idle_days", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "progress", b"progress", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idle_days", b"idle_days", "opportunity_state", b"opportunity_state", "order_by", b"order_by", "order_state", b"order_state", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

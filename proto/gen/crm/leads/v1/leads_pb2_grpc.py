@@ -70,6 +70,11 @@ class LeadsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpResponse.FromString,
                 _registered_method=True)
+        self.SetLeadFields = channel.unary_unary(
+                '/crm.leads.v1.LeadsService/SetLeadFields',
+                request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsResponse.FromString,
+                _registered_method=True)
         self.ConvertLead = channel.unary_unary(
                 '/crm.leads.v1.LeadsService/ConvertLead',
                 request_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.ConvertLeadRequest.SerializeToString,
@@ -255,6 +260,13 @@ class LeadsServiceServicer:
 
     def AddLeadFollowUp(self, request, context):
         """Record a result of handling; an assigned lead becomes followed up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetLeadFields(self, request, context):
+        """Fill in the tenant's own fields of an own lead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -486,6 +498,11 @@ def add_LeadsServiceServicer_to_server(servicer, server):
                     servicer.AddLeadFollowUp,
                     request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpResponse.SerializeToString,
+            ),
+            'SetLeadFields': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLeadFields,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsResponse.SerializeToString,
             ),
             'ConvertLead': grpc.unary_unary_rpc_method_handler(
                     servicer.ConvertLead,
@@ -813,6 +830,33 @@ class LeadsService:
             '/crm.leads.v1.LeadsService/AddLeadFollowUp',
             crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_leads__pb2.AddLeadFollowUpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLeadFields(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadsService/SetLeadFields',
+            crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_leads__pb2.SetLeadFieldsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class LeadsServiceStub:
     """Give an unassigned lead to a person."""
     AddLeadFollowUp: _grpc.UnaryUnaryMultiCallable[_leads_pb2.AddLeadFollowUpRequest, _leads_pb2.AddLeadFollowUpResponse]
     """Record a result of handling; an assigned lead becomes followed up."""
+    SetLeadFields: _grpc.UnaryUnaryMultiCallable[_leads_pb2.SetLeadFieldsRequest, _leads_pb2.SetLeadFieldsResponse]
+    """Fill in the tenant's own fields of an own lead."""
     ConvertLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ConvertLeadRequest, _leads_pb2.ConvertLeadResponse]
     """Turn a lead into customer, and where chosen contact and opportunity: whole or not at all."""
     ClaimLead: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ClaimLeadRequest, _leads_pb2.ClaimLeadResponse]
@@ -121,6 +123,8 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     """Give an unassigned lead to a person."""
     AddLeadFollowUp: _aio.UnaryUnaryMultiCallable[_leads_pb2.AddLeadFollowUpRequest, _leads_pb2.AddLeadFollowUpResponse]  # type: ignore[assignment]
     """Record a result of handling; an assigned lead becomes followed up."""
+    SetLeadFields: _aio.UnaryUnaryMultiCallable[_leads_pb2.SetLeadFieldsRequest, _leads_pb2.SetLeadFieldsResponse]  # type: ignore[assignment]
+    """Fill in the tenant's own fields of an own lead."""
     ConvertLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ConvertLeadRequest, _leads_pb2.ConvertLeadResponse]  # type: ignore[assignment]
     """Turn a lead into customer, and where chosen contact and opportunity: whole or not at all."""
     ClaimLead: _aio.UnaryUnaryMultiCallable[_leads_pb2.ClaimLeadRequest, _leads_pb2.ClaimLeadResponse]  # type: ignore[assignment]
@@ -234,6 +238,14 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.AddLeadFollowUpResponse, _abc.Awaitable[_leads_pb2.AddLeadFollowUpResponse]]:
         """Record a result of handling; an assigned lead becomes followed up."""
+
+    @_abc_1.abstractmethod
+    def SetLeadFields(
+        self,
+        request: _leads_pb2.SetLeadFieldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_leads_pb2.SetLeadFieldsResponse, _abc.Awaitable[_leads_pb2.SetLeadFieldsResponse]]:
+        """Fill in the tenant's own fields of an own lead."""
 
     @_abc_1.abstractmethod
     def ConvertLead(

@@ -536,6 +536,7 @@ class Contract(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     contract_id: _builtins.str
     """UUID."""
     number: _builtins.str
@@ -566,6 +567,10 @@ class Contract(_message.Message):
     def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the caller may do, of: update, submit, terminate."""
 
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """The tenant's own fields that have a value."""
+
     def __init__(
         self,
         *,
@@ -582,10 +587,11 @@ class Contract(_message.Message):
         version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "end_date", b"end_date", "number", b"number", "owner_id", b"owner_id", "start_date", b"start_date", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "end_date", b"end_date", "fields", b"fields", "number", b"number", "owner_id", b"owner_id", "start_date", b"start_date", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1484,19 +1490,27 @@ class ListProductsRequest(_message.Message):
 
     QUERY_FIELD_NUMBER: _builtins.int
     INCLUDE_INACTIVE_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """Only those whose code or name holds this."""
     include_inactive: _builtins.bool
     """Those that are in no new order too."""
+    filter: _builtins.str
+    """Filter as JSON, see services/kernel/filters.py: code, name, unit, price, active, and the own fields as custom.key."""
+    order_by: _builtins.str
+    """code, name, price or custom.key, with - before it descending; empty: code."""
     def __init__(
         self,
         *,
         query: _builtins.str = ...,
         include_inactive: _builtins.bool = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_inactive", b"include_inactive", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "include_inactive", b"include_inactive", "order_by", b"order_by", "query", b"query"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1743,6 +1757,7 @@ class CreateContractRequest(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     title: _builtins.str
@@ -1755,6 +1770,10 @@ class CreateContractRequest(_message.Message):
     """First day, 2026-03-01."""
     end_date: _builtins.str
     """Last day."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """The tenant's own fields."""
+
     def __init__(
         self,
         *,
@@ -1764,10 +1783,11 @@ class CreateContractRequest(_message.Message):
         amount: _builtins.str = ...,
         start_date: _builtins.str = ...,
         end_date: _builtins.str = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "end_date", b"end_date", "order_id", b"order_id", "request_id", b"request_id", "start_date", b"start_date", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "end_date", b"end_date", "fields", b"fields", "order_id", b"order_id", "request_id", b"request_id", "start_date", b"start_date", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1811,6 +1831,7 @@ class UpdateContractRequest(_message.Message):
     START_DATE_FIELD_NUMBER: _builtins.int
     END_DATE_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     contract_id: _builtins.str
@@ -1827,6 +1848,10 @@ class UpdateContractRequest(_message.Message):
     """Last day."""
     comment: _builtins.str
     """Why, at most 1000 characters."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
+        """The tenant's own fields that change; an empty value clears one."""
+
     def __init__(
         self,
         *,
@@ -1838,10 +1863,11 @@ class UpdateContractRequest(_message.Message):
         start_date: _builtins.str = ...,
         end_date: _builtins.str = ...,
         comment: _builtins.str = ...,
+        fields: _abc.Iterable[Global___FieldValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "comment", b"comment", "contract_id", b"contract_id", "end_date", b"end_date", "request_id", b"request_id", "start_date", b"start_date", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "comment", b"comment", "contract_id", b"contract_id", "end_date", b"end_date", "fields", b"fields", "request_id", b"request_id", "start_date", b"start_date", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2061,6 +2087,9 @@ class ListContractsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ORDER_BY_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     state: Global___ContractState.ValueType
     """Only this state; unspecified: all."""
     page_size: _builtins.int
@@ -2069,6 +2098,14 @@ class ListContractsRequest(_message.Message):
     """From the page before."""
     customer_id: _builtins.str
     """Only this customer's, UUID."""
+    filter: _builtins.str
+    """Filter as JSON, see services/kernel/filters.py: number, title, customer_name, amount, state, owner_id, start_date,
+    end_date, create_time, and the own fields as custom.key.
+    """
+    order_by: _builtins.str
+    """create_time, amount, start_date, end_date, number or custom.key, with - before it descending; empty: -create_time."""
+    query: _builtins.str
+    """Only those whose number, title or customer's name holds this, or a searchable field of theirs is."""
     def __init__(
         self,
         *,
@@ -2076,10 +2113,13 @@ class ListContractsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         customer_id: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        order_by: _builtins.str = ...,
+        query: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2097,7 +2137,7 @@ class ListContractsResponse(_message.Message):
     """Empty on the last page."""
     @_builtins.property
     def contracts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contract]:
-        """Newest first."""
+        """As asked, the newest first when nothing was."""
 
     def __init__(
         self,

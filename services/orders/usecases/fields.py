@@ -1,0 +1,28 @@
+"""The tenant's own fields of products and contracts."""
+
+from enum import StrEnum
+
+from services.chassis.errors import InvalidInput
+from services.kernel.field_store import FieldStore
+from services.orders.store.tables import Field, FieldValue
+
+# The right to see every number.
+SEES_NUMBERS = "numbers.view_all"
+FIELDS = FieldStore(Field, FieldValue)
+
+
+class FieldObject(StrEnum):
+    """A kind of record that fields can be added to (F242)."""
+
+    PRODUCT = "product"
+    CONTRACT = "contract"
+
+
+def parse_object(text: str, field: str) -> FieldObject:
+    """Return a kind of record; raises InvalidInput FIELD_OBJECT_UNKNOWN naming the field."""
+    try:
+        return FieldObject(text)
+    except ValueError:
+        raise InvalidInput(
+            field, "FIELD_OBJECT_UNKNOWN", "该对象没有自定义字段", "This kind of record has no fields"
+        ) from None
