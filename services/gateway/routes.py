@@ -21,9 +21,11 @@ from crm.customers.v1 import (
     reveals_pb2,
 )
 from crm.dedupe.v1 import dedupe_pb2
-from crm.identity.v1 import identity_pb2
+from crm.identity.v1 import identity_pb2, schedules_pb2
+from crm.leads.v1 import fields_pb2 as lead_fields_pb2
 from crm.leads.v1 import leads_pb2
 from crm.notify.v1 import notices_pb2, notify_pb2
+from crm.orders.v1 import fields_pb2 as sales_fields_pb2
 from crm.orders.v1 import orders_pb2, printing_pb2, quotes_pb2
 from crm.telephony.v1 import bulk_pb2, desk_pb2, sms_pb2, telephony_pb2
 from google.api import annotations_pb2
@@ -33,7 +35,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 # The services behind the gateway, by the name that addresses and tokens use, with the files of their contracts.
 CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
-    "identity": (identity_pb2,),
+    "identity": (identity_pb2, schedules_pb2),
     "customers": (
         customers_pb2,
         imports_pb2,
@@ -43,8 +45,8 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
         registry_pb2,
         reveals_pb2,
     ),
-    "leads": (leads_pb2,),
-    "orders": (orders_pb2, quotes_pb2, printing_pb2),
+    "leads": (leads_pb2, lead_fields_pb2),
+    "orders": (orders_pb2, quotes_pb2, printing_pb2, sales_fields_pb2),
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),
     "notify": (notify_pb2, notices_pb2),

@@ -198,7 +198,7 @@ class Machine(RuleBasedStateMachine):
             "update": (
                 stub.UpdateContract,
                 pb.UpdateContractRequest(
-                    **given,
+                    **given,  # type: ignore[arg-type]  # texts only
                     version=known.version,
                     title="年度框架",
                     amount="5000",

@@ -1,12 +1,14 @@
 // The screens: where they are, who may open them, and how the side menu shows them.
 import {
   Bell,
+  Calendar,
   Checked,
   Collection,
   Coin,
   Document,
   Filter,
   Goods,
+  Grid,
   Message,
   Operation,
   Phone,
@@ -158,6 +160,19 @@ export const entries: Entry[] = [
     right: 'pools.manage',
     icon: Operation,
     screen: () => import('./screens/pools/PoolsScreen.vue'),
+  },
+  {
+    name: 'schedule',
+    path: '/schedule',
+    icon: Calendar,
+    screen: () => import('./screens/schedule/ScheduleScreen.vue'),
+  },
+  {
+    name: 'fields',
+    path: '/fields',
+    right: 'settings.manage',
+    icon: Grid,
+    screen: () => import('./screens/fields/FieldsScreen.vue'),
   },
   {
     name: 'settings',

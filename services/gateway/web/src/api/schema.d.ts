@@ -704,6 +704,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/calendar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The working days: the week and the days that differ from it.
+         * @description For every signed-in person.
+         */
+        get: operations["identity.GetCalendar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Set the week and its hours.
+         * @description Needs the right `settings.manage`.
+         */
+        patch: operations["identity.UpdateCalendar"];
+        trace?: never;
+    };
+    "/api/v1/calendar:setDays": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set days that differ from the week: holidays, and weekends that are worked instead.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["identity.SetCalendarDays"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/calls": {
         parameters: {
             query?: never;
@@ -2444,6 +2488,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/leadFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The fields of a kind of record, in their order.
+         * @description For every signed-in person.
+         */
+        get: operations["leads.ListFields"];
+        put?: never;
+        /**
+         * Add a field; its key, type and uniqueness stand for good.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["leads.CreateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leadFields/{key}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a field; values that stand are kept. Removed it is hidden, and may come back.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["leads.UpdateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leadFields:order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put the fields into an order.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["leads.OrderFields"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/leadPushRule": {
         parameters: {
             query?: never;
@@ -2756,6 +2864,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/leads/{leadId}:setFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fill in the tenant's own fields of an own lead.
+         * @description Needs the right `leads.follow`.
+         */
+        post: operations["leads.SetLeadFields"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/leads/{leadId}:unlock": {
         parameters: {
             query?: never;
@@ -2810,6 +2938,50 @@ export interface paths {
          * @description Needs the right `leads.capture`.
          */
         post: operations["leads.CaptureLead"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leaves": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Leaves of the people within the caller's scope, the earliest first.
+         * @description For every signed-in person.
+         */
+        get: operations["identity.ListLeaves"];
+        put?: never;
+        /**
+         * Note a leave: the own one, or with schedules.manage that of somebody within the caller's scope.
+         * @description For every signed-in person.
+         */
+        post: operations["identity.CreateLeave"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leaves/{leaveId}:cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a leave back; whose it may be is as for CreateLeave.
+         * @description For every signed-in person.
+         */
+        post: operations["identity.CancelLeave"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3596,6 +3768,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/people:findPresence": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Whether people can take a task at a time.
+         * @description Needs the right `people.view`.
+         */
+        post: operations["identity.FindPresence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/phones/{phoneId}:replace": {
         parameters: {
             query?: never;
@@ -4180,6 +4372,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/roster": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who works when, of the people within the caller's scope.
+         * @description For every signed-in person.
+         */
+        get: operations["identity.ListRoster"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/roster:assign": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Set people's shift, or a day off, for a run of days.
+         * @description Needs the right `schedules.manage`.
+         */
+        post: operations["identity.AssignShift"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/salesFields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The fields of a kind of record, in their order.
+         * @description For every signed-in person.
+         */
+        get: operations["orders.ListFields"];
+        put?: never;
+        /**
+         * Add a field; its key, type and uniqueness stand for good.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.CreateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/salesFields/{key}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a field; values that stand are kept. Removed it is hidden, and may come back.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.UpdateField"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/salesFields:order": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put the fields into an order.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["orders.OrderFields"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/savedViews": {
         parameters: {
             query?: never;
@@ -4237,6 +4533,50 @@ export interface paths {
         post: operations["session.SignIn"];
         /** Sign out: end the session and clear its cookie. */
         delete: operations["session.SignOut"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/shifts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The tenant's shifts.
+         * @description For every signed-in person.
+         */
+        get: operations["identity.ListShifts"];
+        put?: never;
+        /**
+         * Add or change a shift.
+         * @description Needs the right `schedules.manage`.
+         */
+        post: operations["identity.SaveShift"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/shifts/{shiftId}:delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Remove a shift that nobody is set for from today on.
+         * @description Needs the right `schedules.manage`.
+         */
+        post: operations["identity.DeleteShift"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -7418,6 +7758,31 @@ export interface components {
             /** @description The session's secret; only when asked for by `token=true`. */
             sessionToken?: string;
         };
+        /** @description Request of AssignShift. */
+        "identity.AssignShiftRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Whose, UUIDs; times the days at most 10,000. */
+            personIds?: string[];
+            /** @description First day, for example 2026-03-01. */
+            firstDay?: string;
+            /** @description Last day. */
+            lastDay?: string;
+            /** @description The shift, UUID; empty with day_off, or to go by the calendar again. */
+            shiftId?: string;
+            /** @description These days are off. */
+            dayOff?: boolean;
+            /** @description Only the working days of the calendar among them. */
+            workingDaysOnly?: boolean;
+        };
+        /** @description Response of AssignShift. */
+        "identity.AssignShiftResponse": {
+            /**
+             * Format: int32
+             * @description How many days of people were set.
+             */
+            dutyCount: number;
+        };
         /** @description A fact of an audit entry. */
         "identity.AuditDetail": {
             /** @description Name, for example "reason". */
@@ -7444,6 +7809,78 @@ export interface components {
             subjectId: string;
             /** @description Further facts, never a number or a secret. */
             details: components["schemas"]["identity.AuditDetail"][];
+        };
+        /** @description When the tenant works. */
+        "identity.Calendar": {
+            /** @description Working days of the week, 1 for Monday to 7 for Sunday. */
+            weekdays: number[];
+            /**
+             * Format: int32
+             * @description Begin of a working day, minutes after midnight in China.
+             */
+            startMinute: number;
+            /**
+             * Format: int32
+             * @description End, minutes after midnight, behind the begin.
+             */
+            endMinute: number;
+            /** @description Days that differ from the week, from the first of last year on; output only. */
+            days: components["schemas"]["identity.CalendarDay"][];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version: string;
+        };
+        /** @description When the tenant works. */
+        "identity.Calendar.Input": {
+            /** @description Working days of the week, 1 for Monday to 7 for Sunday. */
+            weekdays?: number[];
+            /**
+             * Format: int32
+             * @description Begin of a working day, minutes after midnight in China.
+             */
+            startMinute?: number;
+            /**
+             * Format: int32
+             * @description End, minutes after midnight, behind the begin.
+             */
+            endMinute?: number;
+            /** @description Days that differ from the week, from the first of last year on; output only. */
+            days?: components["schemas"]["identity.CalendarDay.Input"][];
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version?: string;
+        };
+        /** @description A day that differs from the week. */
+        "identity.CalendarDay": {
+            /** @description For example 2026-10-01. */
+            day: string;
+            /** @description True: worked, whatever day of the week it is. */
+            working: boolean;
+            /** @description What it is called, may be empty. */
+            name: string;
+        };
+        /** @description A day that differs from the week. */
+        "identity.CalendarDay.Input": {
+            /** @description For example 2026-10-01. */
+            day?: string;
+            /** @description True: worked, whatever day of the week it is. */
+            working?: boolean;
+            /** @description What it is called, may be empty. */
+            name?: string;
+        };
+        /** @description Request of CancelLeave. */
+        "identity.CancelLeaveRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CancelLeave. */
+        "identity.CancelLeaveResponse": {
+            /** @description As stored. */
+            leave?: components["schemas"]["identity.Leave"];
         };
         /** @description Request of ChangePassword. */
         "identity.ChangePasswordRequest": {
@@ -7490,6 +7927,18 @@ export interface components {
         "identity.CreateDepartmentResponse": {
             /** @description As stored. */
             department?: components["schemas"]["identity.Department"];
+        };
+        /** @description Request of CreateLeave. */
+        "identity.CreateLeaveRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The leave; person_id is empty for the own one. */
+            leave?: components["schemas"]["identity.Leave.Input"];
+        };
+        /** @description Response of CreateLeave. */
+        "identity.CreateLeaveResponse": {
+            /** @description As stored. */
+            leave?: components["schemas"]["identity.Leave"];
         };
         /** @description Request of CreatePerson. */
         "identity.CreatePersonRequest": {
@@ -7543,6 +7992,13 @@ export interface components {
         };
         /** @description Response of DeleteRole. */
         "identity.DeleteRoleResponse": Record<string, never>;
+        /** @description Request of DeleteShift. */
+        "identity.DeleteShiftRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of DeleteShift. */
+        "identity.DeleteShiftResponse": Record<string, never>;
         /** @description A node of the organisation tree. */
         "identity.Department": {
             /** @description UUID. */
@@ -7603,6 +8059,27 @@ export interface components {
              */
             personCount?: number;
         };
+        /** @description A day of somebody's roster. */
+        "identity.Duty": {
+            /** @description For example 2026-03-01. */
+            day: string;
+            /** @description What it is. */
+            kind: components["schemas"]["identity.DutyKind"];
+            /** @description The shift, UUID; empty for none. */
+            shiftId: string;
+            /** @description Whether a leave touches the day. */
+            onLeave: boolean;
+        };
+        /**
+         * @description What a day of a person's roster is.
+         *     - `DUTY_KIND_UNSPECIFIED`: Not set.
+         *     - `DUTY_KIND_CALENDAR`: A working day of the calendar.
+         *     - `DUTY_KIND_SHIFT`: A shift that was set.
+         *     - `DUTY_KIND_DAY_OFF`: A day off that was set.
+         *     - `DUTY_KIND_REST`: No working day of the calendar.
+         * @enum {string}
+         */
+        "identity.DutyKind": "DUTY_KIND_UNSPECIFIED" | "DUTY_KIND_CALENDAR" | "DUTY_KIND_SHIFT" | "DUTY_KIND_DAY_OFF" | "DUTY_KIND_REST";
         /** @description Request of EndSessions. */
         "identity.EndSessionsRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7610,6 +8087,26 @@ export interface components {
         };
         /** @description Response of EndSessions. */
         "identity.EndSessionsResponse": Record<string, never>;
+        /** @description Request of FindPresence. */
+        "identity.FindPresenceRequest": {
+            /** @description UUIDs, at most 500. */
+            personIds?: string[];
+            /**
+             * Format: date-time
+             * @description At which time; absent for now.
+             */
+            time?: string;
+        };
+        /** @description Response of FindPresence. */
+        "identity.FindPresenceResponse": {
+            /** @description By id; unknown people, and those whom the caller may not see, are left out. */
+            people: components["schemas"]["identity.PersonPresence"][];
+        };
+        /** @description Response of GetCalendar. */
+        "identity.GetCalendarResponse": {
+            /** @description The calendar. */
+            calendar?: components["schemas"]["identity.Calendar"];
+        };
         /** @description Response of GetMe. */
         "identity.GetMeResponse": {
             /** @description The caller. */
@@ -7624,6 +8121,69 @@ export interface components {
             /** @description Department path, for scope by prefix. */
             departmentPath: string;
         };
+        /** @description A time that somebody is away. */
+        "identity.Leave": {
+            /** @description UUID. */
+            leaveId: string;
+            /** @description Whose, UUID. */
+            personId: string;
+            /**
+             * Format: date-time
+             * @description Begin.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description End, behind the begin.
+             */
+            endTime?: string;
+            /** @description What for. */
+            kind: components["schemas"]["identity.LeaveKind"];
+            /** @description In words, may be empty. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When it was taken back, absent while it holds; output only.
+             */
+            cancelTime?: string;
+        };
+        /** @description A time that somebody is away. */
+        "identity.Leave.Input": {
+            /** @description UUID. */
+            leaveId?: string;
+            /** @description Whose, UUID. */
+            personId?: string;
+            /**
+             * Format: date-time
+             * @description Begin.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description End, behind the begin.
+             */
+            endTime?: string;
+            /** @description What for. */
+            kind?: components["schemas"]["identity.LeaveKind"];
+            /** @description In words, may be empty. */
+            reason?: string;
+            /**
+             * Format: date-time
+             * @description When it was taken back, absent while it holds; output only.
+             */
+            cancelTime?: string;
+        };
+        /**
+         * @description What somebody is away for.
+         *     - `LEAVE_KIND_UNSPECIFIED`: Not set.
+         *     - `LEAVE_KIND_ANNUAL`: Annual leave.
+         *     - `LEAVE_KIND_SICK`: Illness.
+         *     - `LEAVE_KIND_PERSONAL`: A private matter.
+         *     - `LEAVE_KIND_TRIP`: A business trip.
+         *     - `LEAVE_KIND_OTHER`: Anything else.
+         * @enum {string}
+         */
+        "identity.LeaveKind": "LEAVE_KIND_UNSPECIFIED" | "LEAVE_KIND_ANNUAL" | "LEAVE_KIND_SICK" | "LEAVE_KIND_PERSONAL" | "LEAVE_KIND_TRIP" | "LEAVE_KIND_OTHER";
         /** @description Response of ListAuditEntries. */
         "identity.ListAuditEntriesResponse": {
             /** @description Newest first. */
@@ -7641,6 +8201,13 @@ export interface components {
             /** @description Parents before children. */
             departments: components["schemas"]["identity.Department"][];
         };
+        /** @description Response of ListLeaves. */
+        "identity.ListLeavesResponse": {
+            /** @description By begin; those that were taken back are left out. */
+            leaves: components["schemas"]["identity.Leave"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListPeople. */
         "identity.ListPeopleResponse": {
             /** @description By login. */
@@ -7657,6 +8224,18 @@ export interface components {
         "identity.ListRolesResponse": {
             /** @description By code. */
             roles: components["schemas"]["identity.Role"][];
+        };
+        /** @description Response of ListRoster. */
+        "identity.ListRosterResponse": {
+            /** @description Active people by login. */
+            people: components["schemas"]["identity.PersonRoster"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListShifts. */
+        "identity.ListShiftsResponse": {
+            /** @description By begin. */
+            shifts: components["schemas"]["identity.Shift"][];
         };
         /** @description A member of staff. */
         "identity.Person": {
@@ -7732,6 +8311,31 @@ export interface components {
              */
             leaveTime?: string;
         };
+        /** @description Whether somebody can take a task. */
+        "identity.PersonPresence": {
+            /** @description UUID. */
+            personId: string;
+            /** @description Whether, and why not. */
+            presence: components["schemas"]["identity.Presence"];
+        };
+        /** @description Somebody's days. */
+        "identity.PersonRoster": {
+            /** @description UUID. */
+            personId: string;
+            /** @description By day. */
+            duties: components["schemas"]["identity.Duty"][];
+        };
+        /**
+         * @description Whether somebody can take a task, and if not, why.
+         *     - `PRESENCE_UNSPECIFIED`: Not set.
+         *     - `PRESENCE_AVAILABLE`: At work.
+         *     - `PRESENCE_INACTIVE`: The account is disabled, or the person left.
+         *     - `PRESENCE_ON_LEAVE`: On leave.
+         *     - `PRESENCE_DAY_OFF`: A day off, by the roster or the calendar.
+         *     - `PRESENCE_OFF_SHIFT`: Outside the hours of the shift, or of the calendar for who has none.
+         * @enum {string}
+         */
+        "identity.Presence": "PRESENCE_UNSPECIFIED" | "PRESENCE_AVAILABLE" | "PRESENCE_INACTIVE" | "PRESENCE_ON_LEAVE" | "PRESENCE_DAY_OFF" | "PRESENCE_OFF_SHIFT";
         /** @description Request of ResetPassword. */
         "identity.ResetPasswordRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7827,6 +8431,76 @@ export interface components {
              */
             holderCount?: number;
         };
+        /** @description Request of SaveShift. */
+        "identity.SaveShiftRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The shift; without an id a new one, else version must be the one that was read. */
+            shift?: components["schemas"]["identity.Shift.Input"];
+        };
+        /** @description Response of SaveShift. */
+        "identity.SaveShiftResponse": {
+            /** @description As stored. */
+            shift?: components["schemas"]["identity.Shift"];
+        };
+        /** @description Request of SetCalendarDays. */
+        "identity.SetCalendarDaysRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Days that differ from the week, at most 400; one that was set before is set anew. */
+            days?: components["schemas"]["identity.CalendarDay.Input"][];
+            /** @description Days that go by the week again. */
+            clearedDays?: string[];
+        };
+        /** @description Response of SetCalendarDays. */
+        "identity.SetCalendarDaysResponse": {
+            /** @description As stored. */
+            calendar?: components["schemas"]["identity.Calendar"];
+        };
+        /** @description Hours that people are set for. */
+        "identity.Shift": {
+            /** @description UUID. */
+            shiftId: string;
+            /** @description Display name. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Begin, minutes after midnight in China.
+             */
+            startMinute: number;
+            /**
+             * Format: int32
+             * @description End, minutes after midnight; at or before the begin: on the next day.
+             */
+            endMinute: number;
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version: string;
+        };
+        /** @description Hours that people are set for. */
+        "identity.Shift.Input": {
+            /** @description UUID. */
+            shiftId?: string;
+            /** @description Display name. */
+            name?: string;
+            /**
+             * Format: int32
+             * @description Begin, minutes after midnight in China.
+             */
+            startMinute?: number;
+            /**
+             * Format: int32
+             * @description End, minutes after midnight; at or before the begin: on the next day.
+             */
+            endMinute?: number;
+            /**
+             * Format: int64
+             * @description Number of the last change, for update conflicts.
+             */
+            version?: string;
+        };
         /** @description Request of SignIn. */
         "identity.SignInRequest": {
             /** @description The tenant's short name, as typed on the sign-in page. */
@@ -7835,6 +8509,18 @@ export interface components {
             login?: string;
             /** @description Password. */
             password?: string;
+        };
+        /** @description Request of UpdateCalendar. */
+        "identity.UpdateCalendarRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Weekdays and hours; version must be the one that was read. */
+            calendar?: components["schemas"]["identity.Calendar.Input"];
+        };
+        /** @description Response of UpdateCalendar. */
+        "identity.UpdateCalendarResponse": {
+            /** @description As stored. */
+            calendar?: components["schemas"]["identity.Calendar"];
         };
         /** @description Request of UpdateDepartment. */
         "identity.UpdateDepartmentRequest": {
@@ -8021,6 +8707,18 @@ export interface components {
             /** @description The secret to sign with; it is not shown again. */
             secret: string;
         };
+        /** @description Request of CreateField. */
+        "leads.CreateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The field. */
+            field?: components["schemas"]["leads.Field.Input"];
+        };
+        /** @description Response of CreateField. */
+        "leads.CreateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["leads.Field"];
+        };
         /** @description Request of CreateLead. */
         "leads.CreateLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -8033,11 +8731,93 @@ export interface components {
             phone?: string;
             /** @description What the person wants. */
             note?: string;
+            /** @description The tenant's own fields. */
+            fields?: components["schemas"]["leads.FieldValue.Input"][];
         };
         /** @description Response of CreateLead. */
         "leads.CreateLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description A field that the tenant added. */
+        "leads.Field": {
+            /** @description Kind of record: lead. */
+            object: string;
+            /** @description Key: a small letter, then small letters, digits and underscores; for good. */
+            key: string;
+            /** @description Label. */
+            name: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region; for good. */
+            type: string;
+            /** @description Whether it must be filled in. */
+            required: boolean;
+            /** @description Whether no two records have the same value; for good. */
+            unique: boolean;
+            /** @description Whether the quick search finds its values. */
+            searchable: boolean;
+            /** @description Whether it is a column of the list. */
+            listed: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength: number;
+            /** @description For choice and choices. */
+            choices: string[];
+            /** @description False: removed. */
+            active: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version: string;
+        };
+        /** @description A field that the tenant added. */
+        "leads.Field.Input": {
+            /** @description Kind of record: lead. */
+            object?: string;
+            /** @description Key: a small letter, then small letters, digits and underscores; for good. */
+            key?: string;
+            /** @description Label. */
+            name?: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region; for good. */
+            type?: string;
+            /** @description Whether it must be filled in. */
+            required?: boolean;
+            /** @description Whether no two records have the same value; for good. */
+            unique?: boolean;
+            /** @description Whether the quick search finds its values. */
+            searchable?: boolean;
+            /** @description Whether it is a column of the list. */
+            listed?: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength?: number;
+            /** @description For choice and choices. */
+            choices?: string[];
+            /** @description False: removed. */
+            active?: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version?: string;
+        };
+        /** @description The value of a field that the tenant added. */
+        "leads.FieldValue": {
+            /** @description Field's key. */
+            key: string;
+            /** @description As people type and read it. */
+            value: string;
+        };
+        /** @description The value of a field that the tenant added. */
+        "leads.FieldValue.Input": {
+            /** @description Field's key. */
+            key?: string;
+            /** @description As people type and read it. */
+            value?: string;
         };
         /** @description What is forecast for a month. */
         "leads.ForecastMonth": {
@@ -8127,6 +8907,8 @@ export interface components {
             opportunityState: components["schemas"]["leads.OpportunityState"];
             /** @description State of the order that came of it. */
             orderState: components["schemas"]["orders.OrderState"];
+            /** @description The tenant's own fields that have a value. */
+            fields: components["schemas"]["leads.FieldValue"][];
         };
         /** @description A row of a lead's log. */
         "leads.LeadChange": {
@@ -8345,6 +9127,11 @@ export interface components {
             /** @description By name. */
             sources: components["schemas"]["leads.CaptureSource"][];
         };
+        /** @description Response of ListFields. */
+        "leads.ListFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["leads.Field"][];
+        };
         /** @description Response of ListLeadOwnershipChanges. */
         "leads.ListLeadOwnershipChangesResponse": {
             /** @description Newest first. */
@@ -8531,6 +9318,20 @@ export interface components {
          * @enum {string}
          */
         "leads.OpportunityState": "OPPORTUNITY_STATE_UNSPECIFIED" | "OPPORTUNITY_STATE_OPEN" | "OPPORTUNITY_STATE_WON" | "OPPORTUNITY_STATE_LOST";
+        /** @description Request of OrderFields. */
+        "leads.OrderFieldsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description Keys in the new order; the others follow as they were. */
+            keys?: string[];
+        };
+        /** @description Response of OrderFields. */
+        "leads.OrderFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["leads.Field"][];
+        };
         /** @description Response of ReportOpportunities. */
         "leads.ReportOpportunitiesResponse": {
             /** @description By month, those without last. */
@@ -8567,6 +9368,23 @@ export interface components {
         };
         /** @description Response of ReturnLead. */
         "leads.ReturnLeadResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of SetLeadFields. */
+        "leads.SetLeadFieldsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description Version that was read: another one by now is refused.
+             */
+            version?: string;
+            /** @description Those that change; an empty value clears one. */
+            fields?: components["schemas"]["leads.FieldValue.Input"][];
+        };
+        /** @description Response of SetLeadFields. */
+        "leads.SetLeadFieldsResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
@@ -8618,6 +9436,20 @@ export interface components {
         "leads.UnlockLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of UpdateField. */
+        "leads.UpdateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description As it shall be; object, key, type and unique are not looked at. */
+            field?: components["schemas"]["leads.Field.Input"];
+        };
+        /** @description Response of UpdateField. */
+        "leads.UpdateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["leads.Field"];
         };
         /** @description Request of UpdateLeadPushRule. */
         "leads.UpdateLeadPushRuleRequest": {
@@ -9318,6 +10150,8 @@ export interface components {
             createTime?: string;
             /** @description What the caller may do, of: update, submit, terminate. */
             allowedActions: string[];
+            /** @description The tenant's own fields that have a value. */
+            fields: components["schemas"]["orders.FieldValue"][];
         };
         /**
          * @description Life cycle of a contract.
@@ -9373,11 +10207,25 @@ export interface components {
             startDate?: string;
             /** @description Last day. */
             endDate?: string;
+            /** @description The tenant's own fields. */
+            fields?: components["schemas"]["orders.FieldValue.Input"][];
         };
         /** @description Response of CreateContract. */
         "orders.CreateContractResponse": {
             /** @description As stored. */
             contract?: components["schemas"]["orders.Contract"];
+        };
+        /** @description Request of CreateField. */
+        "orders.CreateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The field. */
+            field?: components["schemas"]["orders.Field.Input"];
+        };
+        /** @description Response of CreateField. */
+        "orders.CreateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["orders.Field"];
         };
         /** @description Request of CreatePrintTemplate. */
         "orders.CreatePrintTemplateRequest": {
@@ -9438,6 +10286,72 @@ export interface components {
          * @enum {string}
          */
         "orders.DocumentKind": "DOCUMENT_KIND_UNSPECIFIED" | "DOCUMENT_KIND_QUOTE" | "DOCUMENT_KIND_ORDER" | "DOCUMENT_KIND_CONTRACT";
+        /** @description A field that the tenant added. */
+        "orders.Field": {
+            /** @description Kind of record: product or contract. */
+            object: string;
+            /** @description Key: a small letter, then small letters, digits and underscores; for good. */
+            key: string;
+            /** @description Label. */
+            name: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region; for good. */
+            type: string;
+            /** @description Whether it must be filled in. */
+            required: boolean;
+            /** @description Whether no two records have the same value; for good. */
+            unique: boolean;
+            /** @description Whether the quick search finds its values. */
+            searchable: boolean;
+            /** @description Whether it is a column of the list. */
+            listed: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength: number;
+            /** @description For choice and choices. */
+            choices: string[];
+            /** @description False: removed. */
+            active: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version: string;
+        };
+        /** @description A field that the tenant added. */
+        "orders.Field.Input": {
+            /** @description Kind of record: product or contract. */
+            object?: string;
+            /** @description Key: a small letter, then small letters, digits and underscores; for good. */
+            key?: string;
+            /** @description Label. */
+            name?: string;
+            /** @description text, long_text, number, amount, date, datetime, boolean, choice, choices, phone, email, link or region; for good. */
+            type?: string;
+            /** @description Whether it must be filled in. */
+            required?: boolean;
+            /** @description Whether no two records have the same value; for good. */
+            unique?: boolean;
+            /** @description Whether the quick search finds its values. */
+            searchable?: boolean;
+            /** @description Whether it is a column of the list. */
+            listed?: boolean;
+            /**
+             * Format: int32
+             * @description Longest text in characters, 0 for 200.
+             */
+            maxLength?: number;
+            /** @description For choice and choices. */
+            choices?: string[];
+            /** @description False: removed. */
+            active?: boolean;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version?: string;
+        };
         /** @description The value of a field that the tenant added. */
         "orders.FieldValue": {
             /** @description Field's key. */
@@ -9519,10 +10433,15 @@ export interface components {
         };
         /** @description Response of ListContracts. */
         "orders.ListContractsResponse": {
-            /** @description Newest first. */
+            /** @description As asked, the newest first when nothing was. */
             contracts: components["schemas"]["orders.Contract"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
+        };
+        /** @description Response of ListFields. */
+        "orders.ListFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["orders.Field"][];
         };
         /** @description Response of ListJournal. */
         "orders.ListJournalResponse": {
@@ -9639,6 +10558,20 @@ export interface components {
              * @description When.
              */
             createTime?: string;
+        };
+        /** @description Request of OrderFields. */
+        "orders.OrderFieldsRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description Keys in the new order; the others follow as they were. */
+            keys?: string[];
+        };
+        /** @description Response of OrderFields. */
+        "orders.OrderFieldsResponse": {
+            /** @description In their order. */
+            fields: components["schemas"]["orders.Field"][];
         };
         /** @description A line of an order. */
         "orders.OrderLine": {
@@ -10069,11 +11002,27 @@ export interface components {
             endDate?: string;
             /** @description Why, at most 1000 characters. */
             comment?: string;
+            /** @description The tenant's own fields that change; an empty value clears one. */
+            fields?: components["schemas"]["orders.FieldValue.Input"][];
         };
         /** @description Response of UpdateContract. */
         "orders.UpdateContractResponse": {
             /** @description As stored. */
             contract?: components["schemas"]["orders.Contract"];
+        };
+        /** @description Request of UpdateField. */
+        "orders.UpdateFieldRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Kind of record. */
+            object?: string;
+            /** @description As it shall be; object, key, type and unique are not looked at. */
+            field?: components["schemas"]["orders.Field.Input"];
+        };
+        /** @description Response of UpdateField. */
+        "orders.UpdateFieldResponse": {
+            /** @description As stored. */
+            field?: components["schemas"]["orders.Field"];
         };
         /** @description Request of UpdateOrder. */
         "orders.UpdateOrderRequest": {
@@ -12442,6 +13391,83 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.GetCalendar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.GetCalendarResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.UpdateCalendar": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.UpdateCalendarRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.UpdateCalendarResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.SetCalendarDays": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.SetCalendarDaysRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.SetCalendarDaysResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "telephony.ListCalls": {
         parameters: {
             query?: {
@@ -13001,6 +14027,12 @@ export interface operations {
                 pageToken?: string;
                 /** @description Only this customer's, UUID. */
                 customerId?: string;
+                /** @description Filter as JSON, see services/kernel/filters.py: number, title, customer_name, amount, state, owner_id, start_date, end_date, create_time, and the own fields as custom.key. */
+                filter?: string;
+                /** @description create_time, amount, start_date, end_date, number or custom.key, with - before it descending; empty: -create_time. */
+                orderBy?: string;
+                /** @description Only those whose number, title or customer's name holds this, or a searchable field of theirs is. */
+                query?: string;
             };
             header?: never;
             path?: never;
@@ -15245,6 +16277,119 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.ListFields": {
+        parameters: {
+            query?: {
+                /** @description Kind of record. */
+                object?: string;
+                /** @description Removed ones too. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.CreateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.CreateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.CreateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Key. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.OrderFields": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.OrderFieldsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.OrderFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.GetLeadPushRule": {
         parameters: {
             query?: never;
@@ -15383,6 +16528,10 @@ export interface operations {
                 opportunityState?: components["schemas"]["leads.OpportunityState"];
                 /** @description Only those whose order is in this state. */
                 orderState?: components["schemas"]["orders.OrderState"];
+                /** @description Filter as JSON, see services/kernel/filters.py: name, company, source, note, state, owner_id, create_time, last_follow_time, and the own fields as custom.key. */
+                filter?: string;
+                /** @description create_time, name, last_follow_time or custom.key, with - before it descending; empty: -create_time. */
+                orderBy?: string;
             };
             header?: never;
             path?: never;
@@ -15757,6 +16906,37 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.SetLeadFields": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.SetLeadFieldsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.SetLeadFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.UnlockLead": {
         parameters: {
             query?: never;
@@ -15842,6 +17022,95 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.CaptureLeadResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.ListLeaves": {
+        parameters: {
+            query?: {
+                /** @description Only of this person, UUID; empty for everybody within the caller's scope. */
+                personId?: string;
+                /** @description Only those that end after this day began, for example 2026-03-01; empty for today. */
+                firstDay?: string;
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListLeavesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.CreateLeave": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.CreateLeaveRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.CreateLeaveResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.CancelLeave": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leaveId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.CancelLeaveRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.CancelLeaveResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -17046,6 +18315,34 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.FindPresence": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.FindPresenceRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.FindPresenceResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ReplacePhone": {
         parameters: {
             query?: never;
@@ -17474,6 +18771,10 @@ export interface operations {
                 query?: string;
                 /** @description Those that are in no new order too. */
                 includeInactive?: boolean;
+                /** @description Filter as JSON, see services/kernel/filters.py: code, name, unit, price, active, and the own fields as custom.key. */
+                filter?: string;
+                /** @description code, name, price or custom.key, with - before it descending; empty: code. */
+                orderBy?: string;
             };
             header?: never;
             path?: never;
@@ -17975,6 +19276,179 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.ListRoster": {
+        parameters: {
+            query?: {
+                /** @description First day, for example 2026-03-01. */
+                firstDay?: string;
+                /** @description How many days, 1 to 62; 0 means 7. */
+                dayCount?: number;
+                /** @description Only people of this department and those below, UUID; empty for all. */
+                departmentId?: string;
+                /** @description At most this many people, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListRosterResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.AssignShift": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.AssignShiftRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.AssignShiftResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.ListFields": {
+        parameters: {
+            query?: {
+                /** @description Kind of record. */
+                object?: string;
+                /** @description Removed ones too. */
+                all?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.ListFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.CreateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.CreateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.CreateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.UpdateField": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Key. */
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.UpdateFieldRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.UpdateFieldResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.OrderFields": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["orders.OrderFieldsRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.OrderFieldsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListSavedViews": {
         parameters: {
             query?: never;
@@ -18098,6 +19572,86 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.ListShifts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListShiftsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.SaveShift": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["identity.SaveShiftRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.SaveShiftResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.DeleteShift": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                shiftId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.DeleteShiftRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.DeleteShiftResponse"];
+                };
             };
             default: components["responses"]["Error"];
         };
