@@ -63,7 +63,7 @@ from services.telephony.pbx.callgraph import (
     resync,
 )
 from services.telephony.pbx.recordings import RefusedError, UnfinishedError, keep, locate
-from services.telephony.pbx.spool import Line, read_since, replay, until_listed, whole_calls
+from services.telephony.pbx.spool import Line, moved, read_since, replay, until_listed, whole_calls
 from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_recordings_folder
 from services.telephony.store import tables
 from services.telephony.store.rows import Row
@@ -257,8 +257,8 @@ class PbxEdge:
         waiting: list[Event] = [
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
         ]
-        told = await self._catch_up(live)
-        self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC))
+        told, gone_over = await self._catch_up(live)
+        self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC), gone_over)
         for event in waiting:
             self._graph, more = apply(self._graph, event, datetime.fromtimestamp(now, UTC))
             changes += more
@@ -269,24 +269,29 @@ class PbxEdge:
 
     # --- what the PBX wrote down while nobody listened
 
-    async def _catch_up(self, live: Sequence[Event]) -> Sequence[Change]:
-        """Bring the graph forward by the PBX's log: what began, was answered or ended since it was followed."""
+    async def _catch_up(self, live: Sequence[Event]) -> tuple[Sequence[Change], Set[str]]:
+        """Bring the graph forward by the PBX's log: what began, was answered or ended since it was followed.
+
+        Returns what happened, and the channels that went over into another call.
+        """
         since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
         alive = {str(row.get("Uniqueid")) for row in live}
         if self._settings.events is None:
-            return ()
+            return (), frozenset()
         give_up_s = time.monotonic() + LOG_WAIT_S
         while True:
             lines = await self._log_since(since_s)
-            graph, changes = replay(self._graph, until_listed(self._graph, lines, alive))
+            lines = until_listed(self._graph, lines, alive)
+            graph, changes = replay(self._graph, lines)
             # The log runs a moment behind; a PBX that was killed never says how its calls ended.
             if graph.by_channel.keys() <= alive or time.monotonic() > give_up_s:
                 break
             await asyncio.sleep(LOG_POLL_S)
+        gone_over = moved(self._graph, graph, lines)
         self._graph = graph
         # A call may have come and gone whole while its last lines were on their way to the file.
         self._start(self._look_again(since_s, {change.call.linked_id for change in changes}))
-        return changes
+        return changes, gone_over
 
     async def _look_again(self, since_s: float, told: Set[str]) -> None:
         await asyncio.sleep(LOG_WAIT_S)

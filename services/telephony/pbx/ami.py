@@ -237,7 +237,7 @@ class AmiLink:
         self._on_state(state, detail)
 
     def _receive(self, message: Message) -> None:
-        self._put(Received(dict(message.items()), time.time()))
+        self._put(Received(event_of(message), time.time()))
         # A PBX that starts lets us in before it has loaded its queues; what it listed until then is not all.
         if message.event == "FullyBooted" and self._connection is not None:
             self._put(Gap("booted"))
@@ -256,6 +256,12 @@ class AmiLink:
         else:
             if isinstance(item, Gap):
                 self._missing = ""
+
+
+def event_of(message: Message) -> Event:
+    """Return a message's headers as a plain mapping, under the names that Asterisk gave them."""
+    # Its own iteration looks each name up again in lower case: more work than all the call graph does.
+    return dict(message._store.values())
 
 
 class Connection:

@@ -12,7 +12,7 @@ Events and their fields: Asterisk 22, AMI events Newchannel, Newexten, Newstate,
 BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, CoreShowChannel.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -282,15 +282,18 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
             after, changes = _hung_up(after, uniqueid, reason, now)
         case _:
             pass
-    return (graph if after == call else _put(graph, after)), changes
+    return (graph if after is call or after == call else _put(graph, after)), changes
 
 
-def resync(graph: Graph, live: Iterable[Event], now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+def resync(
+    graph: Graph, live: Iterable[Event], now: datetime, moved: Set[str] = frozenset()
+) -> tuple[Graph, tuple[Change, ...]]:
     """Bring the graph in line with what lives, after the link to the PBX was down or events were dropped.
 
     `live` are the CoreShowChannel events of a CoreShowChannels action sent after the gap. Channels that are
     no longer there end (`EndReason.LOST`), new ones start, and what rang or was bridged meanwhile rings or
-    is answered as of `now`.
+    is answered as of `now`. moved: unique ids of channels that have joined another call since the listing, as
+    the PBX's log tells: the listing would take them back.
     """
     rows = sorted(live, key=lambda row: _text(row, "Uniqueid") != _text(row, "Linkedid"))
     alive = {_text(row, "Uniqueid") for row in rows}
@@ -302,6 +305,9 @@ def resync(graph: Graph, live: Iterable[Event], now: datetime) -> tuple[Graph, t
             graph = _put(graph, after)
             changes += happened
     for row in rows:
+        uniqueid = _text(row, "Uniqueid")
+        if uniqueid in moved and uniqueid in graph.by_channel:
+            row = {**row, "Linkedid": graph.by_channel[uniqueid]}  # noqa: PLW2901  # the same row, put right
         seen = ["Newchannel"]
         if _text(row, "ChannelState") == RINGING_STATE:
             seen.append("Newstate")
@@ -394,8 +400,10 @@ def _dialled(call: Call, event: Event, trunks: frozenset[str], now: datetime) ->
     if leg is None:
         return call
     # What an earlier event did not tell, or one that was lost with the link.
-    leg = replace(leg, source=leg.source or _text(event, "Uniqueid"), number=leg.number or number)
-    call = _with(call, leg)
+    source, number = leg.source or _text(event, "Uniqueid"), leg.number or number
+    if (source, number) != (leg.source, leg.number):
+        leg = replace(leg, source=source, number=number)
+        call = _with(call, leg)
     if leg.extension or call.direction is Direction.INBOUND:
         return call
     # It leaves by a trunk: an outbound call, and the number on the trunk is whom it wants.
@@ -548,7 +556,9 @@ def _put(graph: Graph, call: Call) -> Graph:
     if before is not None and before.channels == call.channels:
         return replace(graph, calls=calls)
     gone = before.channels.keys() - call.channels.keys() if before is not None else frozenset[str]()
-    by_channel = {key: linked_id for key, linked_id in graph.by_channel.items() if key not in gone}
+    by_channel = {**graph.by_channel}
+    for uniqueid in gone:
+        by_channel.pop(uniqueid, None)
     by_channel.update(dict.fromkeys(call.channels, call.linked_id))
     return replace(graph, calls=calls, by_channel=by_channel)
 

@@ -115,6 +115,15 @@ def replay(graph: Graph, lines: Iterable[Line]) -> tuple[Graph, tuple[Change, ..
     return graph, tuple(changes)
 
 
+def moved(before: Graph, after: Graph, lines: Iterable[Line]) -> set[str]:
+    """Return the channels that these lines took from one call into another, between the two graphs."""
+    seen: dict[str, set[str]] = {}
+    for line in lines:
+        known = before.by_channel.get(line.uniqueid, line.linked_id)
+        seen.setdefault(line.uniqueid, {known}).add(line.linked_id)
+    return {uniqueid for uniqueid, calls in seen.items() if len(calls) > 1 and uniqueid in after.by_channel}
+
+
 def until_listed(graph: Graph, lines: Sequence[Line], alive: Set[str]) -> list[Line]:
     """Return the lines without those of channels that began after the live ones were listed.
 
