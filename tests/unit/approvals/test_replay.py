@@ -16,4 +16,4 @@ async def test_a_recorded_run_is_replayed_as_it_was(history: Path) -> None:
 
 
 def test_there_are_histories_to_replay() -> None:
-    assert {file.stem for file in HISTORIES} == {"passed", "reminded"}
+    assert {file.stem for file in HISTORIES} == {"passed", "reminded", "leaver"}
