@@ -20,7 +20,7 @@ from typing import Any
 from temporalio import activity
 
 from services.approvals.__main__ import SERVICE, worker
-from services.approvals.workflows.contracts import PREPARE, REFRESH, REMIND, ApprovalStart, Reminder
+from services.approvals.workflows.contracts import PREPARE, REFRESH, REMIND
 from services.chassis.settings import Settings
 from services.chassis.temporal import WorkerBundle, run_workers
 
@@ -37,9 +37,11 @@ def die_if_told(folder: Path, approval_id: str, place: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def mortal(function: Callable[..., Any], name: str, takes: type, folder: Path) -> Callable[..., Any]:
+def mortal(function: Callable[..., Any], name: str, folder: Path) -> Callable[..., Any]:
     """Return an activity with a place to die before and after it."""
 
+    @activity.defn(name=name)
+    # Not its dictionary: the activity's definition is in there.
     @functools.wraps(function, updated=())
     def run(payload: Any) -> Any:
         die_if_told(folder, payload.approval_id, f"before {name}")
@@ -47,18 +49,16 @@ def mortal(function: Callable[..., Any], name: str, takes: type, folder: Path) -
         die_if_told(folder, payload.approval_id, f"after {name}")
         return answer
 
-    run.__annotations__ = {"payload": takes, "return": int}
-    return activity.defn(name=name)(run)
+    return run
 
 
 def live(folder: Path) -> None:
     """Be the worker until killed."""
     settings = Settings.read(os.environ)
     bundle = worker(SERVICE.runtime(settings, os.environ))
-    kinds = ((PREPARE, ApprovalStart), (REMIND, Reminder), (REFRESH, ApprovalStart))
+    names = (PREPARE, REMIND, REFRESH)
     activities = [
-        mortal(function, name, takes, folder)
-        for function, (name, takes) in zip(bundle.activities, kinds, strict=True)
+        mortal(function, name, folder) for function, name in zip(bundle.activities, names, strict=True)
     ]
     asyncio.run(
         run_workers(
