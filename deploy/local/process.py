@@ -20,8 +20,8 @@ LOG_LIMIT_BYTES = 20_000_000
 # What a store gets of our environment: nothing that could point it to somebody else's data.
 BARE_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
-# Niceness of what nobody waits for at a telephone.
-BACKGROUND = 10
+# Niceness of what stands back: beside one other it gets a quarter of a processor, never nothing.
+BACKGROUND = 5
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, interval_s: float = 0.05) -> bool:

@@ -15,8 +15,8 @@ from services.chassis.tokens import IDENTITY, generate_key
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = "gateway"
-# On the way from a ringing phone to an agent's screen. Where processors are few the others stand back for them.
-PROMPT = frozenset({"pbx", "customers", "telephony", GATEWAY})
+# For whom nobody waits at a screen or a telephone: where processors are few they stand back for the others.
+PATIENT = frozenset({"events", "worker"})
 # Longest time for bringing the schemas up to date, in seconds: large tables take their time.
 MIGRATION_S = 6 * 3600.0
 # Everybody who signs tokens.
@@ -85,7 +85,6 @@ def product(site: Site) -> Plan:
     def program(
         name: str, module: str, role: str, issuers: Sequence[str], health: str = "", **more: str
     ) -> Program:
-        prompt = name in PROMPT or name.rpartition("-")[0] in PROMPT
         metrics_port = site.state.ports.take(f"{name}.metrics")
         return Program(
             name=name,
@@ -100,7 +99,7 @@ def product(site: Site) -> Plan:
             health=health or f"metrics://127.0.0.1:{metrics_port}",
             cwd=ROOT,
             ports={"metrics": metrics_port} | ({"listen": int(more["PORT"])} if "PORT" in more else {}),
-            niceness=0 if prompt else BACKGROUND,
+            niceness=BACKGROUND if name in PATIENT else 0,
         )
 
     def signing(issuers: Sequence[str]) -> str:

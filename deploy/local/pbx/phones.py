@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy.local.account import Account
 from deploy.local.errors import LocalError
 from deploy.local.ports import Ports
-from deploy.local.process import BACKGROUND, BARE_ENVIRONMENT, Process, Program
+from deploy.local.process import BARE_ENVIRONMENT, Process, Program
 from deploy.local.state import write_private
 
 SCENARIOS = Path(__file__).parent / "sipp"
@@ -47,7 +47,6 @@ def phone_program(
         account=account,
         cwd=directory,
         ports={"sip": port},
-        niceness=BACKGROUND,
     )
 
 
@@ -104,7 +103,6 @@ class Caller:
             health="",
             prepare=prepare,
             cwd=self._directory,
-            niceness=BACKGROUND,
         )
         return Process(program, base.with_suffix(".log"))
 
