@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "leads_0007"
-down_revision = "leads_0006"
+revision = "leads_0008"
+down_revision = "leads_0007"
 branch_labels = None
 depends_on = None
 
