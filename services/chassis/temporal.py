@@ -41,6 +41,15 @@ AWAY = (
     RPCStatusCode.UNKNOWN,
 )
 
+# What a question gets from a workflow that is there and cannot answer now: its worker failed at it, or has too much to
+# do. It goes on; asked again, it answers.
+NOT_READY = (
+    RPCStatusCode.FAILED_PRECONDITION,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.NOT_FOUND,
+)
+
 # How long a synchronous caller waits for Temporal's word, in seconds.
 CALL_TIMEOUT_S = 10.0
 
@@ -132,6 +141,10 @@ class TemporalLink:
             raise (refused if isinstance(refused, AppError) else _unavailable()) from error
         except CancelledError:
             raise _unavailable() from None
+        except RPCError as error:
+            if error.status in NOT_READY:
+                raise _unavailable() from error
+            raise
         except WorkflowAlreadyStartedError:
             return None
 

@@ -59,6 +59,21 @@ class AskWorkflow:
 
 
 @workflow.defn
+class FaultyWorkflow:
+    """Fails at its first task again and again, as one with a bug does, or one whose worker is too busy."""
+
+    @workflow.run
+    async def run(self, question: Question) -> None:
+        """Fail."""
+        raise KeyError(question.text)
+
+    @workflow.update
+    async def answer(self) -> str:
+        """Tell nothing."""
+        return ""
+
+
+@workflow.defn
 class CountWorkflow:
     """Counts the signals it gets."""
 

@@ -12,7 +12,14 @@ from deploy.local.stores import PrivateStores
 from services.chassis.errors import AppError, RuleViolation, Unavailable
 from services.chassis.ids import new_id
 from services.chassis.temporal import TemporalLink, WorkerBundle, run_workers
-from tests.integration.chassis.asking import QUEUE, AskWorkflow, CountWorkflow, Question, answer_question
+from tests.integration.chassis.asking import (
+    QUEUE,
+    AskWorkflow,
+    CountWorkflow,
+    FaultyWorkflow,
+    Question,
+    answer_question,
+)
 from tests.support.until import until
 
 
@@ -21,7 +28,7 @@ def link(stores: PrivateStores) -> Iterator[TemporalLink]:
     """A link, and a worker in a thread."""
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
-    bundle = WorkerBundle(QUEUE, [AskWorkflow, CountWorkflow], [answer_question])
+    bundle = WorkerBundle(QUEUE, [AskWorkflow, CountWorkflow, FaultyWorkflow], [answer_question])
     thread = threading.Thread(
         target=lambda: loop.run_until_complete(
             run_workers(stores.temporal_address, "default", [bundle], stop)
@@ -36,10 +43,16 @@ def link(stores: PrivateStores) -> Iterator[TemporalLink]:
     loop.close()
 
 
-def ask(link: TemporalLink, text: str, workflow_id: str, timeout_s: float = 20) -> str | None:
+def ask(
+    link: TemporalLink,
+    text: str,
+    workflow_id: str,
+    timeout_s: float = 20,
+    workflow: str = "AskWorkflow",
+) -> str | None:
     """Run the workflow and wait for what it tells."""
     return link.ask(
-        "AskWorkflow",
+        workflow,
         Question(text),
         workflow_id=workflow_id,
         queue=QUEUE,
@@ -73,6 +86,18 @@ def ended(link: TemporalLink, workflow_id: str) -> bool:
         return found.status is WorkflowExecutionStatus.COMPLETED
 
     return link.run(look)
+
+
+def test_one_that_cannot_answer_now_is_unavailable(link: TemporalLink) -> None:
+    """Its worker fails at it: that is no fault of the question, which may be asked again."""
+    workflow_id = new_id()
+    with pytest.raises(Unavailable):
+        ask(link, "x", workflow_id, workflow="FaultyWorkflow")
+
+    async def end(client: Client) -> None:
+        await client.get_workflow_handle(workflow_id).terminate()
+
+    link.run(end)
 
 
 def test_a_refusal_comes_back_as_it_was_raised(link: TemporalLink) -> None:
