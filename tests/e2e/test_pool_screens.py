@@ -59,7 +59,9 @@ class Screen:
             self.page.locator(".el-select-dropdown:visible .el-select-dropdown__item").filter(
                 has_text=word
             ).first.click(timeout=PATIENCE_MS)
-        self.page.keyboard.press("Escape")
+        # Another one must not be opened while this one still fades away.
+        self.page.keyboard.press("Tab")
+        expect(self.page.locator(".el-select-dropdown:visible")).to_have_count(0, timeout=PATIENCE_MS)
 
     def shows(self, testid: str, count: int) -> None:
         """Wait until so many are on the page."""
