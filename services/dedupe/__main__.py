@@ -55,10 +55,12 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     from services.chassis.temporal import WorkerBundle
     from services.dedupe.workflows.activities import Activities
     from services.dedupe.workflows.contracts import QUEUE
-    from services.dedupe.workflows.workflow import SettleReservations
+    from services.dedupe.workflows.workflow import ScanDuplicates, SettleReservations
 
     activities = Activities(runtime.store, _customers(runtime))
-    return WorkerBundle(QUEUE, [SettleReservations], [activities.settle_due])
+    return WorkerBundle(
+        QUEUE, [SettleReservations, ScanDuplicates], [activities.settle_due, activities.scan_batches]
+    )
 
 
 SERVICE = Service(name="dedupe", metadata=metadata, api=api, handlers=handlers, worker=worker)

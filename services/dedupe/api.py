@@ -17,6 +17,7 @@ from services.chassis.tokens import Caller, Signer
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.matching import weights
+from services.dedupe.scans_api import ScansApi
 from services.dedupe.store.index import Found, look_up
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import MatchRecord, Rule
@@ -29,6 +30,7 @@ from services.dedupe.usecases.refusals import report_refusal
 from services.dedupe.usecases.reservations import reserve_keys
 from services.dedupe.usecases.rules import list_clashes, list_rules, update_rule
 from services.dedupe.usecases.settling import Writer, settle
+from services.dedupe.usecases.trials import try_rule
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
@@ -68,7 +70,7 @@ MOST_SUBJECTS = 100
 MOST_RESERVATIONS = 1000
 
 
-class DedupeApi(SuspectsApi, pb_grpc.DedupeServiceServicer):
+class DedupeApi(SuspectsApi, ScansApi, pb_grpc.DedupeServiceServicer):
     """Answers for who holds which key."""
 
     def __init__(self, store: Store, writer: Writer, signer: Signer) -> None:
@@ -269,6 +271,17 @@ class DedupeApi(SuspectsApi, pb_grpc.DedupeServiceServicer):
                 rule=_rule(update_rule(tx, rule_id, request.active, verdict, threshold, entrances))
             ),
         )
+
+    def TryRule(self, request: pb.TryRuleRequest, context: grpc.ServicerContext) -> pb.TryRuleResponse:
+        """Return what a rule would have caught in the last month."""
+        rule_id = parse_id(request.rule_id, "rule_id")
+        threshold = request.threshold if request.HasField("threshold") else None
+
+        def answer(tx: Transaction) -> pb.TryRuleResponse:
+            trial = try_rule(tx, rule_id, threshold)
+            return pb.TryRuleResponse(caught=trial.caught, tried=trial.tried, examples=trial.examples)
+
+        return self.read(answer)
 
 
 def _kind(number: pb.SubjectKind.ValueType, field: str) -> SubjectKind:

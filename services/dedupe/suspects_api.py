@@ -189,6 +189,10 @@ def _suspect(row: tables.Suspect, rows: list[tables.Inquiry]) -> pb.Suspect:
         inquiries=map(_inquiry, rows),
         create_time=create_time,
         version=row.version,
+        reasons=[
+            pb.Reason(field="product", weight=bits, text=product)
+            for product, bits in zip(row.shared, row.shared_bits, strict=False)
+        ],
     )
 
 

@@ -15,6 +15,7 @@ from crm.customers.v1 import (
     customers_pb2,
     exports_pb2,
     imports_pb2,
+    merges_pb2,
     pools_pb2,
     records_pb2,
     registry_pb2,
@@ -39,6 +40,7 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
     "customers": (
         customers_pb2,
         imports_pb2,
+        merges_pb2,
         exports_pb2,
         pools_pb2,
         records_pb2,

@@ -39,12 +39,16 @@ class Item:
 
 @dataclass(frozen=True)
 class SetMatch:
-    """How two sets of products compare. likeness: 0 to 1. surprise: in bits. shared: the products in both."""
+    """How two sets of products compare.
+
+    likeness: 0 to 1. surprise: in bits. shared: the products in both; bits: the surprise of each.
+    """
 
     verdict: Verdict
     likeness: float
     surprise: float
     shared: tuple[str, ...]
+    bits: tuple[float, ...] = ()
 
 
 def item_of(product: str, specification: str) -> Item:
@@ -73,6 +77,7 @@ def compare_sets(
     left = list(other)
     likeness = surprise = 0.0
     shared: list[str] = []
+    parts: list[float] = []
     for item in one:
         best = max(left, key=lambda candidate: compare_items(item, candidate), default=None)
         if best is None or not (alike := compare_items(item, best)):
@@ -81,14 +86,16 @@ def compare_sets(
         shared.append(item.product)
         likeness += alike
         # Of two spellings the one counts that more have asked for.
-        surprise += alike * min(bits(item), bits(best))
+        part = alike * min(bits(item), bits(best))
         if item.specification and best.specification:
-            surprise += alike * SPECIFICATION_BITS
+            part += alike * SPECIFICATION_BITS
+        parts.append(round(part, 1))
+        surprise += part
     likeness /= max(len(one) + len(other) - len(shared), 1)
     verdict = Verdict.DIFFERENT
     if likeness >= near_likeness and surprise >= near_bits:
         verdict = Verdict.SAME if likeness >= SAME_SET else Verdict.NEAR
-    return SetMatch(verdict, round(likeness, 3), round(surprise, 1), tuple(shared))
+    return SetMatch(verdict, round(likeness, 3), round(surprise, 1), tuple(shared), tuple(parts))
 
 
 def compare_items(one: Item, other: Item) -> float:

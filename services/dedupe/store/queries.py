@@ -94,6 +94,12 @@ def await_rules(tx: Transaction) -> None:
     tx.session.execute(select(func.pg_advisory_xact_lock(_rules_lock(tx))))
 
 
+def lock_scans(tx: Transaction) -> None:
+    """One at a time begins a scan of a tenant."""
+    key = int.from_bytes(blake2b(f"scans {tx.tenant.id}".encode(), digest_size=8).digest(), signed=True)
+    tx.session.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 def _rules_lock(tx: Transaction) -> int:
     return int.from_bytes(blake2b(f"rules {tx.tenant.id}".encode(), digest_size=8).digest(), signed=True)
 

@@ -221,6 +221,8 @@ class Suspect(Base):
     likeness: Mapped[float] = mapped_column(Double)
     surprise: Mapped[float] = mapped_column(Double)
     shared: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    # What each of the shared is worth, in bits.
+    shared_bits: Mapped[list[float]] = mapped_column(ARRAY(Double), server_default="{}")
     inquiry_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
     decider_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     create_time: Mapped[datetime]
@@ -238,3 +240,41 @@ class ToldApart(Base):
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     low: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     high: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+
+
+class Scan(Base):
+    """A pass over all customers that looks for duplicates. after: the last customer that it has looked at."""
+
+    __tablename__ = "scan"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    scan_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    after: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    scanned: Mapped[int] = mapped_column(BigInteger)
+    found: Mapped[int] = mapped_column(BigInteger)
+    actor_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
+    finish_time: Mapped[datetime | None]
+    __table_args__ = (Index("ix_scan_newest", "tenant_id", "create_time", "scan_id"),)
+
+
+class DuplicatePair(Base):
+    """Two customers that a scan found alike; low, high: their ids in order. reasons: field, weight and both texts.
+
+    group_id: of the pairs that are reviewed together, the smallest id in it. A dismissed pair stays dismissed.
+    """
+
+    __tablename__ = "duplicate_pair"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    low: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    high: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    state: Mapped[str]
+    verdict: Mapped[str]
+    score: Mapped[float] = mapped_column(Double)
+    reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    group_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    decider_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        Index("ix_duplicate_pair_group", "tenant_id", "state", "group_id"),
+        Index("ix_duplicate_pair_high", "tenant_id", "high"),
+    )

@@ -64,6 +64,7 @@ class _Alike:
     likeness: float
     surprise: float
     shared: tuple[str, ...]
+    bits: tuple[float, ...] = ()
 
 
 def suspicion_of(tx: Transaction) -> Suspicion:
@@ -244,7 +245,15 @@ def _compare(inquiry: Inquiry, other: Inquiry, askers: dict[str, int], settings:
     )
     if match.verdict is not Verdict.DIFFERENT:
         found.append(
-            _Alike(Dimension.PRODUCT, other, match.verdict, match.likeness, match.surprise, match.shared)
+            _Alike(
+                Dimension.PRODUCT,
+                other,
+                match.verdict,
+                match.likeness,
+                match.surprise,
+                match.shared,
+                match.bits,
+            )
         )
     if inquiry.site_address and other.site_address and inquiry.scheme and other.scheme:
         address = compare_addresses(inquiry.site_address, other.site_address)
@@ -290,6 +299,7 @@ def _raise(tx: Transaction, inquiry: Inquiry, pairs: Sequence[_Alike]) -> Suspec
             likeness=best.likeness,
             surprise=best.surprise,
             shared=list(best.shared),
+            shared_bits=list(best.bits),
             inquiry_ids=[],
             decider_id=None,
             create_time=tx.now,

@@ -11,12 +11,14 @@ from services.dedupe.domain.keys import SubjectKind
 from services.dedupe.store.index import FORMER
 from services.dedupe.store.moves import MOVED
 from services.dedupe.store.tables import HeldKey, MatchRecord
+from services.dedupe.usecases.scans import follow_merged
 
 
 def follow_merge(tx: Transaction, merge_id: str, survivor_id: str, merged_id: str, *, undo: bool) -> None:
     """Give keys and match records of the merged customer to the survivor, or give them back."""
     if not MOVED.follow(tx, merge_id, merged_id, survivor_id, undo=undo):
         return
+    follow_merged(tx, survivor_id, merged_id, undo=undo)
     own = MatchRecord.tenant_id == tx.tenant.id, MatchRecord.subject_id == merged_id
     tx.session.execute(update(MatchRecord).where(*own).values(kind=SubjectKind.CUSTOMER if undo else FORMER))
     keys = HeldKey.tenant_id == tx.tenant.id, HeldKey.kind == SubjectKind.CUSTOMER

@@ -10,11 +10,14 @@ from services.dedupe.store import index
 from services.dedupe.store.queries import due_reservations, next_settle_time
 from services.dedupe.usecases.backfill import backfill
 from services.dedupe.usecases.reservations import postpone
+from services.dedupe.usecases.scans import scan_batch
 from services.dedupe.usecases.settling import Writer, settle
-from services.dedupe.workflows.contracts import SETTLE_DUE, Settled, SettleDue
+from services.dedupe.workflows.contracts import SCAN_BATCHES, SETTLE_DUE, ScanTenant, Settled, SettleDue
 
 log = get_logger(__name__)
 
+# Transactions of one activity of a scan.
+SCAN_ROUNDS = 20
 # Reservations settled in one run.
 BATCH = 100
 
@@ -25,6 +28,15 @@ class Activities:
     def __init__(self, store: Store, writer: Writer) -> None:
         self._store = store
         self._writer = writer
+
+    @activity.defn(name=SCAN_BATCHES)
+    def scan_batches(self, scan: ScanTenant) -> bool:
+        """Look at the next customers of a scan; return whether more are left. A repeat goes on where it was."""
+        for _ in range(SCAN_ROUNDS):
+            with self._store.transaction(scan.tenant) as tx:
+                if not scan_batch(tx, scan.scan_id):
+                    return False
+        return True
 
     @activity.defn(name=SETTLE_DUE)
     def settle_due(self, due: SettleDue) -> Settled:

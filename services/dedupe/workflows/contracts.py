@@ -12,6 +12,24 @@ WAKE = "wake"
 SETTLE_DUE = "settle_due_reservations"
 
 
+# Workflow type of a scan for duplicates and its activity.
+SCAN = "ScanDuplicates"
+SCAN_BATCHES = "scan_batches"
+
+
+@dataclass(frozen=True)
+class ScanTenant:
+    """A scan of all customers of a tenant."""
+
+    tenant: Tenant
+    scan_id: str
+
+
+def scan_workflow_id(scan_id: str) -> str:
+    """Return the id of a scan's workflow."""
+    return f"scan-{scan_id}"
+
+
 def settle_workflow_id(tenant_id: str) -> str:
     """Return the id of a tenant's settling, of which one runs."""
     return f"settle-{tenant_id}"

@@ -1,4 +1,4 @@
-"""One workflow for each tenant: settles reservations whose writer never confirmed them."""
+"""One workflow for each tenant settles reservations whose writer never confirmed them; one for each scan drives it."""
 
 from datetime import timedelta
 
@@ -6,7 +6,17 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from services.dedupe.workflows.contracts import SETTLE, SETTLE_DUE, WAKE, Settled, SettleDue, SettleTenant
+    from services.dedupe.workflows.contracts import (
+        SCAN,
+        SCAN_BATCHES,
+        SETTLE,
+        SETTLE_DUE,
+        WAKE,
+        ScanTenant,
+        Settled,
+        SettleDue,
+        SettleTenant,
+    )
 
 # Longest sleep when no reservation waits.
 LONGEST_SLEEP = timedelta(hours=1)
@@ -46,3 +56,23 @@ class SettleReservations:
             except TimeoutError:
                 continue
         workflow.continue_as_new(settle)
+
+
+@workflow.defn(name=SCAN)
+class ScanDuplicates:
+    """Drives a scan; where it is stands in the database."""
+
+    @workflow.run
+    async def run(self, scan: ScanTenant) -> None:
+        """Scan until every customer was looked at."""
+        for _ in range(ROUNDS):
+            more: bool = await workflow.execute_activity(
+                SCAN_BATCHES,
+                scan,
+                result_type=bool,
+                start_to_close_timeout=timedelta(minutes=5),
+                retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+            )
+            if not more:
+                return
+        workflow.continue_as_new(scan)

@@ -5,6 +5,7 @@ import {
   Checked,
   Collection,
   Coin,
+  CopyDocument,
   Document,
   Filter,
   Goods,
@@ -22,6 +23,7 @@ import {
   User,
   UserFilled,
   Wallet,
+  Warning,
 } from '@element-plus/icons-vue'
 import type { Component } from 'vue'
 import type { RouteComponent } from 'vue-router'
@@ -112,6 +114,20 @@ export const entries: Entry[] = [
     path: '/approvals/:approvalId?',
     icon: Checked,
     screen: () => import('./screens/approvals/ApprovalsScreen.vue'),
+  },
+  {
+    name: 'suspects',
+    path: '/suspects',
+    right: 'approvals.decide',
+    icon: Warning,
+    screen: () => import('./screens/suspects/SuspectsScreen.vue'),
+  },
+  {
+    name: 'duplicates',
+    path: '/duplicates',
+    right: 'pools.manage',
+    icon: CopyDocument,
+    screen: () => import('./screens/duplicates/DuplicatesScreen.vue'),
   },
   {
     name: 'calls',

@@ -216,6 +216,38 @@ SUSPECT_STATE_DISMISSED: SuspectState.ValueType  # 3
 """They are not."""
 Global___SuspectState: _TypeAlias = SuspectState  # noqa: Y015
 
+class _DuplicateState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DuplicateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DuplicateState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUPLICATE_STATE_UNSPECIFIED: _DuplicateState.ValueType  # 0
+    """Not set: as open."""
+    DUPLICATE_STATE_OPEN: _DuplicateState.ValueType  # 1
+    """It waits for a person."""
+    DUPLICATE_STATE_CONFIRMED: _DuplicateState.ValueType  # 2
+    """They are one: they can be merged."""
+    DUPLICATE_STATE_DISMISSED: _DuplicateState.ValueType  # 3
+    """They are two, for good."""
+    DUPLICATE_STATE_MERGED: _DuplicateState.ValueType  # 4
+    """They were merged."""
+
+class DuplicateState(_DuplicateState, metaclass=_DuplicateStateEnumTypeWrapper):
+    """What became of two customers that are alike."""
+
+DUPLICATE_STATE_UNSPECIFIED: DuplicateState.ValueType  # 0
+"""Not set: as open."""
+DUPLICATE_STATE_OPEN: DuplicateState.ValueType  # 1
+"""It waits for a person."""
+DUPLICATE_STATE_CONFIRMED: DuplicateState.ValueType  # 2
+"""They are one: they can be merged."""
+DUPLICATE_STATE_DISMISSED: DuplicateState.ValueType  # 3
+"""They are two, for good."""
+DUPLICATE_STATE_MERGED: DuplicateState.ValueType  # 4
+"""They were merged."""
+Global___DuplicateState: _TypeAlias = DuplicateState  # noqa: Y015
+
 @_typing.final
 class Subject(_message.Message):
     """A record whose keys are asked for."""
@@ -1298,6 +1330,7 @@ class Suspect(_message.Message):
     INQUIRIES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
     suspect_id: _builtins.str
     """UUID."""
     dimension: Global___Dimension.ValueType
@@ -1322,6 +1355,10 @@ class Suspect(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was raised."""
 
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """What it was raised by, one by one, in bits; of a project its site and scheme."""
+
     def __init__(
         self,
         *,
@@ -1335,10 +1372,11 @@ class Suspect(_message.Message):
         inquiries: _abc.Iterable[Global___Inquiry] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimension", b"dimension", "inquiries", b"inquiries", "likeness", b"likeness", "reason", b"reason", "state", b"state", "surprise", b"surprise", "suspect_id", b"suspect_id", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimension", b"dimension", "inquiries", b"inquiries", "likeness", b"likeness", "reason", b"reason", "reasons", b"reasons", "state", b"state", "surprise", b"surprise", "suspect_id", b"suspect_id", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1716,3 +1754,386 @@ class UpdateSuspicionSettingsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateSuspicionSettingsResponse: _TypeAlias = UpdateSuspicionSettingsResponse  # noqa: Y015
+
+@_typing.final
+class Scan(_message.Message):
+    """A pass over all customers that looks for duplicates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_ID_FIELD_NUMBER: _builtins.int
+    SCANNED_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    scan_id: _builtins.str
+    """UUID."""
+    scanned: _builtins.int
+    """Customers it has looked at."""
+    found: _builtins.int
+    """New pairs it has found."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended; unset while it runs."""
+
+    def __init__(
+        self,
+        *,
+        scan_id: _builtins.str = ...,
+        scanned: _builtins.int = ...,
+        found: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "found", b"found", "scan_id", b"scan_id", "scanned", b"scanned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Scan: _TypeAlias = Scan  # noqa: Y015
+
+@_typing.final
+class DuplicatePair(_message.Message):
+    """Two customers that are alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    OTHER_CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """UUID of one."""
+    other_customer_id: _builtins.str
+    """UUID of the other."""
+    state: Global___DuplicateState.ValueType
+    """What became of them."""
+    verdict: Global___MatchVerdict.ValueType
+    """Same or near."""
+    score: _builtins.float
+    """Sum of the reasons' weights, in bits."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
+        """By field."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        other_customer_id: _builtins.str = ...,
+        state: Global___DuplicateState.ValueType = ...,
+        verdict: Global___MatchVerdict.ValueType = ...,
+        score: _builtins.float = ...,
+        reasons: _abc.Iterable[Global___Reason] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "other_customer_id", b"other_customer_id", "reasons", b"reasons", "score", b"score", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DuplicatePair: _TypeAlias = DuplicatePair  # noqa: Y015
+
+@_typing.final
+class DuplicateGroup(_message.Message):
+    """Customers that are perhaps one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMERS_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.str
+    """UUID: the same for the same group."""
+    @_builtins.property
+    def customers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Similar]:
+        """Its members; verdict, score and reasons are those of the pairs."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___DuplicatePair]:
+        """The likest first."""
+
+    def __init__(
+        self,
+        *,
+        group_id: _builtins.str = ...,
+        customers: _abc.Iterable[Global___Similar] | None = ...,
+        pairs: _abc.Iterable[Global___DuplicatePair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customers", b"customers", "group_id", b"group_id", "pairs", b"pairs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DuplicateGroup: _TypeAlias = DuplicateGroup  # noqa: Y015
+
+@_typing.final
+class StartScanRequest(_message.Message):
+    """Request of StartScan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartScanRequest: _TypeAlias = StartScanRequest  # noqa: Y015
+
+@_typing.final
+class StartScanResponse(_message.Message):
+    """Response of StartScan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scan(self) -> Global___Scan:
+        """As begun."""
+
+    def __init__(
+        self,
+        *,
+        scan: Global___Scan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scan", b"scan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scan", b"scan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartScanResponse: _TypeAlias = StartScanResponse  # noqa: Y015
+
+@_typing.final
+class GetScanRequest(_message.Message):
+    """Request of GetScan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScanRequest: _TypeAlias = GetScanRequest  # noqa: Y015
+
+@_typing.final
+class GetScanResponse(_message.Message):
+    """Response of GetScan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scan(self) -> Global___Scan:
+        """The newest one; unset before the first."""
+
+    def __init__(
+        self,
+        *,
+        scan: Global___Scan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scan", b"scan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scan", b"scan"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScanResponse: _TypeAlias = GetScanResponse  # noqa: Y015
+
+@_typing.final
+class ListDuplicatesRequest(_message.Message):
+    """Request of ListDuplicates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___DuplicateState.ValueType
+    """Groups with a pair in this state."""
+    page_size: _builtins.int
+    """1 to 200, 0 for 50."""
+    page_token: _builtins.str
+    """Of the page before."""
+    def __init__(
+        self,
+        *,
+        state: Global___DuplicateState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicatesRequest: _TypeAlias = ListDuplicatesRequest  # noqa: Y015
+
+@_typing.final
+class ListDuplicatesResponse(_message.Message):
+    """Response of ListDuplicates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___DuplicateGroup]:
+        """In a fixed order."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___DuplicateGroup] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDuplicatesResponse: _TypeAlias = ListDuplicatesResponse  # noqa: Y015
+
+@_typing.final
+class DecideDuplicateRequest(_message.Message):
+    """Request of DecideDuplicate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    OTHER_CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    SAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    customer_id: _builtins.str
+    """UUID of one."""
+    other_customer_id: _builtins.str
+    """UUID of the other."""
+    same: _builtins.bool
+    """True: they are one customer."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        other_customer_id: _builtins.str = ...,
+        same: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "other_customer_id", b"other_customer_id", "request_id", b"request_id", "same", b"same"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideDuplicateRequest: _TypeAlias = DecideDuplicateRequest  # noqa: Y015
+
+@_typing.final
+class DecideDuplicateResponse(_message.Message):
+    """Response of DecideDuplicate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAIR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pair(self) -> Global___DuplicatePair:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        pair: Global___DuplicatePair | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pair", b"pair"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pair", b"pair"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideDuplicateResponse: _TypeAlias = DecideDuplicateResponse  # noqa: Y015
+
+@_typing.final
+class TryRuleRequest(_message.Message):
+    """Request of TryRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_ID_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    rule_id: _builtins.str
+    """UUID."""
+    threshold: _builtins.float
+    """Of SIMILAR: from which score on; unset: the rule's own."""
+    def __init__(
+        self,
+        *,
+        rule_id: _builtins.str = ...,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "rule_id", b"rule_id", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___TryRuleRequest: _TypeAlias = TryRuleRequest  # noqa: Y015
+
+@_typing.final
+class TryRuleResponse(_message.Message):
+    """Response of TryRule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUGHT_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    caught: _builtins.int
+    """Records that the rule would have hit."""
+    tried: _builtins.int
+    """Records of the last month that it was tried on, the newest first, at most 1000; 200 of SIMILAR."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of some that it would have hit."""
+
+    def __init__(
+        self,
+        *,
+        caught: _builtins.int = ...,
+        tried: _builtins.int = ...,
+        examples: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught", b"caught", "examples", b"examples", "tried", b"tried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TryRuleResponse: _TypeAlias = TryRuleResponse  # noqa: Y015

@@ -115,6 +115,31 @@ class DedupeServiceStub:
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.SerializeToString,
                 response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.FromString,
                 _registered_method=True)
+        self.TryRule = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/TryRule',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleResponse.FromString,
+                _registered_method=True)
+        self.StartScan = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/StartScan',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanResponse.FromString,
+                _registered_method=True)
+        self.GetScan = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/GetScan',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanResponse.FromString,
+                _registered_method=True)
+        self.ListDuplicates = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ListDuplicates',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesResponse.FromString,
+                _registered_method=True)
+        self.DecideDuplicate = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/DecideDuplicate',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateResponse.FromString,
+                _registered_method=True)
         self.ListRules = channel.unary_unary(
                 '/crm.dedupe.v1.DedupeService/ListRules',
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListRulesRequest.SerializeToString,
@@ -247,6 +272,41 @@ class DedupeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TryRule(self, request, context):
+        """What a rule would have caught among the records of the last month, on or off, without changing it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartScan(self, request, context):
+        """Look for duplicates among all customers; goes on by itself, in batches.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScan(self, request, context):
+        """How far the newest scan is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDuplicates(self, request, context):
+        """Groups of customers that are perhaps one, for review.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideDuplicate(self, request, context):
+        """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRules(self, request, context):
         """The tenant's rules.
         """
@@ -344,6 +404,31 @@ def add_DedupeServiceServicer_to_server(servicer, server):
                     servicer.UpdateSuspicionSettings,
                     request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.FromString,
                     response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.SerializeToString,
+            ),
+            'TryRule': grpc.unary_unary_rpc_method_handler(
+                    servicer.TryRule,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleResponse.SerializeToString,
+            ),
+            'StartScan': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartScan,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanResponse.SerializeToString,
+            ),
+            'GetScan': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScan,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanResponse.SerializeToString,
+            ),
+            'ListDuplicates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDuplicates,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesResponse.SerializeToString,
+            ),
+            'DecideDuplicate': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideDuplicate,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateResponse.SerializeToString,
             ),
             'ListRules': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRules,
@@ -789,6 +874,141 @@ class DedupeService:
             '/crm.dedupe.v1.DedupeService/UpdateSuspicionSettings',
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsRequest.SerializeToString,
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.UpdateSuspicionSettingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TryRule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/TryRule',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.TryRuleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartScan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/StartScan',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.StartScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/GetScan',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.GetScanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDuplicates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ListDuplicates',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListDuplicatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideDuplicate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/DecideDuplicate',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.DecideDuplicateResponse.FromString,
             options,
             channel_credentials,
             insecure,

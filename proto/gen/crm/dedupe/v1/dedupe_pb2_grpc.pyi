@@ -73,6 +73,16 @@ class DedupeServiceStub:
     """Windows and thresholds of suspicion."""
     UpdateSuspicionSettings: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateSuspicionSettingsRequest, _dedupe_pb2.UpdateSuspicionSettingsResponse]
     """Change them; they hold from the next inquiry."""
+    TryRule: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.TryRuleRequest, _dedupe_pb2.TryRuleResponse]
+    """What a rule would have caught among the records of the last month, on or off, without changing it."""
+    StartScan: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.StartScanRequest, _dedupe_pb2.StartScanResponse]
+    """Look for duplicates among all customers; goes on by itself, in batches."""
+    GetScan: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.GetScanRequest, _dedupe_pb2.GetScanResponse]
+    """How far the newest scan is."""
+    ListDuplicates: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListDuplicatesRequest, _dedupe_pb2.ListDuplicatesResponse]
+    """Groups of customers that are perhaps one, for review."""
+    DecideDuplicate: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.DecideDuplicateRequest, _dedupe_pb2.DecideDuplicateResponse]
+    """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged."""
     ListRules: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]
     """The tenant's rules."""
     UpdateRule: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]
@@ -125,6 +135,16 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     """Windows and thresholds of suspicion."""
     UpdateSuspicionSettings: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateSuspicionSettingsRequest, _dedupe_pb2.UpdateSuspicionSettingsResponse]  # type: ignore[assignment]
     """Change them; they hold from the next inquiry."""
+    TryRule: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.TryRuleRequest, _dedupe_pb2.TryRuleResponse]  # type: ignore[assignment]
+    """What a rule would have caught among the records of the last month, on or off, without changing it."""
+    StartScan: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.StartScanRequest, _dedupe_pb2.StartScanResponse]  # type: ignore[assignment]
+    """Look for duplicates among all customers; goes on by itself, in batches."""
+    GetScan: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.GetScanRequest, _dedupe_pb2.GetScanResponse]  # type: ignore[assignment]
+    """How far the newest scan is."""
+    ListDuplicates: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListDuplicatesRequest, _dedupe_pb2.ListDuplicatesResponse]  # type: ignore[assignment]
+    """Groups of customers that are perhaps one, for review."""
+    DecideDuplicate: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.DecideDuplicateRequest, _dedupe_pb2.DecideDuplicateResponse]  # type: ignore[assignment]
+    """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged."""
     ListRules: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]  # type: ignore[assignment]
     """The tenant's rules."""
     UpdateRule: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.UpdateRuleRequest, _dedupe_pb2.UpdateRuleResponse]  # type: ignore[assignment]
@@ -270,6 +290,46 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dedupe_pb2.UpdateSuspicionSettingsResponse, _abc.Awaitable[_dedupe_pb2.UpdateSuspicionSettingsResponse]]:
         """Change them; they hold from the next inquiry."""
+
+    @_abc_1.abstractmethod
+    def TryRule(
+        self,
+        request: _dedupe_pb2.TryRuleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.TryRuleResponse, _abc.Awaitable[_dedupe_pb2.TryRuleResponse]]:
+        """What a rule would have caught among the records of the last month, on or off, without changing it."""
+
+    @_abc_1.abstractmethod
+    def StartScan(
+        self,
+        request: _dedupe_pb2.StartScanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.StartScanResponse, _abc.Awaitable[_dedupe_pb2.StartScanResponse]]:
+        """Look for duplicates among all customers; goes on by itself, in batches."""
+
+    @_abc_1.abstractmethod
+    def GetScan(
+        self,
+        request: _dedupe_pb2.GetScanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.GetScanResponse, _abc.Awaitable[_dedupe_pb2.GetScanResponse]]:
+        """How far the newest scan is."""
+
+    @_abc_1.abstractmethod
+    def ListDuplicates(
+        self,
+        request: _dedupe_pb2.ListDuplicatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ListDuplicatesResponse, _abc.Awaitable[_dedupe_pb2.ListDuplicatesResponse]]:
+        """Groups of customers that are perhaps one, for review."""
+
+    @_abc_1.abstractmethod
+    def DecideDuplicate(
+        self,
+        request: _dedupe_pb2.DecideDuplicateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.DecideDuplicateResponse, _abc.Awaitable[_dedupe_pb2.DecideDuplicateResponse]]:
+        """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged."""
 
     @_abc_1.abstractmethod
     def ListRules(

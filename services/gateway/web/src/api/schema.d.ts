@@ -1676,6 +1676,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/customers/{survivorId}:compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The fields in which two customers differ, for the choice of what the survivor shall have.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.CompareCustomers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/customers/{survivorId}:merge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Merge a customer into another. Contacts, numbers, follow-ups, plans and addresses move at once; leads, opportunities, quotes, contracts, orders, calls, messages, reminders and keys follow. The old id leads to the survivor.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.MergeCustomers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/customers:assign": {
         parameters: {
             query?: never;
@@ -1840,6 +1880,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dedupe/duplicates": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Groups of customers that are perhaps one, for review.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["dedupe.ListDuplicates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/duplicates:decide": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["dedupe.DecideDuplicate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dedupe/receipts/{reservationId}": {
         parameters: {
             query?: never;
@@ -1912,6 +1992,66 @@ export interface paths {
          * @description Needs the right `settings.manage`.
          */
         get: operations["dedupe.ListClashes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/rules/{ruleId}:try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What a rule would have caught among the records of the last month, on or off, without changing it.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["dedupe.TryRule"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/scans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look for duplicates among all customers; goes on by itself, in batches.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["dedupe.StartScan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dedupe/scans/newest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far the newest scan is.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["dedupe.GetScan"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3046,6 +3186,66 @@ export interface paths {
          * @description For every signed-in person.
          */
         post: operations["identity.ChangePassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/merges": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Merges, the newest first.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListMerges"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/merges/{mergeId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How far a merge is.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.GetMerge"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/merges/{mergeId}:undo": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a merge back: both customers are there again, each with its own.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["customers.UndoMerge"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5682,6 +5882,15 @@ export interface components {
             /** @description Day of foundation, YYYY-MM-DD, empty where unknown; not in candidates. */
             foundDate: string;
         };
+        /** @description Response of CompareCustomers. */
+        "customers.CompareCustomersResponse": {
+            /** @description In the order of the form. */
+            differences: components["schemas"]["customers.Difference"][];
+            /** @description Name of the one that would remain. */
+            survivorName: string;
+            /** @description Name of the other. */
+            mergedName: string;
+        };
         /** @description Request of CompletePlan. */
         "customers.CompletePlanRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -5960,6 +6169,15 @@ export interface components {
         };
         /** @description Response of DeleteView. */
         "customers.DeleteViewResponse": Record<string, never>;
+        /** @description A field in which two customers differ, in words. */
+        "customers.Difference": {
+            /** @description Name of the field: name, level, region, ...; the tenant's own as custom.<key>. */
+            field: string;
+            /** @description What the survivor has; empty for nothing. */
+            survivorValue: string;
+            /** @description What the other has; empty for nothing. */
+            mergedValue: string;
+        };
         /** @description Response of ExplainReclaim. */
         "customers.ExplainReclaimResponse": {
             /**
@@ -6186,6 +6404,11 @@ export interface components {
         "customers.GetImportResponse": {
             /** @description The import. */
             import?: components["schemas"]["customers.Import"];
+        };
+        /** @description Response of GetMerge. */
+        "customers.GetMergeResponse": {
+            /** @description The merge. */
+            merge?: components["schemas"]["customers.Merge"];
         };
         /** @description Response of GetSettings. */
         "customers.GetSettingsResponse": {
@@ -6448,6 +6671,13 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListMerges. */
+        "customers.ListMergesResponse": {
+            /** @description The newest first. */
+            merges: components["schemas"]["customers.Merge"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListOwnershipChanges. */
         "customers.ListOwnershipChangesResponse": {
             /** @description Newest first, at most 200. */
@@ -6499,6 +6729,61 @@ export interface components {
             /** @description As stored. */
             customer?: components["schemas"]["customers.Customer"];
         };
+        /** @description A merge. */
+        "customers.Merge": {
+            /** @description UUID. */
+            mergeId: string;
+            /** @description The customer that remained, UUID. */
+            survivorId: string;
+            /** @description The customer that was merged into it, UUID; it leads to the survivor. */
+            mergedId: string;
+            /** @description The survivor's name before the merge. */
+            survivorName: string;
+            /** @description The other one's name. */
+            mergedName: string;
+            /** @description How far it is. */
+            state: components["schemas"]["customers.MergeState"];
+            /** @description Fields that the survivor took over. */
+            taken: string[];
+            /** @description Who merged, UUID. */
+            actorId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was undone; unset while it was not.
+             */
+            undoTime?: string;
+            /** @description Services that have followed so far. */
+            followed: string[];
+        };
+        /** @description Request of MergeCustomers. */
+        "customers.MergeCustomersRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The customer that is merged into it, UUID. */
+            mergedId?: string;
+            /** @description Fields that the survivor takes over from it, as CompareCustomers names them; the others stay. */
+            take?: string[];
+        };
+        /** @description Response of MergeCustomers. */
+        "customers.MergeCustomersResponse": {
+            /** @description As stored. */
+            merge?: components["schemas"]["customers.Merge"];
+        };
+        /**
+         * @description How far a merge is.
+         *     - `MERGE_STATE_UNSPECIFIED`: Not set.
+         *     - `MERGE_STATE_RUNNING`: Merged; other services still move their rows.
+         *     - `MERGE_STATE_MERGED`: Merged everywhere; it may be undone.
+         *     - `MERGE_STATE_UNDOING`: Undone; other services still move their rows back.
+         *     - `MERGE_STATE_UNDONE`: Undone everywhere.
+         * @enum {string}
+         */
+        "customers.MergeState": "MERGE_STATE_UNSPECIFIED" | "MERGE_STATE_RUNNING" | "MERGE_STATE_MERGED" | "MERGE_STATE_UNDOING" | "MERGE_STATE_UNDONE";
         /** @description Request of OrderFields. */
         "customers.OrderFieldsRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7137,6 +7422,16 @@ export interface components {
             /** @description Up to 20 of those that only one of the two rules takes, earliest first. */
             examples: components["schemas"]["customers.RuleChange"][];
         };
+        /** @description Request of UndoMerge. */
+        "customers.UndoMergeRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of UndoMerge. */
+        "customers.UndoMergeResponse": {
+            /** @description As stored. */
+            merge?: components["schemas"]["customers.Merge"];
+        };
         /** @description Request of UnlockCustomer. */
         "customers.UnlockCustomerRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7348,6 +7643,22 @@ export interface components {
             /** @description Name of the record that holds the key. */
             holderSubjectName: string;
         };
+        /** @description Request of DecideDuplicate. */
+        "dedupe.DecideDuplicateRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description UUID of one. */
+            customerId?: string;
+            /** @description UUID of the other. */
+            otherCustomerId?: string;
+            /** @description True: they are one customer. */
+            same?: boolean;
+        };
+        /** @description Response of DecideDuplicate. */
+        "dedupe.DecideDuplicateResponse": {
+            /** @description As stored. */
+            pair?: components["schemas"]["dedupe.DuplicatePair"];
+        };
         /** @description Request of DecideSuspect. */
         "dedupe.DecideSuspectRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7368,6 +7679,43 @@ export interface components {
          * @enum {string}
          */
         "dedupe.Dimension": "DIMENSION_UNSPECIFIED" | "DIMENSION_PRODUCT" | "DIMENSION_PROJECT";
+        /** @description Customers that are perhaps one. */
+        "dedupe.DuplicateGroup": {
+            /** @description UUID: the same for the same group. */
+            groupId: string;
+            /** @description Its members; verdict, score and reasons are those of the pairs. */
+            customers: components["schemas"]["dedupe.Similar"][];
+            /** @description The likest first. */
+            pairs: components["schemas"]["dedupe.DuplicatePair"][];
+        };
+        /** @description Two customers that are alike. */
+        "dedupe.DuplicatePair": {
+            /** @description UUID of one. */
+            customerId: string;
+            /** @description UUID of the other. */
+            otherCustomerId: string;
+            /** @description What became of them. */
+            state: components["schemas"]["dedupe.DuplicateState"];
+            /** @description Same or near. */
+            verdict: components["schemas"]["dedupe.MatchVerdict"];
+            /**
+             * Format: double
+             * @description Sum of the reasons' weights, in bits.
+             */
+            score: number;
+            /** @description By field. */
+            reasons: components["schemas"]["dedupe.Reason"][];
+        };
+        /**
+         * @description What became of two customers that are alike.
+         *     - `DUPLICATE_STATE_UNSPECIFIED`: Not set: as open.
+         *     - `DUPLICATE_STATE_OPEN`: It waits for a person.
+         *     - `DUPLICATE_STATE_CONFIRMED`: They are one: they can be merged.
+         *     - `DUPLICATE_STATE_DISMISSED`: They are two, for good.
+         *     - `DUPLICATE_STATE_MERGED`: They were merged.
+         * @enum {string}
+         */
+        "dedupe.DuplicateState": "DUPLICATE_STATE_UNSPECIFIED" | "DUPLICATE_STATE_OPEN" | "DUPLICATE_STATE_CONFIRMED" | "DUPLICATE_STATE_DISMISSED" | "DUPLICATE_STATE_MERGED";
         /**
          * @description By which way a record comes in.
          *     - `ENTRANCE_UNSPECIFIED`: Not set: as a form.
@@ -7387,6 +7735,11 @@ export interface components {
         "dedupe.GetReceiptResponse": {
             /** @description A JSON web token signed by dedupe (EdDSA): holder, masked name, time, state, and each key's kind, field and digest. */
             receipt: string;
+        };
+        /** @description Response of GetScan. */
+        "dedupe.GetScanResponse": {
+            /** @description The newest one; unset before the first. */
+            scan?: components["schemas"]["dedupe.Scan"];
         };
         /** @description Response of GetSuspicionSettings. */
         "dedupe.GetSuspicionSettingsResponse": {
@@ -7462,6 +7815,13 @@ export interface components {
             clashes: components["schemas"]["dedupe.Clash"][];
             /** @description False while records are still being keyed. */
             finished: boolean;
+        };
+        /** @description Response of ListDuplicates. */
+        "dedupe.ListDuplicatesResponse": {
+            /** @description In a fixed order. */
+            groups: components["schemas"]["dedupe.DuplicateGroup"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
         };
         /** @description Response of ListRules. */
         "dedupe.ListRulesResponse": {
@@ -7579,6 +7939,31 @@ export interface components {
          * @enum {string}
          */
         "dedupe.RuleVerdict": "RULE_VERDICT_UNSPECIFIED" | "RULE_VERDICT_BLOCK" | "RULE_VERDICT_LIST";
+        /** @description A pass over all customers that looks for duplicates. */
+        "dedupe.Scan": {
+            /** @description UUID. */
+            scanId: string;
+            /**
+             * Format: int64
+             * @description Customers it has looked at.
+             */
+            scanned: string;
+            /**
+             * Format: int64
+             * @description New pairs it has found.
+             */
+            found: string;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description When it ended; unset while it runs.
+             */
+            finishTime?: string;
+        };
         /** @description A customer that a new one might be. */
         "dedupe.Similar": {
             /** @description UUID; empty when the caller may not see the customer. */
@@ -7601,6 +7986,16 @@ export interface components {
              * @description Since when it is there.
              */
             createTime?: string;
+        };
+        /** @description Request of StartScan. */
+        "dedupe.StartScanRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of StartScan. */
+        "dedupe.StartScanResponse": {
+            /** @description As begun. */
+            scan?: components["schemas"]["dedupe.Scan"];
         };
         /**
          * @description What kind of record a key belongs to.
@@ -7644,6 +8039,8 @@ export interface components {
              * @description Number of the last change.
              */
             version: string;
+            /** @description What it was raised by, one by one, in bits; of a project its site and scheme. */
+            reasons: components["schemas"]["dedupe.Reason"][];
         };
         /**
          * @description What became of a suspect.
@@ -7713,6 +8110,21 @@ export interface components {
             schemeLikeness?: number;
             /** @description True: a second quote is held; false: flagged only. */
             holdQuotes?: boolean;
+        };
+        /** @description Response of TryRule. */
+        "dedupe.TryRuleResponse": {
+            /**
+             * Format: int32
+             * @description Records that the rule would have hit.
+             */
+            caught: number;
+            /**
+             * Format: int32
+             * @description Records of the last month that it was tried on, the newest first, at most 1000; 200 of SIMILAR.
+             */
+            tried: number;
+            /** @description Names of some that it would have hit. */
+            examples: string[];
         };
         /** @description Request of UpdateRule. */
         "dedupe.UpdateRuleRequest": {
@@ -14990,6 +15402,64 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.CompareCustomers": {
+        parameters: {
+            query?: {
+                /** @description UUID. */
+                mergedId?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                survivorId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.CompareCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.MergeCustomers": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description The customer that remains, UUID. */
+                survivorId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["customers.MergeCustomersRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.MergeCustomersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.AssignCustomers": {
         parameters: {
             query?: never;
@@ -15238,6 +15708,62 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "dedupe.ListDuplicates": {
+        parameters: {
+            query?: {
+                /** @description Groups with a pair in this state. */
+                state?: components["schemas"]["dedupe.DuplicateState"];
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.ListDuplicatesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.DecideDuplicate": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.DecideDuplicateRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.DecideDuplicateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "dedupe.GetReceipt": {
         parameters: {
             query?: never;
@@ -15333,6 +15859,82 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["dedupe.ListClashesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.TryRule": {
+        parameters: {
+            query?: {
+                /** @description Of SIMILAR: from which score on; unset: the rule's own. */
+                threshold?: number;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                ruleId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.TryRuleResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.StartScan": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["dedupe.StartScanRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.StartScanResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.GetScan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.GetScanResponse"];
                 };
             };
             default: components["responses"]["Error"];
@@ -17207,6 +17809,87 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.ChangePasswordResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListMerges": {
+        parameters: {
+            query?: {
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListMergesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.GetMerge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID. */
+                mergeId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.GetMergeResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.UndoMerge": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                mergeId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["customers.UndoMergeRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.UndoMergeResponse"];
                 };
             };
             default: components["responses"]["Error"];

@@ -108,5 +108,10 @@ export type Modem = Schemas['telephony.Modem']
 
 export type DedupeRule = Schemas['dedupe.Rule']
 export type Holder = Schemas['dedupe.Holder']
+export type MatchReason = Schemas['dedupe.Reason']
+export type Similar = Schemas['dedupe.Similar']
+export type Suspect = Schemas['dedupe.Suspect']
+export type DuplicateGroup = Schemas['dedupe.DuplicateGroup']
+export type DuplicatePair = Schemas['dedupe.DuplicatePair']
 
 export type LiveEvent = Schemas['live.Event']

@@ -1,10 +1,13 @@
-import { computed, onMounted, reactive } from 'vue'
+import { computed, onMounted, reactive, watch } from 'vue'
 import { answer, api } from '@/api/client'
 import type { components } from '@/api/schema'
 import type { CustomerInput } from '@/api/types'
 import { useAction } from '@/composables/useAction'
 import { useLoad } from '@/composables/useLoad'
 
+/** A name is looked for while it is typed, from this length on, after a pause. */
+const SHORTEST_CHECKED = 2
+const TYPING_PAUSE_MS = 300
 const FIELDS = ['name', 'level', 'region', 'address', 'businessType', 'phones', 'contacts', 'approverId']
 
 /** The form of a new customer, with the approver where the tenant registers customers; `number` is known already. */
@@ -40,16 +43,27 @@ export function useNewCustomer(number = '') {
     return run({ ...fields, phones: numbers(phone), contacts: hasContact ? [contact] : [] })
   }
 
-  const check = useLoad((name: string, phones: string[]) =>
-    answer(api.POST('/api/v1/dedupe:check', { body: { kind: 'SUBJECT_KIND_CUSTOMER', name, phones } })),
-  )
+  const check = useLoad((name: string, phones: string[], contactNames: string[]) => {
+    const body = { name, phones, contactNames, address: form.address, entrance: 'ENTRANCE_FORM' as const }
+    return answer(api.POST('/api/v1/dedupe:checkDuplicates', { body }))
+  })
   const holders = computed(() => check.data.value?.holders ?? [])
+  const similar = computed(() => check.data.value?.similar ?? [])
 
-  /** Ask whether somebody has this name or number already; malformed input waits for `save` to say so. */
+  /** Ask whether somebody has this customer already; malformed input waits for `save` to say so. */
   function lookForHolders(): void {
     const phones = numbers(form.phone).map((phone) => phone.number)
-    if (form.name || phones.length) void check.load(form.name, phones)
+    const contactNames = form.contactName ? [form.contactName] : []
+    if (form.name || phones.length) void check.load(form.name, phones, contactNames)
   }
+  let typing = 0
+  watch(
+    () => form.name,
+    (name) => {
+      window.clearTimeout(typing)
+      if (name.trim().length >= SHORTEST_CHECKED) typing = window.setTimeout(lookForHolders, TYPING_PAUSE_MS)
+    },
+  )
 
   /** Registered companies with this in their name; none while the registry is away. */
   async function findCompanies(typed: string): Promise<Company[]> {
@@ -86,6 +100,7 @@ export function useNewCustomer(number = '') {
     fieldError,
     save,
     holders,
+    similar,
     lookForHolders,
     findCompanies,
     fillIn,

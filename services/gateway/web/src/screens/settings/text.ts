@@ -116,7 +116,20 @@ export default {
       blocked: '没有可用短信猫时，提醒等待几分钟后改走其他渠道',
     },
     units: { 1: '秒', 60: '分钟', 3600: '小时', 86400: '天' },
-    dedupe: { title: '查重规则', rule: '{kind}{field}在企业内唯一', hint: '对之后的新建生效。' },
+    dedupe: {
+      try: '试算上月',
+      trial: '上月 {tried} 条中会命中 {caught} 条',
+      everywhere: '全部入口',
+      entrances: {
+        ENTRANCE_FORM: '表单',
+        ENTRANCE_IMPORT: '导入',
+        ENTRANCE_API: '接口',
+        ENTRANCE_CALL_POP: '来电弹屏',
+      },
+      title: '查重规则',
+      rule: '{kind}{field}在企业内唯一',
+      hint: '对之后的新建生效。',
+    },
   },
   en: {
     saved: 'Settings saved',
@@ -236,6 +249,15 @@ export default {
     },
     units: { 1: 'seconds', 60: 'minutes', 3600: 'hours', 86400: 'days' },
     dedupe: {
+      try: 'Try on last month',
+      trial: 'Of {tried} records of last month it would have hit {caught}',
+      everywhere: 'Everywhere',
+      entrances: {
+        ENTRANCE_FORM: 'Form',
+        ENTRANCE_IMPORT: 'Import',
+        ENTRANCE_API: 'API',
+        ENTRANCE_CALL_POP: 'Call pop',
+      },
       title: 'Duplicate rules',
       rule: '{kind}: {field} is unique',
       hint: 'They hold from the next create on.',
