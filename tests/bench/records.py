@@ -1,10 +1,11 @@
-"""How fast a customer's page, the quick search and a filtered list are over a large base, at the use cases.
+"""How fast a customer's page, the quick search and a filtered list are over a large base, and import and export.
 
     make bench-records                      20,000 customers: a try
     make bench-records CUSTOMERS=1000000    the size that the figures are promised for
 
 Stores of its own are started for it and seeded by COPY. One who sees everybody and a rep with a few hundred customers
-ask in turn. The last line is one JSON object.
+ask in turn. Then a file's rows are imported beside them, and a list is exported: see `tests.bench.imports`. The last
+line is one JSON object.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from deploy.local.stores import PrivateStores
+from services.__main__ import load
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, Transaction
 from services.chassis.ids import new_id
-from services.chassis.migrations.runner import upgrade
+from services.chassis.service import migrate
+from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.__main__ import SERVICE
@@ -33,6 +36,7 @@ from services.customers.usecases.page import customer_page
 from services.customers.usecases.views import View, list_customers
 from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.pinyin import initials
+from tests.bench.imports import environment_of, in_and_out
 from tests.bench.pool import percentile
 
 REPS = 2000
@@ -202,11 +206,13 @@ def main(argv: Sequence[str]) -> int:
     """Seed, ask, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--customers", type=int, default=20_000)
-    customers = parser.parse_args(argv).customers
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of the import")
+    customers, rows = parser.parse_args(argv).customers, parser.parse_args(argv).rows
     with PrivateStores(given=os.environ) as stores:
-        metadata, url = SERVICE.metadata(), stores.database_urls["main"]
-        upgrade("customers", metadata, url)
-        store = Store({"main": url}, metadata, utc_now)
+        environment = environment_of(stores)
+        settings, url = Settings.read(environment), stores.database_urls["main"]
+        migrate(load(), settings)
+        store = Store({"main": url}, SERVICE.metadata(), utc_now)
         base = Base(Tenant(new_id(), "main"), customers)
         with store.transaction(base.tenant) as tx:
             create_field(
@@ -224,6 +230,7 @@ def main(argv: Sequence[str]) -> int:
             took = milliseconds(work)
             print(f"{name}: p50 {percentile(took, 0.5):.1f} ms, p99 {percentile(took, 0.99):.1f} ms")
             figures[f"{name}_p99_ms"] = round(percentile(took, 0.99), 1)
+        figures |= in_and_out(store, base.tenant, rows, settings, environment)
         store.close()
     print(json.dumps({"customers": customers, **figures}))
     return 0
