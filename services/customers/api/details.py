@@ -403,7 +403,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             return pb.GetCustomerPageResponse(
                 customer=customer_message(found.seen, tx.now),
                 addresses=map(address_message, found.addresses),
-                finance=finance_message(found.finance),
+                finance=None if found.finance is None else finance_message(found.finance),
                 follow_ups=map(follow_up_message, found.follow_ups),
                 plans=[plan_message(*item) for item in found.plans],
                 timeline=[entry_message(row, caller.locale) for row in found.timeline],

@@ -11,14 +11,14 @@ from services.chassis.tokens import Caller
 from services.customers.store.record_tables import Address, Plan, TimelineEntry
 from services.customers.store.tables import Customer, FollowUp
 from services.customers.usecases.categories import branch
-from services.customers.usecases.plans import list_plans
+from services.customers.usecases.plans import open_plans
 from services.customers.usecases.records import addresses_of, linked_customers
 from services.customers.usecases.timeline import list_timeline
 from services.customers.usecases.views import (
     SeenCustomer,
     View,
+    follow_ups_of,
     in_view,
-    list_follow_ups,
     seen_customer,
     show,
 )
@@ -51,11 +51,11 @@ class Account:
 
 @dataclass(frozen=True)
 class CustomerPage:
-    """A customer with all around it. finance: empty where the numbers are masked."""
+    """A customer with all around it. finance: None where the numbers are masked."""
 
     seen: SeenCustomer
     addresses: Sequence[Address]
-    finance: dict[str, str]
+    finance: dict[str, str] | None
     follow_ups: Sequence[FollowUp]
     plans: Sequence[tuple[Plan, str]]
     timeline: Sequence[TimelineEntry]
@@ -81,9 +81,9 @@ def customer_page(tx: Transaction, caller: Caller, customer_id: str) -> Customer
     return CustomerPage(
         seen=seen,
         addresses=[] if hidden else addresses_of(tx, customer_id),
-        finance=customer.finance if seen.numbers_shown else {},
-        follow_ups=list_follow_ups(tx, caller, customer_id, after=None, limit=MOST_ROWS),
-        plans=list_plans(tx, caller, customer_id, after=None, limit=MOST_ROWS),
+        finance=customer.finance if seen.numbers_shown else None,
+        follow_ups=follow_ups_of(tx, customer_id, after=None, limit=MOST_ROWS),
+        plans=open_plans(tx, Plan.customer_id == customer_id, after=None, limit=MOST_ROWS),
         timeline=list_timeline(tx, customer_id, after=None, limit=MOST_ROWS),
         account=_account(tx, customer_id),
         category_names=branch(tx, customer.category_id) if customer.category_id else [],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, select, tuple_
 
 from services.chassis.db import Transaction
 from services.chassis.declarations import note_scope_asked
@@ -67,20 +67,25 @@ def list_plans(
     limit: int,
 ) -> list[tuple[Plan, str]]:
     """Return up to `limit` open plans with the customers' names: of a customer that is seen, or the caller's own."""
-    conditions = [Plan.tenant_id == tx.tenant.id, Plan.complete_time.is_(None)]
     if customer_id:
         customer_id = seen_customer(tx, caller, customer_id).customer_id
-        conditions.append(Plan.customer_id == customer_id)
-    else:
-        # The own ones, whatever the scope.
-        note_scope_asked()
-        conditions.append(Plan.person_id == caller.person_id)
+        return open_plans(tx, Plan.customer_id == customer_id, after=after, limit=limit)
+    # The own ones, whatever the scope.
+    note_scope_asked()
+    return open_plans(tx, Plan.person_id == caller.person_id, after=after, limit=limit)
+
+
+def open_plans(
+    tx: Transaction, whose: ColumnElement[bool], *, after: tuple[datetime, str] | None, limit: int
+) -> list[tuple[Plan, str]]:
+    """Return as `list_plans`, of whom the caller was found to see."""
+    conditions = [Plan.tenant_id == tx.tenant.id, Plan.complete_time.is_(None), whose]
     if after:
         conditions.append(tuple_(Plan.due_time, Plan.plan_id) > after)
     plans: Sequence[Plan] = tx.session.scalars(
         select(Plan).where(*conditions).order_by(Plan.due_time, Plan.plan_id).limit(limit)
     ).all()
-    names = name_of_customers(tx, [plan.customer_id for plan in plans])
+    names = name_of_customers(tx, [plan.customer_id for plan in plans]) if plans else {}
     return [(plan, names.get(plan.customer_id, "")) for plan in plans]
 
 

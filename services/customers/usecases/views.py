@@ -1,5 +1,6 @@
 """Customers as somebody sees them: only the visible ones, with numbers in full or masked, and what may be done."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -133,6 +134,13 @@ def list_follow_ups(
 ) -> Sequence[FollowUp]:
     """Return up to `limit` follow-ups of a customer, newest first; raises as `get_customer`."""
     customer_id = seen_customer(tx, caller, customer_id).customer_id
+    return follow_ups_of(tx, customer_id, after=after, limit=limit)
+
+
+def follow_ups_of(
+    tx: Transaction, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[FollowUp]:
+    """Return as `list_follow_ups`, of a customer that the caller was found to see."""
     conditions = [FollowUp.tenant_id == tx.tenant.id, FollowUp.customer_id == customer_id]
     if after:
         conditions.append(tuple_(FollowUp.create_time, FollowUp.follow_up_id) < after)
@@ -233,6 +241,11 @@ def _show(
             .where(Contact.tenant_id == tx.tenant.id, Contact.customer_id.in_(ids))
             .order_by(Contact.position, Contact.create_time)
         ).all()
+    phones_by, contacts_by = defaultdict(list), defaultdict(list)
+    for phone in phones:
+        phones_by[phone.customer_id].append(phone)
+    for contact in contacts:
+        contacts_by[contact.customer_id].append(contact)
     sees_all = "numbers.view_all" in caller.rights
     hidden = {customer.customer_id: _hidden(tx, customer) for customer in customers}
     return [
@@ -240,15 +253,13 @@ def _show(
             customer,
             [
                 phone
-                for phone in phones
-                if phone.customer_id == customer.customer_id
-                and ("contacts" if phone.contact_id else "phones") not in hidden[customer.customer_id]
+                for phone in phones_by[customer.customer_id]
+                if ("contacts" if phone.contact_id else "phones") not in hidden[customer.customer_id]
             ],
             [
                 contact
-                for contact in contacts
-                if contact.customer_id == customer.customer_id
-                and "contacts" not in hidden[customer.customer_id]
+                for contact in contacts_by[customer.customer_id]
+                if "contacts" not in hidden[customer.customer_id]
             ],
             sees_numbers(
                 customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
