@@ -54,11 +54,12 @@ FULL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def store(stores: PrivateStores) -> Iterator[Store]:
-    """A store with the table."""
+    """A store with the table, in both databases."""
     store = Store(stores.database_urls, Base.metadata, utc_now)
-    with store.engine("main").begin() as connection:
-        connection.execute(text("CREATE SCHEMA IF NOT EXISTS bulktest"))
-        Base.metadata.create_all(connection)
+    for database in stores.database_urls:
+        with store.engine(database).begin() as connection:
+            connection.execute(text("CREATE SCHEMA IF NOT EXISTS bulktest"))
+            Base.metadata.create_all(connection)
     yield store
     store.close()
 
@@ -94,7 +95,7 @@ def test_only_rows_that_are_free_are_written_and_told(store: Store, tenant: Tena
 
 
 def test_rows_are_changed_by_their_keys_and_others_are_left(store: Store, tenant: Tenant) -> None:
-    other = Tenant(new_id(), "main")
+    other = Tenant(new_id(), tenant.database)
     for owner in (tenant, other):
         with store.transaction(owner) as tx:
             rows = [{"tenant_id": owner.id, "key": key, "count": 1, "words": ["之前"]} for key in ("a", "b")]

@@ -84,12 +84,19 @@ def test_a_mobile_survives_display_and_parsing(tail: int) -> None:
     assert number[6:-4] not in mask_number(number) or "****" in mask_number(number)
 
 
-@given(st.integers(min_value=11_000_000_000, max_value=19_999_999_999))
-def test_the_short_way_for_mobiles_says_what_libphonenumber_says(number: int) -> None:
-    """F239, F240: the pattern is taken out of its metadata."""
-    said = phonenumbers.parse(f"+86{number}")
-    if phonenumbers.number_type(said) == phonenumbers.PhoneNumberType.MOBILE:
-        assert parse_phone(str(number), "phone") == PhoneNumber(f"+86{number}", "", PhoneKind.MOBILE)
-    else:
+@given(
+    st.integers(min_value=11_000_000_000, max_value=19_999_999_999)
+    | st.from_regex(r"0[1-9][0-9]{9,10}", fullmatch=True).map(int)
+)
+def test_the_short_way_says_what_libphonenumber_says(number: int) -> None:
+    """F239, F240: the patterns are taken out of its metadata."""
+    kinds = {
+        phonenumbers.PhoneNumberType.MOBILE: PhoneKind.MOBILE,
+        phonenumbers.PhoneNumberType.FIXED_LINE: PhoneKind.LANDLINE,
+    }
+    said = phonenumbers.number_type(phonenumbers.parse(f"+86{number}"))
+    if said in kinds:
+        assert parse_phone(f"+86{number}", "phone") == PhoneNumber(f"+86{number}", "", kinds[said])
+    elif said == phonenumbers.PhoneNumberType.UNKNOWN:
         with pytest.raises(InvalidInput):
-            parse_phone(str(number), "phone")
+            parse_phone(f"+86{number}", "phone")

@@ -1,4 +1,4 @@
-import { computed, onMounted, reactive, watch } from 'vue'
+import { computed, onMounted, reactive, ref, watch } from 'vue'
 import { answer, api } from '@/api/client'
 import type { components } from '@/api/schema'
 import type { CustomerInput } from '@/api/types'
@@ -8,7 +8,17 @@ import { useLoad } from '@/composables/useLoad'
 /** A name is looked for while it is typed, from this length on, after a pause. */
 const SHORTEST_CHECKED = 2
 const TYPING_PAUSE_MS = 300
-const FIELDS = ['name', 'level', 'region', 'address', 'businessType', 'phones', 'contacts', 'approverId']
+const FIELDS = [
+  'name',
+  'level',
+  'region',
+  'address',
+  'businessType',
+  'phones',
+  'contacts',
+  'approverId',
+  'values',
+]
 
 /** The form of a new customer, with the approver where the tenant registers customers; `number` is known already. */
 export function useNewCustomer(number = '') {
@@ -24,6 +34,13 @@ export function useNewCustomer(number = '') {
     address: '',
     approverId: '',
   })
+  const values = ref<Record<string, string>>({})
+  const own = useLoad(
+    async () =>
+      (await answer(api.GET('/api/v1/fields', { params: { query: { object: 'customer' } } }))).fields,
+  )
+  const ownFields = computed(() => own.data.value ?? [])
+  onMounted(own.load)
   const settings = useLoad(async () => (await answer(api.GET('/api/v1/customers:settings'))).settings)
   const registers = computed(() => settings.data.value?.registrationRequired ?? false)
   const complete = computed(() => Boolean(form.name.trim()) && (!registers.value || Boolean(form.approverId)))
@@ -40,7 +57,12 @@ export function useNewCustomer(number = '') {
     const { phone, contactName, contactTitle, contactPhone, ...fields } = form
     const contact = { name: contactName, title: contactTitle, phones: numbers(contactPhone) }
     const hasContact = Boolean(contactName || contactTitle || contactPhone)
-    return run({ ...fields, phones: numbers(phone), contacts: hasContact ? [contact] : [] })
+    return run({
+      ...fields,
+      phones: numbers(phone),
+      contacts: hasContact ? [contact] : [],
+      values: Object.entries(values.value).flatMap(([key, value]) => (value ? [{ key, value }] : [])),
+    })
   }
 
   const check = useLoad((name: string, phones: string[], contactNames: string[]) => {
@@ -94,6 +116,8 @@ export function useNewCustomer(number = '') {
 
   return {
     form,
+    values,
+    ownFields,
     registers,
     complete,
     busy,
