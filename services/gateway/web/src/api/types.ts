@@ -14,7 +14,6 @@ export type DepartmentInput = Schemas['identity.Department.Input']
 export type AuditEntry = Schemas['identity.AuditEntry']
 export type Colleague = Schemas['identity.Colleague']
 
-export type Field = Schemas['customers.Field']
 export type FieldInput = Schemas['customers.Field.Input']
 export type Calendar = Schemas['identity.Calendar']
 export type Shift = Schemas['identity.Shift']
