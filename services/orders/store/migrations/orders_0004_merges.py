@@ -2,8 +2,8 @@
 
 from services.chassis.migrations import moves
 
-revision = "orders_0005"
-down_revision = "orders_0004"
+revision = "orders_0004"
+down_revision = "orders_0003"
 branch_labels = None
 depends_on = None
 
