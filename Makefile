@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop bench-dedupe bench-pool bench-records bench-convert bench-sms test test-asterisk-16 test-unit test-integration test-e2e \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop chaos-telephony bench-dedupe bench-pool bench-records bench-convert bench-sms test test-asterisk-16 test-unit test-integration test-e2e \
         lint fmt proto web backup restore clean
 
 help: ## this list
@@ -68,6 +68,10 @@ modem-check: $(PYTHON) ## say in words what a modem can do: PORT=/dev/serial/by-
 bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.bench.pop
+
+chaos-telephony: ## calls while AMI is cut and the edge, the broker and the database are killed: [CALLS=2000 RATE=10]
+	@$(BOOTSTRAP) demo
+	@$(PYTHON) -m tests.chaos.telephony --calls $(or $(CALLS),2000) --rate $(or $(RATE),10)
 
 bench-pool: ## claims, pool pages and sweeps beside the bare statement and the naive way: [CUSTOMERS=1000000]
 	@$(BOOTSTRAP) test
