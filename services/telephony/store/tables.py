@@ -551,7 +551,7 @@ sms_bulk = Table(
     _time("start_time"),
     _time("create_time", nullable=False),
     _time("end_time"),
-    Index(None, "tenant_id", "create_time", "id"),
+    Index("ix_sms_bulk_tenant_id_create_time_id", "tenant_id", "create_time", "id"),
     Index("ix_sms_bulk_running", "tenant_id", "start_time", postgresql_where=text("state = 'running'")),
 )
 
