@@ -265,12 +265,12 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
             after, changes = _dial_ended(_dialled(after, event, graph.trunks, now), event, uniqueid, now)
         case "BridgeEnter":
             # Says no more than DialEnd ANSWER did, unless that was lost with the link.
+            after = _wanting(after, event, "Exten")
             after, changes = _answered(_joined(after, event, graph.trunks, now), uniqueid, now)
         case "QueueCallerJoin":
             after = replace(after, queue=_text(event, "Queue"))
-        case "Newexten" if uniqueid == after.linked_id and not after.dialled_number:
-            # An Originate's channel learns whom it wants when its phone was picked up.
-            after = replace(after, dialled_number=_dialled_number(event, "Extension"))
+        case "Newexten":
+            after = _wanting(after, event, "Extension")
         case "QueueCallerAbandon":
             after = replace(after, abandoned=True)
         case "NewCallerid" if not after.caller_number and after.direction is Direction.INBOUND:
@@ -571,6 +571,13 @@ def _text(event: Event, header: str) -> str:
 def _number(event: Event, header: str) -> str:
     value = _text(event, header)
     return "" if value == "<unknown>" else value
+
+
+def _wanting(call: Call, event: Event, header: str) -> Call:
+    """Take whom the first channel wants where nothing told it: an Originate's learns it when the phone is picked up."""
+    if call.dialled_number or _text(event, "Uniqueid") != call.linked_id:
+        return call
+    return replace(call, dialled_number=_dialled_number(event, header))
 
 
 def _dialled_number(event: Event, header: str) -> str:

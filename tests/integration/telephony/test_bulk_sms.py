@@ -362,7 +362,8 @@ def office(settings: Settings, main_shop: Shop, signer: Signer) -> Iterator[Offi
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
     numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
     others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"
-    given = Settings(**{**vars(settings), "addresses": {"customers": others, "identity": others}})
+    addresses = dict.fromkeys(("customers", "identity", "leads", "dedupe"), others)
+    given = Settings(**{**vars(settings), "addresses": addresses})
     runtime = Runtime("telephony", given, tables.metadata, {})
     server = Server("telephony", Verifier(settings.trusted_keys))
     assert SERVICE.api

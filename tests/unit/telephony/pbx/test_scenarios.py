@@ -193,6 +193,8 @@ def test_what_is_told_in_another_order_is_the_same_call(name: str, random: Rando
 @given(st.sampled_from(sorted(SCENARIOS)), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 3))
 # The log tells of a transfer that happened just after the live channels were listed.
 @example("consult-transfer", 0.0, 0.75, 1.0)
+# AMI comes back between the two channels of an Originate entering their bridge.
+@example("originate", 0.0, 0.78125, 1.0)
 def test_a_link_cut_anywhere_ends_in_the_same_call(
     name: str, first: float, second: float, overlap_s: float
 ) -> None:
