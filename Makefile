@@ -17,8 +17,9 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check bench-pop chaos-telephony bench-dedupe bench-pool bench-records bench-convert bench-sms test test-asterisk-16 test-unit test-integration test-e2e \
-        lint fmt proto web backup restore clean
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore \
+        test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos-telephony \
+        bench-pop bench-pool bench-records bench-convert bench-dedupe bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +112,10 @@ test-asterisk-16: ## what is tried on a real PBX, on the oldest Asterisk that is
 	@$(BOOTSTRAP) test
 	@ASTERISK_SUITE=bullseye $(PYTEST) tests/integration/telephony/test_back_fill.py \
 	    tests/integration/telephony/test_old_asterisk.py $(PYTEST_ARGS)
+
+fuzz: ## the property tests with examples that nobody tried before (PYTEST_ARGS="-k call")
+	@$(BOOTSTRAP) test
+	@HYPOTHESIS_PROFILE=fuzz $(PYTEST) -m hypothesis tests/unit tests/integration $(PYTEST_ARGS)
 
 test-e2e: ## the stories against everything, in a browser too
 	@$(BOOTSTRAP) test
