@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.errors import AppError
 from services.chassis.logging import get_logger
 from services.chassis.process import started
@@ -62,7 +62,7 @@ from services.telephony.pbx.callgraph import (
     restore,
     resync,
 )
-from services.telephony.pbx.recordings import RefusedError, UnfinishedError, keep, locate
+from services.telephony.pbx.recordings import Recording, RefusedError, UnfinishedError, keep, locate
 from services.telephony.pbx.spool import Line, moved, read_since, replay, until_listed, whole_calls
 from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_recordings_folder
 from services.telephony.store import tables
@@ -619,26 +619,16 @@ class PbxEdge:
         for database in self._store.urls:
             with self._store.across(database) as session:
                 due = due_recordings(session, self._settings.name, self._store.clock())
+            looked: dict[Tenant, list[tuple[Row, str, Recording | Exception]]] = defaultdict(list)
             for row in due:
-                self._keep(Tenant(row["tenant_id"], database), row, locate(row["path"], folder), kept)
-
-    def _keep(self, tenant: Tenant, row: Row, source: Path, kept: Path) -> None:
-        key = f"{tenant.id}/{row['create_time']:%Y/%m/%d}/{row['id']}.wav"
-        attempts, most = row["attempts"] + 1, MOST_ATTEMPTS
-        try:
-            found = keep(source, kept, key)
-        except (UnfinishedError, RefusedError, OSError) as error:
-            if isinstance(error, RefusedError):
-                most = BARE_ATTEMPTS
-            with self._store.transaction(tenant) as tx:
-                postpone_recording(tx, row["id"], attempts, str(error), most)
-            if attempts >= most:
-                metrics.RECORDINGS.labels("refused").inc()
-                log.warning("recording is given up", recording_id=row["id"], why=str(error))
-            return
-        with self._store.transaction(tenant) as tx:
-            keep_recording(tx, row["id"], key, found)
-        metrics.RECORDINGS.labels("kept").inc()
+                tenant = Tenant(row["tenant_id"], database)
+                key = f"{tenant.id}/{row['create_time']:%Y/%m/%d}/{row['id']}.wav"
+                looked[tenant].append((row, key, _look_at(locate(row["path"], folder), kept, key)))
+            for tenant, rows in looked.items():
+                # One transaction for what one look found: a crash before it only looks again.
+                with self._store.transaction(tenant) as tx:
+                    for row, key, found in rows:
+                        _note_recording(tx, row, key, found)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -647,6 +637,27 @@ class PbxEdge:
 
     async def _in(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
+
+
+def _look_at(source: Path, kept: Path, key: str) -> Recording | Exception:
+    """Keep a recording if it is whole; return what it is, or why not."""
+    try:
+        return keep(source, kept, key)
+    except (UnfinishedError, RefusedError, OSError) as error:
+        return error
+
+
+def _note_recording(tx: Transaction, row: Row, key: str, found: Recording | Exception) -> None:
+    if isinstance(found, Recording):
+        keep_recording(tx, row["id"], key, found)
+        metrics.RECORDINGS.labels("kept").inc()
+        return
+    attempts = row["attempts"] + 1
+    most = BARE_ATTEMPTS if isinstance(found, RefusedError) else MOST_ATTEMPTS
+    postpone_recording(tx, row["id"], attempts, str(found), most)
+    if attempts >= most:
+        metrics.RECORDINGS.labels("refused").inc()
+        log.warning("recording is given up", recording_id=row["id"], why=str(found))
 
 
 def run(runtime: Runtime) -> int:
