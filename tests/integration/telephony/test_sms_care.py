@@ -186,8 +186,8 @@ class Directory:
     def callers(self, tenant: Tenant, number: str, timeout_s: float) -> Sequence[calls.Caller]:
         if self.away:
             raise Unavailable("CUSTOMERS_AWAY", "暂不可用", "away")
-        assert number == NUMBER
-        return self.found
+        # A round looks at every tenant: what other tests left is nobody's.
+        return self.found if number == NUMBER else []
 
 
 def test_a_reply_is_matched_to_its_customer_and_told_once_though_customers_was_away(desk: Shop) -> None:
