@@ -39,9 +39,10 @@ class Shop:
             staff.add_line(tx, kind, number, pbx=self.pbx)
 
     def close(self) -> None:
-        """Give the numbers back to the other tests."""
+        """Give the numbers back to the other tests, and leave nothing queued that their PBX would dial."""
         with self.store.across(self.tenant.database) as session:
-            session.execute(delete(tables.line).where(tables.line.c.tenant_id == self.tenant.id))
+            for table in (tables.line, tables.pbx_order):
+                session.execute(delete(table).where(table.c.tenant_id == self.tenant.id))
 
     def agent(self, name: str, extension: str) -> str:
         """Seat a new person at an extension and return the id."""
