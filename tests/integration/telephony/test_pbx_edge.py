@@ -124,7 +124,7 @@ async def following(
             await work
         edge.close()
         # A connection still in use when the store is closed would be left to the garbage collector.
-        for pool in (edge._writer, edge._files):
+        for pool in (edge._writer, edge._files, edge._orders._thread, edge._queues._thread):
             await asyncio.to_thread(pool.shutdown)
 
 
