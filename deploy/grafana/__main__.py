@@ -70,6 +70,31 @@ def red(service: str) -> Sequence[Panel]:
     )
 
 
+def work(queue: str) -> Sequence[Panel]:
+    """Return rate, errors and duration of a service's workflows and of their activities, which are its jobs."""
+    own = f'queue="{queue}"'
+    return (
+        Panel(
+            "流程 / workflows",
+            f"sum by (workflow, outcome) (rate(crm_workflows_ended_total{{{own}}}[5m]))",
+            "{{workflow}} {{outcome}}",
+            "cps",
+        ),
+        Panel(
+            "任务 / activities",
+            f"sum by (activity, outcome) (rate(crm_activity_seconds_count{{{own}}}[5m]))",
+            "{{activity}} {{outcome}}",
+            "cps",
+        ),
+        Panel(
+            "任务耗时 p99 / activity duration p99",
+            f"histogram_quantile(0.99, sum by (activity, le) (rate(crm_activity_seconds_bucket{{{own}}}[5m])))",
+            "{{activity}}",
+            "s",
+        ),
+    )
+
+
 CALLS = (
     Panel("进行中的通话 / live calls", "sum by (pbx) (crm_telephony_live_calls)", "{{pbx}}"),
     Panel(
@@ -108,6 +133,8 @@ SOCKETS = (
     Panel("在线页面 / live sockets", "sum by (instance) (crm_gateway_live_sockets)", "{{instance}}"),
     Panel("推送 / frames", "sum by (kind) (rate(crm_gateway_live_frames_total[5m]))", "{{kind}}", "cps"),
 )
+# Services with workflows; their queue has their name.
+WORKING = frozenset({"customers", "leads", "orders", "dedupe", "approvals", "notify"})
 # What a service measures beyond what every one does.
 OWN: Mapping[str, Sequence[Panel]] = {
     "identity": (
@@ -128,6 +155,22 @@ OWN: Mapping[str, Sequence[Panel]] = {
         Panel(
             "回收预警 / reclaim warnings", "sum(rate(crm_customers_reclaim_warnings_total[5m]))", "", "cps"
         ),
+        Panel(
+            "回收滞后 / reclaims due",
+            "max by (database) (crm_customers_reclaim_backlog_rows)",
+            "{{database}}",
+        ),
+        Panel(
+            "回收最迟 / reclaims late by",
+            "max by (database) (crm_customers_reclaim_backlog_seconds)",
+            "{{database}}",
+            "s",
+        ),
+        Panel(
+            "待分配 / allocations due",
+            "max by (database) (crm_customers_allocation_backlog_rows)",
+            "{{database}}",
+        ),
         Panel("导入行 / imported rows", "sum(rate(crm_customers_imported_rows_total[5m]))", "", "cps"),
     ),
     "leads": (
@@ -136,6 +179,21 @@ OWN: Mapping[str, Sequence[Panel]] = {
             "sum by (outcome) (rate(crm_leads_conversions_total[5m]))",
             "{{outcome}}",
             "cps",
+        ),
+        Panel(
+            "回收滞后 / reclaims due", "max by (database) (crm_leads_reclaim_backlog_rows)", "{{database}}"
+        ),
+        Panel(
+            "回收最迟 / reclaims late by",
+            "max by (database) (crm_leads_reclaim_backlog_seconds)",
+            "{{database}}",
+            "s",
+        ),
+    ),
+    "approvals": (
+        Panel("超时步骤 / overdue steps", "max by (database) (crm_approvals_overdue_steps)", "{{database}}"),
+        Panel(
+            "超时最久 / overdue by", "max by (database) (crm_approvals_overdue_seconds)", "{{database}}", "s"
         ),
     ),
     "dedupe": (
@@ -195,7 +253,13 @@ FLOOR = (
 DASHBOARDS: Mapping[str, tuple[str, Sequence[Panel]]] = {
     "floor": ("公海 · 大屏 / floor", FLOOR),
     "gateway": ("公海 · gateway", GATEWAY),
-    **{name: (f"公海 · {name}", (*red(name), *OWN.get(name, ()))) for name in SERVICES},
+    **{
+        name: (
+            f"公海 · {name}",
+            (*red(name), *(work(name) if name in WORKING else ()), *OWN.get(name, ())),
+        )
+        for name in SERVICES
+    },
 }
 
 

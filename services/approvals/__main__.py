@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grpc
 
     from services.chassis.events import Handlers
+    from services.chassis.measures import Measure
     from services.chassis.temporal import WorkerBundle
 
 
@@ -51,7 +52,16 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     return WorkerBundle(QUEUE, [ApprovalWorkflow], activities.all())
 
 
-SERVICE = Service(name="approvals", metadata=metadata, api=api, handlers=handlers, worker=worker)
+def measures() -> "Sequence[Measure]":
+    """Return what approvals measures of its tables."""
+    from services.approvals.store.measures import MEASURES
+
+    return MEASURES
+
+
+SERVICE = Service(
+    name="approvals", metadata=metadata, api=api, handlers=handlers, worker=worker, measures=measures
+)
 
 if __name__ == "__main__":
     sys.exit(main(SERVICE))

@@ -25,6 +25,17 @@ EVENTS_HANDLED = Counter(
     "Events taken from a queue, by what became of them.",
     ["service", "event", "outcome"],
 )
+ACTIVITY_SECONDS = Histogram(
+    "crm_activity_seconds",
+    "Time that an activity of a workflow took, by what became of it: done, refused, failed (and tried again).",
+    ["queue", "activity", "outcome"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600),
+)
+WORKFLOWS_ENDED = Counter(
+    "crm_workflows_ended",
+    "Runs of workflows that ended, by how: done, failed, continued (as a new run).",
+    ["queue", "workflow", "outcome"],
+)
 EPOCHS_AGE = Gauge("crm_epochs_age_seconds", "Time since it was last known whose tokens are old.")
 
 

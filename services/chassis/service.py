@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from services.chassis.epochs import Epochs, EpochWatch
     from services.chassis.events import Handlers
     from services.chassis.grpc_client import Client
+    from services.chassis.measures import Measure
     from services.chassis.temporal import TemporalLink, WorkerBundle
     from services.chassis.tokens import Signer
 
@@ -109,8 +110,9 @@ class Service:
     """A service as its __main__.py declares it.
 
     metadata: its tables. api: registers the servicer on a server and returns its full gRPC names. handlers: the
-    events it takes. worker: its workflows and activities. commands: further commands by name, each a function of
-    the runtime and the words behind the command that returns an exit status.
+    events it takes. worker: its workflows and activities. measures: what its api process measures of its tables.
+    commands: further commands by name, each a function of the runtime and the words behind the command that returns
+    an exit status.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Service:
     api: "Callable[[Runtime, grpc.Server], Sequence[str]] | None" = None
     handlers: "Callable[[], Handlers] | None" = None
     worker: "Callable[[Runtime], WorkerBundle] | None" = None
+    measures: "Callable[[], Sequence[Measure]]" = tuple
     commands: Mapping[str, Callable[[Runtime, Sequence[str]], int]] = field(default_factory=dict)
 
     def runtime(self, settings: Settings, environ: Mapping[str, str]) -> Runtime:
@@ -220,6 +223,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     """Serve gRPC and relay the outbox until SIGTERM."""
     from services.chassis.epochs import Epochs
     from services.chassis.grpc_server import Server
+    from services.chassis.measures import Measurer
     from services.chassis.tokens import Verifier
 
     if service.api is None:
@@ -232,6 +236,8 @@ def run_api(service: Service, runtime: Runtime) -> int:
     names = service.api(runtime, server.grpc)
     watch.start()
     stop_relays = start_relays(runtime)
+    measurer = Measurer(runtime.store, service.measures())
+    measurer.start()
     started(f"{service.name}.api", settings.metrics_address, settings.metrics_port)
     port = server.start(settings.bind_address, settings.port, *names)
     server.watch(runtime.store.answers)
@@ -240,6 +246,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     server.stop()
     watch.stop()
     stop_relays()
+    measurer.stop()
     runtime.store.close()
     return 0
 

@@ -28,6 +28,7 @@ from temporalio.worker import Worker
 
 from services.chassis.errors import BY_CODE, AppError, InvalidInput, Unavailable
 from services.chassis.logging import get_logger
+from services.chassis.temporal_measures import Measured
 
 log = get_logger(__name__)
 
@@ -244,6 +245,7 @@ async def run_workers(
                 workflows=bundle.workflows,
                 activities=bundle.activities,
                 activity_executor=threads,
+                interceptors=[Measured()],
                 max_concurrent_activities=8,
                 graceful_shutdown_timeout=timedelta(seconds=5),
                 # A worker that died holds up its workflows' next step no longer than this.

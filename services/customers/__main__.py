@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grpc
 
     from services.chassis.events import Handlers
+    from services.chassis.measures import Measure
     from services.chassis.temporal import WorkerBundle
 
 
@@ -117,12 +118,20 @@ def import_source(runtime: Runtime, words: Sequence[str]) -> int:
     return import_source(runtime, words)
 
 
+def measures() -> "Sequence[Measure]":
+    """Return what customers measures of its tables."""
+    from services.customers.store.measures import MEASURES
+
+    return MEASURES
+
+
 SERVICE = Service(
     name="customers",
     metadata=metadata,
     api=api,
     handlers=handlers,
     worker=worker,
+    measures=measures,
     commands={"import-source": import_source},
 )
 

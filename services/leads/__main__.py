@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import grpc
 
     from services.chassis.events import Handlers
+    from services.chassis.measures import Measure
     from services.chassis.temporal import WorkerBundle
 
 
@@ -68,7 +69,16 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     )
 
 
-SERVICE = Service(name="leads", metadata=metadata, api=api, handlers=handlers, worker=worker)
+def measures() -> "Sequence[Measure]":
+    """Return what leads measures of its tables."""
+    from services.leads.store.measures import MEASURES
+
+    return MEASURES
+
+
+SERVICE = Service(
+    name="leads", metadata=metadata, api=api, handlers=handlers, worker=worker, measures=measures
+)
 
 if __name__ == "__main__":
     sys.exit(main(SERVICE))

@@ -1,18 +1,25 @@
 """Flows as data: set by administrators, followed by what begins afterwards; delegates, withdrawal, escalation."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from crm.approvals.v1 import approvals_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
+from sqlalchemy import update
 
+from services.approvals.metrics import OVERDUE, OVERDUE_AGE
+from services.approvals.store.measures import MEASURES
 from services.approvals.store.queries import whole
+from services.approvals.store.tables import Approval
 from services.approvals.usecases.approvals import remind, step_to_remind
 from services.approvals.usecases.approvers import Approvers
 from services.chassis.errors import AppError, Conflict, InvalidInput
 from services.chassis.ids import new_id
+from services.chassis.measures import Measurer
 from tests.integration.approvals.conftest import Desk
 from tests.support.callers import Caller
+from tests.support.measured import measured
 from tests.support.running import emitted, event_of
 
 pytestmark = pytest.mark.usefixtures("running")
@@ -200,6 +207,27 @@ def test_a_step_that_waits_too_long_is_escalated(desk: Desk) -> None:
     late = desk.waiting(director, approval.subject_id)
     assert late.steps[0].escalated
     assert director(desk.stub.DecideApproval, desk.decision(late)).approval.state == pb.APPROVAL_STATE_PASSED
+
+
+def test_operators_see_how_many_steps_wait_too_long(desk: Desk) -> None:
+    """Whether or not a workflow reminded of them: it may be what stands still."""
+    database = desk.company.tenant.database
+    gauges = (OVERDUE, OVERDUE_AGE)
+    measurer = Measurer(desk.runtime.store, MEASURES)
+    desk.company.add("wang", "sales_manager")
+    li = desk.company.add("li", "sales_rep")
+    manager = desk.company.caller("wang")
+    late, _in_time = (desk.waiting(manager, desk.order(li, "1")) for _ in range(2))
+    before = measured(measurer, gauges, database)
+    with desk.runtime.store.transaction(desk.company.tenant) as tx:
+        long_ago = tx.now - timedelta(days=4000)
+        mine = update(Approval).where(Approval.id == late.approval_id)
+        tx.session.execute(mine.values(create_time=long_ago))
+    overdue = measured(measurer, gauges, database)
+    assert overdue[0] - before[0] == 1
+    assert overdue[1] >= timedelta(days=3990).total_seconds()
+    manager(desk.stub.DecideApproval, desk.decision(late))
+    assert measured(measurer, gauges, database)[0] == before[0]
 
 
 def test_a_contract_goes_through_the_same_engine(desk: Desk) -> None:

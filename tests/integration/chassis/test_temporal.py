@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import REGISTRY
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from deploy.local.stores import PrivateStores
@@ -170,3 +171,27 @@ def test_a_server_that_is_away_is_unavailable_and_found_again(
             return False
 
     until(answered, timeout_s=30)
+
+
+def test_what_workflows_and_activities_come_to_is_measured(link: TemporalLink) -> None:
+    """An answer, and a refusal that nobody tries again."""
+
+    def runs(outcome: str) -> float:
+        return value("crm_workflows_ended_total", queue=QUEUE, workflow="AskWorkflow", outcome=outcome)
+
+    def activities(outcome: str) -> float:
+        name = "crm_activity_seconds_count"
+        return value(name, queue=QUEUE, activity="answer_question", outcome=outcome)
+
+    answered, refused, well = activities("done"), activities("refused"), runs("done")
+    assert ask(link, "hello", new_id())
+    with pytest.raises(AppError):
+        ask(link, "refused", new_id())
+    assert (activities("done") - answered, activities("refused") - refused) == (1, 1)
+    # The caller has its answer a moment before the run ends.
+    until(lambda: runs("done") > well)
+
+
+def value(name: str, **labels: str) -> float:
+    """Return what Prometheus would read."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0

@@ -16,13 +16,17 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.errors import AppError, Forbidden, Quota, Unauthenticated
 from services.chassis.ids import new_id
+from services.chassis.measures import Measurer
 from services.leads.domain.pool import capture_signature
 from services.leads.domain.states import LEAD_TRANSITIONS, LeadAction, LeadState
 from services.leads.events import handlers
+from services.leads.metrics import RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE
+from services.leads.store.measures import MEASURES
 from services.leads.store.tables import Lead, Opportunity, OwnershipChange
 from services.leads.usecases.pool import sweep
 from tests.integration.leads.conftest import Events, Member, Team
 from tests.integration.leads.test_leads import assign, capture_request
+from tests.support.measured import measured
 from tests.support.running import event_of, take
 
 STATES = {f"LEAD_STATE_{state.name}": state for state in LeadState}
@@ -245,6 +249,25 @@ def test_a_neglected_lead_is_warned_of_and_falls_back_a_day_later_unless_locked(
     assert look(locked).state == pb.LEAD_STATE_ASSIGNED
     swept(71.1)
     assert look(locked).state == pb.LEAD_STATE_UNASSIGNED
+
+
+def test_operators_see_how_many_leads_should_have_fallen_back(team: Team, store: Store) -> None:
+    """Warned and idle for long enough; not who is locked, not who was not warned yet."""
+    gauges = (RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE)
+    measurer = Measurer(store, MEASURES)
+    before = measured(measurer, gauges, team.tenant.database)
+    rep = team.person()
+    set_rules(team, idle_days=30, warn_days=2)
+    late, locked, _unwarned = rep.lead("甲"), rep.lead("乙"), rep.lead("丙")
+    assert act(rep, "lock", locked.lead_id, days=60).HasField("lock_expire_time")
+    long_ago = utc_now() - timedelta(days=4000)
+    with store.transaction(team.tenant) as tx:
+        for lead in (late, locked):
+            row = tx.session.get_one(Lead, lead.lead_id)
+            row.evidence_time, row.warned_time = long_ago, long_ago
+    after = measured(measurer, gauges, team.tenant.database)
+    assert after[0] - before[0] == 1
+    assert after[1] >= timedelta(days=3969).total_seconds()
 
 
 def test_a_registered_source_must_sign(team: Team) -> None:
