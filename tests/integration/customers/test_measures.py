@@ -39,7 +39,7 @@ def test_customers_that_should_have_fallen_back_are_counted_and_how_late_they_ar
     before = measured(measurer, gauges, tenant.database)
     with store.transaction(tenant) as tx:
         rep = Caller(tenant=tenant, person_id=new_id(), name="王小明", department_path="root/")
-        pool_id = create_pool(tx, PoolDraft("公海", ReclaimRule(90, 1), (), 0)).pool_id
+        pool_id = create_pool(tx, PoolDraft("测量的公海", ReclaimRule(90, 1), (), 0)).pool_id
         owned(tx, rep, pool_id)
         yesterday = tx.now - timedelta(days=1)
         for customer_id, values in (
