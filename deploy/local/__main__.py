@@ -191,7 +191,7 @@ def execute(name: str, words: Sequence[str]) -> int:
     """Become `python -m words...` in the environment of a running stack."""
     environment = json.loads(Path(read_stack(name)["environment"]).read_text())
     os.chdir(ROOT)
-    os.execve(sys.executable, [sys.executable, "-m", *words], {**os.environ, **environment})  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", *words], {**os.environ, **environment})  # noqa: S606  # our own interpreter
 
 
 def clean(names: Sequence[str]) -> int:

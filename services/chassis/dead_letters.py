@@ -20,9 +20,9 @@ def command(amqp_url: str, words: Sequence[str]) -> int:
                         print(f"{depth:6d}  {entry['queue']}")  # noqa: T201 - a command's answer
             case [queue]:
                 for letter in peek(connection, queue):
-                    print(mask_numbers(json.dumps(letter, ensure_ascii=False)))  # noqa: T201
+                    print(mask_numbers(json.dumps(letter, ensure_ascii=False)))  # noqa: T201  # a command's output
             case [queue, "replay"]:
-                print(f"{replay(connection, queue)} put back into {queue}")  # noqa: T201
+                print(f"{replay(connection, queue)} put back into {queue}")  # noqa: T201  # a command's output
             case _:
                 return 2
     return 0

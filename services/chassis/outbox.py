@@ -224,7 +224,7 @@ class Relay:
             connection.execute(query, (list(done),))
 
     def _postpone(self, connection: psycopg.Connection, row: _Row, error: Exception) -> None:
-        delay_s = min(LONGEST_DELAY_S, 0.5 * 2 ** min(row.attempts, 10)) * (0.75 + random.random() / 2)  # noqa: S311
+        delay_s = min(LONGEST_DELAY_S, 0.5 * 2 ** min(row.attempts, 10)) * (0.75 + random.random() / 2)  # noqa: S311  # no secret
         self._waiting[row.shard] = time.time() + delay_s
         query = sql.SQL(
             "UPDATE {} SET attempts = attempts + 1,"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return the tables of customers."""
     # They bring their tables.
-    from services.customers.store import (  # noqa: F401
+    from services.customers.store import (  # noqa: F401  # their tables join the metadata
         import_tables,
         merge_tables,
         record_tables,

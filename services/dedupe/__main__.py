@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return dedupe's tables."""
     # It brings its tables.
-    from services.dedupe.store import moves  # noqa: F401
+    from services.dedupe.store import moves  # noqa: F401  # their tables join the metadata
     from services.dedupe.store.tables import Base
 
     return Base.metadata

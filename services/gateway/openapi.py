@@ -540,7 +540,7 @@ def main() -> int:
     if "--check" in sys.argv[1:]:
         if COMMITTED.read_text() == text:
             return 0
-        print("services/gateway/openapi.json differs from the contracts; run `make proto`")  # noqa: T201
+        print("services/gateway/openapi.json differs from the contracts; run `make proto`")  # noqa: T201  # a command's output
         return 1
     COMMITTED.write_text(text)
     return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return identity's tables."""
     # It brings its tables.
-    from services.identity.store import schedule_tables  # noqa: F401
+    from services.identity.store import schedule_tables  # noqa: F401  # their tables join the metadata
     from services.identity.store.tables import Base
 
     return Base.metadata

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return the tables."""
     # It brings its tables.
-    from services.leads.store import moves  # noqa: F401
+    from services.leads.store import moves  # noqa: F401  # their tables join the metadata
     from services.leads.store.tables import Base
 
     return Base.metadata

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def metadata() -> MetaData:
     """Return the tables."""
     # It brings its tables.
-    from services.orders.store import moves  # noqa: F401
+    from services.orders.store import moves  # noqa: F401  # their tables join the metadata
     from services.orders.store.tables import Base
 
     return Base.metadata

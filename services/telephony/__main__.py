@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _metadata() -> "MetaData":
     # It brings its tables.
-    from services.telephony.store import moves  # noqa: F401
+    from services.telephony.store import moves  # noqa: F401  # their tables join the metadata
     from services.telephony.store.tables import metadata
 
     return metadata

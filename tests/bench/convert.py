@@ -89,7 +89,7 @@ class Bench:
                 rights=role.rights,
                 scope="self",
             )
-            self._reps.append(Caller(lambda claims=claims: signer.person_token(claims, utc_now())[0]))  # type: ignore[misc]
+            self._reps.append(Caller(lambda claims=claims: signer.person_token(claims, utc_now())[0]))  # type: ignore[misc]  # mypy infers no lambda's default
         self._count = 0
 
     def leads(self, count: int) -> list[Asked]:
@@ -213,7 +213,7 @@ def main() -> int:
         stack.enter_context(running("services.leads", "worker", environ=environ))
         stack.enter_context(running("tests.bench.bare", environ=environ))
         for name in SERVED:
-            until(lambda name=name: answers(settings.addresses[name]), 60)  # type: ignore[misc]
+            until(lambda name=name: answers(settings.addresses[name]), 60)  # type: ignore[misc]  # mypy infers no lambda's default
         bench = Bench(settings, environ, settings.addresses["leads"], asked.callers)
         figures = measure(bench, asked.conversions)
         bench.temporal.close()

@@ -341,8 +341,8 @@ def main() -> None:
         for rep, customer_id in zip(bench.reps, bench.free[-100:], strict=False):
             bench.bare(customer_id, rep)
             bench.claim(customer_id, rep)
-        bare = offered([lambda work=work: bench.bare(*work) for work in works], asked.rate)  # type: ignore[misc]
-        claims = offered([lambda work=work: bench.claim(*work) for work in works], asked.rate)  # type: ignore[misc]
+        bare = offered([lambda work=work: bench.bare(*work) for work in works], asked.rate)  # type: ignore[misc]  # mypy infers no lambda's default
+        claims = offered([lambda work=work: bench.claim(*work) for work in works], asked.rate)  # type: ignore[misc]  # mypy infers no lambda's default
         double, naive = bench.double_wins(bench.free[-300:-100])
         pages, idle = bench.pages(), bench.idle()
         count = bench.neglect(asked.reclaims or min(asked.customers // 4, 100_000))

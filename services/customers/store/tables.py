@@ -42,7 +42,7 @@ def _of_name(derive: Callable[[str], Any]) -> Callable[[DefaultExecutionContext]
 
 
 def _parameters(context: DefaultExecutionContext) -> Mapping[str, Any]:
-    parameters: Mapping[str, Any] = context.get_current_parameters()  # type: ignore[no-untyped-call]
+    parameters: Mapping[str, Any] = context.get_current_parameters()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
     return parameters
 
 

@@ -131,7 +131,7 @@ def test_no_event_holds_a_number_in_the_clear(system: System, company: Company, 
     for name, runtime in system.runtimes.items():
         with runtime.store.across(company.tenant.database) as session:
             rows = session.execute(
-                text(f"SELECT kind, body FROM {name}.outbox WHERE tenant_id = :tenant"),  # noqa: S608
+                text(f"SELECT kind, body FROM {name}.outbox WHERE tenant_id = :tenant"),  # noqa: S608  # names from the catalogue
                 {"tenant": company.tenant.id},
             ).all()
         for kind, body in rows:

@@ -38,7 +38,7 @@ SERVICES = (
 
 def person(signer: Signer, tenant: Tenant, rights: frozenset[str], scope: str = "all", **more: object) -> str:
     """Return a token of somebody with these rights who owns nothing."""
-    caller = Caller(tenant=tenant, person_id=new_id(), name="王伟", rights=rights, scope=scope, **more)  # type: ignore[arg-type]
+    caller = Caller(tenant=tenant, person_id=new_id(), name="王伟", rights=rights, scope=scope, **more)  # type: ignore[arg-type]  # keywords of several types
     return signer.person_token(caller, utc_now())[0]
 
 

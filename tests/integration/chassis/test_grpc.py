@@ -87,7 +87,7 @@ def address(stores: PrivateStores, issuer_keys: dict[str, tuple[str, str]]) -> I
         metadata.create_all(connection)
     server = Server("dedupe", Verifier({issuer: public for issuer, (_, public) in issuer_keys.items()}))
     # The stubs call the unscripted methods abstract.
-    scripted = ScriptedDedupe(store)  # type: ignore[abstract]
+    scripted = ScriptedDedupe(store)  # type: ignore[abstract]  # the rest is never asked
     dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(scripted, server.grpc)
     port = server.start("127.0.0.1", 0, "crm.dedupe.v1.DedupeService")
     yield f"127.0.0.1:{port}"

@@ -122,8 +122,8 @@ def test_a_start_with_signal_wakes_the_one_that_runs(link: TemporalLink) -> None
     link.deliver("workflow_start", start)
     link.deliver("workflow_start", start)
 
-    async def result(client: object) -> int:
-        handle = client.get_workflow_handle(workflow_id, result_type=int)  # type: ignore[attr-defined]
+    async def result(client: Client) -> int:
+        handle = client.get_workflow_handle(workflow_id, result_type=int)
         count: int = await handle.result()
         return count
 

@@ -62,9 +62,9 @@ def test_a_query_without_a_filter_sees_the_own_rows_only(
     mine, others = neighbours
     with store.transaction(mine) as tx:
         assert set(tx.session.scalars(select(Department.tenant_id))) == {mine.id}
-        assert tx.session.execute(update(Department).values(name="改")).rowcount == 1  # type: ignore[attr-defined]
+        assert tx.session.execute(update(Department).values(name="改")).rowcount == 1  # type: ignore[attr-defined]  # a DML result has it
     with store.transaction(mine) as tx:
-        assert tx.session.execute(delete(Department)).rowcount == 1  # type: ignore[attr-defined]
+        assert tx.session.execute(delete(Department)).rowcount == 1  # type: ignore[attr-defined]  # a DML result has it
     with store.transaction(others) as tx:
         assert tx.session.scalars(select(Department.name)).all() == ["云海"]
         # A connection that served one tenant keeps nothing of it for the next.

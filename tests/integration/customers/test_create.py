@@ -172,7 +172,7 @@ def test_bad_input_names_its_field(
     """F239, F240."""
     rep = office.hire()
     refused = rep.refused(
-        pb.CreateCustomerRequest(**({"request_id": new_id(), "name": "新公司"} | fields))  # type: ignore[arg-type]
+        pb.CreateCustomerRequest(**({"request_id": new_id(), "name": "新公司"} | fields))  # type: ignore[arg-type]  # keywords of several types
     )
     assert (refused.field, refused.reason) == (field, reason)
 

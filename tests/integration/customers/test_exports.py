@@ -122,7 +122,7 @@ def test_only_what_the_list_shows_leaves(office: Office, export: Callable[..., b
     wanted, after, found = exports.Wanted(View.ALL, "", "", ""), None, []
     while True:
         page = office.run(
-            lambda tx, after=after: exports.export_page(tx, rep.caller, new_id(), wanted, after, limit=2)  # type: ignore[misc]
+            lambda tx, after=after: exports.export_page(tx, rep.caller, new_id(), wanted, after, limit=2)  # type: ignore[misc]  # mypy infers no lambda's default
         )
         found += [row[0] for row in page.rows]
         after = page.last
@@ -146,7 +146,7 @@ def test_what_was_exported_can_be_imported(
     office: Office,
     open_office: Callable[[Tenant], Office],
     addresses: Mapping[str, str],
-    steps: Any,  # noqa: F811
+    steps: Any,  # noqa: F811  # pytest's fixture
     export: Callable[..., bytes],
     sheet_format: Any,
 ) -> None:
@@ -155,7 +155,7 @@ def test_what_was_exported_can_be_imported(
     files: list[bytes] = []
     for place in (office, elsewhere):
         for definition in FIELDS:
-            place.run(lambda tx, definition=definition: create_field(tx, FieldObject.CUSTOMER, definition))  # type: ignore[misc]
+            place.run(lambda tx, definition=definition: create_field(tx, FieldObject.CUSTOMER, definition))  # type: ignore[misc]  # mypy infers no lambda's default
         importer = Importer(place.hire(EXPORTER, name="张经理"), place, addresses["customers"], steps)
         head = ["客户名称", "客户电话", "联系人", "联系人电话", "地址", *(field.name for field in FIELDS)]
         row = ["甲公司", "13800138000", "李四", "021-58881234转801", "-浦东", *VALUES]

@@ -46,7 +46,7 @@ KILLS = 3
 
 def test_an_import_survives_kills_at_random_points(
     office: Office,
-    importing: Callable[..., Importer],  # noqa: F811
+    importing: Callable[..., Importer],  # noqa: F811  # pytest's fixture
     settings: Settings,
     addresses: Mapping[str, str],
     environment: Mapping[str, str],
@@ -61,7 +61,7 @@ def test_an_import_survives_kills_at_random_points(
     importer.check(import_id)
     importer(pb.CommitImportRequest(request_id=new_id(), import_id=import_id))
     seed = random.randrange(10**6)  # noqa: S311 - a place to die is no secret
-    dice = random.Random(seed)  # noqa: S311
+    dice = random.Random(seed)  # noqa: S311  # no secret
     process_environment = {
         **os.environ,
         **environment,

@@ -104,7 +104,7 @@ class System:
                 for table in tables:
                     column = "subject_id" if table == "held_key" else "customer_id"
                     counts[table] = tx.session.scalar(
-                        text(f'SELECT count(*) FROM {service}."{table}" WHERE {column} = :id'),  # noqa: S608
+                        text(f'SELECT count(*) FROM {service}."{table}" WHERE {column} = :id'),  # noqa: S608  # names from the catalogue
                         {"id": customer_id},
                     )
         return {table: count for table, count in counts.items() if count}

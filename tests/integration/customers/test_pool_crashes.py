@@ -120,7 +120,7 @@ def test_a_killed_worker_leaves_nothing_half_done_and_nothing_twice(
             with subprocess.Popen(command, env={**os.environ, **environment}, cwd=ROOT) as process:
                 try:
                     # Little may be left to do, and nothing to die at: then it is over, and the worker alive.
-                    until(lambda process=process: process.poll() is not None or is_over(), 40)  # type: ignore[misc]
+                    until(lambda process=process: process.poll() is not None or is_over(), 40)  # type: ignore[misc]  # mypy infers no lambda's default
                 finally:
                     process.kill()
             check_whole(store, main_tenant, cause, seed)

@@ -107,7 +107,7 @@ def conversion(actor: Person, **fields: object) -> pb.CreateForConversionRequest
         "contact_name": "李雷",
         "contact_phone": "+8613800138000",
     }
-    return pb.CreateForConversionRequest(**(values | fields))  # type: ignore[arg-type]
+    return pb.CreateForConversionRequest(**(values | fields))  # type: ignore[arg-type]  # keywords of several types
 
 
 def test_a_conversion_writes_customer_and_contact_once(office: Office) -> None:

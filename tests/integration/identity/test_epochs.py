@@ -51,7 +51,7 @@ def processes(settings: Settings, environment: Mapping[str, str]) -> Iterator[di
     ]
     try:
         for name in ("identity", "orders"):
-            until(lambda name=name: answers(f"grpc://{addresses[name]}"), timeout_s=30)  # type: ignore[misc]
+            until(lambda name=name: answers(f"grpc://{addresses[name]}"), timeout_s=30)  # type: ignore[misc]  # mypy infers no lambda's default
         yield addresses
     finally:
         for process in running:
@@ -76,7 +76,7 @@ def end_sessions(company: Company, person_id: str) -> None:
 
 def update(company: Company, person_id: str, field: str, **values: object) -> None:
     person = company.admin(company.stub.GetPerson, pb.GetPersonRequest(person_id=person_id)).person
-    given = pb.Person(person_id=person_id, version=person.version, **values)  # type: ignore[arg-type]
+    given = pb.Person(person_id=person_id, version=person.version, **values)  # type: ignore[arg-type]  # keywords of several types
     mask = FieldMask(paths=[field])
     company.admin(
         company.stub.UpdatePerson,

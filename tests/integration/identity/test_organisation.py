@@ -103,7 +103,7 @@ def test_what_a_role_may_not_be(company: Company) -> None:
     admin, stub = company.admin, company.stub
 
     def refusal(**fields: object) -> str:
-        role = pb.Role(**{"code": "x1", "name": "甲", "scope": pb.DATA_SCOPE_SELF, **fields})  # type: ignore[arg-type]
+        role = pb.Role(**{"code": "x1", "name": "甲", "scope": pb.DATA_SCOPE_SELF, **fields})  # type: ignore[arg-type]  # keywords of several types
         return admin.refused(stub.CreateRole, pb.CreateRoleRequest(request_id=new_id(), role=role)).reason
 
     assert refusal(code="1X") == "CODE_INVALID"

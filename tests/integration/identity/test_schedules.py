@@ -63,7 +63,7 @@ def assign(person_id: str, first: str, last: str, **more: object) -> pb.AssignSh
         person_ids=[person_id],
         first_day=first,
         last_day=last,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # keywords of several types
     )
 
 

@@ -264,10 +264,10 @@ def scripted_services(settings: Settings, worlds: Worlds) -> Iterator[Mapping[st
         name: Server(name, Verifier(settings.trusted_keys)) for name in ("identity", "dedupe", "customers")
     }
     # What is not written here answers UNIMPLEMENTED, as in any servicer.
-    identity = ScriptedIdentity(worlds)  # type: ignore[abstract]
-    schedules = ScriptedSchedules(worlds)  # type: ignore[abstract]
-    dedupe = ScriptedDedupe(worlds)  # type: ignore[abstract]
-    customers = ScriptedCustomers(worlds)  # type: ignore[abstract]
+    identity = ScriptedIdentity(worlds)  # type: ignore[abstract]  # the rest is never asked
+    schedules = ScriptedSchedules(worlds)  # type: ignore[abstract]  # the rest is never asked
+    dedupe = ScriptedDedupe(worlds)  # type: ignore[abstract]  # the rest is never asked
+    customers = ScriptedCustomers(worlds)  # type: ignore[abstract]  # the rest is never asked
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, servers["identity"].grpc)
     schedules_pb2_grpc.add_SchedulesServiceServicer_to_server(schedules, servers["identity"].grpc)
     dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(dedupe, servers["dedupe"].grpc)

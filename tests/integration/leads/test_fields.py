@@ -80,7 +80,7 @@ def test_a_leads_own_fields_are_filled_in_filtered_and_sorted(
     def names(**asked: object) -> list[str]:
         found, token = [], ""
         while True:
-            request = pb.ListLeadsRequest(page_size=1, page_token=token, **asked)  # type: ignore[arg-type]
+            request = pb.ListLeadsRequest(page_size=1, page_token=token, **asked)  # type: ignore[arg-type]  # keywords of several types
             page = rep.call(rep.stub.ListLeads, request)
             found += [lead.name for lead in page.leads]
             token = page.next_page_token

@@ -56,7 +56,7 @@ class Desk:
 
     def add(self, kind: str, key: str, field_type: str = "text", **more: object) -> fields_pb2.Field:
         """Add a field."""
-        field = fields_pb2.Field(object=kind, key=key, name=key, type=field_type, **more)  # type: ignore[arg-type]
+        field = fields_pb2.Field(object=kind, key=key, name=key, type=field_type, **more)  # type: ignore[arg-type]  # keywords of several types
         request = fields_pb2.CreateFieldRequest(request_id=new_id(), field=field)
         answer: fields_pb2.CreateFieldResponse = self.boss.call(self.api.CreateField, request)
         return answer.field
@@ -99,7 +99,7 @@ class Desk:
         found: list[str] = []
         token = ""
         while True:
-            request = pb.ListContractsRequest(page_size=2, page_token=token, **asked)  # type: ignore[arg-type]
+            request = pb.ListContractsRequest(page_size=2, page_token=token, **asked)  # type: ignore[arg-type]  # keywords of several types
             page = (owner or self.rep).call(self.shop.stub.ListContracts, request)
             found += [contract.contract_id for contract in page.contracts]
             token = page.next_page_token
@@ -248,7 +248,7 @@ def test_products_are_filtered_sorted_and_found_by_own_fields(desk: Desk) -> Non
         desk.product(code, power=power, model=model)
 
     def codes(**asked: str) -> list[str]:
-        request = pb.ListProductsRequest(**asked)  # type: ignore[arg-type]
+        request = pb.ListProductsRequest(**asked)  # type: ignore[arg-type]  # keywords of several types
         return [product.code for product in desk.rep.call(desk.shop.stub.ListProducts, request).products]
 
     assert codes(order_by="-custom.power") == ["P2", "P1", "P3"]

@@ -67,7 +67,7 @@ def draft(product: pb.Product, **fields: object) -> quotes.Quote:
         "lines": [quotes.QuoteLine(product_id=product.product_id, quantity="2")],
         **fields,
     }
-    return quotes.Quote(**given)  # type: ignore[arg-type]
+    return quotes.Quote(**given)  # type: ignore[arg-type]  # keywords of several types
 
 
 def create(api: QuotesServiceStub, owner: Owner, quote: quotes.Quote) -> quotes.Quote:

@@ -234,13 +234,13 @@ def office(
     """Telephony's API between a scripted customers and a scripted identity."""
     scripted = Server("scripted", Verifier(settings.trusted_keys))
     # The stubs call the unscripted methods abstract; at run time they answer UNIMPLEMENTED.
-    identity = ScriptedIdentity(main_shop.store)  # type: ignore[abstract]
-    customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]
+    identity = ScriptedIdentity(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
+    customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, scripted.grpc)
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
     numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
-    dedupe = ScriptedDedupe(main_shop.store)  # type: ignore[abstract]
-    leads = ScriptedLeads(main_shop.store)  # type: ignore[abstract]
+    dedupe = ScriptedDedupe(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
+    leads = ScriptedLeads(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(dedupe, scripted.grpc)
     leads_pb2_grpc.add_LeadsServiceServicer_to_server(leads, scripted.grpc)
     others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"

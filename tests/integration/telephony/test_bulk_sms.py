@@ -357,7 +357,7 @@ class Office:
 def office(settings: Settings, main_shop: Shop, signer: Signer) -> Iterator[Office]:
     scripted = Server("scripted", Verifier(settings.trusted_keys))
     # The stubs call the unscripted methods abstract; at run time they answer UNIMPLEMENTED.
-    customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]
+    customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     customers.asked = []
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
     numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)

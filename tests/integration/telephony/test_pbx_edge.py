@@ -474,11 +474,11 @@ async def test_a_database_that_fails_for_a_while_loses_no_call(main_shop: Shop) 
 
         failures = 2
 
-        def transaction(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+        def transaction(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # passes everything on
             if self.failures:
                 self.failures -= 1
                 raise ConnectionError("the database is away")
-            return super().transaction(*args, **kwargs)  # type: ignore[arg-type]
+            return super().transaction(*args, **kwargs)  # type: ignore[arg-type]  # keywords of several types
 
     failing = Failing(main_shop.store.urls, tables.metadata, main_shop.store.clock)
     async with ami_server() as server:

@@ -18,7 +18,7 @@ COMPLETE = {
 def test_the_environment_is_read() -> None:
     settings = Settings.read(COMPLETE | {"PORT": "8000", "BIND_ADDRESS": "0.0.0.0"})  # noqa: S104 - only read
     assert settings.addresses["identity"] == "ipv4:127.0.0.1:7000"
-    assert (settings.port, settings.bind_address, settings.session_cache_s) == (8000, "0.0.0.0", 20)  # noqa: S104
+    assert (settings.port, settings.bind_address, settings.session_cache_s) == (8000, "0.0.0.0", 20)  # noqa: S104  # in a container
     assert "a secret key" not in repr(settings)
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,8 +27,10 @@ def test_a_file_that_is_not_there_yet_holds_nothing(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(0, 51))
 @settings(max_examples=60, deadline=None)
-def test_it_is_read_from_a_time_on(tmp_path_factory: object, written: list[int], since_s: int) -> None:
-    path = tmp_path_factory.mktemp("log") / "gonghai.csv"  # type: ignore[attr-defined]
+def test_it_is_read_from_a_time_on(
+    tmp_path_factory: pytest.TempPathFactory, written: list[int], since_s: int
+) -> None:
+    path = tmp_path_factory.mktemp("log") / "gonghai.csv"
     path.write_text("".join(row(time_s) for time_s in sorted(written)))
     assert times(path, since_s) == sorted(time_s for time_s in written if time_s >= since_s)
 
