@@ -17,7 +17,7 @@ TO ?= 4000
 SECONDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore \
+.PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
         test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos-telephony \
         bench-pop bench-pool bench-records bench-convert bench-dedupe bench-sms
 
@@ -36,7 +36,7 @@ up: ## the same without samples and simulators, for real work; data stays in var
 	@$(LOCAL) up
 
 # The doors to a running stack need no more than Python.
-down status logs call sms-inbox create-tenant clean backup restore: $(PYTHON)
+down status logs call sms-inbox create-tenant clean backup restore check: $(PYTHON)
 $(PYTHON):
 	@$(BOOTSTRAP) venv
 
@@ -156,6 +156,13 @@ backup: ## put a stopped stack into one file: TO=/backups/gonghai.tar.gz [STACK=
 restore: ## make a stack from such a file: FROM=/backups/gonghai.tar.gz [STACK=up]
 	@test -n "$(FROM)" || { echo "make restore FROM=/backups/gonghai.tar.gz [STACK=up]"; exit 2; }
 	@$(LOCAL) restore "$(FROM)"
+
+check: ## whether the services agree, after a restore: [REPAIR=yes STACK=up]
+	@$(LOCAL) run services check $(if $(REPAIR),--repair)
+
+sbom: ## what is shipped, as CycloneDX: build/sbom/python.json and build/sbom/web.json
+	@$(BOOTSTRAP) venv
+	@$(PYTHON) -m deploy.sbom build/sbom
 
 clean: ## remove the data of stacks that do not run
 	@$(LOCAL) clean

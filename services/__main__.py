@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from services.chassis import logging
 from services.chassis.service import Service, migrate, patch_for_nameko, run_events, run_worker
-from services.chassis.settings import SERVICES, Settings, SettingsError
+from services.chassis.settings import SERVICES, Settings, SettingsError, read_secret_files
 
 USAGE = (
-    "usage: python -m services events|worker|migrate|revise NAME MESSAGE|queues|dead-letters [QUEUE [replay]]"
+    "usage: python -m services events|worker|migrate|check [--repair]|revise NAME MESSAGE|queues"
+    "|dead-letters [QUEUE [replay]]"
 )
 
 
@@ -34,18 +35,23 @@ def main(words: Sequence[str]) -> int:
         MANIFEST.write_text(json.dumps(manifest(handlers), indent=2) + "\n")
         return 0
     try:
-        settings = Settings.read(os.environ)
+        environ = read_secret_files(os.environ)
+        settings = Settings.read(environ)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
     logging.configure(words[0], settings.log_level)
     match list(words):
         case ["events"]:
-            return run_events(load(), settings, os.environ)
+            return run_events(load(), settings, environ)
         case ["worker"]:
-            return run_worker(load(), settings, os.environ)
+            return run_worker(load(), settings, environ)
         case ["migrate"]:
             return migrate(load(), settings)
+        case ["check", *words] if set(words) <= {"--repair"}:
+            from services.reconcile.command import check
+
+            return check(load(), settings, environ, words)
         case ["revise", name, message]:
             from services.chassis.migrations.runner import revise
 

@@ -21,7 +21,7 @@ from sqlalchemy import MetaData
 from services.chassis import logging
 from services.chassis.clock import Clock, utc_now
 from services.chassis.process import started
-from services.chassis.settings import SERVICES, Settings, SettingsError
+from services.chassis.settings import SERVICES, Settings, SettingsError, read_secret_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -94,7 +94,9 @@ class Runtime:
         def make() -> "Client[StubType]":
             from services.chassis.grpc_client import Client, address_of
 
-            return Client(stub, address_of(self.settings.addresses, service), self.signer)
+            return Client(
+                stub, address_of(self.settings.addresses, service), self.signer, self.settings.internal_tls
+            )
 
         return self._once(f"client-{service}-{stub!r}", make)
 
@@ -148,9 +150,10 @@ def main(service: Service, argv: Sequence[str] | None = None) -> int:
     if arguments.role == "events":
         patch_for_nameko()
     try:
-        settings = Settings.read(os.environ)
+        environ = read_secret_files(os.environ)
+        settings = Settings.read(environ)
         logging.configure(f"{service.name}.{arguments.role}", settings.log_level)
-        return commands[arguments.role](service.runtime(settings, os.environ), arguments.words)
+        return commands[arguments.role](service.runtime(settings, environ), arguments.words)
     except (SettingsError, LookupError) as error:
         print(f"{service.name}: {error}", file=sys.stderr)  # noqa: T201 - a person reads it at start
         return 2
@@ -232,7 +235,7 @@ def run_api(service: Service, runtime: Runtime) -> int:
     settings = runtime.settings
     epochs = Epochs()
     watch = epoch_watch(runtime, epochs)
-    server = Server(service.name, Verifier(settings.trusted_keys), epochs)
+    server = Server(service.name, Verifier(settings.trusted_keys), epochs, settings.internal_tls)
     names = service.api(runtime, server.grpc)
     watch.start()
     stop_relays = start_relays(runtime)
@@ -301,8 +304,9 @@ def migrate(services: "Iterable[Service]", settings: Settings) -> int:
 
 def check(runtime: Runtime) -> int:
     """Say whether the databases and the broker answer; exit status 1 if one does not."""
-    from kombu import Connection
     from sqlalchemy import text
+
+    from services.chassis.amqp import connection_to
 
     bad = 0
     for database in runtime.settings.database_urls:
@@ -314,7 +318,7 @@ def check(runtime: Runtime) -> int:
             log.error("database does not answer", database=database, error=str(error))
             bad = 1
     try:
-        with Connection(runtime.settings.amqp_url, connect_timeout=5) as connection:
+        with connection_to(runtime.settings.amqp_url) as connection:
             connection.ensure_connection(max_retries=1)
         log.info("broker answers")
     except Exception as error:

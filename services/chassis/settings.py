@@ -1,16 +1,31 @@
 """Settings that every process reads from its environment.
 
-Names are the environment variables in lower case. Secrets come only from here and are never logged.
+Names are the environment variables in lower case. Secrets come only from here, or from the files that NAME_FILE names,
+and are never logged.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # Every service, in the order in which they are migrated and started.
 SERVICES = ("identity", "dedupe", "customers", "leads", "orders", "approvals", "notify", "telephony")
 # A missing database name means this one; identity's directory of tenants lives in it.
 HOME_DATABASE = "main"
+
+
+# What may come as a file instead: the variable's name with _FILE behind it has its path. DATABASE_URL_<NAME> too.
+SECRETS = (
+    "DATABASE_URL",
+    "AMQP_URL",
+    "SIGNING_KEYS",
+    "TRUSTED_KEYS",
+    "AMI_SECRET",
+    "SMTP_URL",
+    "REGISTRY_TOKEN",
+)
+DATABASE_PREFIX = "DATABASE_URL_"
 
 
 class SettingsError(Exception):
@@ -45,6 +60,43 @@ def string_map(environ: Mapping[str, str], name: str) -> dict[str, str]:
     return value
 
 
+def read_secret_files(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with the secrets that come as files in it; the end of a file's last line is no part of it.
+
+    Raises SettingsError for a file that cannot be read, and for a secret that comes both ways.
+    """
+    found = dict(environ)
+    for variable, path in environ.items():
+        name = variable.removesuffix("_FILE")
+        if name == variable or not (name in SECRETS or name.startswith(DATABASE_PREFIX)):
+            continue
+        if name in environ:
+            raise SettingsError(f"{name} and {variable} are both set")
+        try:
+            found[name] = Path(path).read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable} cannot be read: {error}") from None
+        del found[variable]
+    return found
+
+
+@dataclass(frozen=True)
+class InternalTls:
+    """PEM files of mutual TLS between the services: what a process shows, and whom it believes."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+    @staticmethod
+    def read(environ: Mapping[str, str]) -> "InternalTls | None":
+        """Read INTERNAL_TLS_CERTIFICATE, _KEY and _CA, all or none; raises SettingsError when one is missing."""
+        names = [f"INTERNAL_TLS_{part}" for part in ("CERTIFICATE", "KEY", "CA")]
+        if not any(environ.get(name) for name in names):
+            return None
+        return InternalTls(*(Path(required(environ, name)) for name in names))
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a process of any service needs to know.
@@ -56,7 +108,7 @@ class Settings:
     trusted_keys: Ed25519 public keys, base64, of every issuer.
     bind_address: default 127.0.0.1. port: of the gRPC or HTTP server, 0 takes a free one.
     metrics_port: Prometheus, 0 is off. metrics_address: default 127.0.0.1, so that opening a server opens no metrics.
-    log_level: default INFO.
+    log_level: default INFO. internal_tls: of gRPC between the services, None without it.
     """
 
     database_urls: Mapping[str, str]
@@ -71,15 +123,15 @@ class Settings:
     metrics_port: int
     metrics_address: str
     log_level: str
+    internal_tls: InternalTls | None = None
 
     @staticmethod
     def read(environ: Mapping[str, str]) -> "Settings":
         """Read the environment; raises SettingsError naming the variable that is wrong."""
-        prefix = "DATABASE_URL_"
         database_urls = {HOME_DATABASE: required(environ, "DATABASE_URL")} | {
-            name.removeprefix(prefix).lower(): value
+            name.removeprefix(DATABASE_PREFIX).lower(): value
             for name, value in environ.items()
-            if name.startswith(prefix)
+            if name.startswith(DATABASE_PREFIX)
         }
         addresses = {
             name.removesuffix("_ADDRESS").lower(): value
@@ -99,4 +151,5 @@ class Settings:
             metrics_port=integer(environ, "METRICS_PORT", 0),
             metrics_address=environ.get("METRICS_ADDRESS", "127.0.0.1"),
             log_level=environ.get("LOG_LEVEL", "INFO"),
+            internal_tls=InternalTls.read(environ),
         )

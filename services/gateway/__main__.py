@@ -10,7 +10,7 @@ import uvicorn
 
 from services.chassis import logging
 from services.chassis.process import started
-from services.chassis.settings import SettingsError
+from services.chassis.settings import SettingsError, read_secret_files
 from services.gateway.app import build
 from services.gateway.settings import Settings
 
@@ -53,7 +53,7 @@ def main() -> int:
     parser.add_argument("role", choices=["api"])
     parser.parse_args()
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read(read_secret_files(os.environ))
     except SettingsError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2

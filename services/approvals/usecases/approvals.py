@@ -119,20 +119,22 @@ def submit(tx: Transaction, given: Submission) -> Whole:
     tx.session.add_all(steps)
     found = Whole(approval, steps)
     _tell_changed(tx, found)
-    tx.start_workflow(
-        WorkflowStart(
-            WORKFLOW,
-            approval_workflow_id(approval.id),
-            QUEUE,
-            ApprovalStart(
-                tx.tenant,
-                approval.id,
-                STEP_TIME_LIMIT_S,
-                [int(step.time_limit.total_seconds()) for step in flow.steps],
-            ),
-        )
-    )
+    tx.start_workflow(_workflow(tx, found))
     return found
+
+
+def workflow_of(tx: Transaction, approval_id: str) -> WorkflowStart:
+    """Return what starts the workflow of an approval; raises NotFound."""
+    return _workflow(tx, queries.whole(tx, approval_id))
+
+
+def _workflow(tx: Transaction, found: Whole) -> WorkflowStart:
+    approval_id = found.approval.id
+    limits = [queries.flow_step(step).time_limit for step in found.steps]
+    start = ApprovalStart(
+        tx.tenant, approval_id, STEP_TIME_LIMIT_S, [int(limit.total_seconds()) for limit in limits]
+    )
+    return WorkflowStart(WORKFLOW, approval_workflow_id(approval_id), QUEUE, start)
 
 
 def steps_to_prepare(tx: Transaction, approval_id: str) -> tuple[str, list[StepToAsk]]:

@@ -191,6 +191,14 @@ def cancel(tx: Transaction, reservation_id: str) -> None:
         )
 
 
+def free_subject(tx: Transaction, subject_id: str) -> None:
+    """Give back what a record holds that its writer knows nothing of any more; other records keep theirs."""
+    for table in (HeldKey, MatchRecord):
+        tx.session.execute(
+            delete(table).where(table.tenant_id == tx.tenant.id, table.subject_id == subject_id)
+        )
+
+
 def postpone(tx: Transaction, reservation_id: str) -> None:
     """Ask the writer again later about a reservation that it could not answer for now."""
     reservation = _get(tx, reservation_id)
