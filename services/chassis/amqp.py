@@ -5,9 +5,11 @@ whose messages fall back into it after that many seconds, and `<queue>.dead` for
 """
 
 import json
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from kombu import Connection, Exchange, Producer, Queue
 
@@ -22,6 +24,37 @@ ATTEMPT_HEADER = "x-attempt"
 ERROR_HEADER = "x-error"
 
 MANIFEST = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq" / "queues.json"
+
+
+# RabbitMQ's own port for TLS.
+TLS_PORT = 5671
+
+
+def plain_and_tls(amqp_url: str) -> tuple[str, dict[str, Any] | None]:
+    """Return the URL as kombu and Nameko want it, and what goes with TLS: None without it.
+
+    TLS is amqps://, with the PEM files `cafile` (absent: the machine's own CAs), and `certfile` and `keyfile` where the
+    broker asks for a certificate, in the query, as the gateway's client has them too. Who answers is always verified.
+    """
+    parts = urlsplit(amqp_url)
+    if parts.scheme != "amqps":
+        return amqp_url, None
+    given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    tls = {
+        "cert_reqs": ssl.CERT_REQUIRED,
+        "ca_certs": given.get("cafile"),
+        "certfile": given.get("certfile"),
+        "keyfile": given.get("keyfile"),
+        "server_hostname": parts.hostname,
+    }
+    place = parts.netloc if parts.port else f"{parts.netloc}:{TLS_PORT}"
+    return urlunsplit(("amqp", place, parts.path, "", "")), tls
+
+
+def connection_to(amqp_url: str, **options: Any) -> Connection:
+    """Return a connection, not yet open; options: kombu's."""
+    url, tls = plain_and_tls(amqp_url)
+    return Connection(url, ssl=tls or False, connect_timeout=5, **options)
 
 
 def event_exchange(service: str) -> Exchange:
@@ -70,7 +103,7 @@ def read_manifest() -> list[dict[str, str]]:
 
 def declare(amqp_url: str, services: Iterable[str], entries: Iterable[Mapping[str, str]]) -> None:
     """Declare every service's exchange and every queue of the manifest; safe to repeat."""
-    with Connection(amqp_url, connect_timeout=5) as connection:
+    with connection_to(amqp_url) as connection:
         channel = connection.default_channel
         for service in services:
             event_exchange(service).bind(channel).declare()
@@ -100,9 +133,8 @@ class Publisher:
         """Publish an envelope and wait for the broker's confirm; raises any of kombu's errors."""
         exchange = event_exchange(event["source"])
         if self._producer is None:
-            self._link = Connection(
-                self._url, connect_timeout=5, transport_options={"confirm_publish": True}
-            ).transport.establish_connection()
+            connection = connection_to(self._url, transport_options={"confirm_publish": True})
+            self._link = connection.transport.establish_connection()
             self._producer = Producer(self._link.channel(), auto_declare=False)
         self._producer.publish(
             dict(event),

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 from kombu import Connection
 
-from services.chassis.amqp import ERROR_HEADER, dead_queue, read_manifest
+from services.chassis.amqp import ERROR_HEADER, connection_to, dead_queue, read_manifest
 from services.chassis.logging import mask_numbers
 
 
 def command(amqp_url: str, words: Sequence[str]) -> int:
     """Without words: count by queue. With a queue: print its letters, or with `replay` put them back."""
-    with Connection(amqp_url, connect_timeout=5, transport_options={"confirm_publish": True}) as connection:
+    with connection_to(amqp_url, transport_options={"confirm_publish": True}) as connection:
         match list(words):
             case []:
                 for entry in read_manifest():

@@ -11,7 +11,9 @@ import grpc
 
 from services.chassis.errors import AppError
 from services.chassis.grpc_errors import from_rpc_error
+from services.chassis.grpc_tls import channel_credentials
 from services.chassis.logging import current_trace
+from services.chassis.settings import InternalTls
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Signer
 
@@ -57,11 +59,20 @@ class UnaryMethod(Protocol[Response_co]):
 class Client(Generic[Stub]):
     """A client of one service, safe to share between threads.
 
-    stub: the generated stub class. target: gRPC address list. signer: this service's own identity.
+    stub: the generated stub class. target: gRPC address list. signer: this service's own identity. tls: of the site.
     """
 
-    def __init__(self, stub: Callable[[grpc.Channel], Stub], target: str, signer: Signer) -> None:
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+    def __init__(
+        self,
+        stub: Callable[[grpc.Channel], Stub],
+        target: str,
+        signer: Signer,
+        tls: InternalTls | None = None,
+    ) -> None:
+        if tls:
+            self._channel = grpc.secure_channel(target, channel_credentials(tls), options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self.stub = stub(self._channel)
         self._signer = signer
 

@@ -33,9 +33,11 @@ from services.chassis.errors import (
     Unavailable,
 )
 from services.chassis.grpc_errors import to_status
+from services.chassis.grpc_tls import server_credentials
 from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
 from services.chassis.metrics import RPC_SECONDS
+from services.chassis.settings import InternalTls
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller, Verifier
 
@@ -280,10 +282,17 @@ class Api:
 class Server:
     """A gRPC server with its health service; stop is graceful.
 
-    epochs: what is known of old tokens; whoever makes the server keeps it fresh.
+    epochs: what is known of old tokens; whoever makes the server keeps it fresh. tls: of the site, mutual.
     """
 
-    def __init__(self, service: str, verifier: Verifier, epochs: Epochs | None = None) -> None:
+    def __init__(
+        self,
+        service: str,
+        verifier: Verifier,
+        epochs: Epochs | None = None,
+        tls: InternalTls | None = None,
+    ) -> None:
+        self._credentials = server_credentials(tls) if tls else None
         self._executor = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="rpc")
         self.grpc = grpc.server(
             self._executor,
@@ -298,7 +307,11 @@ class Server:
     def start(self, bind_address: str, port: int, *services: str) -> int:
         """Listen and report SERVING; return the port. services: full names, for reflection."""
         reflection.enable_server_reflection((*services, *OPEN_SERVICES, *TOKEN_ONLY_SERVICES), self.grpc)
-        bound = self.grpc.add_insecure_port(f"{bind_address}:{port}")
+        address = f"{bind_address}:{port}"
+        if self._credentials:
+            bound = self.grpc.add_secure_port(address, self._credentials)
+        else:
+            bound = self.grpc.add_insecure_port(address)
         self._services = ("", *services)
         self.grpc.start()
         self._report(True)

@@ -20,6 +20,7 @@ from services.chassis.amqp import (
     RETRY_DELAYS_S,
     dead_queue,
     is_event,
+    plain_and_tls,
     retry_queue,
 )
 from services.chassis.db import Event, Store
@@ -73,7 +74,10 @@ class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no
 
     def _move(self, message: Any, queue: str, attempt: int, error: BaseException) -> None:
         with Connection(
-            self.queue_consumer.amqp_uri, connect_timeout=5, transport_options={"confirm_publish": True}
+            self.queue_consumer.amqp_uri,
+            ssl=self.container.config.get("AMQP_SSL") or False,
+            connect_timeout=5,
+            transport_options={"confirm_publish": True},
         ) as connection:
             connection.Producer(auto_declare=False).publish(
                 message.body,
@@ -125,9 +129,11 @@ def run(
 
     import eventlet
 
+    uri, tls = plain_and_tls(amqp_url)
     runner = ServiceRunner(
         config={
-            "AMQP_URI": amqp_url,
+            "AMQP_URI": uri,
+            **({"AMQP_SSL": tls} if tls else {}),
             "serializer": "json",
             "ACCEPT": ["json"],
             "max_workers": 6,

@@ -11,7 +11,9 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from temporalio.client import (
     Client,
@@ -23,7 +25,7 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.exceptions import TemporalError as BaseTemporalError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from temporalio.worker import Worker
 
 from services.chassis.errors import BY_CODE, AppError, InvalidInput, Unavailable
@@ -55,6 +57,23 @@ NOT_READY = (
 CALL_TIMEOUT_S = 10.0
 
 
+def target_of(address: str) -> tuple[str, TLSConfig | bool]:
+    """Return host and port of Temporal's frontend, and what goes with TLS: False without it.
+
+    TLS is tls://host:port, with the PEM files `cafile` (absent: the machine's own CAs), and `certfile` and `keyfile`
+    where the server asks for a certificate, in the query, as AMQP_URL has them.
+    """
+    parts = urlsplit(address)
+    if parts.scheme != "tls":
+        return address, False
+    given = {name: Path(values[-1]).read_bytes() for name, values in parse_qs(parts.query).items()}
+    return parts.netloc, TLSConfig(
+        server_root_ca_cert=given.get("cafile"),
+        client_cert=given.get("certfile"),
+        client_private_key=given.get("keyfile"),
+    )
+
+
 class TemporalLink:
     """A client for threads: an event loop of its own, connected at the first use and again after a loss."""
 
@@ -69,7 +88,8 @@ class TemporalLink:
     async def client(self) -> Client:
         """Return the client, on the link's own loop."""
         if self._client is None:
-            self._client = await Client.connect(self._address, namespace=self._namespace, lazy=True)
+            target, tls = target_of(self._address)
+            self._client = await Client.connect(target, namespace=self._namespace, tls=tls, lazy=True)
         return self._client
 
     def run(self, work: Callable[[Client], Coroutine[Any, Any, T]], timeout_s: float = CALL_TIMEOUT_S) -> T:
@@ -265,7 +285,8 @@ async def connect(address: str, namespace: str, stop: asyncio.Event) -> Client |
     """Return a connected client, however long it takes; None when `stop` is set before."""
     while not stop.is_set():
         try:
-            return await Client.connect(address, namespace=namespace)
+            target, tls = target_of(address)
+            return await Client.connect(target, namespace=namespace, tls=tls)
         except (RuntimeError, RPCError, BaseTemporalError) as error:
             log.warning("Temporal is not there yet", error=str(error))
             try:

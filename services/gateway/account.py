@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from services.chassis.tokens import Signer
 from services.gateway.clients import TIMEOUT_S, Backends, Trace
 from services.gateway.errors import Fault, InvalidFields, signed_out
+from services.gateway.limits import Limits
 from services.gateway.sessions import COOKIE, Sessions, refuse_foreign_page, secret_of
 from services.gateway.transcode import Endpoint, fill, read_object, to_json
 
@@ -19,11 +20,12 @@ def is_secure(request: Request) -> bool:
     return "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}
 
 
-def sign_in(backends: Backends, signer: Signer) -> Endpoint:
+def sign_in(backends: Backends, signer: Signer, limits: Limits) -> Endpoint:
     """Return the handler of POST /api/v1/session."""
 
     async def answer(request: Request) -> Response:
         trace: Trace = request.state.trace
+        limits.sign_in(request.client.host if request.client else "")
         # A program keeps the secret itself; a browser gets it in a cookie that no script can read.
         shows_secret = request.query_params.get("token") == "true"
         if not shows_secret:

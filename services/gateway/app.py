@@ -22,6 +22,7 @@ from services.gateway import account, epochs, files, recordings, static, transco
 from services.gateway.clients import Backends
 from services.gateway.errors import Refusal, from_app, from_rpc
 from services.gateway.frame import Frame, HttpRoute
+from services.gateway.limits import Limits
 from services.gateway.live import Live
 from services.gateway.routes import PATH_FIELD, routes
 from services.gateway.sessions import Sessions
@@ -55,11 +56,12 @@ def build(settings: Settings) -> ASGIApp:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        backends = Backends(settings.addresses)
+        backends = Backends(settings.addresses, settings.internal_tls)
         signer = Signer(ISSUER, settings.signing_key)
-        sessions = Sessions(backends, signer, settings.session_cache_s)
+        limits = Limits(settings.allowances)
+        sessions = Sessions(backends, signer, settings.session_cache_s, limits)
         live = Live(settings.amqp_url, backends, sessions)
-        app.router.routes += [*api(backends, sessions, signer, live), *static.pages()]
+        app.router.routes += [*api(backends, sessions, signer, live, limits), *static.pages()]
         # Whatever is no route; a mount would also take the API's paths with a wrong verb.
         app.router.default = static.Desktop(settings.web)
         following = asyncio.create_task(live.follow())
@@ -82,7 +84,9 @@ def build(settings: Settings) -> ASGIApp:
     return Frame(app)
 
 
-def api(backends: Backends, sessions: Sessions, signer: Signer, live: Live) -> list[BaseRoute]:
+def api(
+    backends: Backends, sessions: Sessions, signer: Signer, live: Live, limits: Limits
+) -> list[BaseRoute]:
     """Return the API's routes, what is more special first."""
 
     async def healthz(_request: Request) -> Response:
@@ -96,7 +100,7 @@ def api(backends: Backends, sessions: Sessions, signer: Signer, live: Live) -> l
 
     return [
         route("GET", "/healthz", healthz),
-        route("POST", "/api/v1/session", account.sign_in(backends, signer)),
+        route("POST", "/api/v1/session", account.sign_in(backends, signer, limits)),
         route("DELETE", "/api/v1/session", account.sign_out(backends, sessions, signer)),
         route("GET", "/api/v1/calls/{call_id}/recording", recordings.endpoint(backends, sessions)),
         route("POST", "/api/v1/imports:upload", files.upload(backends, sessions)),

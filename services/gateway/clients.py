@@ -12,6 +12,8 @@ from crm.notify.v1.notify_pb2_grpc import NotifyServiceStub
 from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
 
 from services.chassis.grpc_client import CHANNEL_OPTIONS
+from services.chassis.grpc_tls import channel_credentials
+from services.chassis.settings import InternalTls
 from services.gateway.routes import Route
 
 # Longest wait for a service's answer, in seconds.
@@ -42,12 +44,14 @@ class Trace:
 class Backends:
     """Channels to every service; to be made inside the event loop that uses them.
 
-    addresses: gRPC target by service.
+    addresses: gRPC target by service. tls: of the site.
     """
 
-    def __init__(self, addresses: Mapping[str, str]) -> None:
+    def __init__(self, addresses: Mapping[str, str], tls: InternalTls | None = None) -> None:
         self._channels = {
-            name: grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+            name: grpc.aio.secure_channel(target, channel_credentials(tls), options=CHANNEL_OPTIONS)
+            if tls
+            else grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
             for name, target in addresses.items()
         }
         self.identity = IdentityServiceStub(self._channels["identity"])

@@ -30,9 +30,14 @@ HEADERS = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), payment=(), usb=()",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+
+
+# Whoever came by TLS once comes by TLS for the next half year.
+TRANSPORT_SECURITY = "max-age=15552000"
 
 
 def locale_of(accept_language: str) -> str:
@@ -88,6 +93,8 @@ class Frame:
                 answered["x-request-id"] = trace.request_id
                 for name, value in HEADERS.items():
                     answered.setdefault(name, value)
+                if "https" in {scope["scheme"], headers.get("x-forwarded-proto", "")}:
+                    answered.setdefault("Strict-Transport-Security", TRANSPORT_SECURITY)
             await send(message)
 
         try:

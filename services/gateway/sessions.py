@@ -19,6 +19,7 @@ from services.chassis.errors import Forbidden
 from services.chassis.tokens import Signer
 from services.gateway.clients import TIMEOUT_S, Backends, Trace
 from services.gateway.errors import signed_out
+from services.gateway.limits import Limits
 
 # The browser's cookie.
 COOKIE = "gonghai_session"
@@ -71,10 +72,12 @@ class Sessions:
     """Exchanges sessions' secrets, once at a time for each.
 
     cache_s: longest time, in seconds, that an exchange is reused; one of an account that changed is dropped at once.
+    limits: how much they may ask.
     """
 
-    def __init__(self, backends: Backends, signer: Signer, cache_s: float) -> None:
+    def __init__(self, backends: Backends, signer: Signer, cache_s: float, limits: Limits) -> None:
         self.cache_s = cache_s
+        self._limits = limits
         self._identity = backends.identity
         self._signer = signer
         # By the secret's hash: fresh until (monotonic seconds), and the exchange, done or under way.
@@ -104,16 +107,18 @@ class Sessions:
     async def acting(self, secret: str, trace: Trace, act: Callable[[str], Awaitable[Answer]]) -> Answer:
         """Return what `act` answers to an access token; a token that a service refuses is exchanged once more.
 
-        A change of rights makes services refuse tokens that are still in the cache.
+        A change of rights makes services refuse tokens that are still in the cache. Raises Quota for an account or a
+        tenant that asks too much.
         """
         session = await self.of(secret, trace)
-        try:
-            return await act(session.access_token)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                raise
-        self.forget(secret)
-        return await act((await self.of(secret, trace)).access_token)
+        with self._limits.request(session.tenant_id, session.person_id):
+            try:
+                return await act(session.access_token)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                    raise
+            self.forget(secret)
+            return await act((await self.of(secret, trace)).access_token)
 
     def forget_account(self, person_id: str) -> None:
         """Drop every exchange of a person: what the person may do has changed."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.chassis.settings import SettingsError, integer, required, string_map
+from services.chassis.settings import InternalTls, SettingsError, integer, required, string_map
+from services.gateway.limits import Allowances
 from services.gateway.routes import CONTRACTS
 
 # Who the gateway is towards identity.
@@ -21,7 +22,8 @@ class Settings:
     default 127.0.0.1. log_level: default INFO.
     tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
     session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again, unless
-    identity says that something changed. web: folder of the built desktop.
+    identity says that something changed. internal_tls: of gRPC to the services. allowances:
+    how much one may ask. web: folder of the built desktop.
     """
 
     addresses: Mapping[str, str]
@@ -35,6 +37,8 @@ class Settings:
     tls_certificate: str = ""
     tls_key: str = ""
     session_cache_s: float = 20.0
+    internal_tls: InternalTls | None = None
+    allowances: Allowances = field(default_factory=Allowances)
     web: Path = Path(__file__).parent / "web" / "dist"
 
     @staticmethod
@@ -58,4 +62,10 @@ class Settings:
             session_cache_s=integer(environ, "SESSION_CACHE_S", 20),
             tls_certificate=certificate,
             tls_key=key,
+            internal_tls=InternalTls.read(environ),
+            allowances=Allowances(
+                integer(environ, "REQUESTS_PER_SECOND", Allowances.requests_per_second),
+                integer(environ, "TENANT_REQUESTS_AT_ONCE", Allowances.in_flight),
+                integer(environ, "SIGN_INS_PER_MINUTE", Allowances.sign_ins_per_minute),
+            ),
         )
