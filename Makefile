@@ -18,8 +18,8 @@ SECONDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
-        test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos-telephony \
-        bench-pop bench-pool bench-records bench-convert bench-dedupe bench-sms
+        test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
+        bench-pop bench-scale bench-pool bench-records bench-convert bench-dedupe bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,14 @@ bench-pop: ## calls at 20 a second through the real PBX: how long until the pop 
 chaos-telephony: ## calls while AMI is cut and the edge, the broker and the database are killed: [CALLS=2000 RATE=10]
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.chaos.telephony --calls $(or $(CALLS),2000) --rate $(or $(RATE),10)
+
+chaos: ## replicas killed, frozen and rolled under load: what was acknowledged is there, once [SECONDS=600 REPLICAS=2]
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.chaos.everything --seconds $(if $(filter 20,$(SECONDS)),600,$(SECONDS)) --replicas $(or $(REPLICAS),2)
+
+bench-scale: ## the same load on one, two and four replicas of everything, and what a request costs
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.scale
 
 bench-pool: ## claims, pool pages and sweeps beside the bare statement and the naive way: [CUSTOMERS=1000000]
 	@$(BOOTSTRAP) test

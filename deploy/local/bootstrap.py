@@ -73,6 +73,7 @@ TEST_PACKAGES = (
     Package("chromium", "chromium"),
     Package("fonts-wqy-microhei", "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"),
     Package("smstools", "smsd"),
+    Package("systemd", "systemd-analyze"),
     Package("prometheus", "prometheus"),
 )
 PACKAGES = {

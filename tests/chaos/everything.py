@@ -1,0 +1,205 @@
+"""Replicas are killed, frozen and rolled under load; nothing that was acknowledged is lost, nothing happens twice.
+
+    make chaos                  ten minutes [SECONDS=600 REPLICAS=2]
+
+Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
+the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds (to its clients:
+cut off), or asked to stop as a roll-out does. On two cores this shows that it is right, not that it is fast. Hosts are
+loopback ports. The last line is one JSON object:
+
+    acknowledged     changes whose answer came
+    lost             acknowledged ones that are not in the store
+    duplicated       customers, follow-ups or changes of owner that are there more often than they were asked for
+    disagreements    records that two services disagree about when all is over
+    faults           that were caused; by kind in the line before, with the longest that any change waited after one
+    longest_outage_s the longest that a change waited for its answer, sent again and again
+"""
+
+import argparse
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import psycopg
+
+from deploy.local.stack import Stack
+from services.__main__ import load
+from services.chassis.settings import SERVICES, Settings
+from services.chassis.walls import EVERY_TENANT_OPTIONS
+from services.reconcile.command import Reconciler
+from tests.chaos.load import Done, found, write
+from tests.support.until import until
+
+# Between two faults, in seconds.
+PAUSE_S = 6.0
+# How long what is frozen stays so: longer than a health check, shorter than a relay that is put out for silence.
+FROZEN_S = 8.0
+# How long everything may take to be told when the last change is made, in seconds.
+PATIENCE_S = 180.0
+# Edges need a PBX and a modem; they have a chaos of their own.
+STATELESS = ("gateway", *SERVICES, "events", "worker")
+
+FOUND = """
+SELECT c.name, c.customer_id::text,
+    (SELECT count(*) FROM customers.follow_up f
+        WHERE f.tenant_id = c.tenant_id AND f.customer_id = c.customer_id),
+    (SELECT count(*) FROM customers.ownership_change o
+        WHERE o.tenant_id = c.tenant_id AND o.customer_id = c.customer_id),
+    c.owner_id IS NULL
+FROM customers.customer c JOIN identity.tenant t ON t.id = c.tenant_id WHERE t.slug = %s
+"""
+
+
+def faults(stack: Stack) -> Mapping[str, Callable[[str], None]]:
+    """Return what can be done to a process, by name; what ends is started again."""
+
+    def send(name: str, number: signal.Signals) -> None:
+        pid = stack.processes[name].pid
+        # One that is just being started again has none.
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def freeze(name: str) -> None:
+        send(name, signal.SIGSTOP)
+        time.sleep(FROZEN_S)
+        send(name, signal.SIGCONT)
+
+    return {
+        "kill": stack.kill,
+        "freeze": freeze,
+        "roll": lambda name: send(name, signal.SIGTERM),
+    }
+
+
+def break_things(stack: Stack, seconds: float) -> list[tuple[float, str, str]]:
+    """Cause a fault after the other for so long; return when, which, and to whom."""
+    caused: list[tuple[float, str, str]] = []
+    names = [name for name in stack.processes if name.partition("-")[0] in STATELESS]
+    # Each process gets each fault before one comes again.
+    plan = [(kind, name) for name in names for kind in faults(stack)]
+    random.Random(1).shuffle(plan)  # noqa: S311 - an order, not a secret
+    deadline = time.monotonic() + seconds
+    for kind, name in itertools.cycle(plan):
+        if time.monotonic() > deadline:
+            return caused
+        caused.append((time.monotonic(), kind, name))
+        print(f"{kind:<7}{name}", flush=True)
+        faults(stack)[kind](name)
+        time.sleep(PAUSE_S)
+    return caused
+
+
+def told(stack: Stack) -> bool:
+    """Tell whether every outbox is empty."""
+    for url in stack.stores.database_urls.values():
+        with psycopg.connect(url, options=EVERY_TENANT_OPTIONS) as database:
+            for service in SERVICES:
+                row = database.execute(f"SELECT count(*) FROM {service}.outbox").fetchone()  # noqa: S608 - our own name
+                if row is None or row[0]:
+                    return False
+    return True
+
+
+def judge(stack: Stack, slug: str, done: list[Done]) -> tuple[int, int]:
+    """Return how much of what was acknowledged is not there, and how much is there more often than it was done."""
+    with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
+        rows = database.execute(FOUND, [slug]).fetchall()
+    there = defaultdict(list)
+    for name, *rest in rows:
+        there[name].append(rest)
+    lost = duplicated = 0
+    for each in done:
+        for name, customer_id in each.customers.items():
+            found_rows = there[name]
+            lost += not any(row[0] == customer_id for row in found_rows)
+            for _, followed, changes, in_pool in found_rows:
+                lost += name in each.followed and not followed
+                lost += name in each.returned and not in_pool
+                # It was made, and given back at most once.
+                duplicated += max(0, followed - 1) + max(0, changes - 2)
+    return lost, duplicated + sum(len(items) - 1 for items in there.values())
+
+
+def disagreements(stack: Stack) -> int:
+    """Return how many records two services disagree about."""
+    environment = {**os.environ, **stack.plan.environment}
+    reconciler = Reconciler(load(), Settings.read(environment), environment, wait_s=10)
+    try:
+        found_ones = [
+            each for tenant in reconciler.tenants() for each in reconciler.check(tenant, repair=False)
+        ]
+    finally:
+        reconciler.close()
+    for each in found_ones:
+        print(f"  {each.kind} {each.id}", flush=True)
+    return len(found_ones)
+
+
+def waits_after(caused: list[tuple[float, str, str]], done: list[Done]) -> dict[str, float]:
+    """Return the longest that a change waited which was sent within a pause of a fault, by the fault's kind."""
+    longest: dict[str, float] = defaultdict(float)
+    for began, waited in (wait for each in done for wait in each.waits):
+        for when, kind, _ in caused:
+            if when - waited <= began <= when + FROZEN_S + PAUSE_S:
+                longest[kind] = max(longest[kind], round(waited, 2))
+    return dict(longest)
+
+
+def main() -> int:
+    """Run the load, break things, compare; 1 when anything was lost or came twice."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos.everything", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--writers", type=int, default=4)
+    asked = parser.parse_args()
+    with Stack(
+        api_replicas=asked.replicas,
+        gateway_replicas=asked.replicas,
+        say=lambda line: print(line, flush=True),
+    ) as stack:
+        slug, pool_id, people = found(stack, asked.writers)
+        stop, done = threading.Event(), [Done() for _ in people]
+        writers = [
+            threading.Thread(target=write, args=(person, pool_id, stop, mine))
+            for person, mine in zip(people, done, strict=True)
+        ]
+        for writer in writers:
+            writer.start()
+        caused = break_things(stack, asked.seconds)
+        stop.set()
+        for writer in writers:
+            writer.join()
+        for name in stack.processes:
+            stack.wait_healthy(name)
+        until(lambda: told(stack), timeout_s=PATIENCE_S)
+        lost, duplicated = judge(stack, slug, done)
+        disagreed = disagreements(stack)
+        for person in people:
+            person.close()
+    print(json.dumps({"unanswered": sum(each.unanswered for each in done), **waits_after(caused, done)}))
+    acknowledged = sum(len(each.customers) + len(each.followed) + len(each.returned) for each in done)
+    result = {
+        "acknowledged": acknowledged,
+        "lost": lost,
+        "duplicated": duplicated,
+        "disagreements": disagreed,
+        "faults": len(caused),
+        "longest_outage_s": round(max((waited for each in done for _, waited in each.waits), default=0), 2),
+    }
+    print(json.dumps(result))
+    return 1 if lost or duplicated or disagreed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
