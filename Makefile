@@ -74,9 +74,9 @@ chaos-telephony: ## calls while AMI is cut and the edge, the broker and the data
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.chaos.telephony --calls $(or $(CALLS),2000) --rate $(or $(RATE),10)
 
-chaos: ## replicas killed, frozen and rolled under load: what was acknowledged is there, once [SECONDS=600 REPLICAS=2]
+chaos: ## replicas killed, frozen and rolled under load: what was acknowledged is there, once [FOR=600 REPLICAS=2]
 	@$(BOOTSTRAP) test
-	@$(PYTHON) -m tests.chaos.everything --seconds $(if $(filter 20,$(SECONDS)),600,$(SECONDS)) --replicas $(or $(REPLICAS),2)
+	@$(PYTHON) -m tests.chaos.everything --seconds $(or $(FOR),600) --replicas $(or $(REPLICAS),2)
 
 bench-scale: ## the same load on one, two and four replicas of everything, and what a request costs
 	@$(BOOTSTRAP) test

@@ -1,6 +1,6 @@
 """Replicas are killed, frozen and rolled under load; nothing that was acknowledged is lost, nothing happens twice.
 
-    make chaos                  ten minutes [SECONDS=600 REPLICAS=2]
+    make chaos                  ten minutes [FOR=600 REPLICAS=2]
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
 the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds (to its clients:
