@@ -59,5 +59,6 @@ def test_what_cannot_be_measured_shows_no_figure(store: Store) -> None:
     gone = Store({"gone": "postgresql://nobody@127.0.0.1:1/gone"}, Base.metadata, utc_now)
     RECLAIM_BACKLOG.labels("gone").set(1)
     Measurer(gone, MEASURES).look()
+    gone.close()
     shown = {sample.labels["database"] for metric in RECLAIM_BACKLOG.collect() for sample in metric.samples}
     assert "gone" not in shown

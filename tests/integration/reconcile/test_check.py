@@ -193,6 +193,7 @@ def house(
         assert house.check() == set()
         yield house
     for runtime in runtimes.values():
+        runtime.temporal.close()
         runtime.store.close()
 
 
