@@ -117,6 +117,7 @@ def export(backends: Backends, sessions: Sessions) -> Endpoint:
         wanted = customers_pb2.ListCustomersRequest()
         faults: list[Fault] = []
         query = query_object(wanted, request.query_params, faults)
+        query.pop("locale", None)
         kind = FORMATS.get(str(query.pop("format", "")).lower())
         if kind is None:
             raise InvalidInput("format", "FORMAT_UNKNOWN", "没有这样的文件格式", "There is no such format")

@@ -6,7 +6,7 @@ Pure ASGI, outside of everything else, so that answers to faults have it too.
 import re
 import time
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,6 +53,11 @@ def locale_of(accept_language: str) -> str:
     return "en" if weights["en"] > weights["zh"] else "zh-CN"
 
 
+def chosen_locale(scope: Scope) -> str:
+    """Return the query's `locale`: links to files and sockets cannot set a header."""
+    return QueryParams(scope["query_string"]).get("locale", "")
+
+
 class HttpRoute(Route):
     """A route that the frame finds again; its name is its template."""
 
@@ -77,7 +82,7 @@ class Frame:
         given = headers.get("x-request-id", "")
         trace = Trace(
             request_id=given if REQUEST_ID.fullmatch(given) else new_id(),
-            locale=locale_of(headers.get("accept-language", "")),
+            locale=locale_of(chosen_locale(scope) or headers.get("accept-language", "")),
         )
         scope.setdefault("state", {})["trace"] = trace
         if scope["type"] == "websocket":

@@ -79,8 +79,7 @@ class Page:
         self, websocket: WebSocket, secret: str, trace: Trace, backends: Backends, sessions: Sessions
     ) -> None:
         self._websocket = websocket
-        # The page's language: as it says, else as its browser does.
-        self.english = (websocket.query_params.get("locale") or trace.locale).lower().startswith("en")
+        self.english = trace.locale == "en"
         self._secret = secret
         self._trace = trace
         self._backends = backends

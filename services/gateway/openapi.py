@@ -366,6 +366,8 @@ def file_routes(schemas: Schemas) -> Schema:
     imported = schemas.message(imports_pb2.FinishImportFileResponse.DESCRIPTOR, request=False)
     binary: Schema = {"schema": {"type": "string", "format": "binary"}}
     import_id = {"name": "importId", "in": "path", "required": True, "schema": {"type": "string"}}
+    # For links, which have no header of their own.
+    locale: Schema = {"name": "locale", "in": "query", "schema": {"type": "string", "enum": ["zh-CN", "en"]}}
 
     def file(*media_types: str) -> Schema:
         return {
@@ -397,7 +399,7 @@ def file_routes(schemas: Schemas) -> Schema:
                 "operationId": "customers.DownloadImportErrors",
                 "summary": schemas.texts.get("crm.customers.v1.ImportsService.DownloadImportErrors", ""),
                 "description": "Needs the right `customers.import`.",
-                "parameters": [import_id],
+                "parameters": [import_id, locale],
                 "responses": file("text/csv"),
             }
         },
@@ -409,6 +411,7 @@ def file_routes(schemas: Schemas) -> Schema:
                 "description": "Needs the right `customers.export`. The list's own parameters, and the format.",
                 "parameters": [
                     {"name": "format", "in": "query", "schema": kind},
+                    locale,
                     *(
                         {"name": field.json_name, "in": "query", "schema": schemas.field(field, request=True)}
                         for field in listed

@@ -95,7 +95,7 @@ FIELDS = (
     NAME,
     PHONES,
     Field("level", "客户级别", "Level", ("级别", "等级", "客户等级"), longest=50),
-    Field("region", "地区", "Region", ("区域", "省市", "所在地区"), longest=100),
+    Field("region", "地区", "Region", ("区域", "所属区域", "所属地区", "所在地区", "省市"), longest=100),
     Field("address", "地址", "Address", ("公司地址", "详细地址", "注册地址"), longest=500),
     Field("business_type", "业务类型", "Business type", ("行业", "经营范围", "industry"), longest=100),
     CONTACT,

@@ -90,7 +90,9 @@ def test_an_export_is_passed_on_as_a_file_with_the_lists_filter(signed_in: Signe
     given = client.get("/api/v1/customers:export?format=xlsx&view=CUSTOMER_VIEW_ALL&query=甲")
     assert (given.status_code, given.content) == (200, b"one,two")
     assert given.headers["content-disposition"] == 'attachment; filename="customers.xlsx"'
-    (asked,) = script.asked("customers.ExportCustomers")
+    assert client.get("/api/v1/customers:export?format=csv&locale=en").status_code == 200
+    asked, linked = script.asked("customers.ExportCustomers")
+    assert (asked.metadata["accept-language"], linked.metadata["accept-language"]) == ("zh-CN", "en")
     assert (asked.message.format, asked.message.list.query) == (exports_pb2.SHEET_FORMAT_XLSX, "甲")
     assert client.get("/api/v1/customers:export?format=pdf").json()["error"]["reason"] == "FORMAT_UNKNOWN"
     wrong = client.get("/api/v1/customers:export?nothing=1").json()["error"]

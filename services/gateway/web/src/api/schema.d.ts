@@ -15550,6 +15550,7 @@ export interface operations {
         parameters: {
             query?: {
                 format?: "csv" | "xlsx";
+                locale?: "zh-CN" | "en";
                 view?: components["schemas"]["customers.CustomerView"];
                 poolId?: string;
                 query?: string;
@@ -16593,7 +16594,9 @@ export interface operations {
     };
     "customers.DownloadImportErrors": {
         parameters: {
-            query?: never;
+            query?: {
+                locale?: "zh-CN" | "en";
+            };
             header?: never;
             path: {
                 importId: string;
