@@ -91,7 +91,8 @@ test('an unknown number is in the new customer’s form, which is created and th
   await get('pop-new-name').setValue('新客户')
   await get('pop-new-submit').trigger('submit')
   await flushPromises()
-  const posts = asked.filter((one) => one.method === 'POST')
+  // A slow machine looks for similar names before the form is gone.
+  const posts = asked.filter((one) => one.method === 'POST' && !one.path.endsWith(':checkDuplicates'))
   expect(posts.map((one) => one.path)).toEqual(['/api/v1/customers', '/api/v1/calls/call-1:link'])
   expect(posts[0]?.body).toMatchObject({ name: '新客户', phones: [{ number: '+8613800138000' }] })
   expect(posts[1]?.body).toMatchObject({ customerId: 'customer-1' })
