@@ -74,6 +74,8 @@ STAFF = (
     User("li", "李雷", "sales_rep", "销售员", "华东", "13900001002", "1001"),
     User("zhang", "张伟", "sales_rep", "销售员", "华东", "13900001003", "1002"),
     User("chen", "陈静", "service_agent", "客服专员", "华南", "13900001004", "1003"),
+    User("yang", "杨帆", "operations", "运营", mobile="13900001005"),
+    User("qian", "钱莉", "finance", "财务", mobile="13900001006"),
 )
 DEPARTMENTS = ("华东", "华南")
 
