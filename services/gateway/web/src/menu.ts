@@ -28,7 +28,11 @@ import {
 import type { Component } from 'vue'
 import type { RouteComponent } from 'vue-router'
 
-export interface Entry {
+/** Groups of the side menu in their order; the texts are layout.groups.<name>. */
+export const GROUPS = ['customers', 'sales', 'talk', 'desk', 'admin'] as const
+export type Group = (typeof GROUPS)[number]
+
+export interface Screen {
   /** Name of the route, and of the text layout.menu.<name>. */
   name: string
   path: string
@@ -38,9 +42,15 @@ export interface Entry {
   screen: () => Promise<{ default: RouteComponent }>
 }
 
+/** A screen that stands in the menu. */
+export interface Entry extends Screen {
+  group: Group
+}
+
 export const entries: Entry[] = [
   {
     name: 'customers',
+    group: 'customers',
     path: '/customers',
     right: 'customers.view',
     icon: UserFilled,
@@ -48,6 +58,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'imports',
+    group: 'customers',
     path: '/imports/:importId?',
     right: 'customers.import',
     icon: Upload,
@@ -55,6 +66,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'pool',
+    group: 'customers',
     path: '/pool',
     right: 'customers.view',
     icon: Collection,
@@ -62,6 +74,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'leads',
+    group: 'sales',
     path: '/leads/:leadId?',
     right: 'leads.view',
     icon: Filter,
@@ -69,6 +82,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'opportunities',
+    group: 'sales',
     path: '/opportunities/:opportunityId?',
     right: 'leads.view',
     icon: Trophy,
@@ -76,6 +90,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'quotes',
+    group: 'sales',
     path: '/quotes/:quoteId?',
     right: 'orders.view',
     icon: Tickets,
@@ -83,6 +98,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'orders',
+    group: 'sales',
     path: '/orders/:orderId?',
     right: 'orders.view',
     icon: Coin,
@@ -90,6 +106,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'contracts',
+    group: 'sales',
     path: '/contracts/:contractId?',
     right: 'orders.view',
     icon: Stamp,
@@ -97,6 +114,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'products',
+    group: 'sales',
     path: '/products',
     right: 'orders.view',
     icon: Goods,
@@ -104,6 +122,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'cashier',
+    group: 'sales',
     path: '/cashier',
     right: 'finance.manage',
     icon: Wallet,
@@ -111,12 +130,14 @@ export const entries: Entry[] = [
   },
   {
     name: 'approvals',
+    group: 'desk',
     path: '/approvals/:approvalId?',
     icon: Checked,
     screen: () => import('./screens/approvals/ApprovalsScreen.vue'),
   },
   {
     name: 'suspects',
+    group: 'customers',
     path: '/suspects',
     right: 'approvals.decide',
     icon: Warning,
@@ -124,6 +145,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'duplicates',
+    group: 'customers',
     path: '/duplicates',
     right: 'pools.manage',
     icon: CopyDocument,
@@ -131,6 +153,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'calls',
+    group: 'talk',
     path: '/calls/:callId?',
     right: 'calls.view',
     icon: Phone,
@@ -138,6 +161,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'sms',
+    group: 'talk',
     path: '/sms',
     right: 'sms.view',
     icon: Message,
@@ -145,6 +169,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'bulk',
+    group: 'talk',
     path: '/bulk-sms/:bulkSmsId?',
     right: 'sms.bulk',
     icon: Promotion,
@@ -152,12 +177,14 @@ export const entries: Entry[] = [
   },
   {
     name: 'messages',
+    group: 'desk',
     path: '/messages',
     icon: Bell,
     screen: () => import('./screens/messages/MessagesScreen.vue'),
   },
   {
     name: 'staff',
+    group: 'admin',
     path: '/staff',
     right: 'people.view',
     icon: User,
@@ -165,6 +192,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'flows',
+    group: 'admin',
     path: '/approval-flows',
     right: 'settings.manage',
     icon: Share,
@@ -172,6 +200,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'pools',
+    group: 'admin',
     path: '/pools',
     right: 'pools.manage',
     icon: Operation,
@@ -179,12 +208,14 @@ export const entries: Entry[] = [
   },
   {
     name: 'schedule',
+    group: 'desk',
     path: '/schedule',
     icon: Calendar,
     screen: () => import('./screens/schedule/ScheduleScreen.vue'),
   },
   {
     name: 'fields',
+    group: 'admin',
     path: '/fields',
     right: 'settings.manage',
     icon: Grid,
@@ -192,6 +223,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'settings',
+    group: 'admin',
     path: '/settings',
     right: 'settings.manage',
     icon: Setting,
@@ -200,7 +232,7 @@ export const entries: Entry[] = [
 ]
 
 // A customer's card is reached from everywhere and stands in no menu.
-export const card: Entry = {
+export const card: Screen = {
   name: 'customer',
   path: '/customers/:customerId',
   right: 'customers.view',
