@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from services.chassis.settings import Settings
 from services.kernel.phones import match_number
 from tests.e2e.company import PASSWORD, Company
 from tests.e2e.desk import Desk, Refused
+from tests.e2e.screen import DESKTOP, Screen
 from tests.support.until import until
 
 # Debian's own build; without the flags it looks for its maker's servers.
@@ -148,6 +150,27 @@ def website(request: pytest.FixtureRequest) -> Iterator[Desk]:
     desk = Desk(owner.url, token=secret)
     yield desk
     desk.close()
+
+
+@pytest.fixture
+def sign_in(browser: Browser, company: Company) -> Iterator[Callable[[str, str], Screen]]:
+    """Sign somebody in on a page of their own."""
+    with ExitStack() as opened:
+
+        def sign_in_(login: str, name: str) -> Screen:
+            context = browser.new_context(
+                locale="zh-CN", viewport={"width": DESKTOP[0], "height": DESKTOP[1]}
+            )
+            opened.callback(context.close)
+            screen = Screen(context.new_page())
+            screen.page.goto(company.url)
+            for field, text in (("tenant", company.slug), ("login", login), ("password", PASSWORD)):
+                screen.fill(f"signin-{field}", text)
+            screen.click("signin-submit")
+            screen.says("user-name", name)
+            return screen
+
+        yield sign_in_
 
 
 @dataclass(frozen=True)

@@ -5,90 +5,12 @@ once, sees what became of each, and asks why a customer will be lost; the manage
 hands a leaver's customers over.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import expect
 
-from tests.e2e.company import PASSWORD, Company, customer_of, fresh_mobile, fresh_name
-
-# Longest wait for something on a page, in milliseconds.
-PATIENCE_MS = 30_000
-
-
-@dataclass
-class Screen:
-    """A person's page, as tests find things on it."""
-
-    page: Page
-
-    def at(self, testid: str) -> Locator:
-        """Return an element, or all with this id."""
-        return self.page.get_by_test_id(testid)
-
-    def open(self, path: str) -> None:
-        """Go to a screen by its path."""
-        self.page.goto(f"{self.page.url.split('/', 3)[0]}//{self.page.url.split('/', 3)[2]}{path}")
-
-    def click(self, testid: str) -> None:
-        """Press something."""
-        self.at(testid).first.click(timeout=PATIENCE_MS)
-
-    def tab(self, words: str) -> None:
-        """Open a tab by its words."""
-        self.page.get_by_role("tab", name=words, exact=True).click(timeout=PATIENCE_MS)
-
-    def fill(self, testid: str, text: str) -> None:
-        """Type into a field; of a number, a select or a switch the id is on the element around it."""
-        field = self.at(testid).first
-        expect(field).to_be_visible(timeout=PATIENCE_MS)
-        inner = (
-            field
-            if field.evaluate("element => element.tagName === 'INPUT'")
-            else field.locator("input").first
-        )
-        inner.fill(text)
-        inner.press("Tab")
-
-    def choose(self, testid: str, *words: str) -> None:
-        """Choose options of a select by their words, as far as they are not chosen."""
-        self.at(testid).first.click(timeout=PATIENCE_MS)
-        for word in words:
-            self.page.locator(".el-select-dropdown:visible .el-select-dropdown__item").filter(
-                has_text=word
-            ).first.click(timeout=PATIENCE_MS)
-        # Another one must not be opened while this one still fades away.
-        self.page.keyboard.press("Tab")
-        expect(self.page.locator(".el-select-dropdown:visible")).to_have_count(0, timeout=PATIENCE_MS)
-
-    def shows(self, testid: str, count: int) -> None:
-        """Wait until so many are on the page."""
-        expect(self.at(testid)).to_have_count(count, timeout=PATIENCE_MS)
-
-    def says(self, testid: str, text: str) -> None:
-        """Wait until something says this."""
-        expect(self.at(testid).first).to_contain_text(text, timeout=PATIENCE_MS)
-
-
-@pytest.fixture
-def sign_in(browser: Browser, company: Company) -> Iterator[Callable[[str, str], Screen]]:
-    """Sign somebody in on a page of their own."""
-    with ExitStack() as opened:
-
-        def sign_in_(login: str, name: str) -> Screen:
-            context = browser.new_context(locale="zh-CN", viewport={"width": 1280, "height": 860})
-            opened.callback(context.close)
-            screen = Screen(context.new_page())
-            screen.page.goto(company.url)
-            for field, text in (("tenant", company.slug), ("login", login), ("password", PASSWORD)):
-                screen.fill(f"signin-{field}", text)
-            screen.click("signin-submit")
-            screen.says("user-name", name)
-            return screen
-
-        yield sign_in_
+from tests.e2e.company import Company, customer_of, fresh_mobile, fresh_name
+from tests.e2e.screen import PATIENCE_MS, Screen
 
 
 def pooled(company: Company, pool_id: str, count: int, **fields: str) -> list[str]:
