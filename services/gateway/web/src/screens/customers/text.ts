@@ -62,8 +62,6 @@ export default {
     tags: '标签',
     ownTime: '归属时间',
     hot: '热点',
-    yes: '是',
-    no: '否',
     columns: '列',
     columnsReset: '恢复默认',
     orders: {
@@ -196,8 +194,6 @@ export default {
     tags: 'Tags',
     ownTime: 'Owned since',
     hot: 'Hot',
-    yes: 'Yes',
-    no: 'No',
     columns: 'Columns',
     columnsReset: 'As usual',
     orders: {

@@ -5,7 +5,7 @@ import { answer, api } from '@/api/client'
 import type { Customer, CustomerView } from '@/api/types'
 import type { Column } from '@/components/DataTable.vue'
 import { useLoad } from '@/composables/useLoad'
-import { dateTime } from '@/format'
+import { useOwnText } from '@/composables/useOwnFields'
 import { useSession } from '@/stores/session'
 import { askables } from './filters'
 
@@ -38,6 +38,7 @@ const SORTED = ['number', 'amount', 'date', 'datetime']
 export function useCatalogue() {
   const { t } = useI18n()
   const session = useSession()
+  const ownText = useOwnText()
   const { data, load } = useLoad(async () => {
     const [{ fields }, { categories }] = await Promise.all([
       answer(api.GET('/api/v1/fields', { params: { query: { object: 'customer' } } })),
@@ -85,12 +86,8 @@ export function useCatalogue() {
 
   /** A value of one of the tenant's own fields, as people read it. */
   function ownValue(customer: Customer, key: string): string {
-    const value = customer.values.find((one) => one.key === key)?.value
-    if (!value) return '—'
-    const type = fields.value.find((field) => field.key === key)?.type
-    if (type === 'datetime') return dateTime(value)
-    if (type === 'boolean') return value === 'true' ? t('customers.yes') : t('customers.no')
-    return value
+    const field = fields.value.find((one) => one.key === key)
+    return (field && ownText(field, customer.values)) || '—'
   }
 
   function categoryName(categoryId: string): string {

@@ -1,9 +1,10 @@
-import { computed, onMounted, reactive, ref, watch } from 'vue'
+import { computed, onMounted, onUnmounted, reactive, watch } from 'vue'
 import { answer, api } from '@/api/client'
 import type { components } from '@/api/schema'
 import type { CustomerInput } from '@/api/types'
 import { useAction } from '@/composables/useAction'
 import { useLoad } from '@/composables/useLoad'
+import { useOwnFields } from '@/composables/useOwnFields'
 
 /** A name is looked for while it is typed, from this length on, after a pause. */
 const SHORTEST_CHECKED = 2
@@ -34,13 +35,7 @@ export function useNewCustomer(number = '') {
     address: '',
     approverId: '',
   })
-  const values = ref<Record<string, string>>({})
-  const own = useLoad(
-    async () =>
-      (await answer(api.GET('/api/v1/fields', { params: { query: { object: 'customer' } } }))).fields,
-  )
-  const ownFields = computed(() => own.data.value ?? [])
-  onMounted(own.load)
+  const own = useOwnFields('customer')
   const settings = useLoad(async () => (await answer(api.GET('/api/v1/customers:settings'))).settings)
   const registers = computed(() => settings.data.value?.registrationRequired ?? false)
   const complete = computed(() => Boolean(form.name.trim()) && (!registers.value || Boolean(form.approverId)))
@@ -61,7 +56,7 @@ export function useNewCustomer(number = '') {
       ...fields,
       phones: numbers(phone),
       contacts: hasContact ? [contact] : [],
-      values: Object.entries(values.value).flatMap(([key, value]) => (value ? [{ key, value }] : [])),
+      values: own.changed(),
     })
   }
 
@@ -79,6 +74,7 @@ export function useNewCustomer(number = '') {
     if (form.name || phones.length) void check.load(form.name, phones, contactNames)
   }
   let typing = 0
+  onUnmounted(() => window.clearTimeout(typing))
   watch(
     () => form.name,
     (name) => {
@@ -116,8 +112,8 @@ export function useNewCustomer(number = '') {
 
   return {
     form,
-    values,
-    ownFields,
+    values: own.values,
+    ownFields: own.fields,
     registers,
     complete,
     busy,

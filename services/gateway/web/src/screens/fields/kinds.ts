@@ -28,7 +28,8 @@ export const UNIQUE = ['text', 'number', 'date', 'phone', 'email', 'link']
 export const SEARCHABLE = [...UNIQUE, 'region']
 
 interface Door {
-  list: () => Promise<Field[]>
+  /** `all`: removed ones too. */
+  list: (all: boolean) => Promise<Field[]>
   create: (requestId: string, field: FieldInput) => Promise<unknown>
   update: (requestId: string, key: string, field: FieldInput) => Promise<unknown>
   order: (requestId: string, keys: string[]) => Promise<unknown>
@@ -36,8 +37,8 @@ interface Door {
 
 function sales(object: 'product' | 'contract'): Door {
   return {
-    list: async () =>
-      (await answer(api.GET('/api/v1/salesFields', { params: { query: { object, all: true } } }))).fields,
+    list: async (all) =>
+      (await answer(api.GET('/api/v1/salesFields', { params: { query: { object, all } } }))).fields,
     create: (requestId, field) =>
       answer(api.POST('/api/v1/salesFields', { body: { requestId, field: { ...field, object } } })),
     update: (requestId, key, field) =>
@@ -54,9 +55,8 @@ function sales(object: 'product' | 'contract'): Door {
 
 export const DOORS: Record<Kind, Door> = {
   customer: {
-    list: async () =>
-      (await answer(api.GET('/api/v1/fields', { params: { query: { object: 'customer', all: true } } })))
-        .fields,
+    list: async (all) =>
+      (await answer(api.GET('/api/v1/fields', { params: { query: { object: 'customer', all } } }))).fields,
     create: (requestId, field) => answer(api.POST('/api/v1/fields', { body: { requestId, field } })),
     update: (requestId, key, field) =>
       answer(
@@ -65,8 +65,7 @@ export const DOORS: Record<Kind, Door> = {
     order: (requestId, keys) => answer(api.POST('/api/v1/fields:order', { body: { requestId, keys } })),
   },
   lead: {
-    list: async () =>
-      (await answer(api.GET('/api/v1/leadFields', { params: { query: { all: true } } }))).fields,
+    list: async (all) => (await answer(api.GET('/api/v1/leadFields', { params: { query: { all } } }))).fields,
     create: (requestId, field) => answer(api.POST('/api/v1/leadFields', { body: { requestId, field } })),
     update: (requestId, key, field) =>
       answer(
