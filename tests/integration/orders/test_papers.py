@@ -8,15 +8,32 @@ from decimal import Decimal
 import pytest
 from crm.orders.v1 import orders_pb2 as pb
 from sqlalchemy import func, select
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.worker import Worker
 
+from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.errors import AppError, Conflict, InvalidInput
 from services.chassis.ids import new_id
+from services.kernel.china_time import CHINA
 from services.orders.events import handlers
 from services.orders.store.tables import Blob, JournalEntry
 from services.orders.usecases.contracts import expire_contracts
+from services.orders.workflows.activities import ExpiryActivities
+from services.orders.workflows.contracts import (
+    EXPIRE,
+    EXPIRY_WORKFLOW,
+    QUEUE,
+    ExpireAt,
+    Expiry,
+    expiry_workflow_id,
+)
+from services.orders.workflows.workflow import ExpireContracts
 from tests.integration.orders.conftest import Clock, Owner, Shop
+from tests.support.histories import record
 from tests.support.running import event_of, take
+from tests.support.time_skipping import soon, time_skipping
 
 PDF = b"%PDF-1.7 a proof"
 RIGHTS = ("orders.view", "orders.handle", "attachments.download")
@@ -307,6 +324,53 @@ def test_a_contract_expires_by_itself_when_its_last_day_is_over_in_china(
         clock.set_to += timedelta(minutes=1)
     last = desk.seen(contract).versions[0]
     assert (last.contract.state, last.actor_id) == (pb.CONTRACT_STATE_EXPIRED, "")
+
+
+async def test_the_workflow_expires_a_contract_once_through_a_worker_that_dies(
+    desk: Desk, store: Store, clock: Clock
+) -> None:
+    """F45: killed before its first look, and again when the contract has expired and nobody was told of it yet."""
+    last_day = utc_now().astimezone(CHINA).date() + timedelta(days=1)
+    contract = desk.effective(desk.shop.generate(desk.rep), end=last_day.isoformat())
+    expire = ExpiryActivities(store).expire
+    places = ["before", "after"]
+
+    def expired() -> bool:
+        return desk.seen(contract).contract.state == pb.CONTRACT_STATE_EXPIRED
+
+    @activity.defn(name=EXPIRE)
+    def mortal(at: ExpireAt) -> bool:
+        if places[0] == "before":
+            places.pop(0)
+            raise RuntimeError("died before it")
+        more = expire(at)
+        if places == ["after"] and expired():
+            places[0] = "done"
+            raise RuntimeError("died after it")
+        return more
+
+    async with time_skipping() as environment:
+        with ThreadPoolExecutor(2) as threads:
+            async with Worker(
+                environment.client,
+                task_queue=QUEUE,
+                workflows=[ExpireContracts],
+                activities=[mortal],
+                activity_executor=threads,
+            ):
+                handle: WorkflowHandle[object, object] = await environment.client.start_workflow(
+                    EXPIRY_WORKFLOW,
+                    Expiry(desk.shop.tenant),
+                    id=expiry_workflow_id(desk.shop.tenant.id),
+                    task_queue=QUEUE,
+                )
+                await environment.sleep(timedelta(days=2, hours=1))
+                await soon(expired)
+                await environment.sleep(timedelta(hours=1))
+                await record("orders", "expired", handle)
+    assert places == ["done"]
+    states = [version.contract.state for version in desk.seen(contract).versions]
+    assert states.count(pb.CONTRACT_STATE_EXPIRED) == 1
 
 
 def test_contract_numbers_are_unique_under_concurrency(desk: Desk) -> None:
