@@ -124,9 +124,11 @@ class TemporalLink:
         update: str,
         result: type[T],
         timeout_s: float,
+        task_timeout: timedelta | None = None,
     ) -> T | None:
         """Start a workflow, or find the one of that id, and wait for what its update answers, in one call.
 
+        task_timeout: how long a worker may be silent with one of its tasks in its hands, None for Temporal's own 10 s.
         A repeat gets the same answer. None for a workflow that ended before anybody asked: whoever asks knows where
         its answer is kept. Raises the AppError that an activity raised; Unavailable when it takes longer than
         `timeout_s`: it goes on, and the same call later finds its answer.
@@ -138,6 +140,7 @@ class TemporalLink:
                 payload,
                 id=workflow_id,
                 task_queue=queue,
+                task_timeout=task_timeout,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             )

@@ -25,6 +25,7 @@ from crm.dedupe.v1 import dedupe_pb2
 from crm.identity.v1 import identity_pb2, schedules_pb2
 from crm.leads.v1 import fields_pb2 as lead_fields_pb2
 from crm.leads.v1 import leads_pb2
+from crm.leads.v1 import pools_pb2 as lead_pools_pb2
 from crm.notify.v1 import notices_pb2, notify_pb2
 from crm.orders.v1 import fields_pb2 as sales_fields_pb2
 from crm.orders.v1 import orders_pb2, printing_pb2, quotes_pb2
@@ -47,7 +48,7 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
         registry_pb2,
         reveals_pb2,
     ),
-    "leads": (leads_pb2, lead_fields_pb2),
+    "leads": (leads_pb2, lead_fields_pb2, lead_pools_pb2),
     "orders": (orders_pb2, quotes_pb2, printing_pb2, sales_fields_pb2),
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),

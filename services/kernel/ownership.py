@@ -343,6 +343,33 @@ def check_new_data(created: datetime, days: int, now: datetime) -> None:
 
 
 @dataclass(frozen=True)
+class PoolScope:
+    """Whose pool it is: people of departments, single people, holders of roles, people of regions (F26)."""
+
+    department_ids: frozenset[str] = frozenset()
+    person_ids: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    region_ids: frozenset[str] = frozenset()
+
+    def admits(
+        self,
+        person_id: str,
+        department_path: str,
+        roles: Collection[str] = (),
+        region_ids: Collection[str] = (),
+    ) -> bool:
+        """Tell whether somebody is a member; where nothing is named, everybody is."""
+        if not (self.department_ids or self.person_ids or self.roles or self.region_ids):
+            return True
+        return (
+            person_id in self.person_ids
+            or not self.roles.isdisjoint(roles)
+            or not self.region_ids.isdisjoint(region_ids)
+            or not self.department_ids.isdisjoint(department_path.split("/"))
+        )
+
+
+@dataclass(frozen=True)
 class Cap:
     """How many records somebody may own. limit: 0 for none.
 

@@ -27,14 +27,20 @@ def metadata() -> MetaData:
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     """Register the servicers."""
-    from crm.leads.v1 import fields_pb2_grpc, leads_pb2_grpc
+    from crm.leads.v1 import fields_pb2_grpc, leads_pb2_grpc, pools_pb2_grpc
 
     from services.leads.api import LeadsApi
     from services.leads.fields_api import FieldsApi
+    from services.leads.pools_api import LeadPoolsApi
 
     leads_pb2_grpc.add_LeadsServiceServicer_to_server(LeadsApi(runtime), server)
     fields_pb2_grpc.add_FieldsServiceServicer_to_server(FieldsApi(runtime.store), server)
-    return ["crm.leads.v1.LeadsService", "crm.leads.v1.FieldsService"]
+    pools_pb2_grpc.add_LeadPoolsServiceServicer_to_server(LeadPoolsApi(runtime.store), server)
+    return [
+        "crm.leads.v1.LeadsService",
+        "crm.leads.v1.FieldsService",
+        "crm.leads.v1.LeadPoolsService",
+    ]
 
 
 def handlers() -> "Handlers":

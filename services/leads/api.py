@@ -29,13 +29,14 @@ from services.leads.domain.push import LeftOut, PushRule
 from services.leads.domain.stages import Stage, stays, weighted
 from services.leads.domain.states import LeadState, OpportunityState, lead_actions, opportunity_actions
 from services.leads.store.ledger import pool_rules
+from services.leads.store.pools import shown_pool_id
 from services.leads.store.queries import (
     ENTRIES,
     LeadFilter,
     OpenGroup,
     OpportunityFilter,
     average_stays,
-    find_conversion,
+    conversion_row,
     find_lead,
     find_opportunity,
     lead_changes,
@@ -95,6 +96,7 @@ from services.leads.usecases.push import push_rule, pushes, update_push_rule
 from services.leads.workflows.contracts import (
     ENDED,
     QUEUE,
+    TASK_TIMEOUT,
     WORKFLOW,
     ConversionRef,
     conversion_workflow_id,
@@ -195,8 +197,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         )
 
         def work(tx: Transaction) -> leads_pb2.CaptureLeadResponse:
-            admit_capture(tx, caller, request.source, signed, request.sign_time, request.signature)
-            lead = capture_lead(tx, request.source, request.source_key, given)
+            pool_id = admit_capture(tx, caller, request.source, signed, request.sign_time, request.signature)
+            lead = capture_lead(tx, request.source, request.source_key, given, pool_id)
             return leads_pb2.CaptureLeadResponse(lead=lead_message(tx, lead, caller))
 
         return self.write(request, leads_pb2.CaptureLeadResponse, work)
@@ -211,6 +213,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             request.phone,
             request.note,
             {field.key: field.value for field in request.fields},
+            request.pool_id,
         )
         return self.write(
             request,
@@ -248,6 +251,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             order_state=order_state_text(request.order_state),
             filter=request.filter,
             order_by=request.order_by,
+            pool_id=request.pool_id,
         )
 
         def work(tx: Transaction) -> leads_pb2.ListLeadsResponse:
@@ -424,7 +428,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
         self, request: leads_pb2.CreateCaptureSourceRequest, context: grpc.ServicerContext
     ) -> leads_pb2.CreateCaptureSourceResponse:
         def work(tx: Transaction) -> leads_pb2.CreateCaptureSourceResponse:
-            source, secret = create_source(tx, request.name)
+            source, secret = create_source(tx, request.name, request.pool_id)
             return leads_pb2.CreateCaptureSourceResponse(source=source_message(source), secret=secret.hex())
 
         return self.write(request, leads_pb2.CreateCaptureSourceResponse, work)
@@ -472,25 +476,30 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             else None
         )
 
+        lead_id = parse_id(request.lead_id, "lead_id")
+        request_id = parse_id(request.request_id, "request_id")
+        noted: list[Conversion] = []
+
         def note(tx: Transaction) -> leads_pb2.ConvertLeadResponse:
-            request_conversion(
-                tx,
-                caller,
-                parse_id(request.lead_id, "lead_id"),
-                parse_id(request.request_id, "request_id"),
-                customer_name=request.customer_name,
-                create_contact=request.create_contact,
-                opportunity=opportunity,
-                chosen_customer_id=request.customer_id,
+            noted.append(
+                request_conversion(
+                    tx,
+                    caller,
+                    lead_id,
+                    request_id,
+                    customer_name=request.customer_name,
+                    create_contact=request.create_contact,
+                    opportunity=opportunity,
+                    chosen_customer_id=request.customer_id,
+                )
             )
             # The answer is the workflow's: it is kept with the conversion.
             return leads_pb2.ConvertLeadResponse()
 
         self.write(request, leads_pb2.ConvertLeadResponse, note)
-        lead_id = parse_id(request.lead_id, "lead_id")
-        request_id = parse_id(request.request_id, "request_id")
         ref = ConversionRef(tenant, conversion_id(lead_id, request_id), caller.actor_id)
-        conversion = self._conversion(ref)
+        # A repeat may find that it has come to its end.
+        conversion = noted[0] if noted else self._conversion(ref)
         if conversion.finish_time is None:
             self._temporal.ask(
                 WORKFLOW,
@@ -500,6 +509,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
                 update=ENDED,
                 result=type(None),
                 timeout_s=CONVERSION_TIMEOUT_S,
+                task_timeout=TASK_TIMEOUT,
             )
             conversion = self._conversion(ref)
         if conversion.state == ConversionState.REFUSED and conversion.refusal:
@@ -666,7 +676,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
 
     def _conversion(self, ref: ConversionRef) -> Conversion:
         with self.store.transaction(ref.tenant, ref.actor_id) as tx:
-            return find_conversion(tx, ref.conversion_id)[1]
+            return conversion_row(tx, ref.conversion_id)
 
 
 def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> list[leads_pb2.Lead]:
@@ -714,6 +724,7 @@ def lead_message(
         else leads_pb2.OPPORTUNITY_STATE_UNSPECIFIED,
         order_state=order_state_number(opportunity.order_state if opportunity else ""),
         fields=[leads_pb2.FieldValue(key=key, value=text) for key, text in fields.items() if text],
+        pool_id=shown_pool_id(lead.tenant_id, lead.pool_id),
     )
 
 
@@ -772,7 +783,11 @@ def push_message(made: LeadPush) -> leads_pb2.LeadPush:
 
 def source_message(source: CaptureSource) -> leads_pb2.CaptureSource:
     """Return a registered source, without its secret."""
-    return leads_pb2.CaptureSource(name=source.name, create_time=timestamp(source.create_time))
+    return leads_pb2.CaptureSource(
+        name=source.name,
+        create_time=timestamp(source.create_time),
+        pool_id=shown_pool_id(source.tenant_id, source.pool_id),
+    )
 
 
 def order_state_number(text: str) -> orders_pb2.OrderState.ValueType:

@@ -1,5 +1,7 @@
 """A workflow with as many activities as a conversion, all of them empty: what the server can do at most.
 
+Its activities are the server's, each a task of its own, or local, all in one task as a conversion's.
+
 python -m tests.bench.bare      works for it until terminated; the environment is a service's
 """
 
@@ -34,10 +36,13 @@ class Bare:
         await workflow.wait_condition(lambda: self._ended)
 
     @workflow.run
-    async def run(self) -> None:
+    async def run(self, local: bool) -> None:
         """Run them one after the other."""
         for _ in range(ACTIVITIES):
-            await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
+            if local:
+                await workflow.execute_local_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
+            else:
+                await workflow.execute_activity(nothing, start_to_close_timeout=timedelta(seconds=6))
         self._ended = True
         await workflow.wait_condition(workflow.all_handlers_finished)
 

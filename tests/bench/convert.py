@@ -4,8 +4,9 @@
 
 A conversion is a call of ConvertLead that makes customer, contact and opportunity: the services that it needs run as
 processes of their own, as in production, and so does the worker. The bare workflow has five activities that do nothing,
-as many as a conversion, and its answer is waited for in the same way; it stands for what the server can do at most. The
-two take turns in rounds, so that both see the same machine. `approvals_per_s` is tests.bench.approvals' figure on the
+as many as a conversion, and its answer is waited for in the same way; it stands for what the server can do at most. A
+conversion's activities are local, so five local ones that do nothing are run too: what is between the two is the work.
+All take turns in rounds, so that they see the same machine. `approvals_per_s` is tests.bench.approvals' figure on the
 same stores.
 """
 
@@ -124,12 +125,12 @@ class Bench:
                 # It goes on; the same request finds its answer, as a client asks for it.
                 continue
 
-    def bare(self, _: object) -> float:
+    def bare(self, local: bool) -> float:
         """Run a bare workflow and return how long its caller waited, in seconds."""
         started = time.perf_counter()
         self.temporal.ask(
             bare.WORKFLOW,
-            None,
+            local,
             workflow_id=f"bare-{new_id()}",
             queue=bare.QUEUE,
             update=bare.ENDED,
@@ -156,9 +157,9 @@ def measure(bench: Bench, count: int) -> dict[str, float]:
     share = count // ROUNDS
     # Not counted: every process loads what it needs.
     bench.at_once(bench.convert, bench.leads(bench.callers * 5))
-    bench.at_once(bench.bare, range(bench.callers * 5))
-    seconds: dict[str, float] = {"convert": 0.0, "bare": 0.0}
-    waits: dict[str, list[float]] = {"convert": [], "bare": []}
+    bench.at_once(bench.bare, [True, False] * bench.callers)
+    seconds: dict[str, float] = {"convert": 0.0, "bare": 0.0, "bare_local": 0.0}
+    waits: dict[str, list[float]] = {name: [] for name in seconds}
 
     def add(name: str, took: float, waited: list[float]) -> None:
         seconds[name] += took
@@ -166,12 +167,15 @@ def measure(bench: Bench, count: int) -> dict[str, float]:
 
     for _ in range(ROUNDS):
         add("convert", *bench.at_once(bench.convert, bench.leads(share)))
-        add("bare", *bench.at_once(bench.bare, range(share)))
-    figures = {f"{name}s_per_s": len(waits[name]) / seconds[name] for name in seconds}
+        add("bare", *bench.at_once(bench.bare, [False] * share))
+        add("bare_local", *bench.at_once(bench.bare, [True] * share))
+    rates = {name: len(waits[name]) / seconds[name] for name in seconds}
     return {
-        "conversions_per_s": round(figures["converts_per_s"], 1),
-        "bare_per_s": round(figures["bares_per_s"], 1),
-        "of_bare": round(figures["converts_per_s"] / figures["bares_per_s"], 2),
+        "conversions_per_s": round(rates["convert"], 1),
+        "bare_per_s": round(rates["bare"], 1),
+        "of_bare": round(rates["convert"] / rates["bare"], 2),
+        "bare_local_per_s": round(rates["bare_local"], 1),
+        "of_bare_local": round(rates["convert"] / rates["bare_local"], 2),
         "convert_p50_ms": percentile(waits["convert"], 0.5),
         "convert_p99_ms": percentile(waits["convert"], 0.99),
         "bare_p99_ms": percentile(waits["bare"], 0.99),

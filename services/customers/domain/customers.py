@@ -145,8 +145,3 @@ def check_claimable(owner_id: str | None, pool_id: str | None, is_member: bool) 
 def pool_forbidden() -> Forbidden:
     """Return the refusal for somebody outside a pool's members."""
     return Forbidden("POOL_FORBIDDEN", "您不在该公海的成员范围内", "You are not a member of this pool")
-
-
-def is_member(pool_department_ids: list[str], department_path: str) -> bool:
-    """Tell whether somebody of a department belongs to a pool; one without departments is everybody's."""
-    return not pool_department_ids or not set(pool_department_ids).isdisjoint(department_path.split("/"))

@@ -3,17 +3,21 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from services.chassis.errors import InvalidInput, Quota, Unauthenticated
-from services.kernel.ownership import DEFAULT_RULE, ReclaimRule, check_rule
+from services.chassis.errors import Forbidden, InvalidInput, Quota, Unauthenticated
+from services.chassis.ids import parse_id
+from services.kernel.ownership import DEFAULT_RULE, PoolScope, ReclaimRule, check_rule
+from services.kernel.texts import parse_text
 
 # Most leads that a rule may allow, and captures a minute.
 LARGEST_LIMIT = 100_000
 MOST_CAPTURES = 6000
 DEFAULT_CAPTURES = 600
+# Departments, and people, that a pool may name as its members.
+MOST_MEMBERS = 200
 # A signature is good for this long before and after its time.
 SIGNATURE_LIFE = timedelta(minutes=5)
 
@@ -53,10 +57,49 @@ def check_pool_rules(rules: PoolRules) -> PoolRules:
     )
 
 
-def _check_limit(name: str, value: int, least: int, most: int) -> None:
+@dataclass(frozen=True)
+class PoolTerms:
+    """What holds in one pool. daily_claims: of a person, 0 for no limit."""
+
+    name: str
+    members: PoolScope
+    daily_claims: int
+    reclaim: ReclaimRule
+
+
+def check_pool_terms(terms: PoolTerms) -> PoolTerms:
+    """Return terms that can hold, the name trimmed.
+
+    Raises InvalidInput naming the field: TEXT_EMPTY, TEXT_TOO_LONG, MEMBERS_TOO_MANY, NOT_A_UUID, LIMIT_OUT_OF_RANGE,
+    RULE_OUT_OF_RANGE.
+    """
+    named = {"department_ids": terms.members.department_ids, "person_ids": terms.members.person_ids}
+    for field, ids in named.items():
+        if len(ids) > MOST_MEMBERS:
+            raise InvalidInput(
+                f"pool.{field}",
+                "MEMBERS_TOO_MANY",
+                "成员最多{most}个",
+                "At most {most} members",
+                most=MOST_MEMBERS,
+            )
+        for each in ids:
+            parse_id(each, f"pool.{field}")
+    _check_limit("daily_claims", terms.daily_claims, 0, LARGEST_LIMIT, "pool")
+    return replace(
+        terms, name=parse_text(terms.name, "pool.name", 50), reclaim=check_rule(terms.reclaim, "pool")
+    )
+
+
+def pool_forbidden() -> Forbidden:
+    """Return the refusal for somebody outside a pool's members."""
+    return Forbidden("POOL_FORBIDDEN", "您不在该线索池的成员范围内", "You are not a member of this pool")
+
+
+def _check_limit(name: str, value: int, least: int, most: int, place: str = "settings") -> None:
     if not least <= value <= most:
         raise InvalidInput(
-            f"settings.{name}",
+            f"{place}.{name}",
             "LIMIT_OUT_OF_RANGE",
             "{field} 应在 {least} 到 {most} 之间",
             "{field} is {least} to {most}",

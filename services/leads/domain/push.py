@@ -1,7 +1,7 @@
 """Leads of the pool go to reps by themselves at set times, only to those who can take them (F135)."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
@@ -135,14 +135,14 @@ def left_out(taker: Taker, rule: PushRule, cap: int) -> LeftOut | None:
     return None
 
 
-def next_taker(takers: Mapping[str, Taker], rule: PushRule, cap: int, refused: str) -> str:
+def next_taker(takers: Mapping[str, Taker], rule: PushRule, cap: int, barred: Collection[str]) -> str:
     """Return who gets the next lead: who has the fewest waiting, of equals the first in the rule; "" for nobody.
 
-    refused: who just gave this lead up or neglected it is not asked again.
+    barred: who just gave this lead up or neglected it is not asked again, nor is who is no member of its pool.
     """
     able = [
         taker
         for person_id in rule.person_ids
-        if (taker := takers.get(person_id)) and person_id != refused and not left_out(taker, rule, cap)
+        if (taker := takers.get(person_id)) and person_id not in barred and not left_out(taker, rule, cap)
     ]
     return min(able, key=lambda taker: taker.waiting).person_id if able else ""

@@ -89,6 +89,9 @@ OPPORTUNITY_TRANSITIONS: Mapping[OpportunityAction, Mapping[OpportunityState, Op
 # Those in which a lead counts as somebody's work: under the cap, and taken back for neglect.
 OWNED_STATES = (LeadState.ASSIGNED, LeadState.FOLLOWING, LeadState.INVALID)
 
+# Those in which a lead has a pool to be in or to fall back into.
+POOLED_STATES = (LeadState.UNASSIGNED, *OWNED_STATES)
+
 LEAD_STATE_ZH: Mapping[LeadState, str] = {
     LeadState.UNASSIGNED: "未分配",
     LeadState.ASSIGNED: "待处理",
@@ -138,7 +141,7 @@ def lead_actions(
     """Return what a person may do with a lead, in the order in which a card shows it.
 
     rights: the person's. owned: whether the lead is this person's. converting: whether a conversion holds it. locked:
-    whether its owner locked it. Besides the actions of the table: lock and unlock.
+    whether its owner locked it. Besides the actions of the table: lock, unlock, and move, into another pool.
     """
     if converting:
         return []
@@ -159,6 +162,8 @@ def lead_actions(
     ]
     if mine and state in OWNED_STATES:
         actions.append("unlock" if locked else "lock")
+    if "pools.manage" in rights and state in POOLED_STATES:
+        actions.append("move")
     return actions
 
 

@@ -14,6 +14,7 @@ from services.kernel.china_time import day_start
 from services.kernel.ownership import ReclaimRule, check_cap, check_daily_claims
 from services.leads.domain.pool import Cause, PoolRules
 from services.leads.domain.states import OWNED_STATES
+from services.leads.store.pools import find_pool
 from services.leads.store.tables import Lead, OwnerCounter, OwnershipChange, Settings
 from services.leads.workflows.contracts import POOL_WORKFLOW, QUEUE, PoolSweep, pool_workflow_id
 
@@ -75,7 +76,8 @@ def gain(tx: Transaction, lead: Lead, owner: Owner, cause: Cause) -> None:
     rules = pool_rules(tx)
     check_cap(_owned(tx, owner.person_id), rules.owner_cap)
     if cause is Cause.CLAIM:
-        check_daily_claims(_claimed_today(tx, owner.person_id), rules.daily_claims, tx.now)
+        limit = find_pool(tx, lead.pool_id).daily_claims if lead.pool_id else rules.daily_claims
+        check_daily_claims(_claimed_today(tx, owner.person_id, lead.pool_id), limit, tx.now)
     _set(tx, lead, owner, cause, "")
 
 
@@ -95,6 +97,7 @@ def _set(tx: Transaction, lead: Lead, owner: Owner | None, cause: Cause, reason:
             cause=cause,
             actor_id=tx.actor_id or None,
             reason=reason,
+            pool_id=lead.pool_id,
             create_time=tx.now,
         )
     )
@@ -112,11 +115,12 @@ def _owned(tx: Transaction, person_id: str) -> int:
     return tx.session.scalar(query) or 0
 
 
-def _claimed_today(tx: Transaction, person_id: str) -> int:
+def _claimed_today(tx: Transaction, person_id: str, pool_id: str | None) -> int:
     query = select(func.count()).where(
         OwnershipChange.tenant_id == tx.tenant.id,
         OwnershipChange.to_owner_id == person_id,
         OwnershipChange.cause == Cause.CLAIM,
+        OwnershipChange.pool_id.is_not_distinct_from(pool_id),
         OwnershipChange.create_time >= day_start(tx.now),
     )
     return tx.session.scalar(query) or 0

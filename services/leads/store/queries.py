@@ -19,6 +19,7 @@ from services.kernel.listing import LEAST, RecordList
 from services.kernel.ownership import SHORTEST_WARNING
 from services.kernel.visibility import visible
 from services.leads.domain.states import OWNED_STATES, LeadState, OpportunityState
+from services.leads.store.pools import in_own_pool, stored_pool_id
 from services.leads.store.tables import (
     Conversion,
     Lead,
@@ -35,7 +36,7 @@ ENTRIES = ("created", "move")
 def find_lead(tx: Transaction, caller: Caller, lead_id: str, *, lock: bool = False) -> Lead:
     """Return a lead that the caller sees, locked if asked; raises NotFound LEAD_NOT_FOUND."""
     lead_id = parse_id(lead_id, "lead_id")
-    query = select(Lead).where(Lead.tenant_id == tx.tenant.id, Lead.id == lead_id, _lead_visible(caller))
+    query = select(Lead).where(Lead.tenant_id == tx.tenant.id, Lead.id == lead_id, _lead_visible(tx, caller))
     lead = tx.session.scalar(query.with_for_update() if lock else query)
     if lead is None:
         raise not_found("lead", "线索", lead_id)
@@ -74,6 +75,8 @@ class LeadFilter:
     # In the filter language, and an order, both with the tenant's own fields as custom.key.
     filter: str = ""
     order_by: str = ""
+    # "" for every pool.
+    pool_id: str = ""
 
 
 LEADS = RecordList(
@@ -116,7 +119,7 @@ def list_leads(
         select(Lead, order.expression)
         .where(
             Lead.tenant_id == tx.tenant.id,
-            _lead_visible(caller),
+            _lead_visible(tx, caller),
             LEADS.condition(wanted.filter, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
         )
         .order_by(*order.clauses)
@@ -125,6 +128,8 @@ def list_leads(
     after = order.after(page_token)
     if after is not None:
         query = query.where(after)
+    if wanted.pool_id:
+        query = query.where(Lead.pool_id.is_not_distinct_from(stored_pool_id(tx, wanted.pool_id)))
     if wanted.state:
         query = query.where(Lead.state == wanted.state)
     if wanted.owner_id:
@@ -178,8 +183,10 @@ def locked_count(tx: Transaction, person_id: str, but: str) -> int:
     return tx.session.scalar(query) or 0
 
 
-def neglected(tx: Transaction, evidence_before: datetime, limit: int, *, warned: bool) -> Sequence[Lead]:
-    """Lock leads of the tenant without evidence since a time, longest neglected first.
+def neglected(
+    tx: Transaction, pool_id: str | None, evidence_before: datetime, limit: int, *, warned: bool
+) -> Sequence[Lead]:
+    """Lock leads without evidence since a time that fall back into this pool, longest neglected first.
 
     warned: those whose owner was warned at least a day ago, instead of those whose owner was not. A lead that is locked
     by its owner, held by a conversion or worked on at the moment is left out: every exemption stands in the predicate
@@ -190,6 +197,7 @@ def neglected(tx: Transaction, evidence_before: datetime, limit: int, *, warned:
         .where(
             Lead.tenant_id == tx.tenant.id,
             Lead.owner_id.is_not(None),
+            Lead.pool_id.is_not_distinct_from(pool_id),
             Lead.state.in_(OWNED_STATES),
             Lead.conversion_id.is_(None),
             Lead.evidence_time <= evidence_before,
@@ -348,6 +356,13 @@ def list_opportunities(
     return tx.session.scalars(query).all()
 
 
+def conversion_row(tx: Transaction, conversion_id: str) -> Conversion:
+    """Return a conversion as it stands; raises NoResultFound."""
+    return tx.session.scalars(
+        select(Conversion).where(Conversion.tenant_id == tx.tenant.id, Conversion.id == conversion_id)
+    ).one()
+
+
 def find_conversion(tx: Transaction, conversion_id: str, *, lock: bool = False) -> tuple[Lead, Conversion]:
     """Return a conversion behind its lead, both locked if asked, the lead first; raises NoResultFound."""
     conversions = select(Conversion).where(
@@ -362,11 +377,11 @@ def find_conversion(tx: Transaction, conversion_id: str, *, lock: bool = False) 
     return tx.session.scalars(leads).one(), tx.session.scalars(conversions).one()
 
 
-def _lead_visible(caller: Caller) -> ColumnElement[bool]:
-    """Nobody owns a lead of the pool: whoever may assign or claim leads sees it."""
+def _lead_visible(tx: Transaction, caller: Caller) -> ColumnElement[bool]:
+    """Nobody owns a lead of the pool: a member who may assign or claim leads sees it."""
     seen = visible(caller, Lead.owner_id, Lead.owner_department_path)
     takes = {"leads.assign", "leads.claim"} & caller.rights
-    return or_(seen, Lead.state == LeadState.UNASSIGNED) if takes else seen
+    return or_(seen, and_(Lead.state == LeadState.UNASSIGNED, in_own_pool(tx, caller))) if takes else seen
 
 
 def _opportunity_visible(caller: Caller) -> ColumnElement[bool]:

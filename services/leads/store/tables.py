@@ -18,7 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from services.chassis.db import service_metadata
@@ -54,6 +54,14 @@ class Lead(Base):
             "evidence_time",
             postgresql_where=text("owner_id IS NOT NULL AND state IN ('assigned', 'following', 'invalid')"),
         ),
+        # Leads that wait in a pool, the oldest first.
+        Index(
+            "ix_lead_waiting",
+            "tenant_id",
+            "pool_id",
+            "create_time",
+            postgresql_where=text("state = 'unassigned'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -71,6 +79,8 @@ class Lead(Base):
     owner_department_path: Mapped[str]
     # The conversion that holds the lead at present: nothing else changes it meanwhile.
     conversion_id: Mapped[str | None] = mapped_column(RecordId)
+    # The pool that it is in, or falls back into; NULL: the tenant's own.
+    pool_id: Mapped[str | None] = mapped_column(RecordId)
     # What it became.
     customer_id: Mapped[str | None] = mapped_column(RecordId)
     opportunity_id: Mapped[str | None] = mapped_column(RecordId)
@@ -96,6 +106,27 @@ class FieldValue(Base, FieldValueColumns):
     """A value of a unique or searchable field of a lead."""
 
     __tablename__ = "field_value"
+
+
+class Pool(Base):
+    """A pool beside the tenant's own, whose rules are the settings.
+
+    Its members are the people of department_ids and those below, and person_ids; where nothing is named, everybody.
+    """
+
+    __tablename__ = "pool"
+    __table_args__ = (UniqueConstraint("tenant_id", "name"),)
+
+    id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(RecordId)
+    name: Mapped[str]
+    # Texts: compared with the parts of a department's path.
+    department_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    daily_claims: Mapped[int] = mapped_column(Integer)
+    idle_days: Mapped[int] = mapped_column(Integer)
+    warn_days: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(BigInteger)
 
 
 class OwnerCounter(Base):
@@ -131,11 +162,16 @@ class OwnershipChange(Base):
     # NULL for the system.
     actor_id: Mapped[str | None] = mapped_column(RecordId)
     reason: Mapped[str]
+    # The lead's pool of then, as Lead.pool_id.
+    pool_id: Mapped[str | None] = mapped_column(RecordId)
     create_time: Mapped[datetime]
 
 
 class Settings(Base):
-    """The rules of a tenant's lead pool, laid down at its first use; 0 means no limit, and idle_days 0: never."""
+    """The cap, and the rules of a tenant's own lead pool, laid down at its first use.
+
+    0 means no limit, and idle_days 0: never.
+    """
 
     __tablename__ = "settings"
 
@@ -183,6 +219,8 @@ class CaptureSource(Base):
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     secret: Mapped[bytes] = mapped_column(LargeBinary)
+    # Into which pool its leads come, as Lead.pool_id.
+    pool_id: Mapped[str | None] = mapped_column(RecordId)
     create_time: Mapped[datetime]
 
 

@@ -92,21 +92,22 @@ def request_conversion(
     return conversion
 
 
-def begin_conversion(tx: Transaction, conversion: str, actor: Person) -> None:
+def begin_conversion(tx: Transaction, conversion: str, actor: Person) -> bool:
     """Take the lead for this conversion: from now on nothing else changes it.
 
-    actor: as identity describes the person now. Raises Forbidden RIGHT_MISSING or LEAD_NOT_OWNED, RuleViolation
-    LEAD_STATE or LEAD_CONVERTING.
+    actor: as identity describes the person now. Returns whether it goes on: false when it has come to its end already.
+    Raises Forbidden RIGHT_MISSING or LEAD_NOT_OWNED, RuleViolation LEAD_STATE or LEAD_CONVERTING.
     """
     lead, row = find_conversion(tx, conversion, lock=True)
     if row.state != ConversionState.REQUESTED:
-        return
+        return row.state == ConversionState.OPEN
     if not actor.active or RIGHT not in actor.rights:
         raise right_missing(RIGHT)
     _check(lead, row.actor_id)
     lead.conversion_id = row.id
     row.state = ConversionState.OPEN
     row.actor_name = actor.name
+    return True
 
 
 def plan_conversion(tx: Transaction, conversion: str, number: int, linked_customer_id: str) -> None:

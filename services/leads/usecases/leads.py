@@ -13,7 +13,7 @@ from services.kernel.fields import parse_values
 from services.kernel.ownership import check_lock
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
-from services.leads.domain.pool import Cause
+from services.leads.domain.pool import Cause, pool_forbidden
 from services.leads.domain.states import (
     OWNED_STATES,
     LeadAction,
@@ -22,6 +22,7 @@ from services.leads.domain.states import (
     next_lead_state,
 )
 from services.leads.store.ledger import Owner, gain, lock_owner, lose
+from services.leads.store.pools import find_pool, is_member, stored_pool_id
 from services.leads.store.queries import captured_lead, find_lead, locked_count
 from services.leads.store.tables import Lead, LeadChange
 from services.leads.usecases.fields import FIELDS, FieldObject
@@ -43,17 +44,26 @@ class Person:
 
 @dataclass(frozen=True)
 class LeadInput:
-    """What somebody typed about a lead; only the name is required. fields: the tenant's own by key, None for none."""
+    """What somebody typed about a lead; only the name is required.
+
+    fields: the tenant's own by key, None for none. pool_id: where it falls back, "" for the tenant's own.
+    """
 
     name: str
     company: str
     phone: str
     note: str
     fields: Mapping[str, str] | None = None
+    pool_id: str = ""
 
 
-def capture_lead(tx: Transaction, source: str, source_key: str, given: LeadInput) -> Lead:
-    """Put a lead from outside into the pool; return the one that is there when this key came before (F114, F136)."""
+def capture_lead(
+    tx: Transaction, source: str, source_key: str, given: LeadInput, pool_id: str | None = None
+) -> Lead:
+    """Put a lead from outside into a pool; return the one that is there when this key came before (F114, F136).
+
+    pool_id: as leads keep it.
+    """
     source, source_key = parse_text(source, "source", 50), parse_text(source_key, "source_key", 200)
     captured = (
         insert(Lead)
@@ -64,6 +74,7 @@ def capture_lead(tx: Transaction, source: str, source_key: str, given: LeadInput
             state=LeadState.UNASSIGNED,
             owner_id=None,
             owner_department_path="",
+            pool_id=pool_id,
         )
         .on_conflict_do_nothing()
         .returning(Lead)
@@ -81,8 +92,11 @@ def create_lead(
     """Add a rep's own find: it is the rep's and waits to be handled (F117).
 
     field: what stands before the fields' names in the request. whole: the tenant's own fields that are required have to
-    be there. Raises InvalidInput naming the field, AlreadyExists FIELD_VALUE_TAKEN, RuleViolation OWNER_CAP_REACHED.
+    be there. Raises InvalidInput naming the field, AlreadyExists FIELD_VALUE_TAKEN, RuleViolation OWNER_CAP_REACHED,
+    NotFound POOL_NOT_FOUND, Forbidden POOL_FORBIDDEN.
     """
+    pool_id = stored_pool_id(tx, given.pool_id) if given.pool_id else None
+    _require_member(tx, caller, pool_id)
     definitions = FIELDS.definitions(tx, FieldObject.LEAD)
     fields = parse_values(definitions, given.fields or {}, f"{field}fields", before=None if whole else {})
     lock_owner(tx, caller.person_id)
@@ -94,6 +108,7 @@ def create_lead(
         state=LeadState.UNASSIGNED,
         owner_id=None,
         owner_department_path="",
+        pool_id=pool_id,
     )
     tx.session.add(lead)
     tx.session.flush()
@@ -152,11 +167,13 @@ def assign_lead(tx: Transaction, caller: Caller, lead_id: str, owner: Person) ->
 def claim_lead(tx: Transaction, caller: Caller, lead_id: str) -> Lead:
     """Take a lead of the pool for oneself.
 
-    Raises NotFound LEAD_NOT_FOUND, RuleViolation LEAD_STATE or OWNER_CAP_REACHED, Quota DAILY_CLAIMS_USED_UP.
+    Raises NotFound LEAD_NOT_FOUND, Forbidden POOL_FORBIDDEN for who sees more than the own pools, RuleViolation
+    LEAD_STATE or OWNER_CAP_REACHED, Quota DAILY_CLAIMS_USED_UP.
     """
     lock_owner(tx, caller.person_id)
     lead = find_lead(tx, caller, lead_id, lock=True)
     after = next_lead_state(LeadState(lead.state), LeadAction.CLAIM)
+    _require_member(tx, caller, lead.pool_id)
     gain(tx, lead, Owner(caller.person_id, caller.department_path), Cause.CLAIM)
     move_lead(tx, lead, after, "")
     return lead
@@ -278,6 +295,12 @@ def _act(
         require_owner(lead, caller.person_id)
     refuse_converting(lead)
     return lead, next_lead_state(LeadState(lead.state), action), reason
+
+
+def _require_member(tx: Transaction, caller: Caller, pool_id: str | None) -> None:
+    """Raise Forbidden POOL_FORBIDDEN unless somebody may take leads of this pool, whose id is as leads keep it."""
+    if pool_id and not is_member(caller, find_pool(tx, pool_id)):
+        raise pool_forbidden()
 
 
 def _own_work(tx: Transaction, caller: Caller, lead_id: str, action: str) -> Lead:

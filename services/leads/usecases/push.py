@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
@@ -25,6 +25,7 @@ from services.leads.domain.push import (
 )
 from services.leads.domain.states import OWNED_STATES, LeadAction, LeadState, next_lead_state
 from services.leads.store.ledger import Owner, gain, lock_owner, pool_rules
+from services.leads.store.pools import all_pools, members
 from services.leads.store.tables import Lead, LeadPush, OwnershipChange
 from services.leads.store.tables import PushRule as PushRuleRow
 from services.leads.usecases.leads import Person, move_lead
@@ -122,11 +123,15 @@ def push(
     for person_id in sorted(able):
         lock_owner(tx, person_id)
     takers = _takers(tx, able, made.given)
-    leads = _waiting_leads(tx, limit)
+    outsiders = _outsiders(tx, [known[person_id] for person_id in able])
+    takers_left = {person_id for person_id, taker in takers.items() if not left_out(taker, rule, cap)}
+    # A pool without anybody who takes its leads must not keep those of others waiting behind it.
+    leads = _waiting_leads(tx, [pool for pool, barred in outsiders.items() if takers_left - barred], limit)
     refused = _refused(tx, leads)
     given = 0
     for lead in leads:
-        person_id = next_taker(takers, rule, cap, refused.get(lead.id, ""))
+        barred = outsiders.get(lead.pool_id, frozenset()) | {refused.get(lead.id, "")}
+        person_id = next_taker(takers, rule, cap, barred)
         if not person_id:
             continue
         _give(tx, lead, known[person_id])
@@ -205,10 +210,29 @@ def _takers(tx: Transaction, person_ids: Sequence[str], given: Mapping[str, int]
     }
 
 
-def _waiting_leads(tx: Transaction, limit: int) -> Sequence[Lead]:
+def _outsiders(tx: Transaction, people: Sequence[Person]) -> dict[str | None, frozenset[str]]:
+    """Return who of these people takes no leads of a pool, by pool as leads keep it: nobody in the tenant's own."""
+    scopes = {pool.id: members(pool) for pool in all_pools(tx)}
+    outside: dict[str | None, frozenset[str]] = {None: frozenset()}
+    for pool_id, scope in scopes.items():
+        outside[pool_id] = frozenset(
+            person.person_id
+            for person in people
+            if not scope.admits(person.person_id, person.department_path)
+        )
+    return outside
+
+
+def _waiting_leads(tx: Transaction, pool_ids: Sequence[str | None], limit: int) -> Sequence[Lead]:
+    """Lock leads that wait in these pools, oldest first."""
+    in_these = Lead.pool_id.in_([pool_id for pool_id in pool_ids if pool_id])
     return tx.session.scalars(
         select(Lead)
-        .where(Lead.tenant_id == tx.tenant.id, Lead.state == LeadState.UNASSIGNED)
+        .where(
+            Lead.tenant_id == tx.tenant.id,
+            Lead.state == LeadState.UNASSIGNED,
+            or_(Lead.pool_id.is_(None), in_these) if None in pool_ids else in_these,
+        )
         .order_by(Lead.create_time, Lead.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -99,13 +99,13 @@ class ConversionActivities:
     @activity.defn(name=BEGIN)
     def begin(self, ref: ConversionRef) -> StepAnswer:
         """Check the actor's right as it is now and take the lead."""
-
-        def work() -> None:
+        try:
             actor = self._identity.person(ref.tenant, ref.actor_id, ref.actor_id)
             with self._store.transaction(ref.tenant, ref.actor_id) as tx:
-                begin_conversion(tx, ref.conversion_id, actor)
-
-        return _answer(work)
+                goes_on = begin_conversion(tx, ref.conversion_id, actor)
+        except REFUSALS as error:
+            return StepAnswer(_refusal(error))
+        return StepAnswer(ended=not goes_on)
 
     @activity.defn(name=PLAN)
     def plan(self, this: Round) -> StepAnswer:

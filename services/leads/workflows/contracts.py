@@ -32,8 +32,10 @@ RULE_CHANGED = "rule_changed"
 
 # Longest answer of another service that an activity waits for, in seconds; no activity asks more than two.
 RPC_TIMEOUT_S = 2.5
-# A worker that died is noticed after this; every activity may be repeated.
+# Longest that a step takes; every activity may be repeated.
 ACTIVITY_TIMEOUT = timedelta(seconds=6)
+# A worker that died with a conversion in its hands is noticed after this.
+TASK_TIMEOUT = timedelta(seconds=6)
 
 
 def conversion_workflow_id(lead_id: str, request_id: str) -> str:
@@ -111,9 +113,13 @@ class Refusal:
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """What became of a step: done, or refused for a reason of the business."""
+    """What became of a step: done, or refused for a reason of the business.
+
+    ended: the conversion has come to its end already, by a worker that died before it could say so.
+    """
 
     refusal: Refusal | None = None
+    ended: bool = False
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,13 @@
 
 Every step may be repeated and writes in one store only. A refusal of the business ends in `abort`, which first asks
 customers whether the write happened after all: then the conversion goes forward instead of back.
+
+The steps are local activities: a conversion is short, and one task of the worker carries it from begin to end, where a
+task for each step would cost more than the steps do. What is lost by a worker that dies is which steps were done: the
+next one takes them all again, from the first.
 """
+
+from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -28,8 +34,14 @@ with workflow.unsafe.imports_passed_through():
         StepAnswer,
     )
 
+# Marks the conversions that run their steps in one task; those that began before it run each as a task of its own.
+IN_ONE_TASK = "steps in one task"
+# A step that has to wait longer than this to be tried again waits in a timer, and no task is kept open for it.
+LONGEST_PAUSE_IN_TASK = timedelta(seconds=1)
 # Whatever is no refusal is tried again until it works: a part is down, or it is a fault of ours.
 RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=15))
+
+Answer = TypeVar("Answer")
 
 
 @workflow.defn(name=WORKFLOW)
@@ -53,18 +65,12 @@ class ConvertLead:
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _carry(self, conversion: ConversionRef) -> None:
-        refusal = await _step(BEGIN, conversion) or await _reserve(conversion)
-        refusal = refusal or await _step(WRITE_CUSTOMER, conversion)
-        if refusal:
-            aborted = await workflow.execute_activity(
-                ABORT,
-                Abort(conversion, refusal),
-                result_type=bool,
-                start_to_close_timeout=ACTIVITY_TIMEOUT,
-                retry_policy=RETRY,
-            )
-            if aborted:
-                return
+        begun = await _do(BEGIN, conversion, StepAnswer)
+        if begun.ended:
+            return
+        refusal = begun.refusal or await _reserve(conversion) or await _step(WRITE_CUSTOMER, conversion)
+        if refusal and await _do(ABORT, Abort(conversion, refusal), bool):
+            return
         await _step(FINISH, conversion)
 
 
@@ -82,11 +88,28 @@ async def _reserve(conversion: ConversionRef) -> Refusal | None:
 
 
 async def _step(activity: str, argument: ConversionRef | Round) -> Refusal | None:
-    answer: StepAnswer = await workflow.execute_activity(
+    answer = await _do(activity, argument, StepAnswer)
+    return answer.refusal
+
+
+async def _do(activity: str, argument: ConversionRef | Round | Abort, result: type[Answer]) -> Answer:
+    """Do a step, as often as it takes."""
+    answer: Answer
+    if not workflow.patched(IN_ONE_TASK):
+        answer = await workflow.execute_activity(
+            activity,
+            argument,
+            result_type=result,
+            start_to_close_timeout=ACTIVITY_TIMEOUT,
+            retry_policy=RETRY,
+        )
+        return answer
+    answer = await workflow.execute_local_activity(
         activity,
         argument,
-        result_type=StepAnswer,
+        result_type=result,
         start_to_close_timeout=ACTIVITY_TIMEOUT,
         retry_policy=RETRY,
+        local_retry_threshold=LONGEST_PAUSE_IN_TASK,
     )
-    return answer.refusal
+    return answer

@@ -100,8 +100,8 @@ def test_a_refused_conversion_leaves_nothing_behind_through_kill_9(
     lead = rep.lead(company="云海科技", phone="13800138000")
     request = request_for(lead)
     full = RuleViolation("CUSTOMER_CAP", "满", "Full")
-    # Killed behind the refused write, the worker asks a second time.
-    team.world.before["CreateForConversion"] += [full] * (2 if contracts.WRITE_CUSTOMER in place else 1)
+    # The next worker takes every step again, and asks a second time.
+    team.world.before["CreateForConversion"] += [full] * 2
     plan(plans, request, place)
     assert rep.refusal(request).reason == "CUSTOMER_CAP"
     assert deaths(plans, request) == 1

@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, update
 from sqlalchemy.exc import SQLAlchemyError
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.worker import Worker
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
@@ -24,10 +27,22 @@ from services.leads.metrics import RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE
 from services.leads.store.measures import MEASURES
 from services.leads.store.tables import Lead, Opportunity, OwnershipChange
 from services.leads.usecases.pool import sweep
+from services.leads.workflows.activities import PoolActivities
+from services.leads.workflows.contracts import (
+    POOL_WORKFLOW,
+    QUEUE,
+    SWEEP,
+    PoolSweep,
+    SweepAt,
+    pool_workflow_id,
+)
+from services.leads.workflows.pool import SweepLeadPool
 from tests.integration.leads.conftest import Events, Member, Team
 from tests.integration.leads.test_leads import assign, capture_request
+from tests.support.histories import record
 from tests.support.measured import measured
 from tests.support.running import event_of, take
+from tests.support.time_skipping import soon, time_skipping
 
 STATES = {f"LEAD_STATE_{state.name}": state for state in LeadState}
 
@@ -268,6 +283,54 @@ def test_operators_see_how_many_leads_should_have_fallen_back(team: Team, store:
     after = measured(measurer, gauges, team.tenant.database)
     assert after[0] - before[0] == 1
     assert after[1] >= timedelta(days=3969).total_seconds()
+
+
+async def test_the_sweep_takes_a_lead_back_once_through_a_worker_that_dies(
+    team: Team, store: Store, events: Events
+) -> None:
+    """F115: killed before its first look, and again when the lead has fallen back and nobody was told of it yet."""
+    rep = team.person()
+    set_rules(team, idle_days=2, warn_days=1)
+    lead = rep.lead()
+    work = PoolActivities(store).sweep
+    places = ["before", "after"]
+
+    def fallen() -> bool:
+        return rep.get(lead.lead_id).lead.state == pb.LEAD_STATE_UNASSIGNED
+
+    @activity.defn(name=SWEEP)
+    def mortal(at: SweepAt) -> bool:
+        if places[0] == "before":
+            places.pop(0)
+            raise RuntimeError("died before it")
+        more = work(at)
+        if places == ["after"] and fallen():
+            places[0] = "done"
+            raise RuntimeError("died after it")
+        return more
+
+    async with time_skipping() as environment:
+        with ThreadPoolExecutor(2) as threads:
+            async with Worker(
+                environment.client,
+                task_queue=QUEUE,
+                workflows=[SweepLeadPool],
+                activities=[mortal],
+                activity_executor=threads,
+            ):
+                handle: WorkflowHandle[object, object] = await environment.client.start_workflow(
+                    POOL_WORKFLOW,
+                    PoolSweep(team.tenant),
+                    id=pool_workflow_id(team.tenant.id),
+                    task_queue=QUEUE,
+                )
+                await environment.sleep(timedelta(days=2, hours=2))
+                await soon(fallen)
+                await environment.sleep(timedelta(hours=2))
+                await record("leads", "sweep", handle)
+    assert places == ["done"]
+    assert causes(rep, lead.lead_id) == ["create", "reclaim"]
+    assert len(events.of(team.tenant, "lead_reclaim_warned")) == 1
 
 
 def test_a_registered_source_must_sign(team: Team) -> None:

@@ -11,7 +11,6 @@ from services.customers.domain.customers import (
     CustomerState,
     check_claimable,
     check_name,
-    is_member,
     needs_approval,
 )
 
@@ -82,17 +81,6 @@ def test_a_registration_needs_an_approver_other_than_its_submitter() -> None:
 def test_a_name_of_punctuation_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="NAME_MEANINGLESS"):
         check_name(name)
-
-
-@pytest.mark.parametrize(
-    ("departments", "path", "member"),
-    [([], "", True), (["b"], "a/b/c/", True), (["c"], "a/b/", False), (["x", "a"], "a/", True)],
-)
-def test_a_pool_belongs_to_its_departments_and_those_below(
-    departments: list[str], path: str, member: bool
-) -> None:
-    """F26."""
-    assert is_member(departments, path) is member
 
 
 @pytest.mark.parametrize(

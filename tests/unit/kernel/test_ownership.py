@@ -8,6 +8,7 @@ from services.chassis.errors import InvalidInput, Quota, RuleViolation
 from services.kernel.ownership import (
     DEFAULT_RULE,
     MOST_LOCKS,
+    PoolScope,
     ReclaimRule,
     call_is_evidence,
     check_cap,
@@ -95,6 +96,26 @@ def test_used_up_claims_come_back_with_the_next_day_in_china() -> None:
 def test_only_a_connected_call_of_15_seconds_is_evidence(answered: bool, talk_s: int, evidence: bool) -> None:
     """O10."""
     assert call_is_evidence(answered, talk_s) is evidence
+
+
+@pytest.mark.parametrize(
+    ("departments", "path", "member"),
+    [([], "", True), (["b"], "a/b/c/", True), (["c"], "a/b/", False), (["x", "a"], "a/", True)],
+)
+def test_a_pool_belongs_to_its_departments_and_those_below(
+    departments: list[str], path: str, member: bool
+) -> None:
+    """F26."""
+    assert PoolScope(frozenset(departments)).admits("ada", path) is member
+
+
+def test_a_pool_belongs_to_whom_it_names_in_any_way() -> None:
+    """F26."""
+    scope = PoolScope(person_ids=frozenset({"ada"}), roles=frozenset({"rep"}), region_ids=frozenset({"east"}))
+    assert scope.admits("ada", "a/")
+    assert scope.admits("bob", "a/", roles=["rep"])
+    assert scope.admits("bob", "a/", region_ids=["east"])
+    assert not scope.admits("bob", "a/", roles=["boss"], region_ids=["west"])
 
 
 def test_a_lock_has_an_expiry_and_a_cap() -> None:

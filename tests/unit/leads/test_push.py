@@ -63,10 +63,10 @@ def test_who_has_the_fewest_waiting_comes_first_and_of_equals_the_first_named() 
     takers = {
         person: Taker(person, waiting, waiting, 0) for person, waiting in zip(people, (1, 0, 0), strict=True)
     }
-    assert next_taker(takers, rule, 0, "") == "b"
+    assert next_taker(takers, rule, 0, ()) == "b"
     # Who just gave this lead up is not asked again.
-    assert next_taker(takers, rule, 0, "b") == "c"
-    assert next_taker({}, rule, 0, "") == ""
+    assert next_taker(takers, rule, 0, {"b"}) == "c"
+    assert next_taker({}, rule, 0, ()) == ""
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,7 @@ class Lead(_message.Message):
     OPPORTUNITY_STATE_FIELD_NUMBER: _builtins.int
     ORDER_STATE_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     lead_id: _builtins.str
     """UUID."""
     name: _builtins.str
@@ -247,13 +248,17 @@ class Lead(_message.Message):
     """State of that opportunity."""
     order_state: _orders_pb2.OrderState.ValueType
     """State of the order that came of it."""
+    pool_id: _builtins.str
+    """The pool that it is in, or falls back into, UUID."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Created."""
 
     @_builtins.property
     def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock."""
+        """What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock,
+        move.
+        """
 
     @_builtins.property
     def last_follow_time(self) -> _timestamp_pb2.Timestamp:
@@ -288,10 +293,11 @@ class Lead(_message.Message):
         opportunity_state: Global___OpportunityState.ValueType = ...,
         order_state: _orders_pb2.OrderState.ValueType = ...,
         fields: _abc.Iterable[Global___FieldValue] | None = ...,
+        pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_follow_time", b"last_follow_time", "lock_expire_time", b"lock_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "fields", b"fields", "last_follow_time", b"last_follow_time", "lead_id", b"lead_id", "lock_expire_time", b"lock_expire_time", "name", b"name", "note", b"note", "opportunity_id", b"opportunity_id", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "phone", b"phone", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "company", b"company", "create_time", b"create_time", "customer_id", b"customer_id", "fields", b"fields", "last_follow_time", b"last_follow_time", "lead_id", b"lead_id", "lock_expire_time", b"lock_expire_time", "name", b"name", "note", b"note", "opportunity_id", b"opportunity_id", "opportunity_state", b"opportunity_state", "order_state", b"order_state", "owner_id", b"owner_id", "phone", b"phone", "pool_id", b"pool_id", "source", b"source", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -827,8 +833,11 @@ class CaptureSource(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, as in CaptureLead."""
+    pool_id: _builtins.str
+    """Into which pool its leads come, UUID."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Registered."""
@@ -838,10 +847,11 @@ class CaptureSource(_message.Message):
         *,
         name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "pool_id", b"pool_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -939,6 +949,7 @@ class CreateLeadRequest(_message.Message):
     PHONE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     FIELDS_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     name: _builtins.str
@@ -949,6 +960,8 @@ class CreateLeadRequest(_message.Message):
     """Phone as typed."""
     note: _builtins.str
     """What the person wants."""
+    pool_id: _builtins.str
+    """Into which pool it falls back, UUID, one that the caller is a member of; empty: the tenant's own."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldValue]:
         """The tenant's own fields."""
@@ -962,10 +975,11 @@ class CreateLeadRequest(_message.Message):
         phone: _builtins.str = ...,
         note: _builtins.str = ...,
         fields: _abc.Iterable[Global___FieldValue] | None = ...,
+        pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "fields", b"fields", "name", b"name", "note", b"note", "phone", b"phone", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["company", b"company", "fields", b"fields", "name", b"name", "note", b"note", "phone", b"phone", "pool_id", b"pool_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1123,6 +1137,7 @@ class ListLeadsRequest(_message.Message):
     ORDER_STATE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     state: Global___LeadState.ValueType
     """Only this state; unspecified: all."""
     page_size: _builtins.int
@@ -1145,6 +1160,8 @@ class ListLeadsRequest(_message.Message):
     """
     order_by: _builtins.str
     """create_time, name, last_follow_time or custom.key, with - before it descending; empty: -create_time."""
+    pool_id: _builtins.str
+    """Only those of this pool, UUID; empty: all."""
     def __init__(
         self,
         *,
@@ -1158,10 +1175,11 @@ class ListLeadsRequest(_message.Message):
         order_state: _orders_pb2.OrderState.ValueType = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idle_days", b"idle_days", "opportunity_state", b"opportunity_state", "order_by", b"order_by", "order_state", b"order_state", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "progress", b"progress", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idle_days", b"idle_days", "opportunity_state", b"opportunity_state", "order_by", b"order_by", "order_state", b"order_state", "owner_id", b"owner_id", "page_size", b"page_size", "page_token", b"page_token", "pool_id", b"pool_id", "progress", b"progress", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2268,19 +2286,23 @@ class CreateCaptureSourceRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     name: _builtins.str
     """1 to 50 characters."""
+    pool_id: _builtins.str
+    """Into which pool its leads come, UUID; empty: the tenant's own."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pool_id", b"pool_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1036,6 +1036,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/captureSources/{name}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Say into which pool the leads of a registered source come from now on.
+         * @description Needs the right `integrations.manage`.
+         */
+        post: operations["leads.UpdateCaptureSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/colleagues": {
         parameters: {
             query?: never;
@@ -2692,6 +2712,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/leadPools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The pools whose leads the caller may take; all of them for who manages pools.
+         * @description Needs the right `leads.view`.
+         */
+        get: operations["leads.ListLeadPools"];
+        put?: never;
+        /**
+         * Make a pool beside the tenant's own.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["leads.CreateLeadPool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leadPools/{poolId}:update": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Change a pool; its rules hold at once, for leads that are owned already too.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["leads.UpdateLeadPool"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/leadPushRule": {
         parameters: {
             query?: never;
@@ -2938,6 +3002,26 @@ export interface paths {
          * @description Needs the right `leads.follow`.
          */
         post: operations["leads.MarkLeadInvalid"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/leads/{leadId}:move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Put a lead into another pool: an owned one falls back into that one.
+         * @description Needs the right `pools.manage`.
+         */
+        post: operations["leads.MoveLead"];
         delete?: never;
         options?: never;
         head?: never;
@@ -9070,6 +9154,8 @@ export interface components {
              * @description Registered.
              */
             createTime?: string;
+            /** @description Into which pool its leads come, UUID. */
+            poolId: string;
         };
         /** @description Request of ClaimLead. */
         "leads.ClaimLeadRequest": {
@@ -9111,6 +9197,8 @@ export interface components {
             requestId?: string;
             /** @description 1 to 50 characters. */
             name?: string;
+            /** @description Into which pool its leads come, UUID; empty: the tenant's own. */
+            poolId?: string;
         };
         /** @description Response of CreateCaptureSource. */
         "leads.CreateCaptureSourceResponse": {
@@ -9131,6 +9219,18 @@ export interface components {
             /** @description As stored. */
             field?: components["schemas"]["leads.Field"];
         };
+        /** @description Request of CreateLeadPool. */
+        "leads.CreateLeadPoolRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description The pool. */
+            pool?: components["schemas"]["leads.LeadPool.Input"];
+        };
+        /** @description Response of CreateLeadPool. */
+        "leads.CreateLeadPoolResponse": {
+            /** @description As stored. */
+            pool?: components["schemas"]["leads.LeadPool"];
+        };
         /** @description Request of CreateLead. */
         "leads.CreateLeadRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -9145,6 +9245,8 @@ export interface components {
             note?: string;
             /** @description The tenant's own fields. */
             fields?: components["schemas"]["leads.FieldValue.Input"][];
+            /** @description Into which pool it falls back, UUID, one that the caller is a member of; empty: the tenant's own. */
+            poolId?: string;
         };
         /** @description Response of CreateLead. */
         "leads.CreateLeadResponse": {
@@ -9301,7 +9403,7 @@ export interface components {
             version: string;
             /** @description What it became, empty before. */
             customerId: string;
-            /** @description What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock. */
+            /** @description What the caller may do, of: assign, claim, follow, mark_invalid, resume, return, convert, void, restore, lock, unlock, move. */
             allowedActions: string[];
             /**
              * Format: date-time
@@ -9321,6 +9423,8 @@ export interface components {
             orderState: components["schemas"]["orders.OrderState"];
             /** @description The tenant's own fields that have a value. */
             fields: components["schemas"]["leads.FieldValue"][];
+            /** @description The pool that it is in, or falls back into, UUID. */
+            poolId: string;
         };
         /** @description A row of a lead's log. */
         "leads.LeadChange": {
@@ -9379,6 +9483,82 @@ export interface components {
              * @description When.
              */
             createTime?: string;
+        };
+        /** @description A pool of leads. */
+        "leads.LeadPool": {
+            /** @description UUID; output only. */
+            poolId: string;
+            /** @description Name, 1 to 50 characters, no two the same; empty for the tenant's own. */
+            name: string;
+            /** @description The tenant's own pool: every lead is in it that was put into no other, everybody is a member, and its rules are the lead settings. Output only. */
+            own: boolean;
+            /** @description Departments whose people, and those below, are members; empty beside empty person_ids: everybody. */
+            departmentIds: string[];
+            /** @description Members beside those. */
+            personIds: string[];
+            /**
+             * Format: int32
+             * @description Leads of it that somebody may claim a day; 0: no limit.
+             */
+            dailyClaims: number;
+            /**
+             * Format: int32
+             * @description Days without a follow-up after which a lead falls back into it; 0: never.
+             */
+            idleDays: number;
+            /**
+             * Format: int32
+             * @description Days before that when the owner is warned.
+             */
+            warnDays: number;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version: string;
+            /**
+             * Format: int32
+             * @description Leads in it that nobody owns; output only.
+             */
+            waiting: number;
+        };
+        /** @description A pool of leads. */
+        "leads.LeadPool.Input": {
+            /** @description UUID; output only. */
+            poolId?: string;
+            /** @description Name, 1 to 50 characters, no two the same; empty for the tenant's own. */
+            name?: string;
+            /** @description The tenant's own pool: every lead is in it that was put into no other, everybody is a member, and its rules are the lead settings. Output only. */
+            own?: boolean;
+            /** @description Departments whose people, and those below, are members; empty beside empty person_ids: everybody. */
+            departmentIds?: string[];
+            /** @description Members beside those. */
+            personIds?: string[];
+            /**
+             * Format: int32
+             * @description Leads of it that somebody may claim a day; 0: no limit.
+             */
+            dailyClaims?: number;
+            /**
+             * Format: int32
+             * @description Days without a follow-up after which a lead falls back into it; 0: never.
+             */
+            idleDays?: number;
+            /**
+             * Format: int32
+             * @description Days before that when the owner is warned.
+             */
+            warnDays?: number;
+            /**
+             * Format: int64
+             * @description Number of the last change; output only.
+             */
+            version?: string;
+            /**
+             * Format: int32
+             * @description Leads in it that nobody owns; output only.
+             */
+            waiting?: number;
         };
         /**
          * @description How far the work on a lead has come.
@@ -9549,6 +9729,11 @@ export interface components {
             /** @description Newest first. */
             changes: components["schemas"]["leads.LeadOwnershipChange"][];
         };
+        /** @description Response of ListLeadPools. */
+        "leads.ListLeadPoolsResponse": {
+            /** @description The tenant's own first, then by name. */
+            pools: components["schemas"]["leads.LeadPool"][];
+        };
         /** @description Response of ListLeadPushes. */
         "leads.ListLeadPushesResponse": {
             /** @description Newest first, at most 50. */
@@ -9609,6 +9794,18 @@ export interface components {
         };
         /** @description Response of MarkLeadInvalid. */
         "leads.MarkLeadInvalidResponse": {
+            /** @description As stored. */
+            lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of MoveLead. */
+        "leads.MoveLeadRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Into which, UUID. */
+            poolId?: string;
+        };
+        /** @description Response of MoveLead. */
+        "leads.MoveLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
@@ -9849,6 +10046,18 @@ export interface components {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
         };
+        /** @description Request of UpdateCaptureSource. */
+        "leads.UpdateCaptureSourceRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Into which pool, UUID. */
+            poolId?: string;
+        };
+        /** @description Response of UpdateCaptureSource. */
+        "leads.UpdateCaptureSourceResponse": {
+            /** @description As stored. */
+            source?: components["schemas"]["leads.CaptureSource"];
+        };
         /** @description Request of UpdateField. */
         "leads.UpdateFieldRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -9862,6 +10071,23 @@ export interface components {
         "leads.UpdateFieldResponse": {
             /** @description As stored. */
             field?: components["schemas"]["leads.Field"];
+        };
+        /** @description Request of UpdateLeadPool. */
+        "leads.UpdateLeadPoolRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: int64
+             * @description Version that was changed: another one by now is refused.
+             */
+            version?: string;
+            /** @description As it shall be. */
+            pool?: components["schemas"]["leads.LeadPool.Input"];
+        };
+        /** @description Response of UpdateLeadPool. */
+        "leads.UpdateLeadPoolResponse": {
+            /** @description As stored. */
+            pool?: components["schemas"]["leads.LeadPool"];
         };
         /** @description Request of UpdateLeadPushRule. */
         "leads.UpdateLeadPushRuleRequest": {
@@ -14348,6 +14574,37 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.UpdateCaptureSource": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Which source. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateCaptureSourceRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateCaptureSourceResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "identity.ListColleagues": {
         parameters: {
             query?: never;
@@ -16995,6 +17252,86 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "leads.ListLeadPools": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.ListLeadPoolsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.CreateLeadPool": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.CreateLeadPoolRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.CreateLeadPoolResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.UpdateLeadPool": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID; the tenant's own is changed by UpdateLeadSettings. */
+                poolId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.UpdateLeadPoolRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.UpdateLeadPoolResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "leads.GetLeadPushRule": {
         parameters: {
             query?: never;
@@ -17137,6 +17474,8 @@ export interface operations {
                 filter?: string;
                 /** @description create_time, name, last_follow_time or custom.key, with - before it descending; empty: -create_time. */
                 orderBy?: string;
+                /** @description Only those of this pool, UUID; empty: all. */
+                poolId?: string;
             };
             header?: never;
             path?: never;
@@ -17413,6 +17752,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.MarkLeadInvalidResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.MoveLead": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                leadId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["leads.MoveLeadRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.MoveLeadResponse"];
                 };
             };
             default: components["responses"]["Error"];

@@ -32,21 +32,23 @@ export interface LeadFilters {
   idleDays: number
   opportunityState: '' | OpportunityState
   orderState: '' | OrderState
+  poolId: string
 }
 
 export function noFilters(): LeadFilters {
-  return { ownerId: '', progress: '', idleDays: 0, opportunityState: '', orderState: '' }
+  return { ownerId: '', progress: '', idleDays: 0, opportunityState: '', orderState: '', poolId: '' }
 }
 
 /** The filters as the API's query: what asks nothing is left out. */
 export function queryOf(filters: LeadFilters) {
-  const { ownerId, progress, idleDays, opportunityState, orderState } = filters
+  const { ownerId, progress, idleDays, opportunityState, orderState, poolId } = filters
   return {
     ...(ownerId && { ownerId }),
     ...(progress && { progress }),
     ...(idleDays && { idleDays }),
     ...(opportunityState && { opportunityState }),
     ...(orderState && { orderState }),
+    ...(poolId && { poolId }),
   }
 }
 

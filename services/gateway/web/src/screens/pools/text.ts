@@ -1,6 +1,12 @@
 export default {
   zh: {
-    tabs: { pools: '公海与回收规则', caps: '保有量上限', allocation: '自动分配', handOver: '离职移交' },
+    tabs: {
+      leads: '线索池',
+      pools: '公海与回收规则',
+      caps: '保有量上限',
+      allocation: '自动分配',
+      handOver: '离职移交',
+    },
     name: '名称',
     remove: '删除',
     everybody: '全部人员',
@@ -49,6 +55,18 @@ export default {
       verdict: '今晚将回收 {customers} 个客户，涉及 {owners} 位负责人（共检查 {all} 个）',
       difference: '现行规则为 {today} 个；新规则多 {added} 个，少 {spared} 个。回收前一天都会提醒。',
       never: '不回收',
+    },
+    lead: {
+      hint: '公共线索池对全部人员开放；其他线索池只有成员能看到和领取。',
+      create: '新建线索池',
+      edit: '编辑线索池 · {name}',
+      waiting: '待分配',
+      dailyClaims: '每人每天领取',
+      idleDays: '未跟进天数',
+      warnDays: '提前提醒天数',
+      ownerCap: '每人线索上限（全部线索池）',
+      capturesPerMinute: '每个接入方每分钟接收',
+      zero: '0 表示不限或不回收。规则保存后自动生效。',
     },
     pool: {
       hint: '规则保存后自动生效，无需重启。',
@@ -136,7 +154,13 @@ export default {
     },
   },
   en: {
-    tabs: { pools: 'Pools and rules', caps: 'Caps', allocation: 'Allocation', handOver: 'Hand-over' },
+    tabs: {
+      leads: 'Lead pools',
+      pools: 'Pools and rules',
+      caps: 'Caps',
+      allocation: 'Allocation',
+      handOver: 'Hand-over',
+    },
     name: 'Name',
     remove: 'Remove',
     everybody: 'Everybody',
@@ -191,6 +215,18 @@ export default {
       difference:
         "Today's rule takes {today}; the new one {added} more and {spared} fewer. All are warned a day before.",
       never: 'never',
+    },
+    lead: {
+      hint: 'The common pool is open to everybody; any other is seen and taken from by its members only.',
+      create: 'New lead pool',
+      edit: 'Lead pool · {name}',
+      waiting: 'Waiting',
+      dailyClaims: 'Claims a day',
+      idleDays: 'Days without follow-up',
+      warnDays: 'Warned days before',
+      ownerCap: 'Leads a person may have (all pools)',
+      capturesPerMinute: 'Captures a minute, each caller',
+      zero: '0 means no limit, or never. Rules hold as soon as they are saved.',
     },
     pool: {
       hint: 'A saved rule holds from the next sweep, which is now.',
