@@ -476,8 +476,6 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             else None
         )
 
-        lead_id = parse_id(request.lead_id, "lead_id")
-        request_id = parse_id(request.request_id, "request_id")
         noted: list[Conversion] = []
 
         def note(tx: Transaction) -> leads_pb2.ConvertLeadResponse:
@@ -485,8 +483,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
                 request_conversion(
                     tx,
                     caller,
-                    lead_id,
-                    request_id,
+                    parse_id(request.lead_id, "lead_id"),
+                    parse_id(request.request_id, "request_id"),
                     customer_name=request.customer_name,
                     create_contact=request.create_contact,
                     opportunity=opportunity,
@@ -497,6 +495,8 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             return leads_pb2.ConvertLeadResponse()
 
         self.write(request, leads_pb2.ConvertLeadResponse, note)
+        lead_id = parse_id(request.lead_id, "lead_id")
+        request_id = parse_id(request.request_id, "request_id")
         ref = ConversionRef(tenant, conversion_id(lead_id, request_id), caller.actor_id)
         # A repeat may find that it has come to its end.
         conversion = noted[0] if noted else self._conversion(ref)

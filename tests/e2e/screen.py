@@ -82,7 +82,10 @@ class Screen:
             folder = os.environ.get("SCREENSHOTS")
             if folder:
                 # What slides in has arrived once it stands still.
-                self.page.wait_for_function(
-                    "document.getAnimations().every((one) => one.playState !== 'running')"
+                until(
+                    lambda: self.page.evaluate(
+                        "document.getAnimations().every((one) => one.playState !== 'running')"
+                    ),
+                    timeout_s=PATIENCE_MS / 1000,
                 )
                 self.page.screenshot(path=Path(folder) / f"{name}-{width}.png")

@@ -239,11 +239,13 @@ def test_preset_roles_differ(company: Company) -> None:
     assert [role.code for role in listed] == [
         "admin",
         "director",
+        "finance",
+        "operations",
         "sales_manager",
         "sales_rep",
         "service_agent",
     ]
-    assert len({tuple(role.rights) for role in listed}) == 5
+    assert len({tuple(role.rights) for role in listed}) == 7
 
 
 def test_the_nearest_holders_of_a_role_are_found_upward(company: Company) -> None:
