@@ -17,17 +17,22 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.errors import AppError, Conflict, Forbidden, InvalidInput, NotFound, Quota
 from services.chassis.ids import new_id
+from services.chassis.measures import Measurer
 from services.chassis.settings import Settings
 from services.kernel.china_time import CHINA
 from services.leads.__main__ import SERVICE
 from services.leads.domain.pool import capture_signature
 from services.leads.domain.push import PushRule
+from services.leads.metrics import RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE
+from services.leads.store.measures import MEASURES
+from services.leads.store.tables import Lead
 from services.leads.usecases.pool import sweep
 from services.leads.usecases.push import update_push_rule
 from tests.integration.leads.conftest import RIGHTS, Events, Member, Team
 from tests.integration.leads.test_leads import assign, capture_request
 from tests.integration.leads.test_pool import act, captured, set_rules
 from tests.integration.leads.test_push import push_all
+from tests.support.measured import measured
 from tests.support.served import served
 
 MANAGER = ("leads.view", "leads.assign", "leads.claim", "pools.manage", "integrations.manage")
@@ -178,6 +183,21 @@ def test_each_pool_takes_back_by_its_own_rule(team: Team, pools: Pools, store: S
             assert not sweep(tx, 100)
         told = {told["data"]["leadId"] for told in events.of(team.tenant, "lead_reclaimed")}
         assert told == {leads[pool_id] for pool_id in lost}
+
+
+def test_operators_see_the_backlog_of_every_pool(team: Team, pools: Pools, store: Store) -> None:
+    """By each pool's own rule: what one would have taken back long ago another one keeps for good."""
+    gauges = (RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE)
+    measurer = Measurer(store, MEASURES)
+    before = measured(measurer, gauges, team.tenant.database)
+    rep = team.person()
+    for pool_id in (pools.make("快", idle_days=7), pools.make("不收", idle_days=0, warn_days=0)):
+        lead_id = pools.lead(pool_id)
+        act(rep, "claim", lead_id)
+        with store.transaction(team.tenant) as tx:
+            row = tx.session.get_one(Lead, lead_id)
+            row.evidence_time = row.warned_time = tx.now - timedelta(days=30)
+    assert measured(measurer, gauges, team.tenant.database)[0] - before[0] == 1
 
 
 def test_a_push_gives_a_pools_leads_to_its_members_only(team: Team, pools: Pools, store: Store) -> None:
