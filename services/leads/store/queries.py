@@ -368,13 +368,16 @@ def find_conversion(tx: Transaction, conversion_id: str, *, lock: bool = False) 
     conversions = select(Conversion).where(
         Conversion.tenant_id == tx.tenant.id, Conversion.id == conversion_id
     )
+    if not lock:
+        both = conversions.join(Lead, Lead.id == Conversion.lead_id).with_only_columns(Lead, Conversion)
+        return tx.session.execute(both.where(Lead.tenant_id == tx.tenant.id)).tuples().one()
     leads = select(Lead).where(
         Lead.tenant_id == tx.tenant.id,
         Lead.id == conversions.with_only_columns(Conversion.lead_id).scalar_subquery(),
     )
-    if lock:
-        conversions, leads = conversions.with_for_update(), leads.with_for_update()
-    return tx.session.scalars(leads).one(), tx.session.scalars(conversions).one()
+    # One after the other: within one statement nobody promises the order.
+    lead = tx.session.scalars(leads.with_for_update()).one()
+    return lead, tx.session.scalars(conversions.with_for_update()).one()
 
 
 def _lead_visible(tx: Transaction, caller: Caller) -> ColumnElement[bool]:

@@ -119,12 +119,14 @@ def plan_conversion(tx: Transaction, conversion: str, number: int, linked_custom
     lead, row = find_conversion(tx, conversion, lock=True)
     if row.state != ConversionState.OPEN or row.round >= number:
         return
+    planned_before = row.round > 0
     row.round = number
     row.linked = bool(linked_customer_id)
     row.customer_id = linked_customer_id or new_customer_id(row.id)
     if not row.opportunity_id:
         return
-    _drop_opportunity(tx, row)
+    if planned_before:
+        _drop_opportunity(tx, row)
     added = tx.session.scalar(
         insert(Opportunity)
         .values(
