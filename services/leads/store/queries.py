@@ -370,7 +370,8 @@ def find_conversion(tx: Transaction, conversion_id: str, *, lock: bool = False) 
     )
     if not lock:
         both = conversions.join(Lead, Lead.id == Conversion.lead_id).with_only_columns(Lead, Conversion)
-        return tx.session.execute(both.where(Lead.tenant_id == tx.tenant.id)).tuples().one()
+        row = tx.session.execute(both.where(Lead.tenant_id == tx.tenant.id)).one()
+        return row[0], row[1]
     leads = select(Lead).where(
         Lead.tenant_id == tx.tenant.id,
         Lead.id == conversions.with_only_columns(Conversion.lead_id).scalar_subquery(),
