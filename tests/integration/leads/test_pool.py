@@ -324,10 +324,11 @@ async def test_the_sweep_takes_a_lead_back_once_through_a_worker_that_dies(
                     id=pool_workflow_id(team.tenant.id),
                     task_queue=QUEUE,
                 )
-                await environment.sleep(timedelta(days=2, hours=2))
+                await environment.sleep(timedelta(hours=3))
+                await record("leads", "sweep", handle)
+                await environment.sleep(timedelta(days=2))
                 await soon(fallen)
                 await environment.sleep(timedelta(hours=2))
-                await record("leads", "sweep", handle)
     assert places == ["done"]
     assert causes(rep, lead.lead_id) == ["create", "reclaim"]
     assert len(events.of(team.tenant, "lead_reclaim_warned")) == 1

@@ -364,10 +364,11 @@ async def test_the_workflow_expires_a_contract_once_through_a_worker_that_dies(
                     id=expiry_workflow_id(desk.shop.tenant.id),
                     task_queue=QUEUE,
                 )
-                await environment.sleep(timedelta(days=2, hours=1))
+                await environment.sleep(timedelta(hours=2))
+                await record("orders", "expired", handle)
+                await environment.sleep(timedelta(days=2))
                 await soon(expired)
                 await environment.sleep(timedelta(hours=1))
-                await record("orders", "expired", handle)
     assert places == ["done"]
     states = [version.contract.state for version in desk.seen(contract).versions]
     assert states.count(pb.CONTRACT_STATE_EXPIRED) == 1
