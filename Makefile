@@ -90,9 +90,9 @@ bench-records: ## a customer's page, the quick search and a filtered list over a
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.records --customers $(or $(CUSTOMERS),20000)
 
-bench-convert: ## conversions beside workflows with as many empty activities, and approvals: [CONVERSIONS=300]
+bench-convert: ## conversions beside workflows with as many empty activities, and approvals: [CONVERSIONS=150]
 	@$(BOOTSTRAP) test
-	@$(PYTHON) -m tests.bench.convert --conversions $(or $(CONVERSIONS),300)
+	@$(PYTHON) -m tests.bench.convert --conversions $(or $(CONVERSIONS),150)
 
 bench-dedupe: ## matching and reservations beside pg_trgm, tantivy and look-then-insert (NAMES=1000000)
 	@$(BOOTSTRAP) test

@@ -1,6 +1,6 @@
 """How many approvals a second go all the way: submitted, their approvers found, decided, their workflow over.
 
-    heavy python -m tests.bench.approvals [--approvals 300] [--callers 10]
+    python -m tests.bench.approvals [--approvals 300] [--callers 10]
 
 `make bench-convert` calls `approvals_per_s` beside its own figures, on the stores that it started. Each approval is an
 order of one manager's step, with the director's passed by the system: one start of a workflow, one activity, one

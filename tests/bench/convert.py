@@ -1,6 +1,6 @@
 """How many conversions a second, beside workflows with as many empty activities on the same server.
 
-    heavy python -m tests.bench.convert [--conversions 300] [--callers 10]
+    python -m tests.bench.convert [--conversions 150] [--callers 10]
 
 A conversion is a call of ConvertLead that makes customer, contact and opportunity: the services that it needs run as
 processes of their own, as in production, and so does the worker. The bare workflow has five activities that do nothing,
@@ -49,6 +49,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVED = ("identity", "dedupe", "customers", "leads")
 ISSUERS = (*SERVED, "gateway", "orders", "approvals", "notify", "telephony")
 ROUNDS = 3
+# Conversions by one caller, when the rounds are over: how long somebody waits while nobody else converts.
+ALONE = 30
 # Longest wait for one bare workflow, in seconds.
 PATIENCE_S = 60.0
 
@@ -139,10 +141,12 @@ class Bench:
         )
         return time.perf_counter() - started
 
-    def at_once(self, work: Callable[[Item], float], items: Sequence[Item]) -> tuple[float, list[float]]:
-        """Do all of it by as many callers; return the seconds that it took and those that each took."""
+    def at_once(
+        self, work: Callable[[Item], float], items: Sequence[Item], callers: int = 0
+    ) -> tuple[float, list[float]]:
+        """Do all of it by as many callers, 0 for all; return the seconds that it took and those that each took."""
         started = time.perf_counter()
-        with ThreadPoolExecutor(self.callers) as threads:
+        with ThreadPoolExecutor(callers or self.callers) as threads:
             waits = list(threads.map(work, items))
         return time.perf_counter() - started, waits
 
@@ -169,6 +173,7 @@ def measure(bench: Bench, count: int) -> dict[str, float]:
         add("convert", *bench.at_once(bench.convert, bench.leads(share)))
         add("bare", *bench.at_once(bench.bare, [False] * share))
         add("bare_local", *bench.at_once(bench.bare, [True] * share))
+    _, alone = bench.at_once(bench.convert, bench.leads(ALONE), callers=1)
     rates = {name: len(waits[name]) / seconds[name] for name in seconds}
     return {
         "conversions_per_s": round(rates["convert"], 1),
@@ -178,6 +183,8 @@ def measure(bench: Bench, count: int) -> dict[str, float]:
         "of_bare_local": round(rates["convert"] / rates["bare_local"], 2),
         "convert_p50_ms": percentile(waits["convert"], 0.5),
         "convert_p99_ms": percentile(waits["convert"], 0.99),
+        "convert_alone_p50_ms": percentile(alone, 0.5),
+        "convert_alone_p99_ms": percentile(alone, 0.99),
         "bare_p99_ms": percentile(waits["bare"], 0.99),
     }
 
@@ -194,7 +201,7 @@ def answers(address: str) -> bool:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--conversions", type=int, default=300)
+    parser.add_argument("--conversions", type=int, default=150)
     parser.add_argument("--callers", type=int, default=10)
     asked = parser.parse_args()
     keys = {issuer: generate_key() for issuer in ISSUERS}
