@@ -69,8 +69,10 @@ class ConvertLead:
         if begun.ended:
             return
         refusal = begun.refusal or await _reserve(conversion) or await _step(WRITE_CUSTOMER, conversion)
-        if refusal and await _do(ABORT, Abort(conversion, refusal), bool):
-            return
+        if refusal:
+            aborted = await _do(ABORT, Abort(conversion, refusal), bool)
+            if aborted:
+                return
         await _step(FINISH, conversion)
 
 
