@@ -66,7 +66,7 @@ class Pools:
             name=name,
             person_ids=[member.person_id for member in members],
             department_ids=departments,
-            **values,
+            **values,  # type: ignore[arg-type]  # numbers only
         )
         request = pools_pb2.CreateLeadPoolRequest(request_id=new_id(), pool=pool)
         made: pools_pb2.LeadPool = self.manager.call(self.stub.CreateLeadPool, request).pool
