@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import BinaryIO, Final, Literal
+from typing import Final, Literal
 
 import grpc
 from crm.telephony.v1 import (
@@ -21,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.declarations import show_number
-from services.chassis.errors import InvalidInput, NotFound, RuleViolation
+from services.chassis.errors import InvalidInput, NotFound, RuleViolation, Unavailable
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
@@ -32,14 +31,12 @@ from services.telephony.bulk_api import BulkSmsApi
 from services.telephony.desk_api import AgentDeskApi
 from services.telephony.domain.sms import Lane
 from services.telephony.messages import shown_number
-from services.telephony.settings import read_recordings_folder
+from services.telephony.pbx.vault import Vault, VaultDownError
+from services.telephony.settings import read_vault
 from services.telephony.sms_api import LANES, SMS_STATES, SmsApi, sms_message
 from services.telephony.store.rows import Row
 from services.telephony.usecases import desk, recordings, sms, staff
 from services.telephony.usecases.desk import CallFilter, CallView, Link
-
-# Bytes of a recording in one message.
-CHUNK_BYTES: Final = 64 * 1024
 
 _DIRECTIONS: Final = {
     "inbound": telephony_pb2.CALL_DIRECTION_INBOUND,
@@ -70,13 +67,13 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         customers: clients.Customers,
         identity: clients.Identity,
         leads: clients.Leads,
-        recordings_folder: Path | None,
+        vault: Vault | None,
     ) -> None:
         super().__init__(store)
         self._customers = customers
         self._identity = identity
         self._leads = leads
-        self._recordings = recordings_folder
+        self._vault = vault
 
     def SignOn(
         self, request: telephony_pb2.SignOnRequest, context: grpc.ServicerContext
@@ -225,16 +222,18 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
             )
         left = min(request.length_bytes or total, total - offset)
         try:
-            if self._recordings is None:
+            if self._vault is None:
                 raise FileNotFoundError
-            file = (self._recordings / kept["key"]).open("rb")
+            for number, piece in enumerate(self._vault.read(kept["key"], offset, left)):
+                yield telephony_pb2.GetRecordingResponse(total_bytes=0 if number else total, chunk=piece)
         except FileNotFoundError:
             raise NotFound(
                 "RECORDING_NOT_FOUND", "录音文件已不存在", "The recording's file is gone", id=call_id
             ) from None
-        with file:
-            file.seek(offset)
-            yield from _chunks(file, total, left)
+        except VaultDownError as error:
+            raise Unavailable(
+                "RECORDINGS_DOWN", "录音存储暂不可用", "The recordings' store is unavailable"
+            ) from error
 
     def SendSms(
         self, request: telephony_pb2.SendSmsRequest, context: grpc.ServicerContext
@@ -298,7 +297,7 @@ def register(runtime: Runtime, server: grpc.Server) -> Sequence[str]:
         customers,
         clients.identity(runtime),
         clients.leads(runtime),
-        read_recordings_folder(runtime.environ),
+        read_vault(runtime.environ),
     )
     telephony_pb2_grpc.add_TelephonyServiceServicer_to_server(api, server)
     sms_pb2_grpc.add_SmsServiceServicer_to_server(SmsApi(runtime.store), server)
@@ -427,14 +426,6 @@ def _recording(row: Row | None) -> telephony_pb2.Recording | None:
     return telephony_pb2.Recording(
         recording_id=row["id"], duration=duration, size_bytes=row["size_bytes"], sha256=row["sha256"]
     )
-
-
-def _chunks(file: BinaryIO, total: int, left: int) -> Iterator[telephony_pb2.GetRecordingResponse]:
-    first = True
-    while left and (chunk := file.read(min(CHUNK_BYTES, left))):
-        left -= len(chunk)
-        yield telephony_pb2.GetRecordingResponse(total_bytes=total if first else 0, chunk=chunk)
-        first = False
 
 
 def _time(time: datetime | None) -> Timestamp | None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from services.chassis.settings import SettingsError, required
 from services.telephony.pbx.ami import AmiSettings
+from services.telephony.pbx.vault import Vault
 
 # The name of the PBX where none is given.
 DEFAULT_PBX: Final = "pbx"
@@ -71,17 +71,16 @@ def read_pbx(environ: Mapping[str, str]) -> PbxSettings:
     )
 
 
-def read_recordings_folder(environ: Mapping[str, str]) -> Path | None:
-    """Return the folder where recordings are kept: RECORDINGS_URL, a path or a file:// URL; None: they are not.
+def read_vault(environ: Mapping[str, str]) -> Vault | None:
+    """Return where recordings are kept: RECORDINGS_URL, a path, a file:// or an s3:// URL; None: they are not.
 
-    Raises SettingsError when it names anything else.
+    Raises SettingsError when it names anything else, and when s3fs is not installed for s3://.
     """
     url = environ.get("RECORDINGS_URL", "")
-    parts = urlsplit(url)
-    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise SettingsError(f"RECORDINGS_URL is neither a folder nor a file:// URL: {url!r}")
-    path = unquote(parts.path) if parts.scheme else url
-    return Path(path) if path else None
+    try:
+        return Vault(url) if url else None
+    except (ValueError, ImportError) as error:
+        raise SettingsError(f"RECORDINGS_URL: {error}") from error
 
 
 def read_modems(environ: Mapping[str, str]) -> list[ModemPort]:

@@ -91,6 +91,9 @@ def prepare(stack: Stack, customers: int) -> list[Desk]:
         *("--admin", "admin", "--admin-name", "管理员"),
     )
     admin = Desk.sign_in(stack.address, slug, "admin", PASSWORD)
+    # Half a minute of wrap-up after each call, and at ten calls a second every agent would be away.
+    desks = admin.get("deskSettings")["settings"]
+    admin.patch("deskSettings", settings={**desks, "wrapUpSeconds": 0})
     pool_id = admin.post("pools", pool={"name": "压测池", "rule": {"idleDays": 90, "warnDays": 1}})["pool"][
         "poolId"
     ]

@@ -3,12 +3,15 @@
     make chaos-telephony        2,000 calls through the real PBX; faults one after the other until they are over
 
 The faults, in turn: the AMI connection is cut, the edge is killed (-9), RabbitMQ is killed, PostgreSQL is killed. Each
-call comes from a number of its own, so each can be told from every other one. The last line is one JSON object:
+call comes from a number of its own; one in ten gives up before anybody answers. The witnesses are the PBX's own call
+records and queue_log, which the product neither reads nor writes: they tell of each call, whether and which agent
+talked, and for how long. The last line is one JSON object:
 
-    calls       that were placed and connected
-    lost        numbers of which there is no call, or one that is not over as it was: answered and ended
+    calls       that the PBX itself wrote down
+    lost        those that are not there, or not as the PBX tells: over or not, talked or missed, with which agent, how
+                long; and missed ones that are not in the queue of missed calls, once, or talks that are
     duplicates  calls beyond the first of a number
-    ghosts      cards that ring or talk, and calls that live, when all is over
+    ghosts      cards that ring or talk, and calls that live, when all is over; calls that the PBX never had
     faults      that were caused
 """
 
@@ -18,40 +21,65 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import psycopg
+from psycopg.rows import class_row
 
 from deploy.local.errors import LocalError
+from deploy.local.pbx.asterisk import PrivatePbx
 from deploy.local.stack import Stack
 from services.chassis.walls import EVERY_TENANT_OPTIONS
 from tests.bench.pop import FIRST_MOBILE, LOAD_DID, prepare
 from tests.e2e.desk import Desk
+from tests.support.queue_log import Heard, read_callers, read_queue_log
 from tests.support.until import until
 
-# Seconds of a call from the PBX's answer on: the phones answer after one.
+# Seconds of a call from the PBX's answer on: the phones answer after one, and most callers give up later than that.
 TALK_S = 4.0
+GIVE_UP_S = 0.5
+# Of so many callers one gives up.
+PATIENT = 10
 # Between two faults, in seconds: the system has come back from one before the next.
 PAUSE_S = 12.0
 # How long everything may take to be told when the last call is over, in seconds.
 PATIENCE_S = 180.0
+# How far a talk may be from what the PBX tells, in seconds: it counts whole ones, and an event has its time of arrival.
+TOLERANCE_S = 2.0
 
 CALLS = """
-SELECT number, state, lost, end_time IS NULL AS live FROM telephony.call WHERE tenant_id = %(tenant)s
+SELECT call.number, call.state, call.lost, call.end_time IS NOT NULL AS over,
+    coalesce(extract(epoch FROM call.end_time - call.answer_time), 0)::float AS talk_s,
+    ARRAY(SELECT leg.extension FROM telephony.leg WHERE leg.call_id = call.id AND leg.answer_time IS NOT NULL
+        ORDER BY leg.answer_time) AS agents,
+    coalesce((SELECT missed.call_count FROM telephony.missed_caller AS missed
+        WHERE missed.tenant_id = call.tenant_id AND missed.number = call.number), 0)::int AS to_call_back
+FROM telephony.call WHERE call.tenant_id = %(tenant)s
 """
 CARDS = """
 SELECT count(*) FROM telephony.pop WHERE tenant_id = %(tenant)s AND state IN ('ringing', 'talking')
 """
 
 
-def faults(stack: Stack) -> Mapping[str, Callable[[], object]]:
+@dataclass(frozen=True)
+class Told:
+    """Hold a call as the product has it; to_call_back counts the number's item in the queue of missed calls."""
+
+    number: str
+    state: str
+    lost: bool
+    over: bool
+    talk_s: float
+    agents: Sequence[str]
+    to_call_back: int
+
+
+def faults(stack: Stack, pbx: PrivatePbx) -> Mapping[str, Callable[[], object]]:
     """Return what can be broken, each by its name; what was killed starts again by itself."""
-    if stack.pbx is None:
-        raise LookupError("no PBX")
     return {
-        "ami": stack.pbx.cut_manager,
+        "ami": pbx.cut_manager,
         "edge": lambda: stack.kill("pbx"),
         "rabbitmq": lambda: stack.kill("rabbitmq"),
         "postgresql": lambda: stack.kill("postgresql"),
@@ -69,27 +97,91 @@ def newest_tenant(stack: Stack) -> tuple[str, str]:
     return row[0], row[1]
 
 
-def read(stack: Stack, tenant_id: str) -> tuple[list[Any], int]:
+def read(stack: Stack, tenant_id: str) -> tuple[list[Told], int]:
     """Return a tenant's calls, and how many cards ring or talk."""
     with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
-        calls = database.execute(CALLS, {"tenant": tenant_id}).fetchall()
+        calls = database.cursor(row_factory=class_row(Told)).execute(CALLS, {"tenant": tenant_id}).fetchall()
         row = database.execute(CARDS, {"tenant": tenant_id}).fetchone()
     return calls, row[0] if row else 0
 
 
-def settled(stack: Stack, tenant_id: str, numbers: set[str]) -> bool:
-    """Tell whether every call is there and over."""
+def witnessed(pbx: PrivatePbx) -> list[Heard]:
+    """Return each call as the PBX tells of it."""
+    heard = {one.number: one for one in read_queue_log(pbx.queue_log).values()}
+    # Who hung up at once never came into the queue.
+    early = read_callers(pbx.call_records, "from-trunk") - heard.keys()
+    return [*heard.values(), *map(Heard, early)]
+
+
+def amiss(call: Told | None, heard: Heard) -> str:
+    """Return what is wrong with a call, by what the PBX heard of it; "" for nothing."""
+    if call is None:
+        return "missing"
+    if not call.over:
+        return "still live"
+    if call.lost:
+        return "marked lost"
+    if call.state != ("ended" if heard.agents else "missed"):
+        return f"{call.state}, though {len(heard.agents)} talked"
+    if tuple(call.agents) != heard.agents:
+        return "another agent"
+    if abs(call.talk_s - heard.talk_s) > TOLERANCE_S:
+        return f"talked {call.talk_s:.1f} s, not {heard.talk_s}"
+    if call.to_call_back != (0 if heard.agents else 1):
+        return f"{call.to_call_back} times to call back"
+    return ""
+
+
+def compare(calls: Sequence[Told], heard: Sequence[Heard]) -> dict[str, str]:
+    """Return by number what is wrong with each call."""
+    found = {call.number.removeprefix("+86"): call for call in calls}
+    wrong = {one.number: amiss(found.get(one.number), one) for one in heard}
+    return {number: why for number, why in wrong.items() if why}
+
+
+def settled(stack: Stack, tenant_id: str, heard: Sequence[Heard]) -> bool:
+    """Tell whether everything is as it was."""
     try:
         calls, cards = read(stack, tenant_id)
     except psycopg.Error:
         return False
-    return not cards and numbers <= {number for number, _, _, live in calls if not live}
+    return not cards and not compare(calls, heard)
 
 
-def open_cards(desks: list[Desk]) -> int:
+def open_cards(desks: Sequence[Desk]) -> int:
     """Return how many cards the agents' pages would show as ringing or talking."""
     states = ("POP_STATE_RINGING", "POP_STATE_TALKING")
     return sum(pop["state"] in states for desk in desks for pop in desk.get("pops").get("pops", []))
+
+
+def break_things(stack: Stack, pbx: PrivatePbx, numbers: Sequence[str], rate: int) -> Counter[str]:
+    """Place calls from these numbers, and break one thing after the other until they are over; return what broke."""
+    caller = pbx.caller
+    hasty, patient = numbers[::PATIENT], [number for place, number in enumerate(numbers) if place % PATIENT]
+    loads = [
+        caller.place(callers, LOAD_DID, seconds, calls=len(callers), rate_per_s=max(1, pace), media=False)
+        for callers, seconds, pace in (
+            (patient, TALK_S, rate - rate // PATIENT),
+            (hasty, GIVE_UP_S, rate // PATIENT),
+        )
+    ]
+    for load in loads:
+        load.spawn()
+    caused: Counter[str] = Counter()
+    for name, cause in itertools.cycle(faults(stack, pbx).items()):
+        for _ in range(round(PAUSE_S * 5)):
+            if any(load.alive for load in loads):
+                time.sleep(0.2)
+        if not any(load.alive for load in loads):
+            return caused
+        try:
+            cause()
+        except (OSError, subprocess.SubprocessError, LocalError) as error:
+            print(f"{name}: {error}", flush=True)
+            continue
+        caused[name] += 1
+        print(f"{name} at {time.strftime('%H:%M:%S')}", flush=True)
+    return caused
 
 
 def main() -> int:
@@ -103,33 +195,15 @@ def main() -> int:
     # A machine that is still busy with starting everything answers late.
     Desk.patience_s = PATIENCE_S
     with Stack(say=lambda line: print(line, flush=True)) as stack:
+        if stack.pbx is None:
+            raise LookupError("no PBX")
         desks = prepare(stack, asked.calls)
         tenant_id, _ = newest_tenant(stack)
         numbers = [str(FIRST_MOBILE + number) for number in range(asked.calls)]
-        wanted = {f"+86{number}" for number in numbers}
-        if stack.pbx is None:
-            raise LookupError("no PBX")
-        load = stack.pbx.caller.place(
-            numbers, LOAD_DID, TALK_S, calls=asked.calls, rate_per_s=asked.rate, media=False
-        )
-        load.spawn()
-        caused: Counter[str] = Counter()
-        for name, cause in itertools.cycle(faults(stack).items()):
-            for _ in range(round(PAUSE_S * 5)):
-                if not load.alive:
-                    break
-                time.sleep(0.2)
-            if not load.alive:
-                break
-            try:
-                cause()
-            except (OSError, subprocess.SubprocessError, LocalError) as error:
-                print(f"{name}: {error}", flush=True)
-                continue
-            caused[name] += 1
-            print(f"{name} at {time.strftime('%H:%M:%S')}", flush=True)
+        caused = break_things(stack, stack.pbx, numbers, asked.rate)
+        heard = witnessed(stack.pbx)
         try:
-            until(lambda: settled(stack, tenant_id, wanted), timeout_s=PATIENCE_S)
+            until(lambda: settled(stack, tenant_id, heard), timeout_s=PATIENCE_S)
         except AssertionError:
             print("not everything was told in time", flush=True)
         for name in stack.processes:
@@ -138,16 +212,22 @@ def main() -> int:
         shown = open_cards(desks)
         for desk in desks:
             desk.close()
-    by_number = Counter(number for number, _, _, _ in calls)
-    whole = {number for number, state, lost, live in calls if state == "ended" and not lost and not live}
+    wrong = compare(calls, heard)
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for number, why in wrong.items():
+        kinds[why].append(number)
+    for why, those in kinds.items():
+        print(f"{len(those)} calls: {why}: {', '.join(sorted(those)[:5])}")
+    known = {one.number for one in heard}
+    by_number = Counter(call.number.removeprefix("+86") for call in calls)
+    print(json.dumps({"placed": asked.calls, "talks": sum(bool(one.agents) for one in heard), **caused}))
     result = {
-        "calls": asked.calls,
-        "lost": len(wanted - whole),
-        "duplicates": sum(by_number.values()) - len(by_number),
-        "ghosts": cards + shown + sum(live for _, _, _, live in calls),
-        "faults": sum(caused.values()),
+        "calls": len(heard),
+        "lost": len(wrong),
+        "duplicates": by_number.total() - len(by_number),
+        "ghosts": cards + shown + sum(not call.over for call in calls) + len(by_number.keys() - known),
+        "faults": caused.total(),
     }
-    print(json.dumps(dict(caused)))
     print(json.dumps(result))
     return 1 if result["lost"] or result["duplicates"] or result["ghosts"] else 0
 

@@ -97,6 +97,16 @@ class PrivatePbx(Group):
         return self._run / "log/cel-custom/gonghai.csv"
 
     @property
+    def queue_log(self) -> Path:
+        """The file into which Asterisk writes what its queues do."""
+        return self._run / "log/queue_log"
+
+    @property
+    def call_records(self) -> Path:
+        """The file into which Asterisk writes its call records."""
+        return self._run / "log/cdr-csv/Master.csv"
+
+    @property
     def version(self) -> str:
         """What Asterisk says of itself, such as "Asterisk 22.10.1"."""
         return self._unpacked.version

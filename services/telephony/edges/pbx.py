@@ -64,7 +64,8 @@ from services.telephony.pbx.callgraph import (
 )
 from services.telephony.pbx.recordings import Recording, RefusedError, UnfinishedError, keep, locate
 from services.telephony.pbx.spool import Line, moved, read_since, replay, until_listed, whole_calls
-from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_recordings_folder
+from services.telephony.pbx.vault import Vault, VaultDownError
+from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_vault
 from services.telephony.store import tables
 from services.telephony.store.rows import Row
 from services.telephony.usecases.calls import Caller, CallUpdate, attach_callers, end_lost_call, record_calls
@@ -77,6 +78,7 @@ from services.telephony.usecases.recordings import (
     keep_recording,
     orphans,
     postpone_recording,
+    wait_for_vault,
 )
 
 log = get_logger(__name__)
@@ -141,15 +143,17 @@ class _Lookup:
 class PbxEdge:
     """Follow one PBX, from within one event loop: `run` until it is cancelled, then `drain` and `close`.
 
-    directory: tells who has a number. kept: the folder where recordings are kept,
-    None: they are not.
+    directory: tells who has a number. vault: where recordings are kept; None: they are not.
     """
 
-    def __init__(self, settings: PbxSettings, store: Store, directory: Directory, kept: Path | None) -> None:
+    def __init__(
+        self, settings: PbxSettings, store: Store, directory: Directory, vault: Vault | None
+    ) -> None:
         self._settings = settings
         self._store = store
         self._directory = directory
-        self._kept = kept
+        self._vault = vault
+        self._vault_down = False
         self._lines = Lines(store, settings.name)
         self._link = AmiLink(settings.ami, self._on_link_state)
         self._graph = Graph(settings.trunks)
@@ -166,6 +170,12 @@ class PbxEdge:
         self._in_flight: dict[str, float] = {}
         # Until when the PBX was followed without a gap, in seconds since the epoch; 0 for never.
         self._followed_s = 0.0
+        # No gap is open. While one is, an event says nothing of what came before it.
+        self._in_step = False
+        # When it was last brought in line with what lives, in seconds since the epoch.
+        self._resynced_s = 0.0
+        # From when on the log is still to be read once more.
+        self._to_read: list[float] = []
         # What the log holds from before the first time is not asked for.
         self._earliest_s = 0.0
         self._wake = asyncio.Event()
@@ -175,7 +185,9 @@ class PbxEdge:
         self._lines_missed = asyncio.Event()
         self._writer = ThreadPoolExecutor(WRITERS, "call-writer")
         self._askers = ThreadPoolExecutor(LOOKUP_THREADS, "caller-lookup")
-        self._files = ThreadPoolExecutor(1, "recordings")
+        self._files = ThreadPoolExecutor(1, "pbx-files")
+        # Of its own: a store of recordings that does not answer must not hold up the PBX's log.
+        self._keeper = ThreadPoolExecutor(1, "recordings")
         self._orders = Orders(settings, store, self._link, lambda: self._graph.calls)
         self._queues = Queues(settings, store, self._link)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -197,8 +209,8 @@ class PbxEdge:
                 group.create_task(work())
             if self._settings.events is not None:
                 group.create_task(self._save_progress())
-            if self._settings.recordings is not None and self._kept is not None:
-                group.create_task(self._keep_recordings(self._settings.recordings, self._kept))
+            if self._settings.recordings is not None and self._vault is not None:
+                group.create_task(self._keep_recordings(self._settings.recordings, self._vault))
 
     async def drain(self) -> None:
         """Write what has changed, not waiting for who is calling: a call that is over never comes again."""
@@ -218,7 +230,7 @@ class PbxEdge:
             task.cancel()
         self._orders.close()
         self._queues.close()
-        for pool in (self._writer, self._askers, self._files):
+        for pool in (self._writer, self._askers, self._files, self._keeper):
             pool.shutdown(wait=False, cancel_futures=True)
 
     # --- from events to the graph
@@ -232,12 +244,14 @@ class PbxEdge:
                 now = datetime.fromtimestamp(item.time_s, UTC)
                 self._graph, changes = apply(self._graph, item.event, now)
                 self._note(changes, item.time_s)
-                self._followed_s = item.time_s
+                if self._in_step:
+                    self._followed_s = item.time_s
             metrics.AMI_EVENTS.labels(self._settings.name).inc(len(batch))
             metrics.AMI_OVERFLOWS.labels(self._settings.name).set(self._link.overflows)
             metrics.LIVE_CALLS.labels(self._settings.name).set(len(self._graph.calls))
 
     async def _resync(self, gap: Gap) -> None:
+        self._in_step = False
         try:
             live = await self._list("CoreShowChannels")
         except AmiDownError:
@@ -257,24 +271,26 @@ class PbxEdge:
         waiting: list[Event] = [
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
         ]
-        told, gone_over = await self._catch_up(live)
+        since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
+        told, gone_over = await self._catch_up(live, since_s)
         self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC), gone_over)
         for event in waiting:
             self._graph, more = apply(self._graph, event, datetime.fromtimestamp(now, UTC))
             changes += more
         changes = (*told, *changes)
-        self._note(changes, now)
-        self._followed_s = now
+        # Until these are written, whoever follows after us has to read the log from as far back as we did.
+        self._note(changes, since_s if told else now)
+        self._followed_s = self._resynced_s = now
+        self._in_step = True
         log.info("resynchronised", reason=gap.reason, channels=len(live), changes=len(changes))
 
     # --- what the PBX wrote down while nobody listened
 
-    async def _catch_up(self, live: Sequence[Event]) -> tuple[Sequence[Change], Set[str]]:
-        """Bring the graph forward by the PBX's log: what began, was answered or ended since it was followed.
+    async def _catch_up(self, live: Sequence[Event], since_s: float) -> tuple[Sequence[Change], Set[str]]:
+        """Bring the graph forward by the PBX's log: what began, was answered or ended since then.
 
         Returns what happened, and the channels that went over into another call.
         """
-        since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
         alive = {str(row.get("Uniqueid")) for row in live}
         if self._settings.events is None:
             return (), frozenset()
@@ -290,6 +306,7 @@ class PbxEdge:
         gone_over = moved(self._graph, graph, lines)
         self._graph = graph
         # A call may have come and gone whole while its last lines were on their way to the file.
+        self._to_read.append(since_s)
         self._start(self._look_again(since_s, {change.call.linked_id for change in changes}))
         return changes, gone_over
 
@@ -298,7 +315,8 @@ class PbxEdge:
         lines = [line for line in await self._log_since(since_s) if line.linked_id not in told]
         lines = whole_calls(self._graph, lines)
         _, changes = replay(Graph(self._settings.trunks), lines)
-        self._note(changes, time.time())
+        self._note(changes, since_s)
+        self._to_read.remove(since_s)
 
     async def _log_since(self, since_s: float) -> Sequence[Line]:
         path = self._settings.events
@@ -318,8 +336,7 @@ class PbxEdge:
         saved_s = 0.0
         while True:
             await asyncio.sleep(PROGRESS_S)
-            pending = [*self._arrived.values(), *self._in_flight.values()]
-            until_s = min([self._followed_s, *pending])
+            until_s = self._stored_until()
             if until_s <= saved_s:
                 continue
             try:
@@ -327,6 +344,11 @@ class PbxEdge:
                 saved_s = until_s
             except Exception as error:
                 log.error("how far the PBX was followed could not be written", error=str(error))
+
+    def _stored_until(self) -> float:
+        """Return until when everything that happened is in the store, in seconds since the epoch."""
+        pending = [*self._arrived.values(), *self._in_flight.values(), *self._to_read]
+        return min([self._followed_s, *pending])
 
     def _progress(self) -> float:
         with self._store.across(HOME_DATABASE) as session:
@@ -354,7 +376,7 @@ class PbxEdge:
                 loop.call_later(SETTLE_S, self._wake.set)
             # The latest state counts; a call that is over is in no graph any more.
             self._changed[linked_id] = self._graph.calls.get(linked_id, change.call)
-            self._arrived.setdefault(linked_id, time_s)
+            self._arrived[linked_id] = min(time_s, self._arrived.get(linked_id, time_s))
             lookup = self._lookups.get(linked_id)
             if lookup and change.call.end_time is not None:
                 lookup.over.set()
@@ -429,7 +451,9 @@ class PbxEdge:
         if not self._changed.keys().isdisjoint(linked_ids):
             self._wake.set()
         for first in arrived:
-            metrics.WRITE_SECONDS.observe(max(0.0, time.time() - first))
+            # What the log told happened while nobody listened: it says nothing of how fast this is.
+            if first > self._resynced_s:
+                metrics.WRITE_SECONDS.observe(max(0.0, time.time() - first))
         for update in updates:
             if update.call.end_time is not None:
                 self._forget(update.call.linked_id)
@@ -596,15 +620,15 @@ class PbxEdge:
             await asyncio.sleep(1)
             self._lines_missed.clear()
 
-    async def _keep_recordings(self, folder: Path, kept: Path) -> None:
+    async def _keep_recordings(self, folder: Path, vault: Vault) -> None:
         looked_s = -ORPHANS_EVERY_S
         while True:
             await asyncio.sleep(RECORDINGS_POLL_S)
             try:
                 if time.monotonic() - looked_s > ORPHANS_EVERY_S:
-                    await self._in(self._files, lambda: self._adopt(folder))
+                    await self._in(self._keeper, lambda: self._adopt(folder))
                     looked_s = time.monotonic()
-                await self._in(self._files, lambda: self._keep_due(folder, kept))
+                await self._in(self._keeper, lambda: self._keep_due(folder, vault))
             except Exception as error:
                 log.error("recordings could not be looked for", error=str(error))
 
@@ -615,7 +639,7 @@ class PbxEdge:
                 found = adopt_orphans(session, self._settings.name, files, self._store.clock())
             metrics.RECORDINGS.labels("orphan").inc(found)
 
-    def _keep_due(self, folder: Path, kept: Path) -> None:
+    def _keep_due(self, folder: Path, vault: Vault) -> None:
         for database in self._store.urls:
             with self._store.across(database) as session:
                 due = due_recordings(session, self._settings.name, self._store.clock())
@@ -623,12 +647,26 @@ class PbxEdge:
             for row in due:
                 tenant = Tenant(row["tenant_id"], database)
                 key = f"{tenant.id}/{row['create_time']:%Y/%m/%d}/{row['id']}.wav"
-                looked[tenant].append((row, key, _look_at(locate(row["path"], folder), kept, key)))
+                found = _look_at(locate(row["path"], folder), vault, key)
+                looked[tenant].append((row, key, found))
+                self._heard_of_vault(found)
+                if isinstance(found, VaultDownError):
+                    # The others would wait for it, too.
+                    break
             for tenant, rows in looked.items():
                 # One transaction for what one look found: a crash before it only looks again.
                 with self._store.transaction(tenant) as tx:
                     for row, key, found in rows:
                         _note_recording(tx, row, key, found)
+
+    def _heard_of_vault(self, found: Recording | Exception) -> None:
+        """Log once that the place of recordings is down, and once that it is back."""
+        if isinstance(found, VaultDownError) and not self._vault_down:
+            log.error("recordings cannot be kept; trying again", why=str(found))
+            self._vault_down = True
+        elif isinstance(found, Recording) and self._vault_down:
+            log.info("recordings can be kept again")
+            self._vault_down = False
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -639,11 +677,11 @@ class PbxEdge:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
-def _look_at(source: Path, kept: Path, key: str) -> Recording | Exception:
+def _look_at(source: Path, vault: Vault, key: str) -> Recording | Exception:
     """Keep a recording if it is whole; return what it is, or why not."""
     try:
-        return keep(source, kept, key)
-    except (UnfinishedError, RefusedError, OSError) as error:
+        return keep(source, vault, key)
+    except (UnfinishedError, RefusedError, VaultDownError, OSError) as error:
         return error
 
 
@@ -651,6 +689,11 @@ def _note_recording(tx: Transaction, row: Row, key: str, found: Recording | Exce
     if isinstance(found, Recording):
         keep_recording(tx, row["id"], key, found)
         metrics.RECORDINGS.labels("kept").inc()
+        return
+    if isinstance(found, VaultDownError):
+        # Not the recording's fault: however long it takes, none is given up for it.
+        wait_for_vault(tx, row["id"], str(found))
+        metrics.RECORDINGS.labels("waiting").inc()
         return
     attempts = row["attempts"] + 1
     most = BARE_ATTEMPTS if isinstance(found, RefusedError) else MOST_ATTEMPTS
@@ -663,7 +706,7 @@ def _note_recording(tx: Transaction, row: Row, key: str, found: Recording | Exce
 def run(runtime: Runtime) -> int:
     """Own the PBX whenever the lease is ours, until SIGTERM."""
     settings = read_pbx(runtime.environ)
-    kept = read_recordings_folder(runtime.environ)
+    vault = read_vault(runtime.environ)
     directory = clients.Everybody(clients.customers(runtime), clients.leads(runtime))
     stop = stop_event()
     sys.setswitchinterval(SWITCH_S)
@@ -672,7 +715,7 @@ def run(runtime: Runtime) -> int:
     lease = Lease(runtime.settings.database_urls[HOME_DATABASE], f"telephony.pbx.{settings.name}")
     while lease.acquire(stop):
         metrics.EDGE_ACTIVE.labels("pbx").set(1)
-        asyncio.run(_follow(lambda: PbxEdge(settings, runtime.store, directory, kept), lease, stop))
+        asyncio.run(_follow(lambda: PbxEdge(settings, runtime.store, directory, vault), lease, stop))
         metrics.EDGE_ACTIVE.labels("pbx").set(0)
         lease.release()
     stop_relays()

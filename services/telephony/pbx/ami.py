@@ -125,6 +125,8 @@ class AmiLink:
         self._on_state = on_state
         self._queue: asyncio.Queue[Received | Gap] = asyncio.Queue(settings.queue_events)
         self._missing = ""
+        # Events of a connection whose login is not over.
+        self._early: deque[Received] = deque(maxlen=settings.queue_events)
         self._connection: Connection | None = None
         self._told: LinkState | None = None
         self.state = LinkState.DOWN
@@ -201,6 +203,7 @@ class AmiLink:
         # A refused login stays visible while it is tried again.
         if self.state is not LinkState.REFUSED:
             self._enter(LinkState.CONNECTING, "")
+        self._early.clear()
         connection = Connection(self._receive)
         await asyncio.get_running_loop().create_connection(
             connection.protocol, self._settings.host, self._settings.port
@@ -213,6 +216,9 @@ class AmiLink:
         self._connection = connection
         self._enter(LinkState.READY, "")
         self._put(Gap("connected"))
+        for item in self._early:
+            self._put(item)
+        self._early.clear()
 
     async def _watch(self, connection: "Connection") -> str:
         """Ping until the connection is lost or a Ping has no answer in time; returns which."""
@@ -237,9 +243,14 @@ class AmiLink:
         self._on_state(state, detail)
 
     def _receive(self, message: Message) -> None:
-        self._put(Received(event_of(message), time.time()))
+        item = Received(event_of(message), time.time())
+        if self._connection is None:
+            # It came together with the answer to the login; what is missing is missing before it.
+            self._early.append(item)
+            return
+        self._put(item)
         # A PBX that starts lets us in before it has loaded its queues; what it listed until then is not all.
-        if message.event == "FullyBooted" and self._connection is not None:
+        if message.event == "FullyBooted":
             self._put(Gap("booted"))
 
     def _put(self, item: Received | Gap) -> None:

@@ -7,13 +7,13 @@ RIFF/WAVE, PCM, as Asterisk's `wav` and `wav16` write it. Asterisk's own file is
 
 import hashlib
 import io
-import os
-import shutil
 import wave
 from array import array
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
+
+from services.telephony.pbx.vault import Vault
 
 # Loudest sample (of 32767) up to which a recording counts as silent; line noise stays below it (about -44
 # dBFS).
@@ -100,27 +100,18 @@ def locate(path: str, folder: Path) -> Path:
     return folder / written.name
 
 
-def keep(source: Path, folder: Path, key: str) -> Recording:
-    """Check a finished recording and copy it to `folder`/`key`, durably; the same key again overwrites it.
+def keep(source: Path, vault: Vault, key: str) -> Recording:
+    """Check a finished recording and copy it into the vault; the same key again overwrites it.
 
-    Raises UnfinishedError (also while it is missing) and RefusedError as `check` does; OSError when it
+    Raises UnfinishedError (also while it is missing) and RefusedError as `check` does; VaultDownError when it
     cannot be written. The copy's bytes are the ones that were checked.
     """
-    target = folder / key
     try:
         with source.open("rb") as file:
             found = check(file)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_suffix(".partial")
-            file.seek(0)
-            with partial.open("wb") as copy:
-                shutil.copyfileobj(file, copy)
-                copy.flush()
-                os.fsync(copy.fileno())
+        same = vault.put(source, key, found.sha256)
     except FileNotFoundError as error:
         raise UnfinishedError("no such file") from error
-    with partial.open("rb") as copied:
-        if hashlib.file_digest(copied, "sha256").hexdigest() != found.sha256:
-            raise UnfinishedError("it changed while it was copied")
-    partial.rename(target)
+    if not same:
+        raise UnfinishedError("it changed while it was copied")
     return found

@@ -28,6 +28,9 @@ MOST_ATTEMPTS: Final = 66
 # Looks at a bare header: its sound may be written a moment later.
 BARE_ATTEMPTS: Final = 4
 
+# Until a place of recordings that took none is tried again.
+VAULT_RETRY: Final = timedelta(seconds=30)
+
 # A player asks for a file piece by piece: what one person hears of one recording within this time is one
 # play.
 ONE_PLAY: Final = timedelta(minutes=10)
@@ -127,6 +130,16 @@ def postpone_recording(tx: Transaction, recording_id: str, attempts: int, detail
             detail=detail,
             next_try_time=tx.now + timedelta(seconds=delay_s),
         )
+    )
+
+
+def wait_for_vault(tx: Transaction, recording_id: str, detail: str) -> None:
+    """Note that a recording could not be put where recordings are kept; it is tried again, with no end."""
+    recording = tables.recording
+    tx.session.execute(
+        update(recording)
+        .where(recording.c.id == recording_id, recording.c.tenant_id == tx.tenant.id)
+        .values(detail=detail, next_try_time=tx.now + VAULT_RETRY)
     )
 
 

@@ -52,7 +52,7 @@ async def following(
         with suppress(asyncio.CancelledError):
             await work
         edge.close()
-        for pool in (edge._writer, edge._files):
+        for pool in (edge._writer, edge._files, edge._keeper):
             await asyncio.to_thread(pool.shutdown)
 
 

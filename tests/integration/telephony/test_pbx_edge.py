@@ -20,18 +20,21 @@ from sqlalchemy import insert, update
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import Unavailable
 from services.chassis.ids import new_id
-from services.chassis.settings import Settings
+from services.chassis.settings import HOME_DATABASE, Settings
 from services.chassis.tenancy import Tenant
 from services.telephony.edges.lease import Lease
 from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings
+from services.telephony.pbx.vault import Vault
 from services.telephony.settings import PbxSettings
 from services.telephony.store import tables
 from services.telephony.usecases import agents, staff
 from services.telephony.usecases.calls import Caller
+from services.telephony.usecases.progress import save_followed_until
 from tests.integration.telephony.conftest import Shop
 from tests.integration.telephony.pbx.ami_server import AmiServer, ami_server, block
 from tests.support.until import soon
+from tests.unit.telephony.pbx.test_scenarios import LEAN
 from tests.unit.telephony.pbx.transcripts import TRUNKS, raw
 
 RIVERA = Caller("0a000000-0000-4000-8000-000000000001", "上海云海", reasons=("exact_number",))
@@ -98,9 +101,11 @@ def lists(server: AmiServer, channels: Sequence[bytes]) -> None:
     server.answers["QueueStatus"] = answer("QueueStatus", [])
 
 
-def settings_of(shop: Shop, server: AmiServer, recordings: Path | None = None) -> PbxSettings:
+def settings_of(
+    shop: Shop, server: AmiServer, recordings: Path | None = None, events: Path | None = None
+) -> PbxSettings:
     ami = AmiSettings("127.0.0.1", server.port, "crm", "right", backoff_first_s=0.01, backoff_cap_s=0.05)
-    return PbxSettings(shop.pbx, ami, TRUNKS, recordings)
+    return PbxSettings(shop.pbx, ami, TRUNKS, recordings, events)
 
 
 @asynccontextmanager
@@ -109,10 +114,12 @@ async def following(
     server: AmiServer,
     customers: Customers,
     recordings: Path | None = None,
-    kept: Path | None = None,
+    kept: str | Path = "",
+    events: Path | None = None,
 ) -> AsyncIterator[PbxEdge]:
     """Run an edge; at the end it is killed, not drained."""
-    edge = PbxEdge(settings_of(shop, server, recordings), shop.store, customers, kept)
+    vault = Vault(str(kept)) if kept else None
+    edge = PbxEdge(settings_of(shop, server, recordings, events), shop.store, customers, vault)
     work = asyncio.create_task(edge.run())
     resyncs = len([action for action in server.actions if action["Action"] == "QueueStatus"])
     try:
@@ -124,7 +131,7 @@ async def following(
             await work
         edge.close()
         # A connection still in use when the store is closed would be left to the garbage collector.
-        for pool in (edge._writer, edge._files, edge._orders._thread, edge._queues._thread):
+        for pool in (edge._writer, edge._files, edge._keeper, edge._orders._thread, edge._queues._thread):
             await asyncio.to_thread(pool.shutdown)
 
 
@@ -466,28 +473,123 @@ async def test_two_tenants_share_a_pbx_and_see_only_their_own_calls(store: Store
     assert south.row("call")["did"] == "4010"
 
 
+class Failing(Store):
+    """A store whose database is away for the first writes; `failures` counts those that are left."""
+
+    failures = 0
+
+    def transaction(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # passes everything on
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the database is away")
+        return super().transaction(*args, **kwargs)  # type: ignore[arg-type]  # keywords of several types
+
+
+@contextmanager
+def failing(shop: Shop, failures: int) -> Iterator[Shop]:
+    """The shop over a database that is away for so many writes."""
+    away = Failing(shop.store.urls, tables.metadata, shop.store.clock)
+    away.failures = failures
+    yield replace(shop, store=away)
+    away.close()
+
+
 async def test_a_database_that_fails_for_a_while_loses_no_call(main_shop: Shop) -> None:
     main_shop.line("did", "4000")
+    with failing(main_shop, 2) as away:
+        async with ami_server() as server:
+            lists_nothing(server)
+            async with following(away, server, Customers()):
+                server.send(b"".join(blocks("queue-call")))
+                await soon(lambda: main_shop.events("call_ended"))
+        assert isinstance(away.store, Failing)
+        assert away.store.failures == 0
 
-    class Failing(Store):
-        """A store whose database is away at first."""
 
-        failures = 2
+def logged_ago(name: str, ago_s: float, now_s: float) -> list[str]:
+    """Return a scenario's log of channel events, line by line, as if its call had ended so many seconds ago."""
+    told = [line.split(",", 1) for line in (LEAN / f"{name}.csv").read_text().splitlines(keepends=True)]
+    times_s = [float(time.strip('"')) for time, _ in told]
+    later_s = now_s - ago_s - times_s[-1]
+    return [f'"{time_s + later_s:.6f}",{rest}' for time_s, (_, rest) in zip(times_s, told, strict=True)]
 
-        def transaction(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # passes everything on
-            if self.failures:
-                self.failures -= 1
-                raise ConnectionError("the database is away")
-            return super().transaction(*args, **kwargs)  # type: ignore[arg-type]  # keywords of several types
 
-    failing = Failing(main_shop.store.urls, tables.metadata, main_shop.store.clock)
+def followed(shop: Shop, until_s: float) -> None:
+    """Note until when the shop's PBX was followed."""
+    with shop.store.across(HOME_DATABASE) as session:
+        save_followed_until(session, shop.pbx, until_s)
+
+
+async def test_what_the_log_told_is_told_again_where_it_was_not_written(
+    main_shop: Shop, tmp_path: Path
+) -> None:
+    """Decision 13: the edge reads of a call that came and went, and dies before the database takes it."""
+    main_shop.line("did", "4000")
+    log, now_s = tmp_path / "gonghai.csv", main_shop.store.clock().timestamp()
+    log.write_text("".join(logged_ago("queue", 60, now_s)))
+    followed(main_shop, now_s - 90)
     async with ami_server() as server:
         lists_nothing(server)
-        async with following(replace(main_shop, store=failing), server, Customers()):
-            server.send(b"".join(blocks("queue-call")))
+        with failing(main_shop, 1_000_000) as away:
+            async with following(away, server, Customers(), events=log) as edge:
+                await soon(lambda: edge._arrived or edge._in_flight)
+                # The last that it noted.
+                followed(main_shop, edge._stored_until())
+        assert main_shop.rows("call") == []
+        async with following(main_shop, server, Customers(), events=log):
             await soon(lambda: main_shop.events("call_ended"))
-    failing.close()
-    assert failing.failures == 0
+    row = main_shop.row("call")
+    assert (row["state"], row["lost"]) == ("ended", False)
+
+
+async def test_a_link_that_breaks_before_the_pbx_was_looked_at_leaves_the_gap_open(
+    main_shop: Shop, tmp_path: Path
+) -> None:
+    """Decision 13: it logs in, is cut, and logs in again; what ended long before the first of them is told still."""
+    main_shop.line("did", "4000")
+    log, now_s = tmp_path / "gonghai.csv", main_shop.store.clock().timestamp()
+    log.write_text("".join(logged_ago("queue", 60, now_s)))
+    followed(main_shop, now_s - 90)
+    async with ami_server() as server:
+        lists_nothing(server)
+        listing = server.answers["CoreShowChannels"]
+        cut = 0
+
+        def cuts(action: dict[str, str]) -> bytes:
+            nonlocal cut
+            cut += 1
+            server.answers["CoreShowChannels"] = listing
+            server.send(block("Event: Newchannel", "Uniqueid: 1.9", "Channel: Local/1@nowhere-1;1"))
+            server.drop()
+            return b""
+
+        server.answers["CoreShowChannels"] = cuts
+        async with following(main_shop, server, Customers(), events=log):
+            await soon(lambda: main_shop.events("call_ended"))
+    assert cut == 1
+    assert main_shop.row("call")["state"] == "ended"
+
+
+async def test_the_last_line_of_a_call_may_be_written_after_the_death_of_who_read_the_log(
+    main_shop: Shop, tmp_path: Path
+) -> None:
+    """Decision 13: a call whose end was not yet in the file is not passed over."""
+    main_shop.line("did", "4000")
+    log, now_s = tmp_path / "gonghai.csv", main_shop.store.clock().timestamp()
+    lines = logged_ago("queue", 60, now_s)
+    log.write_text("".join(lines[:-1]))
+    followed(main_shop, now_s - 90)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers(), events=log) as edge:
+            await soon(lambda: edge._to_read)
+            followed(main_shop, edge._stored_until())
+        assert main_shop.rows("call") == []
+        log.write_text("".join(lines))
+        async with following(main_shop, server, Customers(), events=log):
+            await soon(lambda: main_shop.events("call_ended"))
+    row = main_shop.row("call")
+    assert (row["state"], row["lost"]) == ("ended", False)
 
 
 def tone() -> bytes:

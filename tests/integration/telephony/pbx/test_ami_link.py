@@ -81,6 +81,15 @@ async def test_every_login_asks_for_a_resync() -> None:
         ]
 
 
+async def test_what_comes_with_the_answer_to_the_login_stands_behind_the_gap() -> None:
+    """An event before it would look as if nothing were missing."""
+    async with ami_server() as server, running(server) as pbx:
+        for logins in (1, 2):
+            await soon(lambda logins=logins: pbx.events() == ["FullyBooted"] * logins)  # type: ignore[misc]  # a default binds it
+            assert pbx.items[-2:-1] == [Gap("connected")]
+            server.drop()
+
+
 async def test_events_come_in_order_and_whole() -> None:
     async with ami_server() as server, running(server) as pbx:
         await soon(lambda: pbx.link.state is LinkState.READY)

@@ -1,0 +1,57 @@
+"""Read what a PBX itself wrote down of its queue calls: a witness which the product neither reads nor writes.
+
+Asterisk's call records (CSV) tell who called; its queue_log has a line for each step: `time|call's unique id|queue|agent|event|data...`, times in whole
+seconds since the epoch; CONNECT tells who answered, COMPLETEAGENT and COMPLETECALLER for how long they talked.
+"""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Hold one queue call as the PBX tells it.
+
+    agents: the extensions that talked, in order; none: nobody answered. talk_s: for how long, in whole seconds.
+    """
+
+    number: str
+    agents: tuple[str, ...] = ()
+    talk_s: int = 0
+    over: bool = False
+
+
+def read_queue_log(path: Path) -> dict[str, Heard]:
+    """Return the calls of a file by their unique ids; of one that is not there yet, none."""
+    return heard(path.read_text().splitlines() if path.exists() else ())
+
+
+def heard(lines: Iterable[str]) -> dict[str, Heard]:
+    """Return the calls of these lines by their unique ids."""
+    calls: dict[str, Heard] = {}
+    for line in lines:
+        _, unique_id, _, agent, event, *data = line.split("|")
+        if event == "ENTERQUEUE":
+            calls[unique_id] = Heard(number=data[1])
+        if unique_id not in calls:
+            continue
+        call = calls[unique_id]
+        match event:
+            case "CONNECT":
+                call = replace(call, agents=(*call.agents, agent))
+            case "COMPLETEAGENT" | "COMPLETECALLER":
+                call = replace(call, talk_s=call.talk_s + int(data[1]), over=True)
+            case "ABANDON" | "EXITWITHTIMEOUT" | "EXITEMPTY":
+                call = replace(call, over=True)
+            case _:
+                pass
+        calls[unique_id] = call
+    return calls
+
+
+def read_callers(path: Path, context: str) -> set[str]:
+    """Return the numbers that called into a context, by the call records of a file."""
+    with path.open(newline="") as records:
+        return {record[1] for record in csv.reader(records) if record[3] == context}
