@@ -155,9 +155,7 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
         call_id = parse_id(request.call_id, "call_id")
         # Asked in the person's own name: nobody links to a record that is out of sight.
         if request.lead_id and not request.customer_id:
-            lead_id = parse_id(request.lead_id, "lead_id")
-            lead = self._leads.lead(lead_id, current_token())
-            link = Link(lead.company or lead.name, lead.owner_id, lead_id=lead_id)
+            link = self._lead_link(call_id, parse_id(request.lead_id, "lead_id"))
         else:
             customer_id = parse_id(request.customer_id, "customer_id")
             found = self._customers.customer(customer_id, current_token())
@@ -169,6 +167,16 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
                 call=call_message(desk.link_call(tx, current_caller(), call_id, link))
             ),
         )
+
+    def _lead_link(self, call_id: str, lead_id: str) -> Link:
+        """Return the link to a lead: one that the call's own card names is anybody's to pick who sees the call."""
+        with self.store.transaction(current_tenant()) as tx:
+            callers = desk.get_call(tx, current_caller(), call_id).callers
+        for caller in callers:
+            if caller.get("leadId") == lead_id:
+                return Link(caller["customerName"], caller["ownerId"], lead_id=lead_id)
+        lead = self._leads.lead(lead_id, current_token())
+        return Link(lead.company or lead.name, lead.owner_id, lead_id=lead_id)
 
     def ListCalls(
         self, request: telephony_pb2.ListCallsRequest, context: grpc.ServicerContext

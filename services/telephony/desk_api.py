@@ -106,13 +106,16 @@ class AgentDeskApi(Api, desk_pb2_grpc.AgentDeskServiceServicer):
     def _number(self, customer_id: str, phone_id: str, *, for_dialling: bool = False) -> str:
         """Return the number behind a record that the person may see, and dial if that is what it is for."""
         customer_id, phone_id = parse_id(customer_id, "customer_id"), parse_id(phone_id, "phone_id")
-        # Asked in the person's own name: nobody dials a customer that is out of sight.
+        self._check_customer(customer_id, for_dialling=for_dialling)
+        return self._customers.number(current_tenant(), current_caller().person_id, customer_id, phone_id)
+
+    def _check_customer(self, customer_id: str, *, for_dialling: bool) -> None:
+        """Let nobody reach a customer that is out of sight, nor dial one that another locked."""
+        # Asked in the person's own name.
         customer = self._customers.customer(customer_id, current_token())
-        person_id = current_caller().person_id
         if for_dialling and customer.HasField("lock_expire_time"):
             until = customer.lock_expire_time.ToDatetime(UTC)
-            orders.check_lock(until, customer.owner_id, person_id, self.store.clock())
-        return self._customers.number(current_tenant(), person_id, customer_id, phone_id)
+            orders.check_lock(until, customer.owner_id, current_caller().person_id, self.store.clock())
 
     def GetAgentState(
         self, request: pb.GetAgentStateRequest, context: grpc.ServicerContext
@@ -189,6 +192,24 @@ class AgentDeskApi(Api, desk_pb2_grpc.AgentDeskServiceServicer):
             return pb.HandleMissedCallerResponse()
 
         return self.write(request, pb.HandleMissedCallerResponse, work)
+
+    def CallBackMissedCaller(
+        self, request: pb.CallBackMissedCallerRequest, context: grpc.ServicerContext
+    ) -> pb.CallBackMissedCallerResponse:
+        """Call a caller back."""
+        order_id, viewer = parse_id(request.request_id, "request_id"), current_caller()
+        item_id = parse_id(request.missed_caller_id, "missed_caller_id")
+        with self.store.transaction(current_tenant()) as tx:
+            call = missed.open_call(tx, viewer, item_id)
+        if call and call["customer_id"]:
+            self._check_customer(call["customer_id"], for_dialling=True)
+
+        def work(tx: Transaction) -> pb.CallBackMissedCallerResponse:
+            number = missed.number_to_call(tx, viewer, item_id)
+            order = orders.queue_dial(tx, viewer.person_id, order_id, number)
+            return pb.CallBackMissedCallerResponse(order=order_message(order))
+
+        return self.write(request, pb.CallBackMissedCallerResponse, work)
 
     def GetDeskSettings(
         self, request: pb.GetDeskSettingsRequest, context: grpc.ServicerContext

@@ -11,9 +11,10 @@ from sqlalchemy import ColumnElement, func, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import not_found
+from services.chassis.errors import RuleViolation, not_found
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
+from services.kernel.phones import match_number
 from services.kernel.visibility import sees_all
 from services.telephony.store import tables
 from services.telephony.store.rows import Row, every, one
@@ -102,6 +103,32 @@ def handle_missed(tx: Transaction, viewer: Caller, missed_caller_id: str) -> Non
         .where(item.c.tenant_id == tx.tenant.id, item.c.id == missed_caller_id)
         .values(call_count=0, handle_time=tx.now, handled_by_id=viewer.person_id)
     )
+
+
+def open_call(tx: Transaction, viewer: Caller, missed_caller_id: str) -> Row | None:
+    """Return the last call of an open item that the viewer may handle; None when it is none, or closed."""
+    call, item = tables.call, tables.missed_caller
+    last = select(item.c.last_call_id).where(
+        item.c.tenant_id == tx.tenant.id, item.c.id == missed_caller_id, item.c.call_count > 0
+    )
+    return one(
+        tx.session,
+        select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id.in_(last), _handles(tx, viewer)),
+    )
+
+
+def number_to_call(tx: Transaction, viewer: Caller, missed_caller_id: str) -> str:
+    """Return the number of an open item, E.164.
+
+    Raises NotFound MISSED_CALLER_NOT_FOUND, RuleViolation NUMBER_HIDDEN where the caller showed none.
+    """
+    found = open_call(tx, viewer, missed_caller_id)
+    if found is None:
+        raise not_found("missed_caller", "未接来电", missed_caller_id)
+    number = match_number(found["number"])
+    if not number:
+        raise RuleViolation("NUMBER_HIDDEN", "来电没有显示号码，不能回拨", "The caller showed no number")
+    return number
 
 
 def _handles(tx: Transaction, viewer: Caller) -> ColumnElement[bool]:

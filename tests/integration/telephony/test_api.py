@@ -644,6 +644,30 @@ def test_a_missed_caller_is_laid_aside_by_who_may(office: Office) -> None:
     assert office.missed() == []
 
 
+def test_a_missed_caller_is_called_back_without_the_number_being_shown(office: Office) -> None:
+    """F220, F226: the own phone rings first; a repeat of the request dials once, also when the item is closed."""
+    office.hire("主管", "1001")
+    office.sign_on("主管")
+    Line(office.shop).feed(called(1, "abandoned"))
+    office.ends()
+    (item,) = office.missed()
+    client = office.person("主管", HANDLERS | {"calls.agent"}, "all")
+    request = desk_pb2.CallBackMissedCallerRequest(
+        request_id=new_id(), missed_caller_id=item.missed_caller_id
+    )
+    order = client(office.desk.CallBackMissedCaller, request).order
+    Line(office.shop).feed(called(2, "queue-call"))
+    office.ends()
+    assert office.missed() == []
+    assert client(office.desk.CallBackMissedCaller, request).order == order
+    row = office.shop.row("pbx_order")
+    assert (row["kind"], row["number"], row["extension"]) == ("dial", "+8613800138000", "1001")
+    again = desk_pb2.CallBackMissedCallerRequest(request_id=new_id(), missed_caller_id=item.missed_caller_id)
+    assert client.refused(office.desk.CallBackMissedCaller, again).reason == "MISSED_CALLER_NOT_FOUND"
+    nobody = office.person("王小明")
+    assert type(nobody.refused(office.desk.CallBackMissedCaller, again)) is Forbidden
+
+
 def test_missed_callers_whose_customer_another_owns_are_for_who_sees_it(office: Office) -> None:
     office.hire("王小明", "1001", "1/2/")
     office.hire("李雷", "1003", "1/3/")
@@ -883,6 +907,24 @@ def test_a_call_is_a_leads_until_it_is_found_to_be_a_customers(office: Office) -
     assert moves == [("", CUSTOMER_ID, ""), (CUSTOMER_ID, "", LEAD_ID)]
     unknown = pb.LinkCallRequest(request_id=new_id(), call_id=call_id, lead_id=new_id())
     assert agent.refused(office.stub.LinkCall, unknown).reason == "LEAD_NOT_FOUND"
+
+
+def test_an_agent_who_sees_no_leads_picks_the_one_that_the_card_names(office: Office) -> None:
+    """Of two leads with one number; a lead that no card of this call names stays out of reach."""
+    office.hire("王小明", "1001")
+    office.sign_on("王小明")
+    first, second = (
+        Caller("", name, owner_id=new_id(), lead_id=new_id()) for name in ("星辰电子", "星海电子")
+    )
+    Line(office.shop, [first, second]).feed(events("queue-call"))
+    agent, call_id = office.person("王小明"), office.shop.row("call")["id"]
+
+    def wanted(lead_id: str) -> pb.LinkCallRequest:
+        return pb.LinkCallRequest(request_id=new_id(), call_id=call_id, lead_id=lead_id)
+
+    call = agent(office.stub.LinkCall, wanted(second.lead_id)).call
+    assert (call.lead_id, call.lead_name) == (second.lead_id, "星海电子")
+    assert type(agent.refused(office.stub.LinkCall, wanted(LEAD_ID))) is Forbidden
 
 
 def test_an_agent_without_rights_sees_company_and_owner_and_hands_the_call_over(office: Office) -> None:

@@ -646,6 +646,56 @@ class HandleMissedCallerResponse(_message.Message):
 Global___HandleMissedCallerResponse: _TypeAlias = HandleMissedCallerResponse  # noqa: Y015
 
 @_typing.final
+class CallBackMissedCallerRequest(_message.Message):
+    """Request of CallBackMissedCaller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MISSED_CALLER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition; becomes the order's id."""
+    missed_caller_id: _builtins.str
+    """UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        missed_caller_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missed_caller_id", b"missed_caller_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallBackMissedCallerRequest: _TypeAlias = CallBackMissedCallerRequest  # noqa: Y015
+
+@_typing.final
+class CallBackMissedCallerResponse(_message.Message):
+    """Response of CallBackMissedCaller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___PbxOrder:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___PbxOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallBackMissedCallerResponse: _TypeAlias = CallBackMissedCallerResponse  # noqa: Y015
+
+@_typing.final
 class GetDeskSettingsRequest(_message.Message):
     """Request of GetDeskSettings."""
 

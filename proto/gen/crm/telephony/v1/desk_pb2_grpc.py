@@ -65,6 +65,11 @@ class AgentDeskServiceStub:
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
                 response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
                 _registered_method=True)
+        self.CallBackMissedCaller = channel.unary_unary(
+                '/crm.telephony.v1.AgentDeskService/CallBackMissedCaller',
+                request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerRequest.SerializeToString,
+                response_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerResponse.FromString,
+                _registered_method=True)
         self.RecordCallInquiry = channel.unary_unary(
                 '/crm.telephony.v1.AgentDeskService/RecordCallInquiry',
                 request_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.RecordCallInquiryRequest.SerializeToString,
@@ -143,6 +148,13 @@ class AgentDeskServiceServicer:
 
     def HandleMissedCaller(self, request, context):
         """Take a caller off the list without a call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CallBackMissedCaller(self, request, context):
+        """Call a caller back: the own phone rings first, and the number stays hidden. Refused as Dial is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,6 +243,11 @@ def add_AgentDeskServiceServicer_to_server(servicer, server):
                     servicer.HandleMissedCaller,
                     request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.FromString,
                     response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.SerializeToString,
+            ),
+            'CallBackMissedCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.CallBackMissedCaller,
+                    request_deserializer=crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerRequest.FromString,
+                    response_serializer=crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerResponse.SerializeToString,
             ),
             'RecordCallInquiry': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordCallInquiry,
@@ -431,6 +448,33 @@ class AgentDeskService:
             '/crm.telephony.v1.AgentDeskService/HandleMissedCaller',
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerRequest.SerializeToString,
             crm_dot_telephony_dot_v1_dot_desk__pb2.HandleMissedCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CallBackMissedCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.telephony.v1.AgentDeskService/CallBackMissedCaller',
+            crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerRequest.SerializeToString,
+            crm_dot_telephony_dot_v1_dot_desk__pb2.CallBackMissedCallerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class AgentDeskServiceStub:
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _grpc.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]
     """Take a caller off the list without a call."""
+    CallBackMissedCaller: _grpc.UnaryUnaryMultiCallable[_desk_pb2.CallBackMissedCallerRequest, _desk_pb2.CallBackMissedCallerResponse]
+    """Call a caller back: the own phone rings first, and the number stays hidden. Refused as Dial is."""
     RecordCallInquiry: _grpc.UnaryUnaryMultiCallable[_desk_pb2.RecordCallInquiryRequest, _desk_pb2.RecordCallInquiryResponse]
     """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
     call's own.
@@ -81,6 +83,8 @@ class AgentDeskServiceAsyncStub(AgentDeskServiceStub):
     """Who called, was not answered and has not been reached since, the latest first: one item for each caller."""
     HandleMissedCaller: _aio.UnaryUnaryMultiCallable[_desk_pb2.HandleMissedCallerRequest, _desk_pb2.HandleMissedCallerResponse]  # type: ignore[assignment]
     """Take a caller off the list without a call."""
+    CallBackMissedCaller: _aio.UnaryUnaryMultiCallable[_desk_pb2.CallBackMissedCallerRequest, _desk_pb2.CallBackMissedCallerResponse]  # type: ignore[assignment]
+    """Call a caller back: the own phone rings first, and the number stays hidden. Refused as Dial is."""
     RecordCallInquiry: _aio.UnaryUnaryMultiCallable[_desk_pb2.RecordCallInquiryRequest, _desk_pb2.RecordCallInquiryResponse]  # type: ignore[assignment]
     """Record what the caller asked a price for; dedupe compares it with what others asked. The name and the number are the
     call's own.
@@ -150,6 +154,14 @@ class AgentDeskServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_desk_pb2.HandleMissedCallerResponse, _abc.Awaitable[_desk_pb2.HandleMissedCallerResponse]]:
         """Take a caller off the list without a call."""
+
+    @_abc_1.abstractmethod
+    def CallBackMissedCaller(
+        self,
+        request: _desk_pb2.CallBackMissedCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_desk_pb2.CallBackMissedCallerResponse, _abc.Awaitable[_desk_pb2.CallBackMissedCallerResponse]]:
+        """Call a caller back: the own phone rings first, and the number stays hidden. Refused as Dial is."""
 
     @_abc_1.abstractmethod
     def RecordCallInquiry(

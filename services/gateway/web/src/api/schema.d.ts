@@ -3476,6 +3476,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/missedCallers/{missedCallerId}:callBack": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Call a caller back: the own phone rings first, and the number stays hidden. Refused as Dial is.
+         * @description Needs the right `calls.handle`.
+         */
+        post: operations["telephony.CallBackMissedCaller"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/missedCallers/{missedCallerId}:handle": {
         parameters: {
             query?: never;
@@ -11978,6 +11998,16 @@ export interface components {
             /** @description What the caller asked a price for, in order; only in GetCall. */
             inquiries: components["schemas"]["telephony.CallInquiry"][];
         };
+        /** @description Request of CallBackMissedCaller. */
+        "telephony.CallBackMissedCallerRequest": {
+            /** @description UUID of this request, for safe repetition; becomes the order's id. */
+            requestId?: string;
+        };
+        /** @description Response of CallBackMissedCaller. */
+        "telephony.CallBackMissedCallerResponse": {
+            /** @description As stored. */
+            order?: components["schemas"]["telephony.PbxOrder"];
+        };
         /**
          * @description Which way a call went.
          *     - `CALL_DIRECTION_UNSPECIFIED`: Not set.
@@ -18452,6 +18482,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.ListMissedCallersResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "telephony.CallBackMissedCaller": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                missedCallerId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["telephony.CallBackMissedCallerRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["telephony.CallBackMissedCallerResponse"];
                 };
             };
             default: components["responses"]["Error"];
