@@ -19,7 +19,7 @@ SECONDS ?= 20
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
         test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
-        bench-pop bench-scale bench-pool bench-records bench-convert bench-dedupe bench-sms
+        bench-pop bench-telephony bench-scale bench-pool bench-records bench-convert bench-dedupe bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ modem-check: $(PYTHON) ## say in words what a modem can do: PORT=/dev/serial/by-
 bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.bench.pop
+
+bench-telephony: ## 50 calls a second, 500 agents, INVITE to painted card, events a second: [CUSTOMERS=1000000]
+	@$(BOOTSTRAP) test
+	@$(PYTHON) -m tests.bench.telephony --customers $(or $(CUSTOMERS),1000000)
 
 chaos-telephony: ## calls while AMI is cut and the edge, the broker and the database are killed: [CALLS=2000 RATE=10]
 	@$(BOOTSTRAP) demo

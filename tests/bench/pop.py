@@ -9,13 +9,14 @@ percentiles in milliseconds.
 
 import argparse
 import asyncio
+import itertools
 import json
 import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +24,7 @@ from datetime import datetime
 import psycopg
 import websockets
 
-from deploy.local.pbx.asterisk import LOAD_AGENTS
+from deploy.local.pbx.asterisk import LOAD_AGENTS, PrivatePbx
 from deploy.local.stack import Stack
 from deploy.local.table import ROOT
 from services.chassis.ids import new_id
@@ -54,6 +55,28 @@ INSERT INTO customers.phone (tenant_id, phone_id, customer_id, e164, extension, 
 SELECT %(tenant)s, phone_id, customer_id, '+86' || (%(first)s + number), '', 0 FROM ids
 """
 
+# More people like one: as identity would store and tell them, without 500 passwords to hash.
+COLLEAGUES = """
+WITH ids AS (
+    SELECT gen_random_uuid() AS id, extension FROM unnest(%(extensions)s::text[]) AS extension
+), people AS (
+    INSERT INTO identity.person (id, tenant_id, login, name, mobile, extension, department_id, active,
+        password_hash, epoch, version, create_time)
+    SELECT ids.id, one.tenant_id, 'agent' || ids.extension, '坐席' || ids.extension, '', ids.extension,
+        one.department_id, true, one.password_hash, one.epoch, 1, one.create_time
+    FROM ids, identity.person AS one WHERE one.id = %(like)s
+), roles AS (
+    INSERT INTO identity.person_role (person_id, role_code, tenant_id)
+    SELECT ids.id, 'service_agent', %(tenant)s FROM ids
+), staff AS (
+    INSERT INTO telephony.person (id, tenant_id, name, department_path, extension, version)
+    SELECT ids.id, one.tenant_id, '坐席' || ids.extension, one.department_path, ids.extension, 1
+    FROM ids, telephony.person AS one WHERE one.id = %(like)s
+)
+INSERT INTO telephony.line (id, tenant_id, pbx, kind, number, person_id)
+SELECT gen_random_uuid(), %(tenant)s, '', 'extension', ids.extension, ids.id FROM ids
+"""
+
 
 @dataclass
 class Arrivals:
@@ -76,8 +99,22 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-def prepare(stack: Stack, customers: int) -> list[Desk]:
-    """Make a tenant with an agent at every extension of the load queue, and its customers; return the agents."""
+@dataclass(frozen=True)
+class Team:
+    """Hold a tenant, and its agents' desks by their extensions."""
+
+    tenant_id: str
+    slug: str
+    desks: Mapping[str, Desk]
+
+
+def prepare(
+    stack: Stack,
+    customers: int,
+    extensions: Sequence[str] = LOAD_AGENTS,
+    dids: Sequence[str] = (LOAD_DID,),
+) -> Team:
+    """Make a tenant with an agent signed on at each of these extensions, these DIDs, and so many customers."""
     slug = f"bench{new_id()[-8:]}"
     environment = {**os.environ, **stack.plan.environment, "ADMIN_PASSWORD": PASSWORD}
 
@@ -101,26 +138,30 @@ def prepare(stack: Stack, customers: int) -> list[Desk]:
         row = database.execute("SELECT id::text FROM identity.tenant WHERE slug = %s", [slug]).fetchone()
         if row is None:
             raise LookupError(slug)
+        tenant_id = row[0]
         database.execute(
-            SEED, {"tenant": row[0], "pool": pool_id, "customers": customers, "first": FIRST_MOBILE}
+            SEED, {"tenant": tenant_id, "pool": pool_id, "customers": customers, "first": FIRST_MOBILE}
         )
         database.commit()
         database.autocommit = True
         # As a base that was not filled in this very minute: no first vacuum in the midst of the calls.
         database.execute("VACUUM ANALYZE customers.customer, customers.phone")
-    run("services.telephony", "line", "main", row[0], "did", LOAD_DID)
+    for did in dids:
+        run("services.telephony", "line", "main", tenant_id, "did", did)
     department_id = admin.get("departments")["departments"][0]["departmentId"]
+    first, *others = extensions
+    person = {
+        "login": f"agent{first}",
+        "name": f"坐席{first}",
+        "extension": first,
+        "departmentId": department_id,
+        "roles": ["service_agent"],
+        "active": True,
+    }
+    admin.post("people", person=person, password=PASSWORD)
+    admin.close()
 
     def seat(extension: str) -> Desk:
-        person = {
-            "login": f"agent{extension}",
-            "name": f"坐席{extension}",
-            "extension": extension,
-            "departmentId": department_id,
-            "roles": ["service_agent"],
-            "active": True,
-        }
-        admin.post("people", person=person, password=PASSWORD)
         desk = Desk.sign_in(stack.address, slug, f"agent{extension}", PASSWORD)
 
         def signed_on() -> bool:
@@ -132,39 +173,52 @@ def prepare(stack: Stack, customers: int) -> list[Desk]:
         until(signed_on, timeout_s=30)
         return desk
 
+    seated = {first: seat(first)}
+    with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
+        like = {"tenant": tenant_id, "like": seated[first].person_id, "extensions": others}
+        database.execute(COLLEAGUES, like)
     with ThreadPoolExecutor(4) as threads:
-        return list(threads.map(seat, LOAD_AGENTS))
+        seated |= zip(others, threads.map(seat, others), strict=True)
+    return Team(tenant_id, slug, seated)
 
 
-async def watch(stack: Stack, desks: Sequence[Desk], calls: int, rate_per_s: int) -> Arrivals:
-    """Hold every agent's socket open while the calls are placed; return what arrived."""
+async def watch(
+    pbx: PrivatePbx,
+    addresses: Sequence[str],
+    desks: Sequence[Desk],
+    numbers: Sequence[str],
+    did: str,
+    seconds: float,
+    rate_per_s: int,
+) -> Arrivals:
+    """Hold every agent's socket open, spread over these gateways, while each number calls; return what arrived."""
     arrivals = Arrivals()
-    url = stack.address.replace("http", "ws", 1) + "/api/v1/live"
     connected = asyncio.Semaphore(0)
 
-    async def listen(desk: Desk) -> None:
+    async def listen(desk: Desk, address: str) -> None:
         cookies = "; ".join(f"{name}={value}" for name, value in desk.http.cookies.items())
         headers = {"Cookie": cookies}
-        async with websockets.connect(url, additional_headers=headers, origin=stack.address) as socket:  # type: ignore[arg-type]  # any string will do
+        url = address.replace("http", "ws", 1) + "/api/v1/live"
+        async with websockets.connect(url, additional_headers=headers, origin=address) as socket:  # type: ignore[arg-type]  # any string will do
             await socket.recv()
             connected.release()
             async for text in socket:
                 arrivals.take(json.loads(text), time.time())
 
-    sockets = [asyncio.create_task(listen(desk)) for desk in desks]
+    sockets = [
+        asyncio.create_task(listen(desk, address))
+        for desk, address in zip(desks, itertools.cycle(addresses), strict=False)
+    ]
     for _ in desks:
-        await asyncio.wait_for(connected.acquire(), 30)
-    if stack.pbx is None:
-        raise LookupError("no PBX")
-    numbers = [str(FIRST_MOBILE + 97 * number) for number in range(calls)]
-    load = stack.pbx.caller.place(numbers, LOAD_DID, 1.0, calls=calls, rate_per_s=rate_per_s, media=False)
+        await asyncio.wait_for(connected.acquire(), 60)
+    load = pbx.caller.place(numbers, did, seconds, calls=len(numbers), rate_per_s=rate_per_s, media=False)
     load.spawn()
     try:
-        async with asyncio.timeout(calls / rate_per_s + 60):
+        async with asyncio.timeout(len(numbers) / rate_per_s + 60):
             while load.alive:
                 await asyncio.sleep(0.2)
         deadline = time.monotonic() + PATIENCE_S
-        while len(arrivals.by_call) < calls and time.monotonic() < deadline:
+        while len(arrivals.by_call) < len(numbers) and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
     finally:
         load.kill()
@@ -183,9 +237,12 @@ def main() -> int:
     asked = parser.parse_args()
     with Stack(say=lambda line: print(line, flush=True)) as stack:
         print(f"{asked.customers} customers and {len(LOAD_AGENTS)} agents ...", flush=True)
-        desks = prepare(stack, asked.customers)
+        if stack.pbx is None:
+            raise LookupError("no PBX")
+        desks = list(prepare(stack, asked.customers).desks.values())
         print(f"{asked.calls} calls at {asked.rate} a second ...", flush=True)
-        arrivals = asyncio.run(watch(stack, desks, asked.calls, asked.rate))
+        numbers = [str(FIRST_MOBILE + 97 * number) for number in range(asked.calls)]
+        arrivals = asyncio.run(watch(stack.pbx, [stack.address], desks, numbers, LOAD_DID, 1.0, asked.rate))
         for desk in desks:
             desk.close()
     delays_ms = [delay_s * 1000 for delay_s in arrivals.by_call.values()] or [math.inf]

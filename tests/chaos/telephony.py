@@ -86,17 +86,6 @@ def faults(stack: Stack, pbx: PrivatePbx) -> Mapping[str, Callable[[], object]]:
     }
 
 
-def newest_tenant(stack: Stack) -> tuple[str, str]:
-    """Return id and slug of the tenant that was made last."""
-    with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
-        row = database.execute(
-            "SELECT id::text, slug FROM identity.tenant ORDER BY id DESC LIMIT 1"
-        ).fetchone()
-    if row is None:
-        raise LookupError("no tenant")
-    return row[0], row[1]
-
-
 def read(stack: Stack, tenant_id: str) -> tuple[list[Told], int]:
     """Return a tenant's calls, and how many cards ring or talk."""
     with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
@@ -197,8 +186,8 @@ def main() -> int:
     with Stack(say=lambda line: print(line, flush=True)) as stack:
         if stack.pbx is None:
             raise LookupError("no PBX")
-        desks = prepare(stack, asked.calls)
-        tenant_id, _ = newest_tenant(stack)
+        team = prepare(stack, asked.calls)
+        desks, tenant_id = list(team.desks.values()), team.tenant_id
         numbers = [str(FIRST_MOBILE + number) for number in range(asked.calls)]
         caused = break_things(stack, stack.pbx, numbers, asked.rate)
         heard = witnessed(stack.pbx)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -222,16 +222,19 @@ def _everything_is_up(stack: Stack) -> None:
     until(lambda: all(reaches(url) for url in stack.plan.addresses), timeout_s=30)
 
 
-Seat = Callable[[str, str], tuple[str, Desk]]
+class Seat(Protocol):
+    """Seat a new person of that name and role at an extension of the shop: login and desk, signed on."""
+
+    def __call__(self, name: str, extension: str, role: str = "sales_rep") -> tuple[str, Desk]: ...
 
 
 @pytest.fixture
 def seat(shop: Company, unique: Unique) -> Seat:
-    """Return what seats a new sales rep of that name at an extension of the shop: login and desk, signed on."""
+    """Return what seats people."""
 
-    def take(name: str, extension: str) -> tuple[str, Desk]:
+    def take(name: str, extension: str, role: str = "sales_rep") -> tuple[str, Desk]:
         login = unique("agent")
-        desk = shop.hire(login, name, "sales_rep")
+        desk = shop.hire(login, name, role)
         people = {person["login"]: person for person in shop.admin.get("people", pageSize=200)["people"]}
         # A test before may have left somebody there.
         others = [person for person in people.values() if person.get("extension") == extension]

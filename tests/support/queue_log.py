@@ -1,7 +1,8 @@
 """Read what a PBX itself wrote down of its queue calls: a witness which the product neither reads nor writes.
 
-Asterisk's call records (CSV) tell who called; its queue_log has a line for each step: `time|call's unique id|queue|agent|event|data...`, times in whole
-seconds since the epoch; CONNECT tells who answered, COMPLETEAGENT and COMPLETECALLER for how long they talked.
+Asterisk's call records (CSV) tell who called. Its queue_log has a line for each step: `time|call's unique
+id|queue|agent|event|data...`, times in whole seconds since the epoch; CONNECT tells who answered, COMPLETEAGENT and
+COMPLETECALLER for how long they talked.
 """
 
 import csv

@@ -38,8 +38,9 @@ PHONES = {
     "1101": "127.0.0.21",
 }
 SALES_AGENTS = ("1001", "1002", "1003", "1004")
-# The agents of the load queue (4005) share one phone.
-LOAD_AGENTS = tuple(str(extension) for extension in range(2000, 2100))
+# The agents of the floor (4006) share one phone; the first of them are the load queue's (4005).
+FLOOR_AGENTS = tuple(str(extension) for extension in range(2000, 2500))
+LOAD_AGENTS = FLOOR_AGENTS[:100]
 LOAD_PHONE = "127.0.0.99"
 # How much longer each next sales agent lets it ring, so that one of them is always the first to answer.
 PATIENCE_S = 6.0
@@ -132,6 +133,10 @@ class PrivatePbx(Group):
             self._command(f"manager kick session {descriptor}")
         return len(descriptors)
 
+    def hang_up(self) -> None:
+        """End every call, as when everybody puts the receiver down."""
+        self._command("channel request hangup all")
+
     def _command(self, words: str) -> str:
         """Let the running Asterisk carry out a console command; raises subprocess.SubprocessError."""
         console = [*self._unpacked.command, "-C", str(self._run / "etc/asterisk.conf"), "-rx", words]
@@ -185,6 +190,7 @@ class PrivatePbx(Group):
             "PHONES": self._endpoints(),
             "SALES_MEMBERS": _members(SALES_AGENTS),
             "LOAD_MEMBERS": _members(LOAD_AGENTS),
+            "FLOOR_MEMBERS": _members(FLOOR_AGENTS),
         }
         return Program(
             name="asterisk",
@@ -210,7 +216,7 @@ class PrivatePbx(Group):
 
     def _endpoints(self) -> str:
         homes = {extension: (host, f"phone-{extension}") for extension, host in PHONES.items()}
-        homes |= dict.fromkeys(LOAD_AGENTS, (LOAD_PHONE, "phone-load"))
+        homes |= dict.fromkeys(FLOOR_AGENTS, (LOAD_PHONE, "phone-load"))
         return "\n".join(
             f"[{extension}](phone)\naors = {extension}\ncallerid = <{extension}>\n"
             f"[{extension}]\ntype = aor\ncontact = sip:{extension}@{host}:{self._phone_ports[name]}\n"

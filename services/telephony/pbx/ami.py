@@ -250,7 +250,7 @@ class AmiLink:
             return
         self._put(item)
         # A PBX that starts lets us in before it has loaded its queues; what it listed until then is not all.
-        if message.event == "FullyBooted":
+        if item.event.get("Event") == "FullyBooted":
             self._put(Gap("booted"))
 
     def _put(self, item: Received | Gap) -> None:

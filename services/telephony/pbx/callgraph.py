@@ -554,13 +554,13 @@ def _put(graph: Graph, call: Call) -> Graph:
     if call.end_time is not None:
         del calls[call.linked_id]
     if before is not None and before.channels == call.channels:
-        return replace(graph, calls=calls)
+        return Graph(graph.trunks, calls, graph.by_channel)
     gone = before.channels.keys() - call.channels.keys() if before is not None else frozenset[str]()
     by_channel = {**graph.by_channel}
     for uniqueid in gone:
         by_channel.pop(uniqueid, None)
     by_channel.update(dict.fromkeys(call.channels, call.linked_id))
-    return replace(graph, calls=calls, by_channel=by_channel)
+    return Graph(graph.trunks, calls, by_channel)
 
 
 def _text(event: Event, header: str) -> str:
