@@ -14,6 +14,7 @@ from deploy.local.pbx.unpack import SUITE
 from services.chassis.ids import new_id
 from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings, LinkState
+from services.telephony.pbx.vault import Vault
 from services.telephony.settings import PbxSettings
 from services.telephony.store.rows import Row
 from tests.integration.telephony.conftest import Shop
@@ -33,16 +34,19 @@ def pbx() -> Iterator[PrivatePbx]:
 
 @asynccontextmanager
 async def following(
-    shop: Shop, pbx: PrivatePbx, events: Path | None = None, backoff_s: float = 0.05
+    shop: Shop,
+    pbx: PrivatePbx,
+    events: Path | None = None,
+    backoff_s: float = 0.05,
+    vault: Vault | None = None,
 ) -> AsyncIterator[PbxEdge]:
     """Run an edge on the real PBX; at the end it is killed, not drained."""
     host, _, port = pbx.ami_address.partition(":")
     ami = AmiSettings(
         host, int(port), pbx.ami_user, pbx.ami_secret, backoff_first_s=backoff_s, backoff_cap_s=backoff_s
     )
-    edge = PbxEdge(
-        PbxSettings(shop.pbx, ami, TRUNKS, None, events or pbx.events), shop.store, Customers(), None
-    )
+    settings = PbxSettings(shop.pbx, ami, TRUNKS, pbx.recordings if vault else None, events or pbx.events)
+    edge = PbxEdge(settings, shop.store, Customers(), vault)
     work = asyncio.create_task(edge.run())
     try:
         await soon(lambda: edge._link.state is LinkState.READY and edge._followed_s > 1)
