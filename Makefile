@@ -123,6 +123,7 @@ test-integration: ## the tests against real stores, PBX and modem emulator
 test-asterisk-16: ## what is tried on a real PBX, on the oldest Asterisk that is supported
 	@$(BOOTSTRAP) test
 	@ASTERISK_SUITE=bullseye $(PYTEST) tests/integration/telephony/test_back_fill.py \
+	    tests/integration/telephony/test_real_calls.py \
 	    tests/integration/telephony/test_old_asterisk.py $(PYTEST_ARGS)
 
 fuzz: ## the property tests with examples that nobody tried before (PYTEST_ARGS="-k call")

@@ -20,12 +20,14 @@ machine's, and everything shares its processors, callers, phones and the PBX inc
 import argparse
 import asyncio
 import json
+import math
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +100,16 @@ def streamed(reader: str, events: int) -> dict[str, Any]:
 
 def delays_ms(arrivals: Arrivals) -> list[float]:
     """Return how long each first card took, in milliseconds."""
-    return [delay_s * 1000 for delay_s in arrivals.by_call.values()]
+    return [delay_s * 1000 for delay_s in arrivals.by_call.values()] or [math.inf]
 
 
 def invited(trace: Path) -> dict[str, float]:
-    """Return when each number's INVITE left, in seconds since the epoch, by SIPp's own trace."""
+    """Return when each number's INVITE left, in seconds since the epoch, by SIPp's own trace in local time."""
+    sent = re.compile(r'^-{10,} (\S+ \S+)\n\S+ message sent [^\n]*\n\nINVITE .*?\nFrom: "(\d+)"', re.M | re.S)
     found: dict[str, float] = {}
-    sent = re.compile(
-        r"^-{10,} \S+\s\S+\s(?P<time>[\d.]+)\n\S+ message sent .*?\n\nINVITE .*?\nFrom: \"(?P<number>\d+)\"",
-        re.MULTILINE | re.DOTALL,
-    )
-    for match in sent.finditer(trace.read_text().replace("\r\n", "\n")):
-        found.setdefault(match["number"], float(match["time"]))
+    for time_text, number in sent.findall(trace.read_text().replace("\r\n", "\n")):
+        # What is sent again is no second INVITE.
+        found.setdefault(number, datetime.fromisoformat(time_text).timestamp())
     return found
 
 
@@ -152,7 +152,7 @@ def painted(stack: Stack, pbx: PrivatePbx, team: Team, numbers: Sequence[str]) -
         time_ms - left_s[number_of[pop_id]] * 1000
         for pop_id, time_ms in at_ms.items()
         if number_of.get(pop_id) in left_s
-    ]
+    ] or [math.inf]
 
 
 def main() -> int:
@@ -212,7 +212,7 @@ def main() -> int:
     named = [call.number.removeprefix("+86") for call in calls]
     result: dict[str, Any] = {
         "calls": len(heard),
-        "pops": sum(map(len, runs)) + len(paints),
+        "pops": sum(math.isfinite(delay) for delays in (*runs, paints) for delay in delays),
         "lost": len(wrong),
         "duplicates": len(named) - len(set(named)),
         "ghosts": cards + shown + sum(not call.over for call in calls) + len(set(named) - known),
