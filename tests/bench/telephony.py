@@ -161,9 +161,9 @@ def main() -> int:
         prog="python -m tests.bench.telephony", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--customers", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=int, default=30, help="how long calls are placed, each time")
+    parser.add_argument("--seconds", type=int, default=20, help="how long calls are placed, each time")
     parser.add_argument("--rate", type=int, default=50, help="calls a second")
-    parser.add_argument("--pages", type=int, default=60, help="calls to the page in Chromium")
+    parser.add_argument("--pages", type=int, default=40, help="calls to the page in Chromium")
     asked = parser.parse_args()
     bare, peer, own = (
         streamed(reader, events)
