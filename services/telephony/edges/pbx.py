@@ -63,7 +63,7 @@ from services.telephony.pbx.callgraph import (
     resync,
 )
 from services.telephony.pbx.recordings import Recording, RefusedError, UnfinishedError, keep, locate
-from services.telephony.pbx.spool import Line, moved, read_since, replay, until_listed, whole_calls
+from services.telephony.pbx.spool import Line, ended, moved, read_since, replay, until_listed, whole_calls
 from services.telephony.pbx.vault import Vault, VaultDownError
 from services.telephony.settings import RELAY_PATIENCE_S, PbxSettings, read_pbx, read_vault
 from services.telephony.store import tables
@@ -272,7 +272,9 @@ class PbxEdge:
             {**row, "Event": "QueueCallerJoin"} for row in queues if row.get("Event") == "QueueEntry"
         ]
         since_s = max(self._followed_s - OVERLAP_S, self._earliest_s)
-        told, gone_over = await self._catch_up(live, since_s)
+        told, gone_over, over = await self._catch_up(live, since_s)
+        # The log is younger than the list: what it says is over must not begin once more.
+        live = [row for row in live if row.get("Uniqueid") not in over]
         self._graph, changes = resync(self._graph, live, datetime.fromtimestamp(now, UTC), gone_over)
         for event in waiting:
             self._graph, more = apply(self._graph, event, datetime.fromtimestamp(now, UTC))
@@ -286,14 +288,16 @@ class PbxEdge:
 
     # --- what the PBX wrote down while nobody listened
 
-    async def _catch_up(self, live: Sequence[Event], since_s: float) -> tuple[Sequence[Change], Set[str]]:
+    async def _catch_up(
+        self, live: Sequence[Event], since_s: float
+    ) -> tuple[Sequence[Change], Set[str], Set[str]]:
         """Bring the graph forward by the PBX's log: what began, was answered or ended since then.
 
-        Returns what happened, and the channels that went over into another call.
+        Returns what happened, the channels that went over into another call, and those that are over.
         """
         alive = {str(row.get("Uniqueid")) for row in live}
         if self._settings.events is None:
-            return (), frozenset()
+            return (), frozenset(), frozenset()
         give_up_s = time.monotonic() + LOG_WAIT_S
         while True:
             lines = await self._log_since(since_s)
@@ -303,12 +307,12 @@ class PbxEdge:
             if graph.by_channel.keys() <= alive or time.monotonic() > give_up_s:
                 break
             await asyncio.sleep(LOG_POLL_S)
-        gone_over = moved(self._graph, graph, lines)
+        gone_over, over = moved(self._graph, graph, lines), ended(self._graph, lines)
         self._graph = graph
         # A call may have come and gone whole while its last lines were on their way to the file.
         self._to_read.append(since_s)
         self._start(self._look_again(since_s, {change.call.linked_id for change in changes}))
-        return changes, gone_over
+        return changes, gone_over, over
 
     async def _look_again(self, since_s: float, told: Set[str]) -> None:
         await asyncio.sleep(LOG_WAIT_S)
@@ -374,8 +378,11 @@ class PbxEdge:
             elif linked_id not in self._changed:
                 self._due[linked_id] = loop.time() + SETTLE_S
                 loop.call_later(SETTLE_S, self._wake.set)
-            # The latest state counts; a call that is over is in no graph any more.
-            self._changed[linked_id] = self._graph.calls.get(linked_id, change.call)
+            known = self._changed.get(linked_id)
+            # What is over stays as it was told at its end, whatever straggles in behind it.
+            if known is None or known.end_time is None:
+                live = self._graph.calls.get(linked_id, change.call)
+                self._changed[linked_id] = live if change.call.end_time is None else change.call
             self._arrived[linked_id] = min(time_s, self._arrived.get(linked_id, time_s))
             lookup = self._lookups.get(linked_id)
             if lookup and change.call.end_time is not None:

@@ -124,6 +124,17 @@ def moved(before: Graph, after: Graph, lines: Iterable[Line]) -> set[str]:
     return {uniqueid for uniqueid, calls in seen.items() if len(calls) > 1 and uniqueid in after.by_channel}
 
 
+def ended(graph: Graph, lines: Iterable[Line]) -> set[str]:
+    """Return the channels whose end these lines tell, of those that the graph or the lines know from their begin."""
+    known, over = set(graph.by_channel), set[str]()
+    for line in lines:
+        if line.name == "CHAN_START":
+            known.add(line.uniqueid)
+        elif line.name == "HANGUP" and line.uniqueid in known:
+            over.add(line.uniqueid)
+    return over
+
+
 def until_listed(graph: Graph, lines: Sequence[Line], alive: Set[str]) -> list[Line]:
     """Return the lines without those of channels that began after the live ones were listed.
 

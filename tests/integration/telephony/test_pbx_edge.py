@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import insert, update
 
@@ -25,6 +26,7 @@ from services.chassis.tenancy import Tenant
 from services.telephony.edges.lease import Lease
 from services.telephony.edges.pbx import PbxEdge
 from services.telephony.pbx.ami import AmiSettings
+from services.telephony.pbx.spool import read_since
 from services.telephony.pbx.vault import Vault
 from services.telephony.settings import PbxSettings
 from services.telephony.store import tables
@@ -568,6 +570,41 @@ async def test_a_link_that_breaks_before_the_pbx_was_looked_at_leaves_the_gap_op
             await soon(lambda: main_shop.events("call_ended"))
     assert cut == 1
     assert main_shop.row("call")["state"] == "ended"
+
+
+async def test_a_call_that_ends_between_the_list_and_the_log_keeps_its_talk(
+    main_shop: Shop, tmp_path: Path
+) -> None:
+    """Decision 13: it is still in the list of what lives, its end is in the log, and AMI tells of the end once more."""
+    main_shop.line("did", "4000")
+    main_shop.agent("王小明", "1001")
+    log, now_s = tmp_path / "gonghai.csv", main_shop.store.clock().timestamp()
+    log.write_text("".join(logged_ago("queue", 1, now_s)))
+    followed(main_shop, now_s - 90)
+    lines = read_since(log, 0).lines
+    started = [line for line in lines if line.name == "CHAN_START"]
+    async with ami_server() as server:
+        lists_nothing(server)
+        lists(
+            server,
+            [
+                block(
+                    *("Event: CoreShowChannel", "ActionID: live", "ChannelState: 6", "BridgeId: 1"),
+                    *(f"Uniqueid: {line.uniqueid}", f"Linkedid: {line.linked_id}"),
+                    *(f"Channel: {line.channel}", f"Exten: {line.exten}", "CallerIDNum: 13800138000"),
+                )
+                for line in started
+            ],
+        )
+        async with following(main_shop, server, Customers(), events=log):
+            for line in started:
+                server.send(block("Event: Hangup", f"Uniqueid: {line.uniqueid}", "Cause: 16"))
+            await soon(lambda: main_shop.events("call_ended"))
+    row = main_shop.row("call")
+    (agent,) = [line for line in lines if line.name == "ANSWER" and "1001" in line.channel]
+    assert (row["state"], row["lost"]) == ("ended", False)
+    assert row["answer_time"].timestamp() == pytest.approx(agent.time_s, abs=0.01)
+    assert row["end_time"].timestamp() == pytest.approx(lines[-1].time_s, abs=0.01)
 
 
 async def test_the_last_line_of_a_call_may_be_written_after_the_death_of_who_read_the_log(
