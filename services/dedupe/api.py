@@ -17,6 +17,7 @@ from services.chassis.tokens import Caller, Signer
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.matching import weights
+from services.dedupe.projects_api import ProjectsApi
 from services.dedupe.scans_api import ScansApi
 from services.dedupe.store.index import Found, look_up
 from services.dedupe.store.queries import Held
@@ -70,7 +71,7 @@ MOST_SUBJECTS = 100
 MOST_RESERVATIONS = 1000
 
 
-class DedupeApi(SuspectsApi, ScansApi, pb_grpc.DedupeServiceServicer):
+class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceServicer):
     """Answers for who holds which key."""
 
     def __init__(self, store: Store, writer: Writer, signer: Signer) -> None:
@@ -98,7 +99,8 @@ class DedupeApi(SuspectsApi, ScansApi, pb_grpc.DedupeServiceServicer):
         except AlreadyExists:
             # In a transaction of its own: the refused one took everything back.
             with self.store.transaction(tenant, actor_id) as tx:
-                report_refusal(tx, reservation_id, subjects, holder_id, request.holder_name)
+                held = find_holders(tx, subjects)
+                report_refusal(tx, reservation_id, subjects[0].name, held, holder_id, request.holder_name)
             raise
         # Shown as the person may see them for whom the keys are taken.
         asker = replace(current_caller(), person_id=holder_id, service="")

@@ -11,9 +11,11 @@ from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.dedupe.domain.suspects import Dimension, SuspectState, Suspicion
 from services.dedupe.matching.weights import Verdict
+from services.dedupe.projects_api import project_message
 from services.dedupe.store import tables
-from services.dedupe.usecases import inquiries
+from services.dedupe.usecases import inquiries, suspects
 from services.dedupe.usecases.inquiries import InquiryDraft, Line
+from services.dedupe.usecases.suspects import Content
 from services.kernel.phones import mask_number, parse_phone
 from services.kernel.texts import parse_text
 
@@ -47,9 +49,9 @@ class SuspectsApi(Api):
         draft = _draft(request)
 
         def work(tx: Transaction) -> pb.RecordInquiryResponse:
-            inquiry, suspects = inquiries.record_inquiry(tx, draft)
+            inquiry, raised = inquiries.record_inquiry(tx, draft)
             return pb.RecordInquiryResponse(
-                inquiry=_inquiry(inquiry), suspect_ids=[suspect.suspect_id for suspect in suspects]
+                inquiry=_inquiry(inquiry), suspect_ids=[suspect.suspect_id for suspect in raised]
             )
 
         return self.write(request, pb.RecordInquiryResponse, work)
@@ -72,12 +74,12 @@ class SuspectsApi(Api):
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
 
         def answer(tx: Transaction) -> pb.ListSuspectsResponse:
-            found = inquiries.list_suspects(tx, STATES.get(request.state), after, size + 1)
+            found = suspects.list_suspects(tx, STATES.get(request.state), after, size + 1)
             page, more = cut_page(found, size)
-            rows = inquiries.inquiries_of(tx, page)
+            contents = suspects.contents_of(tx, page)
             last = page[-1] if more else None
             return pb.ListSuspectsResponse(
-                suspects=[_suspect(suspect, rows[suspect.suspect_id]) for suspect in page],
+                suspects=[_suspect(suspect, contents[suspect.suspect_id]) for suspect in page],
                 next_page_token=encode_cursor(last.create_time, last.suspect_id) if last else "",
             )
 
@@ -90,9 +92,9 @@ class SuspectsApi(Api):
         suspect_id = parse_id(request.suspect_id, "suspect_id")
 
         def work(tx: Transaction) -> pb.DecideSuspectResponse:
-            suspect = inquiries.decide_suspect(tx, suspect_id, request.same)
+            suspect = suspects.decide_suspect(tx, suspect_id, request.same)
             return pb.DecideSuspectResponse(
-                suspect=_suspect(suspect, inquiries.inquiries_of(tx, [suspect])[suspect_id])
+                suspect=_suspect(suspect, suspects.contents_of(tx, [suspect])[suspect_id])
             )
 
         return self.write(request, pb.DecideSuspectResponse, work)
@@ -102,7 +104,7 @@ class SuspectsApi(Api):
     ) -> pb.GetSuspicionSettingsResponse:
         """Return windows and thresholds."""
         return self.read(
-            lambda tx: pb.GetSuspicionSettingsResponse(settings=_settings(inquiries.suspicion_of(tx)))
+            lambda tx: pb.GetSuspicionSettingsResponse(settings=_settings(suspects.suspicion_of(tx)))
         )
 
     def UpdateSuspicionSettings(
@@ -122,7 +124,7 @@ class SuspectsApi(Api):
             request,
             pb.UpdateSuspicionSettingsResponse,
             lambda tx: pb.UpdateSuspicionSettingsResponse(
-                settings=_settings(inquiries.update_suspicion(tx, settings))
+                settings=_settings(suspects.update_suspicion(tx, settings))
             ),
         )
 
@@ -172,7 +174,7 @@ def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
     return inquiry
 
 
-def _suspect(row: tables.Suspect, rows: list[tables.Inquiry]) -> pb.Suspect:
+def _suspect(row: tables.Suspect, content: Content) -> pb.Suspect:
     create_time = Timestamp()
     create_time.FromDatetime(row.create_time)
     dimension = Dimension(row.dimension)
@@ -186,7 +188,8 @@ def _suspect(row: tables.Suspect, rows: list[tables.Inquiry]) -> pb.Suspect:
         likeness=row.likeness,
         surprise=row.surprise,
         reason=text.format(shared="、".join(row.shared)),
-        inquiries=map(_inquiry, rows),
+        inquiries=map(_inquiry, content.inquiries),
+        projects=map(project_message, content.projects),
         create_time=create_time,
         version=row.version,
         reasons=[

@@ -15,6 +15,7 @@ class SubjectKind(StrEnum):
 
     CUSTOMER = "customer"
     CONTACT = "contact"
+    PROJECT = "project"
 
 
 class RuleField(StrEnum):
@@ -24,6 +25,8 @@ class RuleField(StrEnum):
     PHONE = "phone"
     CREDIT_CODE = "credit_code"
     PHONE_AND_NAME = "phone_and_name"
+    # Of a project, always: no rule switches it off.
+    NAME_AND_SITE = "name_and_site"
     # Not a key: all fields weighed together.
     SIMILAR = "similar"
 

@@ -209,8 +209,40 @@ class Inquiry(Base):
     __table_args__ = (Index("ix_inquiry_newest", "tenant_id", "create_time", "inquiry_id"),)
 
 
+class Project(Base):
+    """A project that somebody registered (F153); while it is open, its reservation holds its key.
+
+    customer_id: whose it is, where that is known. department_path: the owner's when it was registered.
+    """
+
+    __tablename__ = "project"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    project_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    reservation_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    state: Mapped[str]
+    name: Mapped[str]
+    site_address: Mapped[str]
+    scheme: Mapped[str]
+    customer_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    owner_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    owner_name: Mapped[str]
+    department_path: Mapped[str]
+    close_reason: Mapped[str]
+    create_time: Mapped[datetime]
+    close_time: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "reservation_id"],
+            ["dedupe.reservation.tenant_id", "dedupe.reservation.reservation_id"],
+        ),
+        Index("ix_project_newest", "tenant_id", "state", "create_time", "project_id"),
+        Index("ix_project_customer", "tenant_id", "customer_id"),
+    )
+
+
 class Suspect(Base):
-    """Inquiries that are perhaps one customer's. shared: what the likest pair has in common."""
+    """Inquiries and projects that are perhaps one customer's. shared: what the likest pair has in common."""
 
     __tablename__ = "suspect"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
@@ -224,17 +256,19 @@ class Suspect(Base):
     # What each of the shared is worth, in bits.
     shared_bits: Mapped[list[float]] = mapped_column(ARRAY(Double), server_default="{}")
     inquiry_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    project_ids: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default="{}")
     decider_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
     create_time: Mapped[datetime]
     version: Mapped[int] = mapped_column(BigInteger)
     __table_args__ = (
         Index("ix_suspect_newest", "tenant_id", "state", "create_time", "suspect_id"),
         Index("ix_suspect_inquiries", "inquiry_ids", postgresql_using="gin"),
+        Index("ix_suspect_projects", "project_ids", postgresql_using="gin"),
     )
 
 
 class ToldApart(Base):
-    """Two inquirers who are not one customer: a person said so. low, high: in order."""
+    """Two inquirers or projects that are not one customer's: a person said so. low, high: their digests in order."""
 
     __tablename__ = "told_apart"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)

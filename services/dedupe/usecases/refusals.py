@@ -8,9 +8,8 @@ from sqlalchemy import select
 
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
-from services.dedupe.domain.keys import Subject
+from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import Reservation
-from services.dedupe.usecases.lookups import find_holders
 from services.kernel.masking import mask_name
 
 # Who tries again and again tells the holder once in this time.
@@ -18,13 +17,13 @@ TOLD_EVERY: Final = timedelta(hours=1)
 
 
 def report_refusal(
-    tx: Transaction, reservation_id: str, subjects: Sequence[Subject], person_id: str, person_name: str
+    tx: Transaction, reservation_id: str, name: str, held: Sequence[Held], person_id: str, person_name: str
 ) -> None:
     """Tell of a reservation that was refused: once an hour for each pair; never of one's own keys.
 
-    person_id, person_name: who wanted the keys. Both names travel masked.
+    name: what was to be registered. held: who holds its keys. person_id, person_name: who wanted them. Both people's
+    names travel masked.
     """
-    held = find_holders(tx, subjects)
     if not held or not person_id:
         return
     holders = dict(
@@ -36,7 +35,6 @@ def report_refusal(
         ).all()
     )
     period = int(tx.now.timestamp() // TOLD_EVERY.total_seconds())
-    name = subjects[0].name if subjects else ""
     for each in {each.reservation_id: each for each in held}.values():
         holder_id = holders.get(each.reservation_id)
         if not holder_id or holder_id == person_id:

@@ -40,6 +40,7 @@ LABELS = {
         "联系人电话与姓名组合",
         "contact's number with this name",
     ),
+    (SubjectKind.PROJECT, RuleField.NAME_AND_SITE): ("项目", "project"),
 }
 
 

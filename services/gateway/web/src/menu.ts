@@ -10,6 +10,7 @@ import {
   Filter,
   Goods,
   Grid,
+  MapLocation,
   Message,
   Operation,
   Phone,
@@ -71,6 +72,13 @@ export const entries: Entry[] = [
     right: 'customers.view',
     icon: Collection,
     screen: () => import('./screens/pool/PoolScreen.vue'),
+  },
+  {
+    name: 'projects',
+    path: '/projects',
+    right: 'customers.create',
+    icon: MapLocation,
+    screen: () => import('./screens/projects/ProjectsScreen.vue'),
   },
   {
     name: 'leads',

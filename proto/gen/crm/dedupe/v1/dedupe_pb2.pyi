@@ -216,6 +216,30 @@ SUSPECT_STATE_DISMISSED: SuspectState.ValueType  # 3
 """They are not."""
 Global___SuspectState: _TypeAlias = SuspectState  # noqa: Y015
 
+class _ProjectState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProjectStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProjectState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PROJECT_STATE_UNSPECIFIED: _ProjectState.ValueType  # 0
+    """Not set: of a filter, open."""
+    PROJECT_STATE_OPEN: _ProjectState.ValueType  # 1
+    """Nobody else can register the project."""
+    PROJECT_STATE_CLOSED: _ProjectState.ValueType  # 2
+    """The project is free."""
+
+class ProjectState(_ProjectState, metaclass=_ProjectStateEnumTypeWrapper):
+    """Whether a project's registration holds."""
+
+PROJECT_STATE_UNSPECIFIED: ProjectState.ValueType  # 0
+"""Not set: of a filter, open."""
+PROJECT_STATE_OPEN: ProjectState.ValueType  # 1
+"""Nobody else can register the project."""
+PROJECT_STATE_CLOSED: ProjectState.ValueType  # 2
+"""The project is free."""
+Global___ProjectState: _TypeAlias = ProjectState  # noqa: Y015
+
 class _DuplicateState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1316,7 +1340,7 @@ Global___Inquiry: _TypeAlias = Inquiry  # noqa: Y015
 
 @_typing.final
 class Suspect(_message.Message):
-    """Inquiries that are perhaps one customer's."""
+    """Inquiries and projects that are perhaps one customer's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1331,6 +1355,7 @@ class Suspect(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
+    PROJECTS_FIELD_NUMBER: _builtins.int
     suspect_id: _builtins.str
     """UUID."""
     dimension: Global___Dimension.ValueType
@@ -1359,6 +1384,10 @@ class Suspect(_message.Message):
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]:
         """What it was raised by, one by one, in bits; of a project its site and scheme."""
 
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
+        """Registered projects, the oldest first."""
+
     def __init__(
         self,
         *,
@@ -1373,14 +1402,265 @@ class Suspect(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         version: _builtins.int = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
+        projects: _abc.Iterable[Global___Project] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimension", b"dimension", "inquiries", b"inquiries", "likeness", b"likeness", "reason", b"reason", "reasons", b"reasons", "state", b"state", "surprise", b"surprise", "suspect_id", b"suspect_id", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimension", b"dimension", "inquiries", b"inquiries", "likeness", b"likeness", "projects", b"projects", "reason", b"reason", "reasons", b"reasons", "state", b"state", "surprise", b"surprise", "suspect_id", b"suspect_id", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Suspect: _TypeAlias = Suspect  # noqa: Y015
+
+@_typing.final
+class Project(_message.Message):
+    """A project that somebody registered; its name and site together are unique in the tenant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SITE_ADDRESS_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
+    CLOSE_REASON_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """UUID."""
+    state: Global___ProjectState.ValueType
+    """Whether it holds."""
+    name: _builtins.str
+    """What it is called."""
+    site_address: _builtins.str
+    """Where it is."""
+    scheme: _builtins.str
+    """What is planned."""
+    customer_id: _builtins.str
+    """Whose it is, UUID; empty when that is not known."""
+    owner_id: _builtins.str
+    """Who registered it, UUID."""
+    close_reason: _builtins.str
+    """Why, may be empty."""
+    reservation_id: _builtins.str
+    """UUID of the reservation of its key, for GetReceipt."""
+    version: _builtins.int
+    """Number of the last change."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was closed; unset while it is open."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        state: Global___ProjectState.ValueType = ...,
+        name: _builtins.str = ...,
+        site_address: _builtins.str = ...,
+        scheme: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
+        close_reason: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_reason", b"close_reason", "close_time", b"close_time", "create_time", b"create_time", "customer_id", b"customer_id", "name", b"name", "owner_id", b"owner_id", "project_id", b"project_id", "reservation_id", b"reservation_id", "scheme", b"scheme", "site_address", b"site_address", "state", b"state", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Project: _TypeAlias = Project  # noqa: Y015
+
+@_typing.final
+class RegisterProjectRequest(_message.Message):
+    """Request of RegisterProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SITE_ADDRESS_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    name: _builtins.str
+    """What it is called."""
+    site_address: _builtins.str
+    """Where it is."""
+    scheme: _builtins.str
+    """What is planned."""
+    customer_id: _builtins.str
+    """Whose it is, UUID, may be empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        site_address: _builtins.str = ...,
+        scheme: _builtins.str = ...,
+        customer_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_id", b"customer_id", "name", b"name", "request_id", b"request_id", "scheme", b"scheme", "site_address", b"site_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterProjectRequest: _TypeAlias = RegisterProjectRequest  # noqa: Y015
+
+@_typing.final
+class RegisterProjectResponse(_message.Message):
+    """Response of RegisterProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    SUSPECT_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> Global___Project:
+        """As stored."""
+
+    @_builtins.property
+    def suspect_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Suspects that it belongs to, by id: a person reviews them."""
+
+    def __init__(
+        self,
+        *,
+        project: Global___Project | None = ...,
+        suspect_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project", "suspect_ids", b"suspect_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterProjectResponse: _TypeAlias = RegisterProjectResponse  # noqa: Y015
+
+@_typing.final
+class CloseProjectRequest(_message.Message):
+    """Request of CloseProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    project_id: _builtins.str
+    """UUID."""
+    reason: _builtins.str
+    """Why, may be empty."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseProjectRequest: _TypeAlias = CloseProjectRequest  # noqa: Y015
+
+@_typing.final
+class CloseProjectResponse(_message.Message):
+    """Response of CloseProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def project(self) -> Global___Project:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        project: Global___Project | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseProjectResponse: _TypeAlias = CloseProjectResponse  # noqa: Y015
+
+@_typing.final
+class ListProjectsRequest(_message.Message):
+    """Request of ListProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___ProjectState.ValueType
+    """Only of this state."""
+    page_size: _builtins.int
+    """1 to 200, 0 for 50."""
+    page_token: _builtins.str
+    """Of the page before."""
+    def __init__(
+        self,
+        *,
+        state: Global___ProjectState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsRequest: _TypeAlias = ListProjectsRequest  # noqa: Y015
+
+@_typing.final
+class ListProjectsResponse(_message.Message):
+    """Response of ListProjects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        projects: _abc.Iterable[Global___Project] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "projects", b"projects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
 
 @_typing.final
 class RecordInquiryRequest(_message.Message):

@@ -95,6 +95,21 @@ class DedupeServiceStub:
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.SerializeToString,
                 response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.FromString,
                 _registered_method=True)
+        self.RegisterProject = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/RegisterProject',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectResponse.FromString,
+                _registered_method=True)
+        self.CloseProject = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/CloseProject',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectResponse.FromString,
+                _registered_method=True)
+        self.ListProjects = channel.unary_unary(
+                '/crm.dedupe.v1.DedupeService/ListProjects',
+                request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsRequest.SerializeToString,
+                response_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsResponse.FromString,
+                _registered_method=True)
         self.ListSuspects = channel.unary_unary(
                 '/crm.dedupe.v1.DedupeService/ListSuspects',
                 request_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListSuspectsRequest.SerializeToString,
@@ -244,8 +259,30 @@ class DedupeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterProject(self, request, context):
+        """Register a project for oneself: of several at once one wins. Taken: ALREADY_EXISTS with reason KEY_HELD and the
+        masked holder in the metadata. One that is only similar to another's raises a suspect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseProject(self, request, context):
+        """End a registration: from here on anybody may register the project.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProjects(self, request, context):
+        """Projects that the caller sees, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSuspects(self, request, context):
-        """Suspects with their inquiries, the newest first.
+        """Suspects with their inquiries and projects, the newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -384,6 +421,21 @@ def add_DedupeServiceServicer_to_server(servicer, server):
                     servicer.RequestQuote,
                     request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.FromString,
                     response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.SerializeToString,
+            ),
+            'RegisterProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterProject,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectResponse.SerializeToString,
+            ),
+            'CloseProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseProject,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectResponse.SerializeToString,
+            ),
+            'ListProjects': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProjects,
+                    request_deserializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsRequest.FromString,
+                    response_serializer=crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsResponse.SerializeToString,
             ),
             'ListSuspects': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuspects,
@@ -766,6 +818,87 @@ class DedupeService:
             '/crm.dedupe.v1.DedupeService/RequestQuote',
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteRequest.SerializeToString,
             crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RequestQuoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/RegisterProject',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.RegisterProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/CloseProject',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.CloseProjectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProjects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.dedupe.v1.DedupeService/ListProjects',
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsRequest.SerializeToString,
+            crm_dot_dedupe_dot_v1_dot_dedupe__pb2.ListProjectsResponse.FromString,
             options,
             channel_credentials,
             insecure,

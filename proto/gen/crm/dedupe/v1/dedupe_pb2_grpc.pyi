@@ -65,8 +65,16 @@ class DedupeServiceStub:
     """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
     second is held (QUOTE_HELD) or, by the settings, flagged.
     """
+    RegisterProject: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.RegisterProjectRequest, _dedupe_pb2.RegisterProjectResponse]
+    """Register a project for oneself: of several at once one wins. Taken: ALREADY_EXISTS with reason KEY_HELD and the
+    masked holder in the metadata. One that is only similar to another's raises a suspect.
+    """
+    CloseProject: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.CloseProjectRequest, _dedupe_pb2.CloseProjectResponse]
+    """End a registration: from here on anybody may register the project."""
+    ListProjects: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListProjectsRequest, _dedupe_pb2.ListProjectsResponse]
+    """Projects that the caller sees, the newest first."""
     ListSuspects: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListSuspectsRequest, _dedupe_pb2.ListSuspectsResponse]
-    """Suspects with their inquiries, the newest first."""
+    """Suspects with their inquiries and projects, the newest first."""
     DecideSuspect: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.DecideSuspectRequest, _dedupe_pb2.DecideSuspectResponse]
     """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again."""
     GetSuspicionSettings: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.GetSuspicionSettingsRequest, _dedupe_pb2.GetSuspicionSettingsResponse]
@@ -127,8 +135,16 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     """Ask to quote for an inquiry. While a suspect is open, or was confirmed, and another inquiry of it has a quote, the
     second is held (QUOTE_HELD) or, by the settings, flagged.
     """
+    RegisterProject: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.RegisterProjectRequest, _dedupe_pb2.RegisterProjectResponse]  # type: ignore[assignment]
+    """Register a project for oneself: of several at once one wins. Taken: ALREADY_EXISTS with reason KEY_HELD and the
+    masked holder in the metadata. One that is only similar to another's raises a suspect.
+    """
+    CloseProject: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.CloseProjectRequest, _dedupe_pb2.CloseProjectResponse]  # type: ignore[assignment]
+    """End a registration: from here on anybody may register the project."""
+    ListProjects: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListProjectsRequest, _dedupe_pb2.ListProjectsResponse]  # type: ignore[assignment]
+    """Projects that the caller sees, the newest first."""
     ListSuspects: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListSuspectsRequest, _dedupe_pb2.ListSuspectsResponse]  # type: ignore[assignment]
-    """Suspects with their inquiries, the newest first."""
+    """Suspects with their inquiries and projects, the newest first."""
     DecideSuspect: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.DecideSuspectRequest, _dedupe_pb2.DecideSuspectResponse]  # type: ignore[assignment]
     """Say whether a suspect's inquirers are one customer. Those of a dismissed one are never suspected again."""
     GetSuspicionSettings: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.GetSuspicionSettingsRequest, _dedupe_pb2.GetSuspicionSettingsResponse]  # type: ignore[assignment]
@@ -260,12 +276,38 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def RegisterProject(
+        self,
+        request: _dedupe_pb2.RegisterProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.RegisterProjectResponse, _abc.Awaitable[_dedupe_pb2.RegisterProjectResponse]]:
+        """Register a project for oneself: of several at once one wins. Taken: ALREADY_EXISTS with reason KEY_HELD and the
+        masked holder in the metadata. One that is only similar to another's raises a suspect.
+        """
+
+    @_abc_1.abstractmethod
+    def CloseProject(
+        self,
+        request: _dedupe_pb2.CloseProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.CloseProjectResponse, _abc.Awaitable[_dedupe_pb2.CloseProjectResponse]]:
+        """End a registration: from here on anybody may register the project."""
+
+    @_abc_1.abstractmethod
+    def ListProjects(
+        self,
+        request: _dedupe_pb2.ListProjectsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dedupe_pb2.ListProjectsResponse, _abc.Awaitable[_dedupe_pb2.ListProjectsResponse]]:
+        """Projects that the caller sees, the newest first."""
+
+    @_abc_1.abstractmethod
     def ListSuspects(
         self,
         request: _dedupe_pb2.ListSuspectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dedupe_pb2.ListSuspectsResponse, _abc.Awaitable[_dedupe_pb2.ListSuspectsResponse]]:
-        """Suspects with their inquiries, the newest first."""
+        """Suspects with their inquiries and projects, the newest first."""
 
     @_abc_1.abstractmethod
     def DecideSuspect(

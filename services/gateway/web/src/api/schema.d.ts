@@ -4404,6 +4404,50 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Projects that the caller sees, the newest first.
+         * @description Needs the right `customers.create`.
+         */
+        get: operations["dedupe.ListProjects"];
+        put?: never;
+        /**
+         * Register a project for oneself: of several at once one wins. Taken: ALREADY_EXISTS with reason KEY_HELD and the masked holder in the metadata. One that is only similar to another's raises a suspect.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["dedupe.RegisterProject"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{projectId}:close": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a registration: from here on anybody may register the project.
+         * @description Needs the right `customers.create`.
+         */
+        post: operations["dedupe.CloseProject"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/quotes": {
         parameters: {
             query?: never;
@@ -4978,7 +5022,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Suspects with their inquiries, the newest first.
+         * Suspects with their inquiries and projects, the newest first.
          * @description Needs the right `approvals.decide`.
          */
         get: operations["dedupe.ListSuspects"];
@@ -7747,6 +7791,18 @@ export interface components {
             /** @description Name of the record that holds the key. */
             holderSubjectName: string;
         };
+        /** @description Request of CloseProject. */
+        "dedupe.CloseProjectRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Why, may be empty. */
+            reason?: string;
+        };
+        /** @description Response of CloseProject. */
+        "dedupe.CloseProjectResponse": {
+            /** @description As stored. */
+            project?: components["schemas"]["dedupe.Project"];
+        };
         /** @description Request of DecideDuplicate. */
         "dedupe.DecideDuplicateRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -7927,6 +7983,13 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListProjects. */
+        "dedupe.ListProjectsResponse": {
+            /** @description The newest first. */
+            projects: components["schemas"]["dedupe.Project"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListRules. */
         "dedupe.ListRulesResponse": {
             /** @description By kind and field. */
@@ -7953,6 +8016,50 @@ export interface components {
          * @enum {string}
          */
         "dedupe.MatchVerdict": "MATCH_VERDICT_UNSPECIFIED" | "MATCH_VERDICT_SAME" | "MATCH_VERDICT_NEAR" | "MATCH_VERDICT_DIFFERENT";
+        /** @description A project that somebody registered; its name and site together are unique in the tenant. */
+        "dedupe.Project": {
+            /** @description UUID. */
+            projectId: string;
+            /** @description Whether it holds. */
+            state: components["schemas"]["dedupe.ProjectState"];
+            /** @description What it is called. */
+            name: string;
+            /** @description Where it is. */
+            siteAddress: string;
+            /** @description What is planned. */
+            scheme: string;
+            /** @description Whose it is, UUID; empty when that is not known. */
+            customerId: string;
+            /** @description Who registered it, UUID. */
+            ownerId: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was closed; unset while it is open.
+             */
+            closeTime?: string;
+            /** @description Why, may be empty. */
+            closeReason: string;
+            /** @description UUID of the reservation of its key, for GetReceipt. */
+            reservationId: string;
+            /**
+             * Format: int64
+             * @description Number of the last change.
+             */
+            version: string;
+        };
+        /**
+         * @description Whether a project's registration holds.
+         *     - `PROJECT_STATE_UNSPECIFIED`: Not set: of a filter, open.
+         *     - `PROJECT_STATE_OPEN`: Nobody else can register the project.
+         *     - `PROJECT_STATE_CLOSED`: The project is free.
+         * @enum {string}
+         */
+        "dedupe.ProjectState": "PROJECT_STATE_UNSPECIFIED" | "PROJECT_STATE_OPEN" | "PROJECT_STATE_CLOSED";
         /** @description One field's part of a score. */
         "dedupe.Reason": {
             /** @description name, region, phone, credit_code, contact, address. */
@@ -7986,6 +8093,26 @@ export interface components {
         "dedupe.RecordInquiryResponse": {
             /** @description As stored. */
             inquiry?: components["schemas"]["dedupe.Inquiry"];
+            /** @description Suspects that it belongs to, by id: a person reviews them. */
+            suspectIds: string[];
+        };
+        /** @description Request of RegisterProject. */
+        "dedupe.RegisterProjectRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description What it is called. */
+            name?: string;
+            /** @description Where it is. */
+            siteAddress?: string;
+            /** @description What is planned. */
+            scheme?: string;
+            /** @description Whose it is, UUID, may be empty. */
+            customerId?: string;
+        };
+        /** @description Response of RegisterProject. */
+        "dedupe.RegisterProjectResponse": {
+            /** @description As stored. */
+            project?: components["schemas"]["dedupe.Project"];
             /** @description Suspects that it belongs to, by id: a person reviews them. */
             suspectIds: string[];
         };
@@ -8109,7 +8236,7 @@ export interface components {
          * @enum {string}
          */
         "dedupe.SubjectKind": "SUBJECT_KIND_UNSPECIFIED" | "SUBJECT_KIND_CUSTOMER" | "SUBJECT_KIND_CONTACT";
-        /** @description Inquiries that are perhaps one customer's. */
+        /** @description Inquiries and projects that are perhaps one customer's. */
         "dedupe.Suspect": {
             /** @description UUID. */
             suspectId: string;
@@ -8145,6 +8272,8 @@ export interface components {
             version: string;
             /** @description What it was raised by, one by one, in bits; of a project its site and scheme. */
             reasons: components["schemas"]["dedupe.Reason"][];
+            /** @description Registered projects, the oldest first. */
+            projects: components["schemas"]["dedupe.Project"][];
         };
         /**
          * @description What became of a suspect.
@@ -19965,6 +20094,93 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["orders.UpdateProductResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.ListProjects": {
+        parameters: {
+            query?: {
+                /** @description Only of this state. */
+                state?: components["schemas"]["dedupe.ProjectState"];
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.ListProjectsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.RegisterProject": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.RegisterProjectRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.RegisterProjectResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "dedupe.CloseProject": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                projectId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["dedupe.CloseProjectRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["dedupe.CloseProjectResponse"];
                 };
             };
             default: components["responses"]["Error"];
