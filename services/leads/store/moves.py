@@ -3,11 +3,9 @@
 from services.chassis.moves import MovedRows, Place
 from services.leads.store.tables import Base, Conversion, Lead, Opportunity
 
-MOVED = MovedRows(
-    Base.metadata,
-    [
-        Place(Base.metadata.tables[f"leads.{Lead.__tablename__}"], "id"),
-        Place(Base.metadata.tables[f"leads.{Conversion.__tablename__}"], "id", "chosen_customer_id"),
-        Place(Base.metadata.tables[f"leads.{Opportunity.__tablename__}"], "id"),
-    ],
+LEADS, CONVERSIONS, OPPORTUNITIES = (
+    Place(Base.metadata.tables[f"leads.{Lead.__tablename__}"], "id"),
+    Place(Base.metadata.tables[f"leads.{Conversion.__tablename__}"], "id", "chosen_customer_id"),
+    Place(Base.metadata.tables[f"leads.{Opportunity.__tablename__}"], "id"),
 )
+MOVED = MovedRows(Base.metadata, [LEADS, CONVERSIONS, OPPORTUNITIES])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
@@ -14,6 +14,7 @@ from services.kernel.money import parse_amount
 from services.kernel.texts import parse_text
 from services.leads.domain.conversion import ConversionState
 from services.leads.domain.states import LeadAction, LeadState, OpportunityState, next_lead_state
+from services.leads.store.moves import CONVERSIONS, LEADS, MOVED
 from services.leads.store.queries import find_conversion, find_lead
 from services.leads.store.tables import Conversion, Lead, Opportunity
 from services.leads.usecases.leads import Person, move_lead, refuse_converting, require_owner
@@ -89,6 +90,11 @@ def request_conversion(
         finish_time=None,
     )
     tx.session.add(conversion)
+    tx.session.flush()
+    # Merged while somebody chose it: its rows went to the survivor before this one was there.
+    chosen = conversion.chosen_customer_id
+    if chosen and MOVED.adopt(tx, conversion.id, chosen, CONVERSIONS):
+        tx.session.refresh(conversion)
     return conversion
 
 
@@ -116,6 +122,8 @@ def plan_conversion(tx: Transaction, conversion: str, number: int, linked_custom
     number: of the round, from 1. linked_customer_id: "" for a new customer. Raises AlreadyExists OPPORTUNITY_EXISTS
     when the customer has an opportunity of this name (F131).
     """
+    # Held until this is committed, and before the rows: whoever merges the customer locks in the same order.
+    linked_customer_id = linked_customer_id and MOVED.current(tx, linked_customer_id, hold=True)
     lead, row = find_conversion(tx, conversion, lock=True)
     if row.state != ConversionState.OPEN or row.round >= number:
         return
@@ -155,7 +163,15 @@ def plan_conversion(tx: Transaction, conversion: str, number: int, linked_custom
 
 
 def finish_conversion(tx: Transaction, conversion: str) -> None:
-    """Make the conversion true: lead, opportunity, log and event at once; nothing can refuse it any more."""
+    """Make the conversion true: lead, opportunity, log and event at once; nothing can refuse it any more.
+
+    A customer that was merged meanwhile is the survivor by now, and the undo of that merge takes the lead along.
+    """
+    planned = select(Conversion.customer_id).where(
+        Conversion.tenant_id == tx.tenant.id, Conversion.id == conversion
+    )
+    # Before the rows: see `plan_conversion`.
+    MOVED.current(tx, tx.session.scalars(planned).one(), hold=True)
     lead, row = find_conversion(tx, conversion, lock=True)
     if row.state != ConversionState.OPEN:
         return
@@ -166,13 +182,16 @@ def finish_conversion(tx: Transaction, conversion: str) -> None:
     row.state, row.finish_time = ConversionState.DONE, tx.now
     lead.customer_id, lead.opportunity_id, lead.conversion_id = row.customer_id, row.opportunity_id, None
     move_lead(tx, lead, LeadState.CONVERTED, "")
+    tx.session.flush()
+    if MOVED.adopt(tx, lead.id, row.customer_id, LEADS):
+        tx.session.refresh(lead)
     tx.emit(
         "lead_converted",
         lead.id,
         lead.version,
         {
             "leadId": lead.id,
-            "customerId": row.customer_id,
+            "customerId": lead.customer_id,
             "contactId": row.contact_id or "",
             "opportunityId": row.opportunity_id or "",
         },

@@ -28,6 +28,7 @@ from services.telephony.store.calls import (
     UPSERT_LEG,
     UPSERT_POP,
 )
+from services.telephony.store.moves import CALLS, adopt
 from services.telephony.store.rows import Row, every, one
 
 # Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
@@ -148,6 +149,8 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
     )
     if after is None:
         return
+    if link:
+        after = adopt(tx, CALLS, after)
     shown_pops = every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"])
     talked = _talked_before(tx, after, [shown["person_id"] for shown in shown_pops])
     for shown in shown_pops:
@@ -264,7 +267,10 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
     if item.callers is not None:
         values["callers"] = [caller.to_json() for caller in item.callers]
         values |= _link(item.callers) or {}
-    return one(work.tx.session, UPSERT_CALL, **values)
+    row = one(work.tx.session, UPSERT_CALL, **values)
+    if row is None or row["version"] > 1:
+        return row
+    return adopt(work.tx, CALLS, row)
 
 
 def _state(call: Call) -> str:

@@ -13,6 +13,7 @@ from services.chassis.tokens import Caller
 from services.kernel.visibility import sees_all, sees_only_own, visible
 from services.telephony.domain.pops import OPEN_STATES, PopState
 from services.telephony.store import tables
+from services.telephony.store.moves import CALLS, adopt
 from services.telephony.store.rows import Row, every, one
 from services.telephony.usecases.calls import as_seen_by, call_facts, write_pop
 
@@ -163,8 +164,10 @@ def link_call(tx: Transaction, viewer: Caller, call_id: str, link: Link) -> Call
             update(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id).values(values)
         )
         moved_on = (before["customer_id"], before["lead_id"]) != (customer_id, lead_id)
+        after = {**before, **values}
+        if before["customer_id"] != customer_id:
+            after = adopt(tx, CALLS, after)
         if before["end_time"] is not None and moved_on:
-            after = {**before, **values}
             # The one it was linked to before loses it as evidence.
             moved = {"fromCustomerId": before["customer_id"] or ""}
             tx.emit("call_linked", call_id, after["version"], call_facts(after) | moved)

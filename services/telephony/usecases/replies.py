@@ -20,6 +20,7 @@ from services.telephony.domain.sms import PARTS_WAIT, Lane, Reason, SmsState, as
 from services.telephony.modem.pdu import Encoding
 from services.telephony.modem.port import Incoming
 from services.telephony.store import tables
+from services.telephony.store.moves import RECEIVED_SMS, adopt
 from services.telephony.store.rows import Row, every, one
 from services.telephony.usecases.calls import Caller
 from services.telephony.usecases.desk import in_scope
@@ -104,6 +105,7 @@ def note_sender(tx: Transaction, received_id: str, callers: Sequence[Caller]) ->
         "owner_id": (best.owner_id or None) if best else None,
     }
     tx.session.execute(update(table).where(table.c.id == received_id).values(match_time=tx.now, **matched))
+    matched = adopt(tx, RECEIVED_SMS, {"id": received_id, **matched})
     tx.emit(
         "sms_received",
         received_id,

@@ -44,6 +44,7 @@ from services.telephony.modem.port import (
     StaleSegmentError,
 )
 from services.telephony.store import tables
+from services.telephony.store.moves import SMS, adopt
 from services.telephony.store.rows import Row, every, one
 from services.telephony.usecases.desk import in_scope
 from services.telephony.usecases.modems import policy_of
@@ -121,6 +122,7 @@ def queue_sms(
         )
     )
     tx.session.execute(select(func.pg_notify(CHANNEL, "")))
+    row = adopt(tx, SMS, row)
     blank = {"modem": "", "reason": "", "detail": "", "send_time": None, "deliver_time": None}
     return {**row, **blank, "decided_by_id": None}
 
