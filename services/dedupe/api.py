@@ -48,7 +48,11 @@ FIELD_NUMBERS = {
     RuleField.PHONE_AND_NAME: pb.RULE_FIELD_PHONE_AND_NAME,
     RuleField.SIMILAR: pb.RULE_FIELD_SIMILAR,
 }
-VERDICTS = {pb.RULE_VERDICT_BLOCK: Verdict.BLOCK, pb.RULE_VERDICT_LIST: Verdict.LIST}
+VERDICTS = {
+    pb.RULE_VERDICT_BLOCK: Verdict.BLOCK,
+    pb.RULE_VERDICT_LIST: Verdict.LIST,
+    pb.RULE_VERDICT_REVIEW: Verdict.REVIEW,
+}
 VERDICT_NUMBERS = {verdict: number for number, verdict in VERDICTS.items()}
 ENTRANCES = {
     pb.ENTRANCE_UNSPECIFIED: Entrance.FORM,

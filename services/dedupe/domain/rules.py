@@ -1,5 +1,6 @@
 """Rules: what follows from a hit, and where they hold (F147-F149)."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from services.chassis.errors import InvalidInput, RuleViolation
@@ -12,10 +13,20 @@ WIDEST = 0.1
 
 
 class Verdict(StrEnum):
-    """BLOCK fails the create; LIST lets it go on and shows what was found. The strongest of all hits counts (O2)."""
+    """What follows from a hit. Of several hits the strongest counts, and BLOCK is the strongest of all (O2).
+
+    BLOCK fails the create. REVIEW lets it go on, and a person says afterwards whether the two are one. LIST lets it go
+    on and shows what was found.
+    """
 
     BLOCK = "block"
+    REVIEW = "review"
     LIST = "list"
+
+
+def strongest(verdicts: Iterable[Verdict]) -> Verdict | None:
+    """Return the strongest verdict (O2), None of none: as they are defined."""
+    return min(verdicts, key=list(Verdict).index, default=None)
 
 
 class Entrance(StrEnum):

@@ -124,18 +124,24 @@ def lay_down_rules(tx: Transaction) -> None:
 
 @dataclass(frozen=True)
 class Active:
-    """The rules that hold at an entrance: kind and field of each. similar_from: score in bits, None when it is off."""
+    """The rules that hold at an entrance. similar_from: score in bits, None when that rule is off.
 
-    blocking: frozenset[tuple[str, str]]
-    listing: frozenset[tuple[str, str]]
+    verdicts: by kind and field of each rule of equal keys. noted: kind and field of every key that is kept.
+    """
+
+    verdicts: Mapping[tuple[str, str], Verdict]
     noted: frozenset[tuple[str, str]]
     similar_from: float | None
-    similar_blocks: bool
+    similar_verdict: Verdict | None
 
     @property
-    def asked(self) -> frozenset[tuple[str, str]]:
+    def asked(self) -> Collection[tuple[str, str]]:
         """Kind and field of every key that is looked at."""
-        return self.blocking | self.listing
+        return self.verdicts.keys()
+
+    def of(self, key: Key) -> Verdict | None:
+        """Return what follows when somebody else holds a key, None when nothing does."""
+        return self.verdicts.get((key.kind, key.field))
 
 
 def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
@@ -143,13 +149,13 @@ def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
     found = rules(tx)
     here = [rule for rule in found if rule.active and (not rule.entrances or entrance in rule.entrances)]
     similar = next((rule for rule in here if rule.field == RuleField.SIMILAR), None)
-    keys = {(rule.kind, rule.field): rule.verdict for rule in here if rule.field != RuleField.SIMILAR}
     return Active(
-        blocking=frozenset(key for key, verdict in keys.items() if verdict == Verdict.BLOCK),
-        listing=frozenset(key for key, verdict in keys.items() if verdict == Verdict.LIST),
+        verdicts={
+            (rule.kind, rule.field): Verdict(rule.verdict) for rule in here if rule.field != RuleField.SIMILAR
+        },
         noted=ALWAYS_NOTED | {(rule.kind, rule.field) for rule in found if rule.active},
         similar_from=similar.threshold if similar else None,
-        similar_blocks=similar is not None and similar.verdict == Verdict.BLOCK,
+        similar_verdict=Verdict(similar.verdict) if similar else None,
     )
 
 

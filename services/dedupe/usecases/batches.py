@@ -13,12 +13,13 @@ from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.dedupe.domain.keys import Key, Subject, keys_of
 from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
-from services.dedupe.domain.rules import Entrance
+from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.metrics import RESERVATIONS
 from services.dedupe.store import index, queries
 from services.dedupe.store.queries import Active, Held
 from services.dedupe.store.tables import HeldKey, Reservation
 from services.dedupe.usecases.reservations import cancelled, key_held, request_digest
+from services.dedupe.usecases.reviews import raise_reviews
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
 from services.kernel.masking import mask_name
 
@@ -44,8 +45,7 @@ def check_batch(
     """
     active = queries.active_rules(tx, Entrance.IMPORT)
     keys = _keys(wanted, active.noted)
-    results, _ = _judge(tx, wanted, keys, _held(tx, wanted, keys), active, holder_name)
-    return results
+    return _judge(tx, wanted, keys, _held(tx, wanted, keys), active, holder_name).results
 
 
 def reserve_batch(
@@ -63,7 +63,8 @@ def reserve_batch(
         known = _known(tx, wanted)
         fresh = [item for item in wanted if item.reservation_id not in known]
         held = _held(tx, fresh, keys)
-        results, accepted = _judge(tx, fresh, keys, held, active, holder_name)
+        judged = _judge(tx, fresh, keys, held, active, holder_name)
+        accepted = judged.accepted
         with tx.session.begin_nested() as attempt:
             if _insert_reservations(tx, accepted, holder_id, holder_name) and _insert_keys(
                 tx, accepted, keys, held
@@ -72,6 +73,9 @@ def reserve_batch(
             # Somebody was faster between our look and our statement: look again, at all of them.
             attempt.rollback()
     index.add(tx, [(item.reservation_id, item.subjects) for item in accepted], holder_id, holder_name)
+    for item in accepted:
+        raise_reviews(tx, item.subjects, judged.for_review.get(item.reservation_id, ()), ())
+    results = judged.results
     if accepted and not will_wake:
         tx.start_workflow(
             WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
@@ -107,6 +111,15 @@ def _keys(wanted: Sequence[Wanted], noted: Collection[tuple[str, str]]) -> Keys:
     }
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """What becomes of each reservation. for_review: keys of accepted ones that somebody else has, by reservation."""
+
+    results: dict[str, AppError | None]
+    accepted: Sequence[Wanted]
+    for_review: Mapping[str, Sequence[tuple[str, Held]]]
+
+
 def _judge(
     tx: Transaction,
     wanted: Sequence[Wanted],
@@ -114,10 +127,11 @@ def _judge(
     held: Mapping[Key, Held],
     active: Active,
     holder_name: str,
-) -> tuple[dict[str, AppError | None], list[Wanted]]:
-    """Return each reservation's result by who holds what, and the ones that are accepted."""
+) -> _Judged:
+    """Return each reservation's result by who holds what."""
     results: dict[str, AppError | None] = {}
     accepted: list[Wanted] = []
+    for_review: dict[str, list[tuple[str, Held]]] = {}
     # Keys that an earlier one of this batch gets.
     taken: dict[Key, Held] = {}
     for item in wanted:
@@ -125,9 +139,13 @@ def _judge(
         keys = keys_by_id[item.reservation_id]
         for key in sorted(keys):
             holder = held.get(key) or taken.get(key)
-            if holder and (key.kind, key.field) in active.blocking and holder.subject_id != keys[key]:
+            if holder is None or holder.subject_id == keys[key]:
+                continue
+            if active.of(key) is Verdict.BLOCK:
                 refusal = key_held(holder)
                 break
+            if active.of(key) is Verdict.REVIEW:
+                for_review.setdefault(item.reservation_id, []).append((keys[key], holder))
         results[item.reservation_id] = refusal
         if refusal is None:
             accepted.append(item)
@@ -135,7 +153,7 @@ def _judge(
                 taken.setdefault(
                     key, Held(key, subject_id, item.reservation_id, mask_name(holder_name), tx.now)
                 )
-    return results, accepted
+    return _Judged(results, accepted, for_review)
 
 
 def _held(tx: Transaction, wanted: Sequence[Wanted], keys: Keys) -> dict[Key, Held]:

@@ -9,7 +9,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists
 from services.chassis.tokens import Caller
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, digest_of, keys_of
-from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.domain.rules import Entrance, Verdict, strongest
 from services.dedupe.matching.normalise import LEGAL_FORMS, fold, normalise
 from services.dedupe.matching.weights import Record, Weights
 from services.dedupe.store import index, queries
@@ -37,10 +37,10 @@ def check_duplicates(tx: Transaction, subject: Subject, contacts: Sequence[str],
     active = queries.active_rules(tx, entrance)
     held = queries.holders(tx, keys_of(subject, active.asked))
     similar = find_similar(tx, [subject], contacts, active.similar_from)
-    blocked = any((item.key.kind, item.key.field) in active.blocking for item in held)
-    if blocked or (similar and active.similar_blocks):
-        return Check(Verdict.BLOCK, held, similar)
-    return Check(Verdict.LIST if held or similar else None, held, similar)
+    hits = [active.of(item.key) for item in held]
+    if similar:
+        hits.append(active.similar_verdict)
+    return Check(strongest(filter(None, hits)), held, similar)
 
 
 def find_similar(

@@ -15,13 +15,14 @@ from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, InvalidInput, RuleViolation, not_found
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, keys_of
 from services.dedupe.domain.reservations import SETTLE_AFTER, ReservationState
-from services.dedupe.domain.rules import Entrance
+from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.metrics import RESERVATIONS
 from services.dedupe.store import index, queries
 from services.dedupe.store.index import Found
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import HeldKey, MatchRecord, Reservation
 from services.dedupe.usecases.matching import find_similar, similar_exists
+from services.dedupe.usecases.reviews import drop_reviews, raise_reviews
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
 from services.kernel.china_time import display_time
 from services.kernel.masking import mask_name
@@ -92,15 +93,20 @@ def reserve_keys(
     # Two subjects of one reservation may share a key: it is theirs together.
     active = queries.active_rules(tx, entrance)
     wanted = {key: subject.id for subject in reversed(subjects) for key in keys_of(subject, active.noted)}
-    for held in queries.take_keys(tx, reservation_id, wanted):
-        if (held.key.kind, held.key.field) in active.blocking and held.subject_id != wanted[held.key]:
+    taken = [
+        held for held in queries.take_keys(tx, reservation_id, wanted) if held.subject_id != wanted[held.key]
+    ]
+    for held in taken:
+        if active.of(held.key) is Verdict.BLOCK:
             RESERVATIONS.labels("refused").inc()
             raise key_held(held)
     similar = find_similar(tx, subjects, (), active.similar_from)
-    if similar and active.similar_blocks:
+    if similar and active.similar_verdict is Verdict.BLOCK:
         RESERVATIONS.labels("refused").inc()
         raise similar_exists(similar[0])
     index.add(tx, [(reservation_id, subjects)], holder_id, holder_name)
+    for_review = [(wanted[held.key], held) for held in taken if active.of(held.key) is Verdict.REVIEW]
+    raise_reviews(tx, subjects, for_review, similar if active.similar_verdict is Verdict.REVIEW else ())
     if not will_wake:
         tx.start_workflow(
             WorkflowStart(SETTLE, settle_workflow_id(tx.tenant.id), QUEUE, SettleTenant(tx.tenant), WAKE)
@@ -186,10 +192,15 @@ def cancel(tx: Transaction, reservation_id: str) -> None:
             set_={"state": ReservationState.CANCELLED},
         )
     )
-    for table in (HeldKey, MatchRecord):
-        tx.session.execute(
-            delete(table).where(table.tenant_id == tx.tenant.id, table.reservation_id == reservation_id)
-        )
+    tx.session.execute(
+        delete(HeldKey).where(HeldKey.tenant_id == tx.tenant.id, HeldKey.reservation_id == reservation_id)
+    )
+    gone = tx.session.scalars(
+        delete(MatchRecord)
+        .where(MatchRecord.tenant_id == tx.tenant.id, MatchRecord.reservation_id == reservation_id)
+        .returning(MatchRecord.subject_id)
+    ).all()
+    drop_reviews(tx, gone)
 
 
 def free_subject(tx: Transaction, subject_id: str) -> None:

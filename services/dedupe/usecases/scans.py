@@ -6,10 +6,8 @@ nothing and repeats at most one batch. A pair that was dismissed never comes bac
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import func, or_, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import RuleViolation, not_found
@@ -19,8 +17,8 @@ from services.dedupe.domain.pairs import PairState, check_decidable
 from services.dedupe.matching.groups import Pair, group_pairs
 from services.dedupe.matching.weights import Weights
 from services.dedupe.store import index, queries
-from services.dedupe.store.index import Found
 from services.dedupe.store.tables import DuplicatePair, MatchRecord, Scan
+from services.dedupe.usecases.reviews import note_pairs
 from services.dedupe.workflows import contracts
 
 # Customers of one transaction.
@@ -97,9 +95,8 @@ def scan_batch(tx: Transaction, scan_id: str, limit: int = BATCH) -> bool:
     for customer_id in ids:
         probe = index.record_of(tx, customer_id)
         if probe is not None:
-            scan.found += _note(
-                tx, customer_id, index.find(tx, probe, weights, MOST_FOUND, besides=customer_id)
-            )
+            found = index.find(tx, probe, weights, MOST_FOUND, besides=customer_id)
+            scan.found += note_pairs(tx, customer_id, {item.customer_id: item.match for item in found})
     scan.scanned += len(ids)
     if len(ids) == limit:
         scan.after = ids[-1]
@@ -175,33 +172,6 @@ def follow_merged(tx: Transaction, survivor_id: str, merged_id: str, *, undo: bo
 def _threshold(tx: Transaction) -> float:
     found = (rule.threshold for rule in queries.rules(tx) if rule.field == RuleField.SIMILAR)
     return next(found, None) or Weights.near
-
-
-def _note(tx: Transaction, customer_id: str, found: Sequence[Found]) -> int:
-    """Store pairs; what people decided stays. Return how many are new."""
-    rows: list[dict[str, Any]] = []
-    for item in found:
-        low, high = sorted((customer_id, item.customer_id))
-        rows.append(
-            {
-                "tenant_id": tx.tenant.id,
-                "low": low,
-                "high": high,
-                "state": PairState.OPEN,
-                "verdict": item.match.verdict,
-                "score": item.match.score,
-                "reasons": [
-                    {"field": reason.field, "weight": reason.weight, "zh": reason.zh, "en": reason.en}
-                    for reason in item.match.reasons
-                ],
-                "group_id": low,
-                "create_time": tx.now,
-            }
-        )
-    if not rows:
-        return 0
-    added = insert(DuplicatePair).values(rows).on_conflict_do_nothing().returning(DuplicatePair.low)
-    return len(tx.session.scalars(added).all())
 
 
 def _group(tx: Transaction) -> None:

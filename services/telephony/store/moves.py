@@ -9,11 +9,12 @@ CALLS, SMS, RECEIVED_SMS = (Place(table, "id") for table in (call, sms, sms_rece
 MOVED = MovedRows(metadata, [CALLS, SMS, RECEIVED_SMS])
 
 
-def adopt(tx: Transaction, place: Place, row: Row) -> Row:
-    """Let a row that just got its customer follow the merges before it; return it as it is now.
+def adopt(tx: Transaction, place: Place, row: Row) -> str | None:
+    """Let a row that just got its customer follow the merges before it; return whose it is now.
 
     Only for a customer that the row did not have before: whoever moves that one may be waiting for the row.
     """
-    if row["customer_id"] and MOVED.adopt(tx, row["id"], row["customer_id"], place):
-        return {**row, "customer_id": MOVED.current(tx, row["customer_id"])}
-    return row
+    customer_id: str | None = row["customer_id"]
+    if customer_id and MOVED.adopt(tx, row["id"], customer_id, place):
+        return MOVED.current(tx, customer_id)
+    return customer_id

@@ -150,7 +150,7 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
     if after is None:
         return
     if link:
-        after = adopt(tx, CALLS, after)
+        after = {**after, "customer_id": adopt(tx, CALLS, after)}
     shown_pops = every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"])
     talked = _talked_before(tx, after, [shown["person_id"] for shown in shown_pops])
     for shown in shown_pops:
@@ -270,7 +270,7 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
     row = one(work.tx.session, UPSERT_CALL, **values)
     if row is None or row["version"] > 1:
         return row
-    return adopt(work.tx, CALLS, row)
+    return {**row, "customer_id": adopt(work.tx, CALLS, row)}
 
 
 def _state(call: Call) -> str:

@@ -166,7 +166,7 @@ def link_call(tx: Transaction, viewer: Caller, call_id: str, link: Link) -> Call
         moved_on = (before["customer_id"], before["lead_id"]) != (customer_id, lead_id)
         after = {**before, **values}
         if before["customer_id"] != customer_id:
-            after = adopt(tx, CALLS, after)
+            after["customer_id"] = adopt(tx, CALLS, after)
         if before["end_time"] is not None and moved_on:
             # The one it was linked to before loses it as evidence.
             moved = {"fromCustomerId": before["customer_id"] or ""}

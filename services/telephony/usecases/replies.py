@@ -105,7 +105,7 @@ def note_sender(tx: Transaction, received_id: str, callers: Sequence[Caller]) ->
         "owner_id": (best.owner_id or None) if best else None,
     }
     tx.session.execute(update(table).where(table.c.id == received_id).values(match_time=tx.now, **matched))
-    matched = adopt(tx, RECEIVED_SMS, {"id": received_id, **matched})
+    matched["customer_id"] = adopt(tx, RECEIVED_SMS, {"id": received_id, **matched})
     tx.emit(
         "sms_received",
         received_id,

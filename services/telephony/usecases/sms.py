@@ -122,7 +122,7 @@ def queue_sms(
         )
     )
     tx.session.execute(select(func.pg_notify(CHANNEL, "")))
-    row = adopt(tx, SMS, row)
+    row["customer_id"] = adopt(tx, SMS, row)
     blank = {"modem": "", "reason": "", "detail": "", "send_time": None, "deliver_time": None}
     return {**row, **blank, "decided_by_id": None}
 

@@ -92,9 +92,11 @@ class _RuleVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RuleVerdi
     """The create fails."""
     RULE_VERDICT_LIST: _RuleVerdict.ValueType  # 2
     """The create goes on, and what was found is listed."""
+    RULE_VERDICT_REVIEW: _RuleVerdict.ValueType  # 3
+    """The create goes on, and a person says afterwards whether the two are one: ListDuplicates has the pair."""
 
 class RuleVerdict(_RuleVerdict, metaclass=_RuleVerdictEnumTypeWrapper):
-    """What follows when a rule is hit."""
+    """What follows when a rule is hit. Of several hits the strongest counts: BLOCK, then REVIEW, then LIST."""
 
 RULE_VERDICT_UNSPECIFIED: RuleVerdict.ValueType  # 0
 """Not set."""
@@ -102,6 +104,8 @@ RULE_VERDICT_BLOCK: RuleVerdict.ValueType  # 1
 """The create fails."""
 RULE_VERDICT_LIST: RuleVerdict.ValueType  # 2
 """The create goes on, and what was found is listed."""
+RULE_VERDICT_REVIEW: RuleVerdict.ValueType  # 3
+"""The create goes on, and a person says afterwards whether the two are one: ListDuplicates has the pair."""
 Global___RuleVerdict: _TypeAlias = RuleVerdict  # noqa: Y015
 
 class _Entrance:
@@ -1046,7 +1050,7 @@ class CheckDuplicatesResponse(_message.Message):
     HOLDERS_FIELD_NUMBER: _builtins.int
     SIMILAR_FIELD_NUMBER: _builtins.int
     verdict: Global___RuleVerdict.ValueType
-    """What creating this would come to: BLOCK, LIST, or unset when nothing was found."""
+    """What creating this would come to: BLOCK, REVIEW, LIST, or unset when nothing was found."""
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
         """Keys that are held; subject_id is left out."""

@@ -331,7 +331,7 @@ class DedupeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDuplicates(self, request, context):
-        """Groups of customers that are perhaps one, for review.
+        """Groups of customers that are perhaps one, for review: found by a scan, or by a rule with REVIEW at a create.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -88,7 +88,7 @@ class DedupeServiceStub:
     GetScan: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.GetScanRequest, _dedupe_pb2.GetScanResponse]
     """How far the newest scan is."""
     ListDuplicates: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListDuplicatesRequest, _dedupe_pb2.ListDuplicatesResponse]
-    """Groups of customers that are perhaps one, for review."""
+    """Groups of customers that are perhaps one, for review: found by a scan, or by a rule with REVIEW at a create."""
     DecideDuplicate: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.DecideDuplicateRequest, _dedupe_pb2.DecideDuplicateResponse]
     """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged."""
     ListRules: _grpc.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]
@@ -158,7 +158,7 @@ class DedupeServiceAsyncStub(DedupeServiceStub):
     GetScan: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.GetScanRequest, _dedupe_pb2.GetScanResponse]  # type: ignore[assignment]
     """How far the newest scan is."""
     ListDuplicates: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListDuplicatesRequest, _dedupe_pb2.ListDuplicatesResponse]  # type: ignore[assignment]
-    """Groups of customers that are perhaps one, for review."""
+    """Groups of customers that are perhaps one, for review: found by a scan, or by a rule with REVIEW at a create."""
     DecideDuplicate: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.DecideDuplicateRequest, _dedupe_pb2.DecideDuplicateResponse]  # type: ignore[assignment]
     """Say whether two customers are one. A dismissed pair never comes back; a confirmed one can be merged."""
     ListRules: _aio.UnaryUnaryMultiCallable[_dedupe_pb2.ListRulesRequest, _dedupe_pb2.ListRulesResponse]  # type: ignore[assignment]
@@ -363,7 +363,7 @@ class DedupeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dedupe_pb2.ListDuplicatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dedupe_pb2.ListDuplicatesResponse, _abc.Awaitable[_dedupe_pb2.ListDuplicatesResponse]]:
-        """Groups of customers that are perhaps one, for review."""
+        """Groups of customers that are perhaps one, for review: found by a scan, or by a rule with REVIEW at a create."""
 
     @_abc_1.abstractmethod
     def DecideDuplicate(

@@ -1908,7 +1908,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Groups of customers that are perhaps one, for review.
+         * Groups of customers that are perhaps one, for review: found by a scan, or by a rule with REVIEW at a create.
          * @description Needs the right `pools.manage`.
          */
         get: operations["dedupe.ListDuplicates"];
@@ -7757,7 +7757,7 @@ export interface components {
         };
         /** @description Response of CheckDuplicates. */
         "dedupe.CheckDuplicatesResponse": {
-            /** @description What creating this would come to: BLOCK, LIST, or unset when nothing was found. */
+            /** @description What creating this would come to: BLOCK, REVIEW, LIST, or unset when nothing was found. */
             verdict: components["schemas"]["dedupe.RuleVerdict"];
             /** @description Keys that are held; subject_id is left out. */
             holders: components["schemas"]["dedupe.Holder"][];
@@ -8163,13 +8163,14 @@ export interface components {
          */
         "dedupe.RuleField": "RULE_FIELD_UNSPECIFIED" | "RULE_FIELD_NAME" | "RULE_FIELD_PHONE" | "RULE_FIELD_CREDIT_CODE" | "RULE_FIELD_PHONE_AND_NAME" | "RULE_FIELD_SIMILAR";
         /**
-         * @description What follows when a rule is hit.
+         * @description What follows when a rule is hit. Of several hits the strongest counts: BLOCK, then REVIEW, then LIST.
          *     - `RULE_VERDICT_UNSPECIFIED`: Not set.
          *     - `RULE_VERDICT_BLOCK`: The create fails.
          *     - `RULE_VERDICT_LIST`: The create goes on, and what was found is listed.
+         *     - `RULE_VERDICT_REVIEW`: The create goes on, and a person says afterwards whether the two are one: ListDuplicates has the pair.
          * @enum {string}
          */
-        "dedupe.RuleVerdict": "RULE_VERDICT_UNSPECIFIED" | "RULE_VERDICT_BLOCK" | "RULE_VERDICT_LIST";
+        "dedupe.RuleVerdict": "RULE_VERDICT_UNSPECIFIED" | "RULE_VERDICT_BLOCK" | "RULE_VERDICT_LIST" | "RULE_VERDICT_REVIEW";
         /** @description A pass over all customers that looks for duplicates. */
         "dedupe.Scan": {
             /** @description UUID. */
