@@ -21,8 +21,8 @@ from services.dedupe.store.tables import DuplicatePair, MatchRecord, Scan
 from services.dedupe.usecases.reviews import note_pairs
 from services.dedupe.workflows import contracts
 
-# Customers of one transaction.
-BATCH = 100
+# Customers of one transaction: a second's work, so that the worker's life is seen between two of them.
+BATCH = 25
 # Duplicates of one customer that are noted.
 MOST_FOUND = 10
 # Before every customer's id.

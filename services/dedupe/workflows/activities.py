@@ -17,7 +17,7 @@ from services.dedupe.workflows.contracts import SCAN_BATCHES, SETTLE_DUE, ScanTe
 log = get_logger(__name__)
 
 # Transactions of one activity of a scan.
-SCAN_ROUNDS = 20
+SCAN_ROUNDS = 80
 # Reservations settled in one run.
 BATCH = 100
 
@@ -33,6 +33,7 @@ class Activities:
     def scan_batches(self, scan: ScanTenant) -> bool:
         """Look at the next customers of a scan; return whether more are left. A repeat goes on where it was."""
         for _ in range(SCAN_ROUNDS):
+            activity.heartbeat()
             with self._store.transaction(scan.tenant) as tx:
                 if not scan_batch(tx, scan.scan_id):
                     return False

@@ -20,6 +20,8 @@ with workflow.unsafe.imports_passed_through():
 
 # Longest sleep when no reservation waits.
 LONGEST_SLEEP = timedelta(hours=1)
+# A worker that is silent for so long is dead; it tells of itself before each transaction of a scan.
+HEARTBEAT_TIMEOUT = timedelta(seconds=5)
 # Rounds before the workflow continues as new, to keep its history short.
 ROUNDS = 100
 
@@ -71,6 +73,7 @@ class ScanDuplicates:
                 scan,
                 result_type=bool,
                 start_to_close_timeout=timedelta(minutes=5),
+                heartbeat_timeout=HEARTBEAT_TIMEOUT,
                 retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
             )
             if not more:
