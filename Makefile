@@ -19,7 +19,7 @@ SECONDS ?= 20
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
         test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
-        bench-pop bench-telephony bench-scale bench-pool bench-records bench-convert bench-dedupe bench-sms
+        bench-pop bench-telephony bench-scale bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -102,6 +102,11 @@ bench-dedupe: ## matching and reservations beside pg_trgm, tantivy and look-then
 	@$(BOOTSTRAP) test
 	@.venv/bin/uv pip install --quiet --python $(PYTHON) --requirement requirements-bench.lock
 	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
+
+bench-dedupe-quality: ## precision, recall and F1 on labelled data, beside Splink: [NAMES=2000]
+	@$(BOOTSTRAP) venv
+	@.venv/bin/uv pip install --quiet --python $(PYTHON) --requirement requirements-bench.lock
+	@$(PYTHON) -m tests.bench.dedupe_quality --names $(or $(NAMES),2000)
 
 bench-sms: ## SMS a second beside gammu-smsd, smstools and Kannel, restarts, eight modems, reminders behind bulk
 	@$(BOOTSTRAP) test
