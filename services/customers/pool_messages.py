@@ -22,7 +22,7 @@ from services.customers.store.tables import (
 )
 from services.customers.usecases.allocation import AllocationDraft
 from services.customers.usecases.caps import Capacity, CapDraft, check_adjustment
-from services.customers.usecases.hand_overs import DONE, FULL, RUNNING, Progress
+from services.customers.usecases.hand_overs import DONE, FULL, RUNNING, HandedOver, Progress
 from services.customers.usecases.pool_moves import Results
 from services.customers.usecases.pool_pages import PooledCustomer
 from services.customers.usecases.reclaim_rules import Effect, Explanation, Trial
@@ -323,6 +323,22 @@ def hand_over_message(progress: Progress) -> pools_pb2.HandOver:
         pooled=row.pooled,
         left=progress.left,
         create_time=timestamp(row.create_time),
+        actor_id=row.actor_id,
+        refused=row.refused,
+        end_time=timestamp(row.end_time),
+    )
+
+
+def hand_over_item_message(handed: HandedOver) -> pools_pb2.HandOverItem:
+    """Return what a hand-over did with a customer."""
+    item = handed.item
+    return pools_pb2.HandOverItem(
+        customer_id=item.customer_id,
+        name=handed.name,
+        to_person_id=item.to_person_id or "",
+        pool_id=item.pool_id or "",
+        refusal=item.refusal,
+        create_time=timestamp(item.create_time),
     )
 
 

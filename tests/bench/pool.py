@@ -17,11 +17,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from sqlalchemy import func, select, text, update
+from psycopg import Connection
+from sqlalchemy import func, select, text
 
 from deploy.local.stores import PrivateStores
 from services.chassis.clock import utc_now
@@ -31,6 +32,8 @@ from services.chassis.migrations.runner import upgrade
 from services.chassis.temporal import TemporalLink
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
+from services.customers.domain.search import fold, name_pieces
+from services.customers.store.rules import tenant_settings
 from services.customers.store.tables import Base, Customer, EvidenceSource, OwnershipChange
 from services.customers.usecases.evidence import SOURCES
 from services.customers.usecases.pool_moves import claim_customers
@@ -46,6 +49,7 @@ from services.customers.workflows.contracts import (
     sweep_workflow_id,
 )
 from services.kernel.ownership import ReclaimRule
+from services.kernel.pinyin import initials
 from tests.bench.pool_worker import READY
 
 THREADS = 24
@@ -56,14 +60,10 @@ LEVELS = ("A", "B", "C", "D")
 REGIONS = ("上海", "北京", "广州", "深圳", "成都")
 TYPES = ("制造", "零售", "软件")
 
-SEED = """
-INSERT INTO customers.customer (tenant_id, customer_id, name, state, level, region, address, business_type,
-    owner_department_path, pool_id, rule_version, create_time, version, pool_time)
-SELECT %(tenant)s, gen_random_uuid(), '压测客户' || n, 'active', (%(levels)s::text[])[1 + n %% 4],
-    (%(regions)s::text[])[1 + n %% 5], '', (%(types)s::text[])[1 + n %% 3], '', %(pool)s, 1,
-    now() - n * interval '1 second', 1, now()
-FROM generate_series(1, %(customers)s) AS n
-"""
+COLUMNS = (
+    "tenant_id, customer_id, name, state, level, region, address, business_type, owner_department_path, pool_id,"
+    " rule_version, create_time, version, pool_time, search_name, initials, pieces"
+)
 # Owned since long ago, with the rows of the ledger without which the database lets nobody own.
 OWN = """
 WITH wanted AS (
@@ -75,13 +75,17 @@ WITH wanted AS (
     SELECT :tenant, gen_random_uuid(), customer_id, rep, :pool, 'assign', '', 1, '{}', :now FROM wanted
 )
 UPDATE customers.customer AS c SET owner_id = rep, owner_department_path = 'root/', own_time = :now, pool_time = NULL,
-    reclaim_due_at = CAST(:now AS timestamptz) + interval '90 days', rule_version = 1
+    reclaim_due_at = CAST(:now AS timestamptz) + interval '90 days', warned_time = :warned, rule_version = 1
 FROM wanted WHERE c.tenant_id = :tenant AND c.customer_id = wanted.customer_id
+"""
+# All but that of the primary key.
+INDEXES = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = 'customers.customer'::regclass AND NOT indisprimary
 """
 BARE = """
 CREATE TABLE customers.bare AS SELECT tenant_id, customer_id, owner_id, version FROM customers.customer;
-ALTER TABLE customers.bare ADD PRIMARY KEY (tenant_id, customer_id);
-ANALYZE customers.customer; ANALYZE customers.bare
+ALTER TABLE customers.bare ADD PRIMARY KEY (tenant_id, customer_id)
 """
 
 
@@ -117,24 +121,57 @@ class Bench:
         with store.transaction(self.tenant) as tx:
             draft = PoolDraft("压测池", ReclaimRule(90, 1), (), 1000, claim_requests=1000)
             self.pool_id = create_pool(tx, draft).pool_id
-            raw = tx.session.connection().connection.driver_connection
-            assert raw
-            raw.execute(
-                SEED,
-                {
-                    "tenant": self.tenant.id,
-                    "pool": self.pool_id,
-                    "customers": customers,
-                    "levels": list(LEVELS),
-                    "regions": list(REGIONS),
-                    "types": list(TYPES),
-                },
-            )
-            tx.session.execute(text(BARE))
-            self.free = list(
-                tx.session.scalars(
-                    select(Customer.customer_id).where(Customer.tenant_id == self.tenant.id).limit(5000)
-                )
+            settings = tenant_settings(tx)
+            # So that a claim has a cap to count under.
+            settings.owner_cap = customers
+        # Spread over the base, as what people claim is.
+        self.ids = [new_id() for _ in range(customers)]
+        self.free = random.Random(8).sample(self.ids[: customers * 3 // 4], min(5000, customers // 2))  # noqa: S311 - the same each time
+        with store.engine("main").connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, Connection)
+            self._seed(driver)
+
+    def _seed(self, connection: Connection) -> None:
+        """Fill the table by COPY, past the wall and the trigger, before its indexes: a tenth of the time."""
+        indexes = connection.execute(INDEXES).fetchall()
+        for name, _ in indexes:
+            connection.execute(f"DROP INDEX {name}")
+        connection.execute("ALTER TABLE customers.customer NO FORCE ROW LEVEL SECURITY")
+        connection.execute("ALTER TABLE customers.customer DISABLE TRIGGER owner_follows_ledger")
+        with connection.cursor().copy(f"COPY customers.customer ({COLUMNS}) FROM STDIN") as copy:
+            for row in self._rows():
+                copy.write_row(row)
+        connection.execute("ALTER TABLE customers.customer ENABLE TRIGGER owner_follows_ledger")
+        for _, definition in indexes:
+            connection.execute(definition)
+        connection.execute(BARE)
+        connection.execute("ALTER TABLE customers.customer FORCE ROW LEVEL SECURITY")
+        # As a base that was not filled just now.
+        connection.execute("VACUUM ANALYZE customers.customer, customers.bare")
+
+    def _rows(self) -> Iterator[tuple[object, ...]]:
+        now = utc_now()
+        for number, customer_id in enumerate(self.ids):
+            name = f"{REGIONS[number % 5]}压测{number}有限公司"
+            yield (
+                self.tenant.id,
+                customer_id,
+                name,
+                "active",
+                LEVELS[number % 4],
+                REGIONS[number % 5],
+                "",
+                TYPES[number % 3],
+                "",
+                self.pool_id,
+                1,
+                now - timedelta(seconds=number),
+                1,
+                now,
+                fold(name),
+                initials(name),
+                name_pieces(name),
             )
 
     def claim(self, customer_id: str, rep: Caller) -> None:
@@ -220,13 +257,7 @@ class Bench:
     def neglect(self, count: int) -> int:
         """Let reps own customers since long ago, warned two days ago; return how many are due now."""
         now = utc_now()
-        with self.store.transaction(self.tenant, now=now - timedelta(days=100)) as tx:
-            ids = tx.session.scalars(
-                select(Customer.customer_id)
-                .where(Customer.tenant_id == self.tenant.id, Customer.owner_id.is_(None))
-                .order_by(Customer.create_time)
-                .limit(count)
-            ).all()
+        ids = self.ids[-count:]
         for start in range(0, len(ids), 10_000):
             with self.store.transaction(self.tenant, now=now - timedelta(days=100)) as tx:
                 tx.session.execute(
@@ -237,14 +268,10 @@ class Bench:
                         "reps": [rep.person_id for rep in self.reps],
                         "pool": self.pool_id,
                         "now": tx.now,
+                        "warned": now - timedelta(days=2),
                     },
                 )
         with self.store.transaction(self.tenant) as tx:
-            tx.session.execute(
-                update(Customer)
-                .where(Customer.tenant_id == self.tenant.id, Customer.reclaim_due_at < now)
-                .values(warned_time=now - timedelta(days=2), warn_due_at=None)
-            )
             tx.session.add_all(
                 EvidenceSource(
                     tenant_id=self.tenant.id,
@@ -254,7 +281,7 @@ class Bench:
                 )
                 for source in SOURCES
             )
-            return len(ids)
+        return len(ids)
 
     def due(self) -> bool:
         """Tell whether anything is left to reclaim."""

@@ -150,12 +150,13 @@ def test_a_manager_gives_out_throws_away_and_restores(
 def test_a_leavers_customers_are_handed_over_on_the_page(
     company: Company, sign_in: Callable[[str, str], Screen]
 ) -> None:
-    """F34: begun in one step; its progress survives a reload of the page."""
+    """F34: begun in one step; its progress survives a reload of the page, and what became of each stands in a list."""
     leaver, other = company.hire("li", "李雷", "sales_rep"), company.hire("han", "韩梅", "sales_rep")
     for _ in range(2):
         customer_of(leaver, fresh_name("移"), fresh_mobile())
     screen = sign_in("admin", "管理员")
     screen.open("/pools?tab=handOver")
+    screen.click("hand-over-create")
     screen.choose("hand-over-from", "李雷")
     screen.choose("hand-over-to", "韩梅")
     screen.fill("hand-over-reason", "离职")
@@ -164,4 +165,7 @@ def test_a_leavers_customers_are_handed_over_on_the_page(
     expect(progress).to_have_attribute("data-state", "HAND_OVER_STATE_DONE", timeout=2 * PATIENCE_MS)
     screen.page.reload()
     expect(progress).to_contain_text("已移交 2 个", timeout=PATIENCE_MS)
+    screen.shows("hand-over-items-row", 2)
+    screen.says("hand-over-items-row", "韩梅")
+    screen.says("hand-overs-row", "李雷")
     assert len(other.get("customers", view="CUSTOMER_VIEW_MINE")["customers"]) == 2

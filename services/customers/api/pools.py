@@ -21,6 +21,7 @@ from services.customers.pool_messages import (
     cap_message,
     capacity_message,
     explanation_message,
+    hand_over_item_message,
     hand_over_message,
     ids,
     item_results,
@@ -187,12 +188,49 @@ class PoolsApi(pb_grpc.PoolsServiceServicer, Api):
         self, request: pb.GetHandOverRequest, context: grpc.ServicerContext
     ) -> pb.GetHandOverResponse:
         """Return how far a hand-over is."""
-        hand_over_id = parse_id(request.hand_over_id, "hand_over_id")
+        caller, hand_over_id = current_caller(), parse_id(request.hand_over_id, "hand_over_id")
         return self.read(
             lambda tx: pb.GetHandOverResponse(
-                hand_over=hand_over_message(hand_overs.get_hand_over(tx, hand_over_id))
+                hand_over=hand_over_message(hand_overs.get_hand_over(tx, caller, hand_over_id))
             )
         )
+
+    def ListHandOvers(
+        self, request: pb.ListHandOversRequest, context: grpc.ServicerContext
+    ) -> pb.ListHandOversResponse:
+        """Return a page of hand-overs."""
+        caller = current_caller()
+        size, after = page_size(request.page_size), decode_cursor(request.page_token)
+
+        def answer(tx: Transaction) -> pb.ListHandOversResponse:
+            page, more = cut_page(hand_overs.list_hand_overs(tx, caller, after, size + 1), size)
+            last = page[-1].row if more else None
+            return pb.ListHandOversResponse(
+                hand_overs=map(hand_over_message, page),
+                next_page_token=encode_cursor(last.create_time, last.hand_over_id) if last else "",
+            )
+
+        return self.read(answer)
+
+    def ListHandOverItems(
+        self, request: pb.ListHandOverItemsRequest, context: grpc.ServicerContext
+    ) -> pb.ListHandOverItemsResponse:
+        """Return a page of what a hand-over did."""
+        caller, hand_over_id = current_caller(), parse_id(request.hand_over_id, "hand_over_id")
+        size, after = page_size(request.page_size), decode_cursor(request.page_token)
+
+        def answer(tx: Transaction) -> pb.ListHandOverItemsResponse:
+            found = hand_overs.list_items(
+                tx, caller, hand_over_id, refused=request.refused, after=after, limit=size + 1
+            )
+            page, more = cut_page(found, size)
+            last = page[-1].item if more else None
+            return pb.ListHandOverItemsResponse(
+                items=map(hand_over_item_message, page),
+                next_page_token=encode_cursor(last.create_time, last.customer_id) if last else "",
+            )
+
+        return self.read(answer)
 
     def ExplainReclaim(
         self, request: pb.ExplainReclaimRequest, context: grpc.ServicerContext

@@ -1,16 +1,17 @@
 """Which cap holds for a gain, and how much of it is used; the caller holds the owner's lock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ScalarSelect, and_, func, or_, select
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import CustomerState
 from services.customers.store.rules import tenant_settings
 from services.customers.store.tables import CapChange, Customer, OwnerCap
-from services.kernel.ownership import Cap, winning_cap
+from services.kernel.ownership import Cap, check_cap, winning_cap
 
 # The id under which the tenant's own cap stands: about everybody and everything.
 TENANT_CAP = ""
@@ -76,12 +77,28 @@ class Caps:
         """Return a cap's name, "" for the tenant's own."""
         return self._rows[cap.id].name if cap.id else ""
 
+    def check(self, region: str, level: str) -> dict[str, Any]:
+        """Return what a gain of such a customer is decided on; raises OWNER_CAP_REACHED when it does not fit."""
+        cap = self.winning(region, level)
+        if not cap.limit:
+            return {}
+        used = self.used(cap)
+        check_cap(used, cap.limit)
+        return {"used": used, "limit": cap.limit} | ({"cap_id": cap.id} if cap.id else {})
+
     def used(self, cap: Cap) -> int:
         """Return how many customers count; a registration that waits takes its place already."""
         if cap.id not in self._used:
-            query = select(func.count()).where(*self._counted(cap))
-            self._used[cap.id] = self._tx.session.scalar(query) or 0
+            self._used[cap.id] = self._tx.session.scalar(select(self._count(cap))) or 0
         return self._used[cap.id]
+
+    def uncounted(self) -> dict[str, ScalarSelect[int]]:
+        """Return by id what counts under each cap on the person that limits anything and was not counted yet."""
+        return {cap.id: self._count(cap) for cap in self.holding() if cap.limit and cap.id not in self._used}
+
+    def know(self, used: Mapping[str, int]) -> None:
+        """Take what was counted of `uncounted`."""
+        self._used |= used
 
     def take(self, customer: Customer) -> None:
         """Count a customer that was gained, under every cap that was counted."""
@@ -99,7 +116,7 @@ class Caps:
             row.without_contracted and customer.last_contract_time
         )
 
-    def _counted(self, cap: Cap) -> list[ColumnElement[bool]]:
+    def _count(self, cap: Cap) -> ScalarSelect[int]:
         waiting = and_(
             Customer.submitter_id == self._holder.person_id,
             Customer.state == CustomerState.PENDING,
@@ -118,7 +135,7 @@ class Caps:
             conditions.append(Customer.business_type.not_in(row.without_business_types))
         if row and row.without_contracted:
             conditions.append(Customer.last_contract_time.is_(None))
-        return conditions
+        return select(func.count()).where(*conditions).scalar_subquery()
 
     def _adjusted(self) -> dict[str, int]:
         own = (CapChange.tenant_id == self._tx.tenant.id, CapChange.person_id == self._holder.person_id)

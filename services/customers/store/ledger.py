@@ -5,19 +5,35 @@ owner is compared under the lock of the customer's row and set with a row in the
 cool-downs are counted under the lock of who gains. Only a gain takes that lock: a loss makes room and nothing else. The
 database refuses any other way.
 
-`change_owners` looks at each customer. `lose_owners` takes many from their owners for one cause, in statements over all
-of them: the night's reclaim of a large base is no work of single rows. Both leave the same rows and tell the same.
+`change_owners` looks at each customer, and writes what passed in one statement, however many. `lose_owners` takes many
+from their owners for one cause without looking at each: the night's reclaim of a large base. Both leave the same rows
+and tell the same.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Select, distinct, func, insert, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    distinct,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.orm.attributes import set_committed_value
 
+from services.chassis.bulk import insert_rows, update_rows
 from services.chassis.db import Transaction
 from services.chassis.errors import AppError, not_found
 from services.chassis.ids import new_id
@@ -35,7 +51,6 @@ from services.customers.store.tables import (
 )
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import (
-    check_cap,
     check_claims,
     check_cool_down,
     check_new_data,
@@ -137,13 +152,11 @@ def change_owners(
                 "batch_id": batch_id,
             }
         )
-    if rows:
-        # Before the customers: the database lets an owner pass whom the ledger's last row names.
-        tx.session.execute(insert(OwnershipChange), rows)
     for row in rows:
         _apply(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["pool_id"], rules)
-    _let_allocate(tx, [locked[row["customer_id"]] for row in rows], changes)
-    tx.session.flush()
+    changed = [locked[row["customer_id"]] for row in rows]
+    _let_allocate(tx, changed, changes)
+    _write(tx, rows, changed)
     for row in rows:
         _tell(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["from_owner_id"])
     for cause, count in Counter(row["cause"] for row in rows).items():
@@ -166,13 +179,21 @@ def lose_owners(tx: Transaction, due: Select[str], loss: Loss, most: int) -> int
 
     due: the ids of owned customers, their rows locked, with every condition under which they may be lost.
     """
-    lost = _record_loss(tx, due.limit(most), loss, most)
-    if not lost:
-        return 0
     allocating = _allocating(tx, {loss.pool_id})
+    # From where the row is locked: read again beside it, it would be as it was before somebody else's commit.
+    lost = (
+        due.limit(most)
+        .with_only_columns(
+            Customer.customer_id,
+            Customer.owner_id.label("from_owner_id"),
+            loss.reason.label("reason"),
+            _neglect_in_sql().label("inputs"),
+        )
+        .cte("lost")
+    )
     rows = tx.session.execute(
         update(Customer)
-        .where(Customer.tenant_id == tx.tenant.id, Customer.customer_id.in_(lost))
+        .where(Customer.tenant_id == tx.tenant.id, Customer.customer_id == lost.c.customer_id)
         .values(
             owner_id=None,
             owner_department_path="",
@@ -187,15 +208,17 @@ def lose_owners(tx: Transaction, due: Select[str], loss: Loss, most: int) -> int
             rule_version=Rules(tx).of(loss.pool_id).version,
             version=Customer.version + 1,
         )
-        .returning(Customer.customer_id, Customer.version, Customer.name)
+        .returning(Customer.customer_id, Customer.version, Customer.name, lost.c.from_owner_id)
+        .add_cte(_record(tx, lost, loss, most))
         .execution_options(synchronize_session=False)
     ).all()
-    _wake_allocation(tx, allocating)
+    if rows:
+        _wake_allocation(tx, allocating)
     for row in rows:
         data = {
             "customerId": row.customer_id,
             "name": row.name,
-            "fromOwnerId": lost[row.customer_id],
+            "fromOwnerId": row.from_owner_id,
             "toOwnerId": "",
             "poolId": loss.pool_id,
             "cause": loss.cause,
@@ -205,16 +228,9 @@ def lose_owners(tx: Transaction, due: Select[str], loss: Loss, most: int) -> int
     return len(rows)
 
 
-def _record_loss(tx: Transaction, due: Select[str], loss: Loss, most: int) -> dict[str, str]:
-    """Lock the customers and write their rows of the ledger; return whose each was, by customer's id."""
-    # From where the row is locked: read again beside it, it would be as it was before somebody else's commit.
-    locked = due.with_only_columns(
-        Customer.customer_id,
-        Customer.owner_id.label("from_owner_id"),
-        loss.reason.label("reason"),
-        _neglect_in_sql().label("inputs"),
-    ).cte("locked")
-    placed = select(locked, func.row_number().over().label("place")).cte("placed")
+def _record(tx: Transaction, lost: CTE, loss: Loss, most: int) -> CTE:
+    """Return what writes the rows of the ledger of what is lost."""
+    placed = select(lost, func.row_number().over().label("place")).cte("placed")
     fresh = (
         func.unnest(literal([new_id() for _ in range(most)], ARRAY(RecordId)))
         .table_valued("change_id", with_ordinality="place")
@@ -229,14 +245,13 @@ def _record_loss(tx: Transaction, due: Select[str], loss: Loss, most: int) -> di
         "rule_version": literal(loss.rule_version),
         "create_time": literal(tx.now),
         "batch_id": literal(new_id(), RecordId),
-        **{column.name: placed.c[column.name] for column in locked.c},
+        **{column.name: placed.c[column.name] for column in lost.c},
     }
-    recorded = tx.session.execute(
+    return (
         insert(OwnershipChange)
         .from_select(list(values), select(*values.values()).where(fresh.c.place == placed.c.place))
-        .returning(OwnershipChange.customer_id, OwnershipChange.from_owner_id)
+        .cte("recorded")
     )
-    return {row.customer_id: row.from_owner_id or "" for row in recorded}
 
 
 def lock_owner(tx: Transaction, person_id: str) -> None:
@@ -276,9 +291,7 @@ def check_room(
 ) -> None:
     """Raise OWNER_CAP_REACHED unless somebody may have one such customer more; locks the person's row (F28)."""
     lock_owner(tx, person_id)
-    caps = Caps(tx, Holder(person_id, department_path))
-    cap = caps.winning(region, level)
-    check_cap(caps.used(cap), cap.limit)
+    Caps(tx, Holder(person_id, department_path)).check(region, level)
 
 
 def _rooms(tx: Transaction, changes: Mapping[str, Change]) -> "dict[str, _Room]":
@@ -302,35 +315,48 @@ class _Room:
         self._person_id = to.person_id
         self._customer_ids = customer_ids
         self._holder = Holder(to.person_id, to.department_path, customer_ids)
-        self._caps: Caps | None = None
         self._claimed: dict[str, list[int]] = {}
         self._lost: dict[str, datetime] | None = None
 
+    @cached_property
+    def _caps(self) -> Caps:
+        # Not before the lock: a limit that adjusts itself is set under it.
+        return Caps(self._tx, self._holder)
+
     def take(self, customer: Customer) -> dict[str, Any]:
         """Count one customer more and return what was decided on; raises when it does not fit."""
-        if self._caps is None:
-            self._caps = Caps(self._tx, self._holder)
-        cap = self._caps.winning(customer.region, customer.level)
-        used = self._caps.used(cap)
-        check_cap(used, cap.limit)
-        inputs: dict[str, Any] = {"used": used, "limit": cap.limit}
-        if cap.id:
-            inputs["cap_id"] = cap.id
+        pool = self._limiting(customer)
+        self._count(pool)
+        inputs = self._caps.check(customer.region, customer.level)
         if self._cause == Cause.CLAIM and customer.pool_id:
-            inputs |= self._claim(customer, get_pool(self._tx, customer.pool_id))
+            inputs |= self._claim(customer, pool) if pool else {"pool_admin": True}
         self._caps.take(customer)
         return inputs
 
+    def _limiting(self, customer: Customer) -> Pool | None:
+        """Return the pool whose limits hold for the claim of a customer; its administrators are free of them."""
+        if self._cause != Cause.CLAIM or not customer.pool_id:
+            return None
+        pool = get_pool(self._tx, customer.pool_id)
+        return None if self._person_id in pool.admin_ids else pool
+
+    def _count(self, pool: Pool | None) -> None:
+        """Count whatever limits the person, and the claims from a pool, in one statement where it is not known yet."""
+        wanted = self._caps.uncounted()
+        claims = self._claims(pool) if pool and pool.pool_id not in self._claimed else ()
+        counted = (
+            self._tx.session.execute(select(*wanted.values(), *claims)).one() if wanted or claims else ()
+        )
+        self._caps.know(dict(zip(wanted, counted, strict=False)))
+        if pool and pool.pool_id not in self._claimed:
+            self._claimed[pool.pool_id] = list(counted[len(wanted) :]) or [0, 0]
+
     def _claim(self, customer: Customer, pool: Pool) -> dict[str, Any]:
-        """Check what a pool asks of a claim; its administrators are free but for the cap."""
-        if self._person_id in pool.admin_ids:
-            return {"pool_admin": True}
+        """Check what a pool asks of a claim."""
         if pool.cool_down_days:
             check_cool_down(self._lost_time(customer.customer_id), pool.cool_down_days, self._tx.now)
         if pool.new_data_days:
             check_new_data(customer.create_time, pool.new_data_days, self._tx.now)
-        if pool.pool_id not in self._claimed:
-            self._claimed[pool.pool_id] = self._claims(pool)
         claimed = self._claimed[pool.pool_id]
         check_claims(
             claimed[0],
@@ -343,18 +369,21 @@ class _Room:
         claimed[0] += 1
         return {"claimed_today": claimed[0] - 1, "daily_claims": pool.daily_claims}
 
-    def _claims(self, pool: Pool) -> list[int]:
-        """Count the customers and the requests of the period from the ledger: a return refunds nothing."""
+    def _claims(self, pool: Pool) -> tuple[ScalarSelect[int], ...]:
+        """Return what counts the customers and the requests of the period in the ledger: a return refunds nothing."""
         if not pool.daily_claims and not pool.claim_requests:
-            return [0, 0]
-        query = select(func.count(), func.count(distinct(OwnershipChange.batch_id))).where(
+            return ()
+        claims = (
             OwnershipChange.tenant_id == self._tx.tenant.id,
             OwnershipChange.to_owner_id == self._person_id,
             OwnershipChange.cause == Cause.CLAIM,
             OwnershipChange.pool_id == pool.pool_id,
             OwnershipChange.create_time >= period_start(self._tx.now, pool.claim_period_days),
         )
-        return list(self._tx.session.execute(query).one())
+        return (
+            select(func.count()).where(*claims).scalar_subquery(),
+            select(func.count(distinct(OwnershipChange.batch_id))).where(*claims).scalar_subquery(),
+        )
 
     def _lost_time(self, customer_id: str) -> datetime | None:
         """Return when the person lost a customer the last time: any earlier owner, not only the one before."""
@@ -393,17 +422,59 @@ def _neglect_in_sql() -> ColumnElement[Any]:
     return func.jsonb_strip_nulls(func.jsonb_build_object(*parts))
 
 
+# What a change of owner sets of a customer.
+_SET = (
+    "state",
+    "owner_id",
+    "owner_department_path",
+    "own_time",
+    "pool_id",
+    "pool_time",
+    "allocate_due",
+    "lock_expire_time",
+    "version",
+    "warn_due_at",
+    "reclaim_due_at",
+    "warned_time",
+    "rule_version",
+)
+
+
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
-    customer.state = ENDS.get(change.cause, CustomerState.ACTIVE)
-    customer.owner_id = change.to.person_id if change.to else None
-    customer.owner_department_path = change.to.department_path if change.to else ""
-    customer.own_time = tx.now if change.to else None
-    customer.pool_id = pool_id
-    customer.pool_time = None if change.to else tx.now
-    customer.allocate_due = False
-    customer.lock_expire_time = None
-    customer.version += 1
-    rules.set_due(customer)
+    _become(
+        customer,
+        {
+            "state": ENDS.get(change.cause, CustomerState.ACTIVE),
+            "owner_id": change.to.person_id if change.to else None,
+            "owner_department_path": change.to.department_path if change.to else "",
+            "own_time": tx.now if change.to else None,
+            "pool_id": pool_id,
+            "pool_time": None if change.to else tx.now,
+            "allocate_due": False,
+            "lock_expire_time": None,
+            "version": customer.version + 1,
+        },
+    )
+    _become(customer, rules.due(customer))
+
+
+def _become(customer: Customer, values: Mapping[str, Any]) -> None:
+    """Let a row be what `_write` makes of it in the database: nothing that the session would have to write."""
+    for name, value in values.items():
+        set_committed_value(customer, name, value)
+
+
+def _write(tx: Transaction, rows: Sequence[Mapping[str, Any]], customers: Sequence[Customer]) -> None:
+    """Write the rows of the ledger and what the customers are now, in one statement.
+
+    The database compares owner and ledger at its end: it lets an owner pass whom the ledger's last row names.
+    """
+    if not rows:
+        return
+    names = ("tenant_id", "customer_id", *_SET)
+    now = [{name: getattr(customer, name) for name in names} for customer in customers]
+    recorded = insert_rows(OwnershipChange, rows).cte("recorded")
+    tx.session.execute(update_rows(Customer, now, ("tenant_id", "customer_id")).add_cte(recorded))
 
 
 def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mapping[str, Change]) -> None:
@@ -419,7 +490,7 @@ def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mappi
         return
     allocating = _allocating(tx, {customer.pool_id or "" for customer in came})
     for customer in came:
-        customer.allocate_due = customer.pool_id in allocating
+        _become(customer, {"allocate_due": customer.pool_id in allocating})
     _wake_allocation(tx, allocating)
 
 

@@ -189,17 +189,28 @@ class Rules:
         settings = tenant_settings(self._tx)
         return AppliedRule(rule_of(settings), settings.rule_version, settings.default_pool_id)
 
-    def set_due(self, customer: Customer) -> None:
-        """Set anew when the owner is warned and when the customer falls back; an old warning counts no more.
+    def due(self, customer: Customer) -> dict[str, Any]:
+        """Return what a customer's row says of when its owner is warned and when it falls back, as of now.
 
-        To be called with every change of owner, evidence or rule; see `follow_edit` for the rest that a rule looks at.
+        An old warning counts no more.
         """
         applied = self.of(customer.pool_id)
         falls = fate(applied.rule, standing(customer)) if customer.own_time else None
-        customer.warn_due_at = falls.due.warn if falls else None
-        customer.reclaim_due_at = falls.due.reclaim if falls else None
-        customer.warned_time = None
-        customer.rule_version = applied.version
+        return {
+            "warn_due_at": falls.due.warn if falls else None,
+            "reclaim_due_at": falls.due.reclaim if falls else None,
+            "warned_time": None,
+            "rule_version": applied.version,
+        }
+
+    def set_due(self, customer: Customer) -> None:
+        """Set anew when the owner is warned and when the customer falls back.
+
+        To be called with every change of evidence or rule; see `follow_edit` for the rest that a rule looks at, and the
+        ledger for changes of the owner.
+        """
+        for name, value in self.due(customer).items():
+            setattr(customer, name, value)
 
 
 def follow_edit(tx: Transaction, customer: Customer) -> None:

@@ -445,7 +445,10 @@ class AllocationRule(Base):
 
 
 class HandOver(Base):
-    """A leaver's customers on their way to others. pool_id: where what fits nobody goes, NULL: it stays."""
+    """A leaver's customers on their way to others. pool_id: where what fits nobody goes, NULL: it stays.
+
+    moved, pooled, refused: how many went to others, into the pool, and fitted nobody. end_time: NULL while it runs.
+    """
 
     __tablename__ = "hand_over"
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -460,6 +463,30 @@ class HandOver(Base):
     moved: Mapped[int] = mapped_column(Integer)
     pooled: Mapped[int] = mapped_column(Integer)
     create_time: Mapped[datetime]
+    from_department_path: Mapped[str] = mapped_column(server_default="")
+    refused: Mapped[int] = mapped_column(Integer, server_default="0")
+    end_time: Mapped[datetime | None]
+    __table_args__ = (Index("ix_hand_over_newest", "tenant_id", "create_time", "hand_over_id"),)
+
+
+class HandOverItem(Base):
+    """What a hand-over did with a customer. refusal: the reason why it stayed, "" where it went."""
+
+    __tablename__ = "hand_over_item"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    hand_over_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    customer_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    to_person_id: Mapped[str | None] = mapped_column(RecordId)
+    pool_id: Mapped[str | None] = mapped_column(RecordId)
+    refusal: Mapped[str]
+    create_time: Mapped[datetime]
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "hand_over_id"],
+            ["customers.hand_over.tenant_id", "customers.hand_over.hand_over_id"],
+        ),
+        Index("ix_hand_over_item_order", "tenant_id", "hand_over_id", "create_time", "customer_id"),
+    )
 
 
 class EvidenceSource(Base):

@@ -7,7 +7,7 @@ works on at the moment are skipped and come with the next sweep.
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Select, Update, and_, case, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -15,7 +15,7 @@ from services.chassis.db import Transaction
 from services.customers.domain.customers import Cause, CustomerState
 from services.customers.metrics import WARNED
 from services.customers.store.ledger import Loss, lose_owners
-from services.customers.store.rule_sql import falls_at, reason
+from services.customers.store.rule_sql import NEVER, falls_at, reason
 from services.customers.store.rules import Rules
 from services.customers.store.tables import Customer, Pool, Settings
 from services.customers.usecases.evidence import has_arrived
@@ -26,17 +26,28 @@ BATCH = 500
 
 
 def apply_rule(tx: Transaction, pool_id: str, limit: int) -> int:
-    """Set anew when customers are due whose times came from an older rule (F19); return how many."""
+    """Set anew when customers are due whose times came from an older rule (F19); return how many.
+
+    A warning stands where nothing changes for whom it warned: the time is the same, or it comes so soon that one a day
+    before an earlier time would be too late. What was said is then what happens. Any other time is warned of anew.
+    """
     applied = Rules(tx).of(pool_id or None)
     old = _due(tx, pool_id, Customer.rule_version, Customer.rule_version < applied.version)
-    falls = falls_at(applied.rule)
+    falls, said = falls_at(applied.rule), Customer.reclaim_due_at
+    stands = and_(
+        Customer.warned_time.is_not(None),
+        or_(falls == said, and_(falls < said, said <= reclaim_after_warning(tx.now, tx.now))),
+    )
     return len(
         tx.session.scalars(
             _change(tx, old, limit)
             .values(
-                warn_due_at=falls - literal(timedelta(days=applied.rule.warn_days), INTERVAL),
-                reclaim_due_at=falls,
-                warned_time=None,
+                warn_due_at=case(
+                    (stands, NEVER),
+                    else_=falls - literal(timedelta(days=applied.rule.warn_days), INTERVAL),
+                ),
+                reclaim_due_at=case((stands, said), else_=falls),
+                warned_time=case((stands, Customer.warned_time), else_=NEVER),
                 rule_version=applied.version,
             )
             .returning(Customer.customer_id)

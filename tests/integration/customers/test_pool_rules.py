@@ -514,6 +514,69 @@ def test_a_leavers_customers_go_to_others_in_turn_as_far_as_they_fit(office: Off
     assert (found.count(first.id), found.count(second.id), found.count(None)) == (2, 4, 1)
     # Again, it changes nothing.
     assert not office.run(lambda tx: hand_over_batch(tx, begun.hand_over_id, 3))
+    items = manager(pools_pb2.ListHandOverItemsRequest(hand_over_id=begun.hand_over_id)).items
+    assert {item.customer_id: item.to_person_id or None for item in items} == dict(
+        zip(ids, found, strict=True)
+    )
+    assert [item.pool_id for item in items if not item.to_person_id] == [pool.pool_id]
+
+
+def test_a_hand_over_tells_what_became_of_each_customer(office: Office, manager: Person) -> None:
+    """F34: who began it, how far it is, and what stays because it fits nobody; each customer is tried once."""
+    leaver, full, roomy = (office.hire(path=EAST) for _ in range(3))
+    ids = [leaver.create(level="A" if index < 3 else "").customer_id for index in range(6)]
+    save_cap(manager, person_ids=[full.id], most=1)
+    full.create()
+    save_cap(manager, person_ids=[roomy.id], levels=["A"], most=1)
+    request = pools_pb2.StartHandOverRequest(
+        request_id=new_id(), from_person_id=leaver.id, to_person_ids=[full.id, roomy.id], reason="离职"
+    )
+    begun = manager(request).hand_over
+    # What fits nobody comes first, and must not hold up the rest.
+    while office.run(lambda tx: hand_over_batch(tx, begun.hand_over_id, 2)):
+        pass
+    (listed,) = manager(pools_pb2.ListHandOversRequest()).hand_overs
+    assert (listed.actor_id, listed.state, listed.moved, listed.refused, listed.left) == (
+        manager.id,
+        pools_pb2.HAND_OVER_STATE_FULL,
+        4,
+        2,
+        2,
+    )
+    assert listed.HasField("end_time")
+    found = owners(office, ids)
+    assert sorted(found[:3]) == sorted([roomy.id, leaver.id, leaver.id])
+    assert found[3:] == [roomy.id] * 3
+    asked = pools_pb2.ListHandOverItemsRequest(hand_over_id=begun.hand_over_id, refused=True, page_size=1)
+    first = manager(asked)
+    asked.page_token = first.next_page_token
+    second = manager(asked)
+    assert {item.customer_id: item.refusal for item in (*first.items, *second.items)} == {
+        customer_id: "OWNER_CAP_REACHED"
+        for customer_id, owner in zip(ids, found, strict=True)
+        if owner == leaver.id
+    }
+    assert second.next_page_token == ""
+
+
+def test_a_hand_over_is_told_to_who_began_it_and_to_superiors(office: Office, manager: Person) -> None:
+    """F35."""
+    leaver, gainer = office.hire(path=EAST), office.hire(path=EAST)
+    head = office.hire(MANAGER, EAST, scope="department")
+    outsider = office.hire(MANAGER, WEST, scope="department")
+    request = pools_pb2.StartHandOverRequest(
+        request_id=new_id(), from_person_id=leaver.id, to_person_ids=[gainer.id], reason="离职"
+    )
+    begun = head(request).hand_over.hand_over_id
+    for person in (head, manager):
+        (listed,) = person(pools_pb2.ListHandOversRequest(page_size=1)).hand_overs
+        assert (listed.hand_over_id, listed.from_person_id) == (begun, leaver.id)
+    assert list(outsider(pools_pb2.ListHandOversRequest()).hand_overs) == []
+    for asked in (
+        pools_pb2.GetHandOverRequest(hand_over_id=begun),
+        pools_pb2.ListHandOverItemsRequest(hand_over_id=begun),
+    ):
+        assert outsider.refused(asked).reason == "HAND_OVER_NOT_FOUND"
 
 
 def test_of_200_parallel_claims_one_wins_and_199_are_told_why(office: Office, manager: Person) -> None:

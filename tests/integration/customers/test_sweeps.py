@@ -1,7 +1,7 @@
 """Falling back into the pool: the real workflow over real databases, with time skipped and not slept."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
@@ -61,11 +61,22 @@ class Shop:
                 claim_customers(tx, self.rep, [draft.id])
         return draft.id
 
-    def pool(self, idle_days: int = 90) -> str:
+    def pool(self, idle_days: int = 90, warn_days: int = 1) -> str:
         """Make a pool."""
-        draft = PoolDraft(f"公海{new_id()[-6:]}", ReclaimRule(idle_days, 1), (), 0)
+        draft = PoolDraft(f"公海{new_id()[-6:]}", ReclaimRule(idle_days, warn_days), (), 0)
         with self.store.transaction(self.tenant, now=self.start) as tx:
             return create_pool(tx, draft).pool_id
+
+    def rule(self, pool_id: str, rule: ReclaimRule) -> None:
+        """Change a pool's rule."""
+        with self.store.transaction(self.tenant) as tx:
+            pool = get_pool(tx, pool_id)
+            update_pool(tx, pool_id, pool.version, PoolDraft(pool.name, rule, (), 0))
+
+    def sweep(self, step: Callable[[Transaction, str, int], int], pool_id: str, day: float) -> int:
+        """Do a step of a sweep on a day."""
+        with self.store.transaction(self.tenant, now=self.day(day)) as tx:
+            return step(tx, pool_id, sweeps.BATCH)
 
     def follow_up(self, customer_id: str, day: float) -> None:
         """Let the rep work on a customer on a day."""
@@ -259,9 +270,7 @@ async def test_each_pool_has_its_rule_and_a_changed_rule_holds_from_the_next_swe
         await shop.until_day(10.1)
         assert shop.owned(slow_one, fast_one, own) == [True, False, True]
         assert shop.row(fast_one).pool_id == fast
-        with shop.store.transaction(shop.tenant) as tx:
-            name = get_pool(tx, slow).name
-            update_pool(tx, slow, 1, PoolDraft(name, ReclaimRule(8, 2), (), 0))
+        shop.rule(slow, ReclaimRule(8, 2))
         await shop.sweeping(slow)
         await shop.until_day(10.2)
         assert shop.events("reclaim_warned") == [fast_one, slow_one]
@@ -277,9 +286,7 @@ async def test_a_rule_that_is_switched_off_takes_nothing_back(shop: Shop) -> Non
         await shop.sweeping(pool)
         await shop.until_day(9.6)
         assert shop.events("reclaim_warned") == [customer]
-        with shop.store.transaction(shop.tenant) as tx:
-            name = get_pool(tx, pool).name
-            update_pool(tx, pool, 1, PoolDraft(name, ReclaimRule(0, 0), (), 0))
+        shop.rule(pool, ReclaimRule(0, 0))
         await shop.sweeping(pool)
         await shop.until_day(12)
         assert shop.owned(customer) == [True]
@@ -349,3 +356,39 @@ async def test_an_edit_moves_the_due_time_and_no_warning(shop: Shop) -> None:
         assert sweeps.warn(tx, pool_id, 1) == 1
     row = edit("A", 29.5)
     assert (row.warned_time, row.warn_due_at, row.reclaim_due_at) == (shop.day(29), None, shop.day(30))
+
+
+def test_a_changed_rule_warns_nobody_twice_of_the_same_day(shop: Shop) -> None:
+    """F19, F187: what was said is what happens, also where the new rule would take it before it could be said anew."""
+    pool_id = shop.pool(90)
+    customer_id = shop.create(pool_id)
+    assert shop.sweep(sweeps.warn, pool_id, 89) == 1
+    for idle_days, warn_days in ((90, 3), (30, 1)):
+        shop.rule(pool_id, ReclaimRule(idle_days, warn_days))
+        assert shop.sweep(sweeps.apply_rule, pool_id, 89.5) == 1
+        assert shop.sweep(sweeps.warn, pool_id, 89.5) == 0
+        row = shop.row(customer_id)
+        assert (row.warned_time, row.warn_due_at, row.reclaim_due_at) == (shop.day(89), None, shop.day(90))
+    assert shop.sweep(sweeps.reclaim, pool_id, 89.9) == 0
+    assert shop.sweep(sweeps.reclaim, pool_id, 90) == 1
+    assert shop.events("reclaim_warned") == [customer_id]
+
+
+@pytest.mark.parametrize(
+    ("rule", "warned_day", "day"), [(ReclaimRule(120, 1), 119, 120), (ReclaimRule(61, 1), 65, 66)]
+)
+def test_a_changed_rule_warns_anew_of_another_day(
+    shop: Shop, rule: ReclaimRule, warned_day: float, day: float
+) -> None:
+    """F19, F187: a day before it, whether it is later than what was said or earlier."""
+    pool_id = shop.pool(90, warn_days=30)
+    customer_id = shop.create(pool_id)
+    assert shop.sweep(sweeps.warn, pool_id, 60) == 1
+    shop.rule(pool_id, rule)
+    assert shop.sweep(sweeps.apply_rule, pool_id, 65) == 1
+    assert shop.sweep(sweeps.warn, pool_id, warned_day) == 1
+    row = shop.row(customer_id)
+    assert (row.warned_time, row.reclaim_due_at) == (shop.day(warned_day), shop.day(day))
+    assert shop.sweep(sweeps.reclaim, pool_id, day - 0.1) == 0
+    assert shop.sweep(sweeps.reclaim, pool_id, day) == 1
+    assert shop.events("reclaim_warned") == [customer_id] * 2

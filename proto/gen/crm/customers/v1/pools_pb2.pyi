@@ -503,6 +503,9 @@ class HandOver(_message.Message):
     POOLED_FIELD_NUMBER: _builtins.int
     LEFT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_ID_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
     hand_over_id: _builtins.str
     """UUID."""
     from_person_id: _builtins.str
@@ -518,7 +521,11 @@ class HandOver(_message.Message):
     pooled: _builtins.int
     """Customers that went into the pool."""
     left: _builtins.int
-    """Customers that are still the leaver's."""
+    """Customers that are still the leaver's; of one that is over, as it was then."""
+    actor_id: _builtins.str
+    """Who began it, UUID."""
+    refused: _builtins.int
+    """Customers that fitted nobody and stayed."""
     @_builtins.property
     def to_person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Who gets them in turn, UUIDs."""
@@ -526,6 +533,10 @@ class HandOver(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Begun."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Over, absent while it runs."""
 
     def __init__(
         self,
@@ -540,14 +551,61 @@ class HandOver(_message.Message):
         pooled: _builtins.int = ...,
         left: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        actor_id: _builtins.str = ...,
+        refused: _builtins.int = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "from_person_id", b"from_person_id", "hand_over_id", b"hand_over_id", "left", b"left", "moved", b"moved", "pool_id", b"pool_id", "pooled", b"pooled", "reason", b"reason", "state", b"state", "to_person_ids", b"to_person_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_id", b"actor_id", "create_time", b"create_time", "end_time", b"end_time", "from_person_id", b"from_person_id", "hand_over_id", b"hand_over_id", "left", b"left", "moved", b"moved", "pool_id", b"pool_id", "pooled", b"pooled", "reason", b"reason", "refused", b"refused", "state", b"state", "to_person_ids", b"to_person_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HandOver: _TypeAlias = HandOver  # noqa: Y015
+
+@_typing.final
+class HandOverItem(_message.Message):
+    """What a hand-over did with a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    TO_PERSON_ID_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """UUID."""
+    name: _builtins.str
+    """What it is called now."""
+    to_person_id: _builtins.str
+    """Who got it, UUID, empty for nobody."""
+    pool_id: _builtins.str
+    """The pool that it went into, UUID, empty for none."""
+    refusal: _builtins.str
+    """Why it stayed, UPPER_SNAKE, empty where it went."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        to_person_id: _builtins.str = ...,
+        pool_id: _builtins.str = ...,
+        refusal: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "customer_id", b"customer_id", "name", b"name", "pool_id", b"pool_id", "refusal", b"refusal", "to_person_id", b"to_person_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverItem: _TypeAlias = HandOverItem  # noqa: Y015
 
 @_typing.final
 class StartHandOverRequest(_message.Message):
@@ -658,6 +716,122 @@ class GetHandOverResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetHandOverResponse: _TypeAlias = GetHandOverResponse  # noqa: Y015
+
+@_typing.final
+class ListHandOversRequest(_message.Message):
+    """Request of ListHandOvers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """1 to 200, 0 for 50."""
+    page_token: _builtins.str
+    """Of the page before."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandOversRequest: _TypeAlias = ListHandOversRequest  # noqa: Y015
+
+@_typing.final
+class ListHandOversResponse(_message.Message):
+    """Response of ListHandOvers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HAND_OVERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def hand_overs(self) -> _containers.RepeatedCompositeFieldContainer[Global___HandOver]:
+        """The newest first."""
+
+    def __init__(
+        self,
+        *,
+        hand_overs: _abc.Iterable[Global___HandOver] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hand_overs", b"hand_overs", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandOversResponse: _TypeAlias = ListHandOversResponse  # noqa: Y015
+
+@_typing.final
+class ListHandOverItemsRequest(_message.Message):
+    """Request of ListHandOverItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HAND_OVER_ID_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    hand_over_id: _builtins.str
+    """UUID."""
+    refused: _builtins.bool
+    """Only those that fitted nobody and stayed."""
+    page_size: _builtins.int
+    """1 to 200, 0 for 50."""
+    page_token: _builtins.str
+    """Of the page before."""
+    def __init__(
+        self,
+        *,
+        hand_over_id: _builtins.str = ...,
+        refused: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hand_over_id", b"hand_over_id", "page_size", b"page_size", "page_token", b"page_token", "refused", b"refused"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandOverItemsRequest: _TypeAlias = ListHandOverItemsRequest  # noqa: Y015
+
+@_typing.final
+class ListHandOverItemsResponse(_message.Message):
+    """Response of ListHandOverItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___HandOverItem]:
+        """In the order in which they were tried."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___HandOverItem] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHandOverItemsResponse: _TypeAlias = ListHandOverItemsResponse  # noqa: Y015
 
 @_typing.final
 class ExplainReclaimRequest(_message.Message):

@@ -75,6 +75,16 @@ class PoolsServiceStub:
                 request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverRequest.SerializeToString,
                 response_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverResponse.FromString,
                 _registered_method=True)
+        self.ListHandOvers = channel.unary_unary(
+                '/crm.customers.v1.PoolsService/ListHandOvers',
+                request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversRequest.SerializeToString,
+                response_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversResponse.FromString,
+                _registered_method=True)
+        self.ListHandOverItems = channel.unary_unary(
+                '/crm.customers.v1.PoolsService/ListHandOverItems',
+                request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsRequest.SerializeToString,
+                response_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsResponse.FromString,
+                _registered_method=True)
         self.ExplainReclaim = channel.unary_unary(
                 '/crm.customers.v1.PoolsService/ExplainReclaim',
                 request_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.ExplainReclaimRequest.SerializeToString,
@@ -182,7 +192,21 @@ class PoolsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetHandOver(self, request, context):
-        """How far a hand-over is.
+        """How far a hand-over is: one that the caller began, or of somebody in the own scope.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHandOvers(self, request, context):
+        """Hand-overs that the caller began, or of somebody in the own scope, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHandOverItems(self, request, context):
+        """What became of each customer of a hand-over so far.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,6 +324,16 @@ def add_PoolsServiceServicer_to_server(servicer, server):
                     servicer.GetHandOver,
                     request_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverRequest.FromString,
                     response_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverResponse.SerializeToString,
+            ),
+            'ListHandOvers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHandOvers,
+                    request_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversRequest.FromString,
+                    response_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversResponse.SerializeToString,
+            ),
+            'ListHandOverItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHandOverItems,
+                    request_deserializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsRequest.FromString,
+                    response_serializer=crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsResponse.SerializeToString,
             ),
             'ExplainReclaim': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainReclaim,
@@ -569,6 +603,60 @@ class PoolsService:
             '/crm.customers.v1.PoolsService/GetHandOver',
             crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverRequest.SerializeToString,
             crm_dot_customers_dot_v1_dot_pools__pb2.GetHandOverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHandOvers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.customers.v1.PoolsService/ListHandOvers',
+            crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversRequest.SerializeToString,
+            crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOversResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHandOverItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.customers.v1.PoolsService/ListHandOverItems',
+            crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsRequest.SerializeToString,
+            crm_dot_customers_dot_v1_dot_pools__pb2.ListHandOverItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

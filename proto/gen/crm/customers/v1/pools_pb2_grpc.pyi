@@ -50,7 +50,11 @@ class PoolsServiceStub:
     StartHandOver: _grpc.UnaryUnaryMultiCallable[_pools_pb2.StartHandOverRequest, _pools_pb2.StartHandOverResponse]
     """Hand all customers of somebody who leaves over to others; goes on by itself, in batches."""
     GetHandOver: _grpc.UnaryUnaryMultiCallable[_pools_pb2.GetHandOverRequest, _pools_pb2.GetHandOverResponse]
-    """How far a hand-over is."""
+    """How far a hand-over is: one that the caller began, or of somebody in the own scope."""
+    ListHandOvers: _grpc.UnaryUnaryMultiCallable[_pools_pb2.ListHandOversRequest, _pools_pb2.ListHandOversResponse]
+    """Hand-overs that the caller began, or of somebody in the own scope, newest first."""
+    ListHandOverItems: _grpc.UnaryUnaryMultiCallable[_pools_pb2.ListHandOverItemsRequest, _pools_pb2.ListHandOverItemsResponse]
+    """What became of each customer of a hand-over so far."""
     ExplainReclaim: _grpc.UnaryUnaryMultiCallable[_pools_pb2.ExplainReclaimRequest, _pools_pb2.ExplainReclaimResponse]
     """When an owned customer falls back, by which rule, and what would restart the clock."""
     TryReclaimRule: _grpc.UnaryUnaryMultiCallable[_pools_pb2.TryReclaimRuleRequest, _pools_pb2.TryReclaimRuleResponse]
@@ -94,7 +98,11 @@ class PoolsServiceAsyncStub(PoolsServiceStub):
     StartHandOver: _aio.UnaryUnaryMultiCallable[_pools_pb2.StartHandOverRequest, _pools_pb2.StartHandOverResponse]  # type: ignore[assignment]
     """Hand all customers of somebody who leaves over to others; goes on by itself, in batches."""
     GetHandOver: _aio.UnaryUnaryMultiCallable[_pools_pb2.GetHandOverRequest, _pools_pb2.GetHandOverResponse]  # type: ignore[assignment]
-    """How far a hand-over is."""
+    """How far a hand-over is: one that the caller began, or of somebody in the own scope."""
+    ListHandOvers: _aio.UnaryUnaryMultiCallable[_pools_pb2.ListHandOversRequest, _pools_pb2.ListHandOversResponse]  # type: ignore[assignment]
+    """Hand-overs that the caller began, or of somebody in the own scope, newest first."""
+    ListHandOverItems: _aio.UnaryUnaryMultiCallable[_pools_pb2.ListHandOverItemsRequest, _pools_pb2.ListHandOverItemsResponse]  # type: ignore[assignment]
+    """What became of each customer of a hand-over so far."""
     ExplainReclaim: _aio.UnaryUnaryMultiCallable[_pools_pb2.ExplainReclaimRequest, _pools_pb2.ExplainReclaimResponse]  # type: ignore[assignment]
     """When an owned customer falls back, by which rule, and what would restart the clock."""
     TryReclaimRule: _aio.UnaryUnaryMultiCallable[_pools_pb2.TryReclaimRuleRequest, _pools_pb2.TryReclaimRuleResponse]  # type: ignore[assignment]
@@ -183,7 +191,23 @@ class PoolsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _pools_pb2.GetHandOverRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_pools_pb2.GetHandOverResponse, _abc.Awaitable[_pools_pb2.GetHandOverResponse]]:
-        """How far a hand-over is."""
+        """How far a hand-over is: one that the caller began, or of somebody in the own scope."""
+
+    @_abc_1.abstractmethod
+    def ListHandOvers(
+        self,
+        request: _pools_pb2.ListHandOversRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pools_pb2.ListHandOversResponse, _abc.Awaitable[_pools_pb2.ListHandOversResponse]]:
+        """Hand-overs that the caller began, or of somebody in the own scope, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListHandOverItems(
+        self,
+        request: _pools_pb2.ListHandOverItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pools_pb2.ListHandOverItemsResponse, _abc.Awaitable[_pools_pb2.ListHandOverItemsResponse]]:
+        """What became of each customer of a hand-over so far."""
 
     @_abc_1.abstractmethod
     def ExplainReclaim(

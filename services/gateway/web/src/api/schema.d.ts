@@ -2387,7 +2387,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Hand-overs that the caller began, or of somebody in the own scope, newest first.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListHandOvers"];
         put?: never;
         /**
          * Hand all customers of somebody who leaves over to others; goes on by itself, in batches.
@@ -2408,10 +2412,30 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How far a hand-over is.
+         * How far a hand-over is: one that the caller began, or of somebody in the own scope.
          * @description Needs the right `pools.manage`.
          */
         get: operations["customers.GetHandOver"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/handOvers/{handOverId}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What became of each customer of a hand-over so far.
+         * @description Needs the right `pools.manage`.
+         */
+        get: operations["customers.ListHandOverItems"];
         put?: never;
         post?: never;
         delete?: never;
@@ -6589,12 +6613,42 @@ export interface components {
             pooled: number;
             /**
              * Format: int32
-             * @description Customers that are still the leaver's.
+             * @description Customers that are still the leaver's; of one that is over, as it was then.
              */
             left: number;
             /**
              * Format: date-time
              * @description Begun.
+             */
+            createTime?: string;
+            /** @description Who began it, UUID. */
+            actorId: string;
+            /**
+             * Format: int32
+             * @description Customers that fitted nobody and stayed.
+             */
+            refused: number;
+            /**
+             * Format: date-time
+             * @description Over, absent while it runs.
+             */
+            endTime?: string;
+        };
+        /** @description What a hand-over did with a customer. */
+        "customers.HandOverItem": {
+            /** @description UUID. */
+            customerId: string;
+            /** @description What it is called now. */
+            name: string;
+            /** @description Who got it, UUID, empty for nobody. */
+            toPersonId: string;
+            /** @description The pool that it went into, UUID, empty for none. */
+            poolId: string;
+            /** @description Why it stayed, UPPER_SNAKE, empty where it went. */
+            refusal: string;
+            /**
+             * Format: date-time
+             * @description When.
              */
             createTime?: string;
         };
@@ -6797,6 +6851,20 @@ export interface components {
         "customers.ListFollowUpsResponse": {
             /** @description Newest first. */
             followUps: components["schemas"]["customers.FollowUp"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListHandOverItems. */
+        "customers.ListHandOverItemsResponse": {
+            /** @description In the order in which they were tried. */
+            items: components["schemas"]["customers.HandOverItem"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListHandOvers. */
+        "customers.ListHandOversResponse": {
+            /** @description The newest first. */
+            handOvers: components["schemas"]["customers.HandOver"][];
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
@@ -16876,6 +16944,32 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "customers.ListHandOvers": {
+        parameters: {
+            query?: {
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListHandOversResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.StartHandOver": {
         parameters: {
             query?: never;
@@ -16923,6 +17017,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.GetHandOverResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "customers.ListHandOverItems": {
+        parameters: {
+            query?: {
+                /** @description Only those that fitted nobody and stayed. */
+                refused?: boolean;
+                /** @description 1 to 200, 0 for 50. */
+                pageSize?: number;
+                /** @description Of the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                handOverId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["customers.ListHandOverItemsResponse"];
                 };
             };
             default: components["responses"]["Error"];

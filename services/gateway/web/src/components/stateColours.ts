@@ -29,6 +29,7 @@ const COLOURS: Record<Colour, string[]> = {
     'STAGED',
     'SCHEDULED',
     'STARTING',
+    'FULL',
   ],
   danger: ['REJECTED', 'FAILED', 'MISSED', 'LOST', 'INVALID', 'DOWN', 'STOPPED'],
   primary: ['RUNNING', 'STAGING', 'FOLLOWING', 'ACCEPTED', 'SUBMITTED', 'SENDING', 'SENT', 'INBOUND', 'UP'],
