@@ -70,7 +70,7 @@ class CustomerEdit:
 
 
 def editable(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
-    """Lock and return a customer that the caller may edit: an own one, or one of the scope (F33).
+    """Lock and return a customer that the caller may edit: an own one, or one of the scope (F33); never a pool's (F24).
 
     Raises NotFound CUSTOMER_NOT_FOUND, RuleViolation CUSTOMER_NOT_ACTIVE, Forbidden EDIT_FORBIDDEN.
     """
@@ -79,8 +79,7 @@ def editable(tx: Transaction, caller: Caller, customer_id: str) -> Customer:
         raise not_found("customer", "客户", customer_id)
     customer = locked[0]
     check_active(customer.state)
-    in_pool = customer.owner_id is None and "pools.manage" in caller.rights
-    if not (may_follow(facts_of(tx, caller, customer)) or in_pool):
+    if not may_follow(facts_of(tx, caller, customer)):
         raise Forbidden(
             "EDIT_FORBIDDEN",
             "只有客户负责人及其上级可以编辑客户",

@@ -4,10 +4,24 @@ A sweep is over customers that somebody owns and that belong to one pool, or (po
 works on at the moment are skipped and come with the next sweep.
 """
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Update, and_, case, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    Update,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import INTERVAL
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -23,6 +37,15 @@ from services.kernel.ownership import SHORTEST_WARNING, reclaim_after_warning
 
 # Customers in one transaction, unless said otherwise.
 BATCH = 500
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a sweep would find. work: a step may find something now. next_time: when the next customer is to be warned
+    or taken back, or a lock ends; None when nothing is known."""
+
+    work: bool
+    next_time: datetime | None
 
 
 def apply_rule(tx: Transaction, pool_id: str, limit: int) -> int:
@@ -113,19 +136,39 @@ def reclaim_what_is_known(tx: Transaction, pool_id: str, limit: int) -> int | No
     return reclaim(tx, pool_id, limit)
 
 
-def has_work(tx: Transaction, pool_id: str) -> bool:
-    """Tell by one statement whether any step of a sweep may find something: most sweeps find nothing."""
+def look(tx: Transaction, pool_id: str) -> Outlook:
+    """Return by one statement whether there is work, and what comes next: most sweeps find nothing.
+
+    Each part is the first row of an index, however many customers there are.
+    """
     version = select(Pool.rule_version).where(Pool.tenant_id == tx.tenant.id, Pool.pool_id == pool_id)
     if not pool_id:
         version = select(Settings.rule_version).where(Settings.tenant_id == tx.tenant.id)
-    swept, owned = _swept(tx, pool_id), Customer.owner_id.is_not(None)
-    parts = (
-        exists().where(*swept, Customer.allocate_due),
-        exists().where(*swept, owned, Customer.rule_version < version.scalar_subquery()),
-        exists().where(*swept, Customer.warn_due_at <= tx.now, _unlocked(tx)),
-        exists().where(*swept, Customer.reclaim_due_at <= tx.now, _unlocked(tx)),
-    )
-    return bool(tx.session.scalar(select(or_(*parts))))
+
+    def first(column: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+        query = select(column).where(*_swept(tx, pool_id), column.is_not(None), *conditions)
+        return query.order_by(Customer.pool_id, column).limit(1).scalar_subquery()
+
+    row = tx.session.execute(
+        select(
+            exists().where(*_swept(tx, pool_id), Customer.allocate_due),
+            func.coalesce(
+                first(Customer.rule_version, Customer.owner_id.is_not(None)) < version.scalar_subquery(),
+                False,
+            ),
+            *(
+                first(column, column <= tx.now, _unlocked(tx)).is_not(None)
+                for column in (Customer.warn_due_at, Customer.reclaim_due_at)
+            ),
+            func.least(
+                *(
+                    first(column, column > tx.now)
+                    for column in (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
+                )
+            ),
+        )
+    ).one()
+    return Outlook(any(row[:-1]), row[-1])
 
 
 def _is_any_due(tx: Transaction, pool_id: str) -> bool:
@@ -141,20 +184,6 @@ def _is_any_due(tx: Transaction, pool_id: str) -> bool:
             )
         )
     )
-
-
-def next_due(tx: Transaction, pool_id: str) -> datetime | None:
-    """Return when the next customer is to be warned or taken back, or a lock ends; None when nothing is known."""
-    columns = (Customer.warn_due_at, Customer.reclaim_due_at, Customer.lock_expire_time)
-    times = tx.session.execute(
-        select(
-            *(
-                select(func.min(column)).where(*_swept(tx, pool_id), column > tx.now).scalar_subquery()
-                for column in columns
-            )
-        )
-    ).one()
-    return min((time for time in times if time), default=None)
 
 
 def _swept(tx: Transaction, pool_id: str) -> list[ColumnElement[bool]]:
@@ -184,7 +213,8 @@ def _due(
             Customer.state == CustomerState.ACTIVE,
             *due,
         )
-        .order_by(order)
+        # With the pool, so that the index serves the order of those that belong to none as well.
+        .order_by(Customer.pool_id, order)
         .with_for_update(skip_locked=True)
     )
 

@@ -50,8 +50,9 @@ class Activities:
         if not sweep_at.sweep.pool_id:
             self._adjust_caps(sweep_at)
         with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-            if not sweeps.has_work(tx, sweep_at.sweep.pool_id):
-                return Swept(0, 0, more=False, next_time=sweeps.next_due(tx, sweep_at.sweep.pool_id))
+            ahead = sweeps.look(tx, sweep_at.sweep.pool_id)
+        if not ahead.work:
+            return Swept(0, 0, more=False, next_time=ahead.next_time)
         steps = (
             (allocate, 1),
             (sweeps.apply_rule, self._batch),
@@ -101,7 +102,7 @@ class Activities:
                 reclaimed=reclaimed,
             )
         with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-            next_time = sweeps.next_due(tx, sweep_at.sweep.pool_id)
+            next_time = sweeps.look(tx, sweep_at.sweep.pool_id).next_time
         if held:
             next_time = min(next_time or sweep_at.now + ANSWER_WITHIN, sweep_at.now + ANSWER_WITHIN)
         return Swept(warned, reclaimed, more, next_time)

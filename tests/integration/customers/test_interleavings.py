@@ -16,13 +16,16 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import Cause, CustomerDraft, CustomerState, Owner
+from services.customers.domain.merges import FOLLOWERS
+from services.customers.store.ledger import ENDS
 from services.customers.store.rule_sql import falls_at, reason
 from services.customers.store.rules import standing
 from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange, Staff
-from services.customers.usecases import allocation, pool_moves, sweeps
+from services.customers.usecases import allocation, merges, pool_moves, sweeps
 from services.customers.usecases.allocation import AllocationDraft, save_allocation_rule
 from services.customers.usecases.caps import CapDraft, save_cap
-from services.customers.usecases.care import add_evidence
+from services.customers.usecases.care import add_evidence, lock_customer
+from services.customers.usecases.conversion import create_for_conversion
 from services.customers.usecases.create import create_customer
 from services.customers.usecases.evidence import SOURCES
 from services.customers.usecases.hand_overs import HandOverDraft, hand_over_batch, start_hand_over
@@ -41,7 +44,9 @@ GAINS = (
     Cause.HAND_OVER,
     Cause.ALLOCATE,
     Cause.CREATE,
+    Cause.CONVERT,
     Cause.REVERSE,
+    Cause.UNMERGE,
 )
 
 
@@ -124,6 +129,10 @@ VERBS = (
     "allocate",
     "call",
     "leave",
+    "lock",
+    "convert",
+    "merge",
+    "unmerge",
 )
 Step = tuple[str, int, int, tuple[int, ...]]
 steps = st.lists(
@@ -183,9 +192,23 @@ def move(store: Store, market: Market, step: Step) -> None:
         "restore": lambda tx: pool_moves.restore_customers(tx, manager, ids),
         "allocate": lambda tx: allocation.allocate(tx, market.pool_id, 1),
         "call": lambda tx: add_evidence(tx, ids[0], Evidence.CALL, tx.now),
+        "lock": lambda tx: lock_customer(tx, caller, ids[0], 0),
+        "convert": lambda tx: create_for_conversion(
+            tx, owner(caller), CustomerDraft(new_id(), "公司"), "", create_customer=True
+        ),
+        "merge": lambda tx: merges.merge_customers(tx, manager, ids[0], ids[-1], []),
+        "unmerge": lambda tx: unmerge(tx, manager),
     }
     with store.transaction(market.tenant, caller.person_id) as tx:
         moves[verb](tx)
+
+
+def unmerge(tx: Transaction, manager: Caller) -> None:
+    """Take the newest merge back, which all services followed."""
+    for merge in merges.list_merges(tx, None, 1):
+        for service in FOLLOWERS:
+            merges.take_followed(tx, merge.merge_id, service, undo=False)
+        merges.undo_merge(tx, manager, merge.merge_id)
 
 
 @settings(
@@ -222,9 +245,8 @@ def test_no_interleaving_of_all_operations_breaks_ownership(store: Store, script
     for change in ledger:
         assert change.from_owner_id == now[change.customer_id]
         assert state.get(change.customer_id) != CustomerState.TRASHED or change.cause == Cause.RESTORE
-        state[change.customer_id] = (
-            CustomerState.TRASHED if change.cause == Cause.TRASH else CustomerState.ACTIVE
-        )
+        assert state.get(change.customer_id) != CustomerState.MERGED or change.cause == Cause.UNMERGE
+        state[change.customer_id] = ENDS.get(change.cause, CustomerState.ACTIVE)
         owned[change.from_owner_id] -= 1
         owned[change.to_owner_id] += 1
         now[change.customer_id] = change.to_owner_id

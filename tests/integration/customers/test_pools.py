@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from crm.customers.v1 import customers_pb2 as pb
+from crm.customers.v1 import records_pb2
 
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
@@ -66,13 +67,15 @@ def test_only_members_see_and_claim(office: Office, manager: Person) -> None:
 def test_pool_customers_are_masked_and_read_only_for_everybody(office: Office, manager: Person) -> None:
     """F24."""
     customer = manager.create("", "13800138000", pool_id=office.pool(manager).pool_id)
-    sees_all = office.hire(MANAGER | {"numbers.view_all"}, scope="all")
+    sees_all = office.hire(MANAGER | {"numbers.view_all", "customers.edit"}, scope="all")
     for person in (manager, sees_all, office.hire()):
         seen = person.get(customer.customer_id)
         assert [(phone.number, phone.masked) for phone in seen.phones] == [("+86138****8000", True)]
         assert seen.allowed_actions == ["claim"]
         note = pb.AddFollowUpRequest(request_id=new_id(), customer_id=customer.customer_id, text="联系过")
         assert person.refused(note).reason == "FOLLOW_UP_FORBIDDEN"
+    edit = records_pb2.UpdateCustomerRequest(request_id=new_id(), customer_id=customer.customer_id, level="A")
+    assert sees_all.refused(edit).reason == "EDIT_FORBIDDEN"
 
 
 def test_a_claim_takes_one_to_ten_each_with_its_own_result(office: Office, manager: Person) -> None:
