@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BindParameter,
     ColumnElement,
     Table,
     Text,
@@ -36,17 +37,38 @@ def insert_rows(target: Target, rows: Sequence[Mapping[str, Any]]) -> Insert:
 
     Values are what the columns take: bytes, dates, lists, what JSON holds. Column defaults of Python are not applied.
     """
-    columns = list(rows[0])
-    source = _rows(target, columns, rows)
-    return insert(_table(target)).from_select(
-        columns, select(*(source.c[name] for name in columns)), include_defaults=False
-    )
+    return _insert(target, list(rows[0]), bindparam(None, as_rows(rows), Text()))
 
 
 def update_rows(target: Target, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Update:
     """Return the statement that sets, in the row that has its `keys`, the other columns of each of `rows`."""
-    table, columns = _table(target), list(rows[0])
-    source = _rows(target, columns, rows)
+    return _update(target, list(rows[0]), keys, bindparam(None, as_rows(rows), Text()))
+
+
+def inserting(target: Target, columns: Sequence[str], parameter: str) -> Insert:
+    """Return `insert_rows` for rows that a parameter of this name gives, see `as_rows`: made once, executed often."""
+    return _insert(target, columns, bindparam(parameter, type_=Text()))
+
+
+def updating(target: Target, columns: Sequence[str], keys: Sequence[str], parameter: str) -> Update:
+    """Return `update_rows` for rows that a parameter of this name gives, see `as_rows`: made once, executed often."""
+    return _update(target, columns, keys, bindparam(parameter, type_=Text()))
+
+
+def as_rows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as the value of a parameter."""
+    return json.dumps(rows, default=_plain, ensure_ascii=False)
+
+
+def _insert(target: Target, columns: Sequence[str], given: BindParameter[str]) -> Insert:
+    source = _rows(target, columns, given)
+    return insert(_table(target)).from_select(
+        list(columns), select(*(source.c[name] for name in columns)), include_defaults=False
+    )
+
+
+def _update(target: Target, columns: Sequence[str], keys: Sequence[str], given: BindParameter[str]) -> Update:
+    table, source = _table(target), _rows(target, columns, given)
     return (
         update(table)
         .where(*(table.c[name] == source.c[name] for name in keys))
@@ -61,12 +83,13 @@ def _table(target: Target) -> Table:
     return table
 
 
-def _rows(target: Target, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> TableValuedAlias:
+def _rows(target: Target, columns: Sequence[str], given: BindParameter[str]) -> TableValuedAlias:
     """Return the rows as a table of these columns, typed as the target's."""
     table = _table(target)
-    given = cast(bindparam(None, json.dumps(rows, default=_plain, ensure_ascii=False), Text()), JSON)
     typed: ColumnElement[Any] = literal_column(f'NULL::"{table.schema}"."{table.name}"')
-    return func.json_populate_recordset(typed, given).table_valued(*(table.c[name] for name in columns))
+    return func.json_populate_recordset(typed, cast(given, JSON)).table_valued(
+        *(table.c[name] for name in columns)
+    )
 
 
 def _plain(value: object) -> str:

@@ -1,27 +1,41 @@
 """Which cap holds for a gain, and how much of it is used; the caller holds the owner's lock."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Any
 
-from sqlalchemy import ScalarSelect, and_, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    ScalarSelect,
+    Text,
+    all_,
+    any_,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import CustomerState
 from services.customers.store.rules import tenant_settings
-from services.customers.store.tables import CapChange, Customer, OwnerCap
+from services.customers.store.tables import CapChange, Customer, OwnerCap, RecordId
 from services.kernel.ownership import Cap, check_cap, winning_cap
 
 # The id under which the tenant's own cap stands: about everybody and everything.
 TENANT_CAP = ""
 
 
+_CAPS = select(OwnerCap).where(OwnerCap.tenant_id == bindparam("tenant_id")).order_by(OwnerCap.name)
+
+
 def caps(tx: Transaction) -> Sequence[OwnerCap]:
     """Return the tenant's caps by name."""
-    return tx.session.scalars(
-        select(OwnerCap).where(OwnerCap.tenant_id == tx.tenant.id).order_by(OwnerCap.name)
-    ).all()
+    return tx.session.scalars(_CAPS, {"tenant_id": tx.tenant.id}).all()
 
 
 def kernel_cap(row: OwnerCap) -> Cap:
@@ -43,6 +57,32 @@ class Holder:
     person_id: str
     department_path: str
     passing: tuple[str, ...] = ()
+
+
+def _count(*whose: ColumnElement[bool]) -> ScalarSelect[int]:
+    regions, levels = (bindparam(name, type_=ARRAY(Text)) for name in ("regions", "levels"))
+    without_types = bindparam("without_types", type_=ARRAY(Text))
+    return (
+        select(func.count())
+        .where(
+            Customer.tenant_id == bindparam("tenant_id"),
+            *whose,
+            or_(func.cardinality(regions) == 0, Customer.region == any_(regions)),
+            or_(func.cardinality(levels) == 0, Customer.level == any_(levels)),
+            or_(func.cardinality(without_types) == 0, Customer.business_type != all_(without_types)),
+            or_(~bindparam("without_contracted", type_=Boolean), Customer.last_contract_time.is_(None)),
+        )
+        .scalar_subquery()
+    )
+
+
+# What counts under a cap, by `Caps.counting`: owned customers, and registrations that wait. Each is found by an index
+# of its own, the state a literal for its sake; with OR between them neither was used once many customers are owned.
+COUNTED: ColumnElement[int] = _count(Customer.owner_id == bindparam("person_id")) + _count(
+    Customer.submitter_id == bindparam("person_id"),
+    Customer.state == literal_column(f"'{CustomerState.PENDING.value}'"),
+    Customer.customer_id != all_(bindparam("passing", type_=ARRAY(RecordId))),
+)
 
 
 class Caps:
@@ -89,16 +129,29 @@ class Caps:
     def used(self, cap: Cap) -> int:
         """Return how many customers count; a registration that waits takes its place already."""
         if cap.id not in self._used:
-            self._used[cap.id] = self._tx.session.scalar(select(self._count(cap))) or 0
+            self.know(cap, self._tx.session.scalar(select(COUNTED), self.counting(cap)) or 0)
         return self._used[cap.id]
 
-    def uncounted(self) -> dict[str, ScalarSelect[int]]:
-        """Return by id what counts under each cap on the person that limits anything and was not counted yet."""
-        return {cap.id: self._count(cap) for cap in self.holding() if cap.limit and cap.id not in self._used}
+    def knows(self, cap: Cap) -> bool:
+        """Tell whether somebody has counted already what is under a cap."""
+        return cap.id in self._used
 
-    def know(self, used: Mapping[str, int]) -> None:
-        """Take what was counted of `uncounted`."""
-        self._used |= used
+    def know(self, cap: Cap, used: int) -> None:
+        """Take what `COUNTED` says of a cap."""
+        self._used[cap.id] = used
+
+    def counting(self, cap: Cap) -> dict[str, object]:
+        """Return the parameters of `COUNTED` for a cap."""
+        row = self._rows.get(cap.id)
+        return {
+            "tenant_id": self._tx.tenant.id,
+            "person_id": self._holder.person_id,
+            "passing": list(self._holder.passing),
+            "regions": list(cap.regions),
+            "levels": list(cap.levels),
+            "without_types": row.without_business_types if row else [],
+            "without_contracted": bool(row and row.without_contracted),
+        }
 
     def take(self, customer: Customer) -> None:
         """Count a customer that was gained, under every cap that was counted."""
@@ -115,27 +168,6 @@ class Caps:
         return customer.business_type not in row.without_business_types and not (
             row.without_contracted and customer.last_contract_time
         )
-
-    def _count(self, cap: Cap) -> ScalarSelect[int]:
-        waiting = and_(
-            Customer.submitter_id == self._holder.person_id,
-            Customer.state == CustomerState.PENDING,
-            Customer.customer_id.not_in(self._holder.passing),
-        )
-        conditions = [
-            Customer.tenant_id == self._tx.tenant.id,
-            or_(Customer.owner_id == self._holder.person_id, waiting),
-        ]
-        if cap.regions:
-            conditions.append(Customer.region.in_(cap.regions))
-        if cap.levels:
-            conditions.append(Customer.level.in_(cap.levels))
-        row = self._rows.get(cap.id)
-        if row and row.without_business_types:
-            conditions.append(Customer.business_type.not_in(row.without_business_types))
-        if row and row.without_contracted:
-            conditions.append(Customer.last_contract_time.is_(None))
-        return select(func.count()).where(*conditions).scalar_subquery()
 
     def _adjusted(self) -> dict[str, int]:
         own = (CapChange.tenant_id == self._tx.tenant.id, CapChange.person_id == self._holder.person_id)

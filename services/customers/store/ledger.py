@@ -21,25 +21,27 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     ColumnElement,
-    ScalarSelect,
     Select,
+    any_,
+    bindparam,
     distinct,
     func,
     insert,
     literal,
+    literal_column,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm.attributes import set_committed_value
 
-from services.chassis.bulk import insert_rows, update_rows
+from services.chassis.bulk import as_rows, inserting, updating
 from services.chassis.db import Transaction
 from services.chassis.errors import AppError, not_found
 from services.chassis.ids import new_id
 from services.customers.domain.customers import Cause, CustomerState, Owner
 from services.customers.metrics import OWNERSHIP_CHANGES
-from services.customers.store.caps import Caps, Holder
+from services.customers.store.caps import COUNTED, Caps, Holder
 from services.customers.store.rules import Rules, get_pool, sweep_start
 from services.customers.store.tables import (
     AllocationRule,
@@ -51,6 +53,7 @@ from services.customers.store.tables import (
 )
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import (
+    Cap,
     check_claims,
     check_cool_down,
     check_new_data,
@@ -72,6 +75,37 @@ POOL_EVENTS = {
     Cause.MERGE: "customer_merged",
     Cause.UNMERGE: "customer_unmerged",
 }
+
+# Statements of every gain, made once: to put one together costs more than to run it.
+_LOCK_OWNERS = (
+    select(OwnerCounter.owner_id)
+    .where(
+        OwnerCounter.tenant_id == bindparam("tenant_id"),
+        OwnerCounter.owner_id == any_(bindparam("owner_ids", type_=ARRAY(RecordId))),
+    )
+    .order_by(OwnerCounter.owner_id)
+    .with_for_update()
+)
+_LOCK_CUSTOMERS = (
+    select(Customer)
+    .where(
+        Customer.tenant_id == bindparam("tenant_id"),
+        Customer.customer_id == any_(bindparam("customer_ids", type_=ARRAY(RecordId))),
+    )
+    .order_by(Customer.customer_id)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_CLAIMS = (
+    OwnershipChange.tenant_id == bindparam("tenant_id"),
+    OwnershipChange.to_owner_id == bindparam("person_id"),
+    OwnershipChange.cause == literal_column(f"'{Cause.CLAIM.value}'"),
+    OwnershipChange.pool_id == bindparam("pool_id"),
+    OwnershipChange.create_time >= bindparam("since"),
+)
+# Customers and requests of a period.
+_COUNT_CLAIMS = select(func.count(), func.count(distinct(OwnershipChange.batch_id))).where(*_CLAIMS)
+_COUNT_ALL = select(*_COUNT_CLAIMS.subquery().c, COUNTED)
 
 # What a customer is after a change that ends its use.
 ENDS = {Cause.TRASH: CustomerState.TRASHED, Cause.MERGE: CustomerState.MERGED}
@@ -262,28 +296,18 @@ def lock_owner(tx: Transaction, person_id: str) -> None:
 def lock_owners(tx: Transaction, person_ids: Sequence[str]) -> None:
     """Lock the rows of several people, in the order of their ids."""
     wanted = sorted(set(person_ids))
-    query = (
-        select(OwnerCounter.owner_id)
-        .where(OwnerCounter.tenant_id == tx.tenant.id, OwnerCounter.owner_id.in_(wanted))
-        .order_by(OwnerCounter.owner_id)
-        .with_for_update()
-    )
-    if len(tx.session.scalars(query).all()) == len(wanted):
+    parameters = {"tenant_id": tx.tenant.id, "owner_ids": wanted}
+    if len(tx.session.scalars(_LOCK_OWNERS, parameters).all()) == len(wanted):
         return
     rows = [{"tenant_id": tx.tenant.id, "owner_id": person_id} for person_id in wanted]
     tx.session.execute(pg_insert(OwnerCounter).values(rows).on_conflict_do_nothing())
-    tx.session.scalars(query).all()
+    tx.session.scalars(_LOCK_OWNERS, parameters).all()
 
 
 def lock_customers(tx: Transaction, customer_ids: Sequence[str]) -> Sequence[Customer]:
     """Lock customers in the order of their ids and return them as they are now."""
-    return tx.session.scalars(
-        select(Customer)
-        .where(Customer.tenant_id == tx.tenant.id, Customer.customer_id.in_(customer_ids))
-        .order_by(Customer.customer_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
+    parameters = {"tenant_id": tx.tenant.id, "customer_ids": list(customer_ids)}
+    return tx.session.scalars(_LOCK_CUSTOMERS, parameters).all()
 
 
 def check_room(
@@ -326,7 +350,8 @@ class _Room:
     def take(self, customer: Customer) -> dict[str, Any]:
         """Count one customer more and return what was decided on; raises when it does not fit."""
         pool = self._limiting(customer)
-        self._count(pool)
+        if pool:
+            self._count(self._caps.winning(customer.region, customer.level), pool)
         inputs = self._caps.check(customer.region, customer.level)
         if self._cause == Cause.CLAIM and customer.pool_id:
             inputs |= self._claim(customer, pool) if pool else {"pool_admin": True}
@@ -340,16 +365,28 @@ class _Room:
         pool = get_pool(self._tx, customer.pool_id)
         return None if self._person_id in pool.admin_ids else pool
 
-    def _count(self, pool: Pool | None) -> None:
-        """Count whatever limits the person, and the claims from a pool, in one statement where it is not known yet."""
-        wanted = self._caps.uncounted()
-        claims = self._claims(pool) if pool and pool.pool_id not in self._claimed else ()
-        counted = (
-            self._tx.session.execute(select(*wanted.values(), *claims)).one() if wanted or claims else ()
-        )
-        self._caps.know(dict(zip(wanted, counted, strict=False)))
-        if pool and pool.pool_id not in self._claimed:
-            self._claimed[pool.pool_id] = list(counted[len(wanted) :]) or [0, 0]
+    def _count(self, cap: Cap, pool: Pool) -> None:
+        """Count the claims from a pool from the ledger, so that a return refunds nothing.
+
+        With what is under the cap, where that is not known either: each statement costs a round trip.
+        """
+        if pool.pool_id in self._claimed:
+            return
+        if not pool.daily_claims and not pool.claim_requests:
+            self._claimed[pool.pool_id] = [0, 0]
+            return
+        period = {
+            "tenant_id": self._tx.tenant.id,
+            "person_id": self._person_id,
+            "pool_id": pool.pool_id,
+            "since": period_start(self._tx.now, pool.claim_period_days),
+        }
+        if not cap.limit or self._caps.knows(cap):
+            self._claimed[pool.pool_id] = list(self._tx.session.execute(_COUNT_CLAIMS, period).one())
+            return
+        counted = self._tx.session.execute(_COUNT_ALL, period | self._caps.counting(cap)).one()
+        self._claimed[pool.pool_id] = list(counted[:2])
+        self._caps.know(cap, counted[2])
 
     def _claim(self, customer: Customer, pool: Pool) -> dict[str, Any]:
         """Check what a pool asks of a claim."""
@@ -368,22 +405,6 @@ class _Room:
         )
         claimed[0] += 1
         return {"claimed_today": claimed[0] - 1, "daily_claims": pool.daily_claims}
-
-    def _claims(self, pool: Pool) -> tuple[ScalarSelect[int], ...]:
-        """Return what counts the customers and the requests of the period in the ledger: a return refunds nothing."""
-        if not pool.daily_claims and not pool.claim_requests:
-            return ()
-        claims = (
-            OwnershipChange.tenant_id == self._tx.tenant.id,
-            OwnershipChange.to_owner_id == self._person_id,
-            OwnershipChange.cause == Cause.CLAIM,
-            OwnershipChange.pool_id == pool.pool_id,
-            OwnershipChange.create_time >= period_start(self._tx.now, pool.claim_period_days),
-        )
-        return (
-            select(func.count()).where(*claims).scalar_subquery(),
-            select(func.count(distinct(OwnershipChange.batch_id))).where(*claims).scalar_subquery(),
-        )
 
     def _lost_time(self, customer_id: str) -> datetime | None:
         """Return when the person lost a customer the last time: any earlier owner, not only the one before."""
@@ -438,6 +459,25 @@ _SET = (
     "warned_time",
     "rule_version",
 )
+_KEY = ("tenant_id", "customer_id")
+_CHANGE = (
+    "tenant_id",
+    "change_id",
+    "customer_id",
+    "from_owner_id",
+    "to_owner_id",
+    "pool_id",
+    "cause",
+    "actor_id",
+    "reason",
+    "rule_version",
+    "inputs",
+    "create_time",
+    "batch_id",
+)
+_WRITE = updating(Customer, (*_KEY, *_SET), _KEY, "customers").add_cte(
+    inserting(OwnershipChange, _CHANGE, "changes").cte("recorded")
+)
 
 
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
@@ -471,10 +511,8 @@ def _write(tx: Transaction, rows: Sequence[Mapping[str, Any]], customers: Sequen
     """
     if not rows:
         return
-    names = ("tenant_id", "customer_id", *_SET)
-    now = [{name: getattr(customer, name) for name in names} for customer in customers]
-    recorded = insert_rows(OwnershipChange, rows).cte("recorded")
-    tx.session.execute(update_rows(Customer, now, ("tenant_id", "customer_id")).add_cte(recorded))
+    now = [{name: getattr(customer, name) for name in (*_KEY, *_SET)} for customer in customers]
+    tx.session.execute(_WRITE, {"changes": as_rows(rows), "customers": as_rows(now)})
 
 
 def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mapping[str, Change]) -> None:

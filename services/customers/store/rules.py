@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
@@ -79,18 +79,20 @@ def sweep_start(sweep: Sweep) -> WorkflowStart:
     return WorkflowStart(SWEEP_POOL, sweep_workflow_id(sweep), QUEUE, sweep, SWEEP_NOW)
 
 
+_POOLS = (
+    select(Pool, Settings)
+    .join(Settings, Settings.tenant_id == Pool.tenant_id)
+    .where(Pool.tenant_id == bindparam("tenant_id"))
+    .order_by(Pool.name)
+)
+
+
 def pools(tx: Transaction) -> Sequence[Pool]:
     """Return the tenant's pools by name."""
-    query = (
-        select(Pool, Settings)
-        .join(Settings, Settings.tenant_id == Pool.tenant_id)
-        .where(Pool.tenant_id == tx.tenant.id)
-        .order_by(Pool.name)
-    )
-    rows = tx.session.execute(query).all()
+    rows = tx.session.execute(_POOLS, {"tenant_id": tx.tenant.id}).all()
     if not rows:
         tenant_settings(tx)
-        rows = tx.session.execute(query).all()
+        rows = tx.session.execute(_POOLS, {"tenant_id": tx.tenant.id}).all()
     # With the settings: whoever asks for the pools mostly wants those next.
     return [_keep(tx, row.Pool) for row in rows if _keep(tx, row.Settings)]
 

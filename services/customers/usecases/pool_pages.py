@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import ARRAY, func, literal, select, true, tuple_
+from sqlalchemy.orm import aliased
 
 from services.chassis.db import Transaction
 from services.chassis.errors import Forbidden, InvalidInput
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import CustomerState, pool_forbidden
 from services.customers.store.rules import get_pool, manages, own_pools
-from services.customers.store.tables import Customer, OwnershipChange
+from services.customers.store.tables import Customer, OwnershipChange, RecordId
 from services.customers.usecases.views import SeenCustomer, show_all
 from services.kernel.visibility import sees_all
 
@@ -91,24 +92,27 @@ def list_pool_customers(
 
 
 def _with_facts(tx: Transaction, caller: Caller, rows: Sequence[Customer]) -> list[PooledCustomer]:
-    own = [
-        OwnershipChange.tenant_id == tx.tenant.id,
-        OwnershipChange.customer_id.in_([row.customer_id for row in rows]),
-    ]
-    newest = select(func.max(OwnershipChange.sequence)).where(*own).group_by(OwnershipChange.customer_id)
-    last = {
-        change.customer_id: change
-        for change in tx.session.scalars(
-            select(OwnershipChange).where(*own, OwnershipChange.sequence.in_(newest))
+    # A look into the index for each customer of the page: together they were found by reading a tenant's whole ledger.
+    asked = (
+        func.unnest(literal([row.customer_id for row in rows], ARRAY(RecordId)))
+        .table_valued("customer_id")
+        .render_derived()
+    )
+    own = OwnershipChange.tenant_id == tx.tenant.id, OwnershipChange.customer_id == asked.c.customer_id
+    last = select(OwnershipChange).where(*own).order_by(OwnershipChange.sequence.desc()).limit(1).lateral()
+    change = aliased(OwnershipChange, last, name="change")
+    lost = select(func.count()).where(*own, OwnershipChange.from_owner_id.is_not(None)).scalar_subquery()
+    found = {
+        row.change.customer_id: row
+        for row in tx.session.execute(
+            select(change, lost.label("lost")).select_from(asked).join(last, true())
         )
     }
-    losses = tx.session.execute(
-        select(OwnershipChange.customer_id, func.count())
-        .where(*own, OwnershipChange.from_owner_id.is_not(None))
-        .group_by(OwnershipChange.customer_id)
-    )
-    lost: dict[str, int] = {row[0]: row[1] for row in losses}
     return [
-        PooledCustomer(seen, last.get(seen.customer.customer_id), lost.get(seen.customer.customer_id, 0))
+        PooledCustomer(
+            seen,
+            row.change if (row := found.get(seen.customer.customer_id)) else None,
+            row.lost if row else 0,
+        )
         for seen in show_all(tx, caller, rows)
     ]
