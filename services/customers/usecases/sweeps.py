@@ -168,7 +168,8 @@ def look(tx: Transaction, pool_id: str) -> Outlook:
             ),
         )
     ).one()
-    return Outlook(any(row[:-1]), row[-1])
+    *work, next_time = row
+    return Outlook(any(work), next_time)
 
 
 def _is_any_due(tx: Transaction, pool_id: str) -> bool:

@@ -246,7 +246,7 @@ def test_no_interleaving_of_all_operations_breaks_ownership(store: Store, script
         assert change.from_owner_id == now[change.customer_id]
         assert state.get(change.customer_id) != CustomerState.TRASHED or change.cause == Cause.RESTORE
         assert state.get(change.customer_id) != CustomerState.MERGED or change.cause == Cause.UNMERGE
-        state[change.customer_id] = ENDS.get(change.cause, CustomerState.ACTIVE)
+        state[change.customer_id] = ENDS.get(Cause(change.cause), CustomerState.ACTIVE)
         owned[change.from_owner_id] -= 1
         owned[change.to_owner_id] += 1
         now[change.customer_id] = change.to_owner_id
