@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
     DateTime,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     Uuid,
     create_engine,
     func,
+    literal,
     select,
     text,
     update,
@@ -239,19 +241,20 @@ class Transaction:
             }
         )
 
-    def post(self) -> None:
-        """Write what was told to the outbox, in its order; the last thing before the commit.
+    def post(self, *written: CTE, parameters: Mapping[str, Any] | None = None) -> None:
+        """Write what was told so far to the outbox, in its order, and `written` in the same statement.
 
-        All rows in one statement: a batch of five hundred customers has as many events. The locks that give an
-        aggregate's events their order are still held.
+        The commit does it for whatever is left. All rows in one statement: a batch of five hundred customers has as
+        many events. The locks that give an aggregate's events their order are still held. written: kept by the caller,
+        for the statement around them is; parameters: theirs.
         """
-        if not self._posts:
+        if not self._posts and not written:
             return
         self.session.flush()
         posts, self._posts = self._posts, []
         lanes = tuple(sorted({post["lane"] for post in posts}))
-        statement = _posting(self.tables["outbox"], self.service, lanes)
-        self.session.execute(statement, {"posts": as_rows(posts)})
+        statement = _posting(self.tables["outbox"], self.service, lanes, written)
+        self.session.execute(statement, {"posts": as_rows(posts), **(parameters or {})})
 
     def told_through(self) -> datetime:
         """Return the time up to which everything that this service told of the tenant has left it."""
@@ -315,14 +318,14 @@ class Transaction:
 
 
 @lru_cache
-def _posting(outbox: Table, service: str, lanes: tuple[str, ...]) -> Select[Any]:
+def _posting(outbox: Table, service: str, lanes: tuple[str, ...], written: tuple[CTE, ...]) -> Select[Any]:
     """Return what writes posts to the outbox and wakes the relays of their lanes, at the commit.
 
     In one statement, made once: every use case pays for it.
     """
     posted = inserting(outbox, ("tenant_id", "lane", "shard", "kind", "body"), "posts").cte("posted")
     woken = (func.pg_notify(outbox_channel(service, lane), "") for lane in lanes)
-    return select(*woken).add_cte(posted)
+    return select(literal(1), *woken).add_cte(posted, *written)
 
 
 def _plain(start: WorkflowStart | WorkflowSignal) -> dict[str, Any]:

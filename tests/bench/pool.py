@@ -174,6 +174,17 @@ class Bench:
                 name_pieces(name),
             )
 
+    def warm_up(self, works: Sequence[tuple[str, Caller]]) -> None:
+        """Let every connection of the pool see its statements, as those of a service that runs have."""
+
+        def work(item: tuple[str, Caller]) -> None:
+            self.bare(*item)
+            self.claim(*item)
+
+        with ThreadPoolExecutor(THREADS) as threads:
+            list(threads.map(work, works))
+        self.pages()
+
     def claim(self, customer_id: str, rep: Caller) -> None:
         """Claim through the use case."""
         with self.store.transaction(self.tenant, rep.person_id) as tx:
@@ -361,16 +372,15 @@ def main() -> None:
         store = Store(stores.database_urls, Base.metadata, utc_now, pool_size=THREADS)
         bench = Bench(store, asked.customers)
         dice = random.Random(9)  # noqa: S311 - the same load each time
-        wanted = min(int(asked.rate * asked.seconds), len(bench.free) - 300)
-        chosen = bench.free[:wanted]
-        works = [(customer_id, dice.choice(bench.reps)) for customer_id in chosen]
-        # Once each before it counts: connections, plans, code.
-        for rep, customer_id in zip(bench.reps, bench.free[-100:], strict=False):
-            bench.bare(customer_id, rep)
-            bench.claim(customer_id, rep)
+        warm, contested = bench.free[-1000:-300], bench.free[-300:-100]
+        works = [
+            (customer_id, dice.choice(bench.reps))
+            for customer_id in bench.free[:-1000][: int(asked.rate * asked.seconds)]
+        ]
+        bench.warm_up([(customer_id, dice.choice(bench.reps)) for customer_id in warm])
         bare = offered([lambda work=work: bench.bare(*work) for work in works], asked.rate)  # type: ignore[misc]  # mypy infers no lambda's default
         claims = offered([lambda work=work: bench.claim(*work) for work in works], asked.rate)  # type: ignore[misc]  # mypy infers no lambda's default
-        double, naive = bench.double_wins(bench.free[-300:-100])
+        double, naive = bench.double_wins(contested)
         pages, idle = bench.pages(), bench.idle()
         count = bench.neglect(asked.reclaims or min(asked.customers // 4, 100_000))
         per_s = sweep(bench, stores, count)

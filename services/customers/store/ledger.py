@@ -190,9 +190,9 @@ def change_owners(
         _apply(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["pool_id"], rules)
     changed = [locked[row["customer_id"]] for row in rows]
     _let_allocate(tx, changed, changes)
-    _write(tx, rows, changed)
     for row in rows:
         _tell(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["from_owner_id"])
+    _write(tx, rows, changed)
     for cause, count in Counter(row["cause"] for row in rows).items():
         OWNERSHIP_CHANGES.labels(cause).inc(count)
     return results
@@ -475,9 +475,8 @@ _CHANGE = (
     "create_time",
     "batch_id",
 )
-_WRITE = updating(Customer, (*_KEY, *_SET), _KEY, "customers").add_cte(
-    inserting(OwnershipChange, _CHANGE, "changes").cte("recorded")
-)
+_RECORD = inserting(OwnershipChange, _CHANGE, "changes").cte("recorded")
+_SET_OWNERS = updating(Customer, (*_KEY, *_SET), _KEY, "customers").cte("owned")
 
 
 def _apply(tx: Transaction, customer: Customer, change: Change, pool_id: str | None, rules: Rules) -> None:
@@ -505,14 +504,14 @@ def _become(customer: Customer, values: Mapping[str, Any]) -> None:
 
 
 def _write(tx: Transaction, rows: Sequence[Mapping[str, Any]], customers: Sequence[Customer]) -> None:
-    """Write the rows of the ledger and what the customers are now, in one statement.
+    """Write the rows of the ledger, what the customers are now and what was told of it, in one statement.
 
     The database compares owner and ledger at its end: it lets an owner pass whom the ledger's last row names.
     """
     if not rows:
         return
     now = [{name: getattr(customer, name) for name in (*_KEY, *_SET)} for customer in customers]
-    tx.session.execute(_WRITE, {"changes": as_rows(rows), "customers": as_rows(now)})
+    tx.post(_RECORD, _SET_OWNERS, parameters={"changes": as_rows(rows), "customers": as_rows(now)})
 
 
 def _let_allocate(tx: Transaction, customers: Sequence[Customer], changes: Mapping[str, Change]) -> None:

@@ -1,8 +1,12 @@
 """The activity that sweeps: batches of customers, each in its own transaction."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+
 from temporalio import activity
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.logging import get_logger
 from services.customers.usecases import sweeps
 from services.customers.usecases.allocation import allocate
@@ -23,8 +27,12 @@ from services.customers.workflows.import_activities import beating
 
 log = get_logger(__name__)
 
-# Batches of each step in one activity.
-MOST_BATCHES = 20
+# A step of a sweep: takes up to so many customers of a pool and returns how many; None: it has to wait.
+Step = Callable[[Transaction, str, int], int | None]
+
+# Batches of each step that run side by side, for the database has more than one core; and rounds in one activity.
+LANES = 2
+MOST_ROUNDS = 10
 # People whose caps are adjusted in one transaction.
 PEOPLE = 50
 
@@ -53,27 +61,43 @@ class Activities:
             ahead = sweeps.look(tx, sweep_at.sweep.pool_id)
         if not ahead.work:
             return Swept(0, 0, more=False, next_time=ahead.next_time)
+        # What hangs on the batch before goes one by one, the rest in lanes: each takes rows that no other has locked.
         steps = (
-            (allocate, 1),
-            (sweeps.apply_rule, self._batch),
-            (sweeps.warn, self._batch),
-            (sweeps.reclaim_what_is_known, self._batch),
+            (allocate, 1, 1),
+            (sweeps.apply_rule, self._batch, LANES),
+            (sweeps.warn, self._batch, LANES),
+            (sweeps.reclaim_what_is_known, self._batch, LANES),
         )
-        for number, (step, batch) in enumerate(steps):
-            for _ in range(MOST_BATCHES):
-                with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
-                    count = step(tx, sweep_at.sweep.pool_id, batch)
-                if count is None:
+        for number, (step, batch, lanes) in enumerate(steps):
+            for round_ in range(MOST_ROUNDS):
+                # Mostly there is little: a single batch tells.
+                counts = self._batches(step, sweep_at, batch, lanes if round_ else 1)
+                taken = [count for count in counts if count is not None]
+                done[number] += sum(taken)
+                if len(taken) < len(counts):
                     return self._swept(sweep_at, done, more=False, held=True)
-                done[number] += count
-                if count < batch:
+                if min(taken) < batch:
                     break
             else:
                 return self._swept(sweep_at, done, more=True)
         return self._swept(sweep_at, done, more=False)
 
+    def _batches(self, step: Step, sweep_at: SweepAt, batch: int, lanes: int) -> list[int | None]:
+        """Do as many batches of a step side by side as there are lanes; return how many customers each took."""
+
+        def work() -> int | None:
+            with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
+                return step(tx, sweep_at.sweep.pool_id, batch)
+
+        if lanes == 1:
+            return [work()]
+        with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as threads:
+            # In our context, so that each tells of the same trace.
+            working = [threads.submit(copy_context().run, work) for _ in range(lanes)]
+            return [one.result() for one in working]
+
     def _adjust_caps(self, sweep_at: SweepAt) -> None:
-        for _ in range(MOST_BATCHES):
+        for _ in range(MOST_ROUNDS):
             with self._store.transaction(sweep_at.sweep.tenant, now=sweep_at.now) as tx:
                 if adjust_caps(tx, PEOPLE) < PEOPLE:
                     return

@@ -18,8 +18,8 @@ from services.chassis.errors import AppError
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
-from services.customers.domain.customers import Cause, CustomerDraft
-from services.customers.store.ledger import Change, change_one
+from services.customers.domain.customers import Cause, CustomerDraft, Owner
+from services.customers.store.ledger import POOL_EVENTS, Change, change_one, change_owner
 from services.customers.store.rules import tenant_settings
 from services.customers.store.tables import Base, Customer, OwnershipChange
 from services.customers.usecases import sweeps
@@ -230,8 +230,34 @@ def test_a_batch_of_losses_leaves_what_single_ones_leave(store: Store, main_tena
     assert left[2] == left[0]
 
 
-def what_is_left(tx: Transaction, customer_id: str) -> dict[str, Any]:
-    """Return what a reclaim left of a customer, its row of the ledger and its event, without what is each one's own."""
+@pytest.mark.parametrize("cause", [Cause.ASSIGN, Cause.TRANSFER, Cause.HAND_OVER])
+def test_many_gains_in_one_call_leave_what_single_ones_leave(
+    store: Store, main_tenant: Tenant, cause: Cause
+) -> None:
+    """F20, F34: and whoever called has the customers in hand as they are in the database."""
+    market = open_market(store, main_tenant)
+    single, *batch = market.customer_ids[:3]
+    now, change = store.clock(), Change(cause, Owner(market.reps[0].person_id, "root/"), reason="离职")
+    answers: dict[str, Customer | AppError] = {}
+    for ids in ([single], batch):
+        with store.transaction(main_tenant, now=now) as tx:
+            answers |= change_owner(tx, ids, change, lambda _: None)
+    with store.transaction(main_tenant) as tx:
+        left = [what_is_left(tx, customer_id, cause) for customer_id in (single, *batch)]
+        rows = [tx.session.get_one(Customer, (main_tenant.id, customer_id)) for customer_id in answers]
+    for row in rows:
+        columns = [column.key for column in Customer.__table__.columns if column.key != "pieces"]
+        assert {key: getattr(answers[row.customer_id], key) for key in columns} == {
+            key: getattr(row, key) for key in columns
+        }
+    assert [each["inputs"].pop("used") for each in left] == [0, 1, 2]
+    assert left[0]["owner_id"] == market.reps[0].person_id
+    assert left[1] == left[0]
+    assert left[2] == left[0]
+
+
+def what_is_left(tx: Transaction, customer_id: str, cause: Cause = Cause.RECLAIM) -> dict[str, Any]:
+    """Return what a change left of a customer, its row of the ledger and its event, without what is each one's own."""
     own = {
         "customer_id",
         "submitter_id",
@@ -243,7 +269,7 @@ def what_is_left(tx: Transaction, customer_id: str) -> dict[str, Any]:
     }
     change = tx.session.scalars(
         select(OwnershipChange).where(
-            OwnershipChange.customer_id == customer_id, OwnershipChange.cause == Cause.RECLAIM
+            OwnershipChange.customer_id == customer_id, OwnershipChange.cause == cause
         )
     ).one()
     rows: list[Base] = [tx.session.get_one(Customer, (tx.tenant.id, customer_id)), change]
@@ -260,8 +286,6 @@ def what_is_left(tx: Transaction, customer_id: str) -> dict[str, Any]:
     }
     bodies = tx.session.scalars(select(tx.tables["outbox"].c.body)).all()
     (told,) = [
-        body
-        for body in bodies
-        if body.get("type") == "customer_reclaimed" and body["aggregate"] == customer_id
+        body for body in bodies if body.get("type") == POOL_EVENTS[cause] and body["aggregate"] == customer_id
     ]
     return {**left, "told": {**told["data"], "customerId": ""}, "told_version": told["version"]}
