@@ -32,7 +32,7 @@ class Person:
     def __init__(self, addresses: Sequence[str], token: str, patience_s: float = 120.0) -> None:
         self._clients = [
             httpx.Client(
-                base_url=f"{address}/api/v1/",
+                base_url=address,
                 headers={"authorization": f"Bearer {token}"} if token else {},
                 timeout=ANSWER_S,
             )
@@ -46,7 +46,7 @@ class Person:
         deadline = time.monotonic() + self._patience_s
         while True:
             try:
-                answer = self._clients[next(self._turn)].request(method, path, json=body)
+                answer = self._clients[next(self._turn)].request(method, f"/api/v1/{path}", json=body)
                 if answer.status_code not in PASSING:
                     answer.raise_for_status()
                     found: dict[str, Any] = answer.json() if answer.content else {}
