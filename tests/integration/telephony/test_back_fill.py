@@ -56,7 +56,7 @@ async def following(
         with suppress(asyncio.CancelledError):
             await work
         edge.close()
-        for pool in (edge._writer, edge._files, edge._keeper):
+        for pool in (edge._writer, edge._files, edge._keeper, edge._orders._thread, edge._queues._thread):
             await asyncio.to_thread(pool.shutdown)
 
 
