@@ -5,7 +5,7 @@ everything that a modem may say unasked in between, nothing else tells them apar
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -67,6 +67,9 @@ _CME_FAILURES = {14: Failure.RETRY} | dict.fromkeys((10, 11, 12, 13, 15, 17, 18)
 # 1 and 5 registered at home and abroad, 6 and 7 the same for SMS only (TS 27.007 7.2).
 _REGISTERED = {1, 5, 6, 7}
 
+# Characters behind AT that every modem takes in one line (V.250 5.2).
+_LONGEST_BODY = 40
+
 # -51 dBm or more (TS 27.007 8.5).
 _STRONGEST_SIGNAL = 31
 
@@ -84,6 +87,8 @@ SERVICE = Command("AT+CSMS?", re.compile(r"\+CSMS: ?\d"))
 # What +CDS or +CMT brought is kept; without it a modem of phase 2+ stops passing messages on (TS 27.005
 # 3.4.4).
 ACKNOWLEDGE = Command("AT+CNMA")
+# Keep the radio link up between messages: each would else set one up of its own (TS 27.005 3.5.6).
+KEEP_LINK = Command("AT+CMMS=2")
 LIST_ALL = Command("AT+CMGL=4", re.compile(r"\+CMGL: ?\d"), timeout_s=60)
 # How a modem is to tell of messages and reports (TS 27.005 3.4.1), the best that it takes: both kept in its
 # memory until they are deleted; reports passed on at once; no reports.
@@ -102,6 +107,18 @@ def select_memory(memory: str) -> Command:
 def delete(index: int) -> Command:
     """Return the command that deletes the message at an index of the selected memory."""
     return Command(f"AT+CMGD={index}", timeout_s=25)
+
+
+def deletions(indices: Sequence[int]) -> list[Command]:
+    """Return commands that delete several messages each: a line for each would cost a pause for each."""
+    bodies: list[list[str]] = []
+    for index in indices:
+        one = f"+CMGD={index}"
+        if bodies and len(";".join([*bodies[-1], one])) <= _LONGEST_BODY:
+            bodies[-1].append(one)
+        else:
+            bodies.append([one])
+    return [Command("AT" + ";".join(body), timeout_s=25.0 * len(body)) for body in bodies]
 
 
 def set_service_centre(value: str) -> Command:

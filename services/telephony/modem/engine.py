@@ -82,11 +82,19 @@ class Engine:
                 self.unsolicited.append(line)
         return answer
 
-    def submit(self, pdu: str, octets: int, before_send: Callable[[], None], timeout_s: float) -> int | None:
+    def submit(
+        self,
+        pdu: str,
+        octets: int,
+        before_send: Callable[[], None],
+        timeout_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int | None:
         """Send a PDU and return its TP-MR, or None if the modem told none.
 
         before_send: called with the whole PDU typed in, just before Ctrl-Z; what it raises cancels the PDU
-        and is raised again. timeout_s: how long the network may take; the manuals say 120. Raises
+        and is raised again. timeout_s: how long the network may take; the manuals say 120. meanwhile: called
+        while it is at work; raises nothing, as nobody would know then what became of the message. Raises
         CommandError for a refusal, NoAnswerError if no prompt came, LinkLostError if the link failed before
         Ctrl-Z: nothing went out in all three. Raises AnswerLostError for everything that goes wrong after it.
         """
@@ -106,7 +114,7 @@ class Engine:
             raise
         finally:
             self._framer.prompt_expected = False
-        return self._finish(pdu, timeout_s)
+        return self._finish(pdu, timeout_s, meanwhile)
 
     def listen(self, timeout_s: float) -> None:
         """Wait until the modem says something more unasked, or the time is up."""
@@ -135,11 +143,13 @@ class Engine:
                 return
         raise LinkLostError("no answer to AT")
 
-    def _finish(self, pdu: str, timeout_s: float) -> int | None:
+    def _finish(self, pdu: str, timeout_s: float, meanwhile: Callable[[], None]) -> int | None:
         reference = None
-        deadline = self.clock() + timeout_s
         try:
             self._transport.write(_CTRL_Z)
+            meanwhile()
+            # From here on: an answer that came meanwhile is never too late.
+            deadline = self.clock() + timeout_s
             while (line := self._await(deadline)).text != "OK":
                 if final_result(line.text):
                     raise CommandError(line.text)

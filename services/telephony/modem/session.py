@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # How long announced messages may wait for each other while there is something to send: listing them takes the line.
 _GATHER_S = 1.0
+# How long received messages are kept in the store while the network is at work on one that is sent: it takes longer.
+_MEANWHILE_S = 0.03
 # Between two looks at a SIM or a network that is not ready yet.
 _READINESS_POLL_S = 1.0
 # What a modem says when it has restarted by itself and forgotten its settings.
@@ -129,9 +132,17 @@ class Session:
         self._indications: Command | None = None
         # Memories to list: all, and those that the modem has announced something in.
         self._memories: tuple[str, ...] = ()
+        # The one that the modem lists and deletes in.
+        self._selected = ""
         self._announced: set[str] = set()
         # Until when those may wait.
         self._gather_until = 0.0
+        # What the selected memory was found to hold: not kept yet (index, PDU, octets); kept, to be deleted. It is not
+        # listed again before: an index that is deleted twice may be another message's by then.
+        self._listed: deque[tuple[int, str, int]] = deque()
+        self._kept: list[int] = []
+        # Whether the modem takes several deletions in one line, as far as is known.
+        self._together = True
 
     def run(self) -> None:
         """Prepare the modem, then send and receive until stopped.
@@ -169,6 +180,7 @@ class Session:
         # The first bracket lists what can be read and deleted in.
         readable = re.findall(r'"(\w+)"', self._ask(commands.MEMORIES).partition(")")[0])
         self._memories = tuple(memory for memory in _OUR_MEMORIES if memory in readable)
+        self._try(commands.KEEP_LINK)
         self._acknowledges = re.match(r"\+CSMS: ?1", self._ask(commands.SERVICE)) is not None
         self._allowance.start(self._queue.sent_ages(Allowance.WINDOW_S))
         self._sweep()
@@ -228,7 +240,11 @@ class Session:
         try:
             pdu, octets = _submit_of(segment).encode()
             reference = self._engine.submit(
-                pdu, octets, partial(self._queue.before_send, segment), self._settings.submit_timeout_s
+                pdu,
+                octets,
+                partial(self._queue.before_send, segment),
+                self._settings.submit_timeout_s,
+                self._keep_some,
             )
         except PduError as error:
             self._fail(segment, Failure.MESSAGE, str(error))
@@ -324,21 +340,33 @@ class Session:
                     self._try(commands.ACKNOWLEDGE)
             elif _RESTARTED.match(line.text):
                 raise LinkLostError(f"the modem has restarted: {line.text}")
-        if busy and self._clock() < self._gather_until:
-            return
-        while self._announced:
-            self._collect(self._announced.pop())
+        if not busy:
+            self._empty()
+            while self._announced:
+                self._list(self._announced.pop())
+                self._empty()
+        elif self._kept and not self._listed:
+            self._delete()
+        elif self._announced and not self._listed and self._clock() >= self._gather_until:
+            # It is kept while the network is at work on the next messages.
+            self._list(self._announced.pop())
 
     def _sweep(self) -> None:
         """List every memory, announced or not: an announcement is easily lost."""
+        self._empty()
         self._indicate()
+        # Said again too: a modem may have forgotten it.
+        self._selected = ""
         for memory in self._memories or ("",):
-            self._collect(memory)
+            self._list(memory)
+            self._empty()
 
-    def _collect(self, memory: str) -> None:
-        """Keep what a memory holds, then delete it; "" stands for the one that the modem has selected."""
-        if memory and not self._try(commands.select_memory(memory)):
-            return
+    def _list(self, memory: str) -> None:
+        """Find out what a memory holds; "" stands for the one that the modem has selected."""
+        if memory and memory != self._selected:
+            if not self._try(commands.select_memory(memory)):
+                return
+            self._selected = memory
         try:
             lines = self._engine.run(commands.LIST_ALL)
         except CommandError:
@@ -346,8 +374,46 @@ class Session:
             return
         for line in lines:
             if line.pdu and (listed := _LISTED.match(line.text)):
-                self._keep(line.pdu, int(listed[3]))
-                self._try(commands.delete(int(listed[1])))
+                self._listed.append((int(listed[1]), line.pdu, int(listed[3])))
+
+    def _empty(self) -> None:
+        """Keep what was found and delete it."""
+        try:
+            while self._listed:
+                self._keep_next()
+        finally:
+            # A store that fails in the middle has the ones before.
+            self._delete()
+
+    def _keep_some(self) -> None:
+        """Keep some of what was found, in no more time than the network takes over a message anyway."""
+        end = self._clock() + _MEANWHILE_S
+        try:
+            while self._listed and self._clock() < end:
+                self._keep_next()
+        except Exception:
+            # It stays in the modem and in the list; the store's next refusal closes the connection.
+            log.exception("a received message was not kept", extra={"modem": self._settings.name})
+
+    def _keep_next(self) -> None:
+        index, pdu, octets = self._listed[0]
+        self._keep(pdu, octets)
+        self._listed.popleft()
+        self._kept.append(index)
+
+    def _delete(self) -> None:
+        """Delete what is kept from the selected memory, several at once where the modem takes that."""
+        kept, self._kept = self._kept, []
+        if not self._together:
+            for index in kept:
+                self._try(commands.delete(index))
+            return
+        for line in commands.deletions(kept):
+            if not self._try(line):
+                # Nobody knows which are gone, and a message may have come to the place of one: look before the rest.
+                self._together = False
+                self._announced.add(self._selected)
+                return
 
     def _keep(self, pdu: str, octets: int) -> None:
         """Hand a message or a report to the queue, and what nobody can read as it is."""

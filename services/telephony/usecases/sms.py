@@ -226,7 +226,7 @@ def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
     sms, segment = tables.sms, tables.sms_segment
     policy = policy_of(tx)
     query = (
-        select(segment)
+        select(segment, *(column.label(f"sms_{column.name}") for column in sms.c))
         .join(sms, sms.c.id == segment.c.sms_id)
         .where(
             segment.c.tenant_id == tx.tenant.id,
@@ -240,19 +240,17 @@ def next_segment(tx: Transaction, modem: str) -> Outgoing | None:
     )
     if not policy.bulk_allowed(tx.now):
         query = query.where(segment.c.priority < Lane.BULK.priority)
-    while (row := one(tx.session, query)) is not None:
-        message = _message(tx, row)
+    while (found := one(tx.session, query)) is not None:
+        # The message is locked; a column of its own named as one of the segment's comes under its prefix.
+        row = {column.name: found[column.name] for column in segment.c}
+        message = {column.name: found[f"sms_{column.name}"] for column in sms.c}
         if message["expire_time"] <= tx.now:
-            fail(tx, row, Reason.EXPIRED, "expired")
+            fail(tx, row, Reason.EXPIRED, "expired", message)
             continue
         if message["begin_time"] is None and _held_back(tx, message, row, policy):
             continue
-        tx.session.execute(
-            update(sms)
-            .where(sms.c.id == row["sms_id"])
-            .values(modem=modem, begin_time=message["begin_time"] or tx.now)
-        )
-        _move(tx, row, state=SegmentState.CLAIMED, modem=modem)
+        taken_up = {"modem": modem, "begin_time": message["begin_time"] or tx.now}
+        _move(tx, row, message, noted=taken_up, state=SegmentState.CLAIMED, modem=modem)
         return Outgoing(
             id=row["id"],
             number=message["number"],
@@ -279,7 +277,7 @@ def _held_back(tx: Transaction, message: Row, row: Row, policy: Policy) -> bool:
             opt_out.c.tenant_id == tx.tenant.id, opt_out.c.number == number
         )
         if tx.session.execute(wants_none).first() is not None:
-            fail(tx, row, Reason.OPTED_OUT, "the receiver opted out")
+            fail(tx, row, Reason.OPTED_OUT, "the receiver opted out", message)
             return True
     recent = every(
         tx.session,
@@ -308,40 +306,46 @@ def _held_back(tx: Transaction, message: Row, row: Row, policy: Policy) -> bool:
 
 def begin_sending(tx: Transaction, segment_id: str, modem: str) -> None:
     """Write the intent to send; raises StaleSegmentError when the segment is not this modem's any more."""
-    row = _claimed(tx, segment_id, modem, SegmentState.CLAIMED)
-    _move(tx, row, state=SegmentState.SENDING, intent_time=tx.now, attempts=row["attempts"] + 1)
+    row, message = _claimed(tx, segment_id, modem, SegmentState.CLAIMED)
+    attempts = row["attempts"] + 1
+    _move(tx, row, message, state=SegmentState.SENDING, intent_time=tx.now, attempts=attempts)
 
 
 def note_sent(tx: Transaction, segment_id: str, modem: str, reference: int | None) -> None:
     """Note that the network took a segment."""
     # What was given up as uncertain when its process seemed gone is certain now.
-    row = _claimed(tx, segment_id, modem, SegmentState.SENDING, SegmentState.UNCERTAIN)
-    _move(tx, row, state=SegmentState.SENT, send_time=tx.now, reference=reference, detail="")
+    row, message = _claimed(tx, segment_id, modem, SegmentState.SENDING, SegmentState.UNCERTAIN)
+    _move(tx, row, message, state=SegmentState.SENT, send_time=tx.now, reference=reference, detail="")
 
 
 def note_failed(tx: Transaction, segment_id: str, modem: str, failure: Failure, error: str) -> None:
     """Note a definite refusal: again later, or never."""
-    row = _claimed(tx, segment_id, modem, SegmentState.CLAIMED, SegmentState.SENDING)
+    row, message = _claimed(tx, segment_id, modem, SegmentState.CLAIMED, SegmentState.SENDING)
     # Refused before the intent was written: an attempt all the same.
     attempts = row["attempts"] + (row["state"] == SegmentState.CLAIMED)
-    message = _message(tx, row)
     if failure is Failure.SIM:
         _give_back(tx, row, attempts=attempts - 1, detail=error)
         return
     next_time = retry_time(attempts, tx.now)
     used_up = failure is Failure.LIMITED and attempts >= LIMITED_ATTEMPTS
     if failure is Failure.MESSAGE or used_up or next_time >= message["expire_time"]:
-        fail(tx, row, Reason.REFUSED, error)
+        fail(tx, row, Reason.REFUSED, error, message)
     else:
         _move(
-            tx, row, state=SegmentState.QUEUED, attempts=attempts, next_attempt_time=next_time, detail=error
+            tx,
+            row,
+            message,
+            state=SegmentState.QUEUED,
+            attempts=attempts,
+            next_attempt_time=next_time,
+            detail=error,
         )
 
 
 def note_uncertain(tx: Transaction, segment_id: str, modem: str, error: str) -> None:
     """Note that nobody knows whether a segment went out."""
-    row = _claimed(tx, segment_id, modem, SegmentState.SENDING)
-    _move(tx, row, state=SegmentState.UNCERTAIN, detail=error)
+    row, message = _claimed(tx, segment_id, modem, SegmentState.SENDING)
+    _move(tx, row, message, state=SegmentState.UNCERTAIN, detail=error)
 
 
 def note_report(tx: Transaction, modem: str, report: Report) -> None:
@@ -434,9 +438,9 @@ def decide(tx: Transaction, viewer: Caller, sms_id: str, decision: Decision) -> 
     return settled
 
 
-def fail(tx: Transaction, row: Row, reason: Reason, detail: str) -> None:
-    """Fail a segment and with it its message, for a reason and in words."""
-    _move(tx, row, state=SegmentState.FAILED, reason=reason, detail=detail)
+def fail(tx: Transaction, row: Row, reason: Reason, detail: str, message: Row | None = None) -> None:
+    """Fail a segment and with it its message, for a reason and in words. message: as it is locked, if it is."""
+    _move(tx, row, message, state=SegmentState.FAILED, reason=reason, detail=detail)
 
 
 def sms_facts(row: Row) -> dict[str, Any]:
@@ -464,17 +468,17 @@ def _message(tx: Transaction, segment: Row) -> Row:
     return row
 
 
-def _claimed(tx: Transaction, segment_id: str, modem: str, *states: SegmentState) -> Row:
-    segment = tables.sms_segment
-    query = select(segment).where(segment.c.tenant_id == tx.tenant.id, segment.c.id == segment_id)
-    row = one(tx.session, query)
-    if row is not None:
-        # Read again under the lock: of two processes that believe to have the segment, one is right.
-        _message(tx, row)
-        row = one(tx.session, query)
-    if row is None or row["modem"] != modem or row["state"] not in states:
+def _claimed(tx: Transaction, segment_id: str, modem: str, *states: SegmentState) -> tuple[Row, Row]:
+    """Return a segment that a modem has in one of these states, and its message, locked."""
+    sms, segment = tables.sms, tables.sms_segment
+    its = segment.c.tenant_id == tx.tenant.id, segment.c.id == segment_id
+    sms_id = select(segment.c.sms_id).where(*its).scalar_subquery()
+    message = one(tx.session, select(sms).where(sms.c.id == sms_id).with_for_update())
+    # Read under the lock: of two processes that believe to have the segment, one is right.
+    row = one(tx.session, select(segment).where(*its)) if message else None
+    if message is None or row is None or row["modem"] != modem or row["state"] not in states:
         raise StaleSegmentError(f"segment {segment_id} is not with modem {modem} any more")
-    return row
+    return row, message
 
 
 def _give_back(tx: Transaction, row: Row, **values: Any) -> None:
@@ -529,32 +533,50 @@ def _reported(tx: Transaction, modem: str, report: Report) -> Row | None:
 
 
 def _move(
-    tx: Transaction, row: Row, *, state: SegmentState, reason: Reason | None = None, **values: Any
+    tx: Transaction,
+    row: Row,
+    message: Row | None = None,
+    *,
+    state: SegmentState,
+    reason: Reason | None = None,
+    noted: Mapping[str, Any] | None = None,
+    **values: Any,
 ) -> None:
-    """Write a segment, and its message's state where that follows, under the message's lock."""
-    segment = tables.sms_segment
+    """Write a segment, and its message's state where that follows, under the message's lock.
+
+    message: as it is locked; None: it is locked here. noted: what the message keeps besides.
+    """
+    sms, segment = tables.sms, tables.sms_segment
     tx.session.execute(update(segment).where(segment.c.id == row["id"]).values(state=state.value, **values))
-    message = _message(tx, row)
-    states = tx.session.scalars(select(segment.c.state).where(segment.c.sms_id == row["sms_id"]))
-    after = fate([SegmentState(each) for each in states])
-    if after == message["state"]:
-        return
-    if after is SmsState.FAILED:
-        # What is not on its way yet would only be a fragment.
-        rest = segment.c.sms_id == row["sms_id"], segment.c.state == SegmentState.QUEUED
-        tx.session.execute(
-            update(segment).where(*rest).values(state=state.value, detail="another part failed")
-        )
-    sms = tables.sms
-    changed = {
-        "state": after.value,
-        "version": message["version"] + 1,
-        "reason": reason.value if reason else "",
-        **_marks(tx, after, row, values),
-    }
-    tx.session.execute(update(sms).where(sms.c.id == message["id"]).values(changed))
-    if after in _EVENTS:
+    message = message or _message(tx, row)
+    after = fate(_states(tx, message, state))
+    changed = dict(noted or {})
+    if after != message["state"]:
+        if after is SmsState.FAILED:
+            # What is not on its way yet would only be a fragment.
+            rest = segment.c.sms_id == row["sms_id"], segment.c.state == SegmentState.QUEUED
+            tx.session.execute(
+                update(segment).where(*rest).values(state=state.value, detail="another part failed")
+            )
+        changed |= {
+            "state": after.value,
+            "version": message["version"] + 1,
+            "reason": reason.value if reason else "",
+            **_marks(tx, after, row, values),
+        }
+    if changed:
+        tx.session.execute(update(sms).where(sms.c.id == message["id"]).values(changed))
+    if after != message["state"] and after in _EVENTS:
         tx.emit(_EVENTS[after], message["id"], changed["version"], sms_facts({**message, **changed}))
+
+
+def _states(tx: Transaction, message: Row, state: SegmentState) -> list[SegmentState]:
+    """Return the states of a message's segments, one of which was just written."""
+    if message["segment_count"] == 1:
+        return [state]
+    segment = tables.sms_segment
+    found = tx.session.scalars(select(segment.c.state).where(segment.c.sms_id == message["id"]))
+    return [SegmentState(each) for each in found]
 
 
 def _marks(tx: Transaction, state: SmsState, row: Row, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -360,6 +360,37 @@ def test_a_modem_as_poor_as_ofono_phonesim_is_good_enough() -> None:
     assert states[-1] is LinkState.READY
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_what_is_kept_is_deleted_in_one_line_and_singly_where_a_modem_refuses_that(together: bool) -> None:
+    """A pause behind each command would else cost more than the sending (V.250 5.2).
+
+    Refused in the middle, nobody knows which are gone, and an index may be another message's by then: listed anew.
+    """
+    answers = dict.fromkeys(("AT", "ATE0", "AT+CMGF=0", "AT+CSQ"), "\r\nOK\r\n")
+    answers |= dict.fromkeys((f"AT+CMGD={index}" for index in range(1, 7)), "\r\nOK\r\n")
+    lines = ["AT+CMGD=1;+CMGD=2;+CMGD=3;+CMGD=4;+CMGD=5", "AT+CMGD=6"]
+    answers |= dict.fromkeys(lines, "\r\nOK\r\n") if together else {}
+    pdu = json_lines("received.jsonl")[1]["pdu"]
+    listed = "".join(f"\r\n+CMGL: {index},0,,44\r\n{pdu}\r\n" for index in range(1, 7))
+    script = Answers(
+        {**answers, "AT+CPIN?": "\r\n+CPIN: READY\r\n\r\nOK\r\n", "AT+CMGL=4": f"{listed}\r\nOK\r\n"}
+    )
+    queue, states = Queue(), []
+    Session(
+        Engine(script, script.clock),
+        queue,
+        Settings("test", "none"),
+        Breaker(5, 60, script.clock),
+        enter=lambda state, _: states.append(state),
+        stop=_Condition(lambda: "AT+CMGD=6" in script.asked, script.clock() + 600, script.clock),
+        wake=threading.Event(),
+    ).run()
+    deleted = [line for line in script.asked if "CMGD" in line]
+    assert deleted == (lines if together else [lines[0], *(f"AT+CMGD={index}" for index in range(1, 7))])
+    assert script.asked.count("AT+CMGL=4") == (1 if together else 2)
+    assert len(queue.messages) == 1
+
+
 class _Killed(BaseException):
     """Be the end of the process, at any line."""
 
