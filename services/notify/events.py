@@ -7,7 +7,8 @@ from services.chassis.events import Handlers
 from services.notify.domain import texts
 from services.notify.domain.notices import DeliveryState
 from services.notify.domain.reminders import ReminderState
-from services.notify.usecases import deliveries, follow_ups, settings
+from services.notify.store.moves import MOVED
+from services.notify.usecases import contacts, dealings, deliveries, follow_ups, settings
 from services.notify.usecases.merges import follow_merge
 from services.notify.usecases.messages import Subject, write_message
 from services.notify.usecases.reminders import cancel_reminder_of, hear_of_sms, plan_reminder
@@ -34,6 +35,8 @@ def on_order_generated(tx: Transaction, event: Event) -> None:
     subject = Subject("order", data["orderId"])
     words = texts.order_generated(data["number"], data["title"])
     write_message(tx, event.id, data["ownerId"], "order_generated", subject, words)
+    if data.get("customerId"):
+        dealings.note_order(tx, MOVED.current(tx, data["customerId"]), event.time)
     # F190: the admins hear of it too.
     for person_id in settings.people(tx, ADMINS_RIGHT):
         if person_id != data["ownerId"]:
@@ -96,7 +99,7 @@ def on_customer_reclaimed(tx: Transaction, event: Event) -> None:
     subject = Subject("customer", data["customerId"])
     words = texts.customer_reclaimed(data["name"])
     write_message(tx, event.id, data["fromOwnerId"], "customer_reclaimed", subject, words)
-    follow_ups.note_owner(tx, data["customerId"], "", event.version)
+    _note_owner(tx, event, "")
 
 
 @handlers.on("leads", "lead_assigned")
@@ -154,6 +157,7 @@ def on_customer_follow_up(tx: Transaction, event: Event) -> None:
     follow_ups.hear_of_follow_up(
         tx, "customer", data["customerId"], author_id=data["authorId"], text=data["text"], time=time
     )
+    dealings.note_contact(tx, MOVED.current(tx, data["customerId"]), time)
 
 
 @handlers.on("leads", "lead_followed_up")
@@ -165,40 +169,91 @@ def on_lead_follow_up(tx: Transaction, event: Event) -> None:
     )
 
 
+@handlers.on("customers", "customer_created")
+def on_customer_created(tx: Transaction, event: Event) -> None:
+    """Its owner hears when it orders nothing; one in a pool reminds nobody."""
+    if event.data["ownerId"]:
+        _note_owner(tx, event, event.data["ownerId"])
+
+
 @handlers.on("customers", "customer_claimed")
 def on_customer_claimed(tx: Transaction, event: Event) -> None:
     """Remind the new owner from now on."""
-    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+    _note_owner(tx, event, event.data["toOwnerId"])
 
 
 @handlers.on("customers", "customer_returned")
 def on_customer_returned(tx: Transaction, event: Event) -> None:
     """Remind nobody of a customer in a pool."""
-    follow_ups.note_owner(tx, event.data["customerId"], "", event.version)
+    _note_owner(tx, event, "")
 
 
 @handlers.on("customers", "customer_assigned")
 def on_customer_assigned(tx: Transaction, event: Event) -> None:
     """It has an owner again."""
-    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+    _note_owner(tx, event, event.data["toOwnerId"])
 
 
 @handlers.on("customers", "customer_transferred")
 def on_customer_transferred(tx: Transaction, event: Event) -> None:
     """It has another owner, or none."""
-    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+    _note_owner(tx, event, event.data["toOwnerId"])
 
 
 @handlers.on("customers", "customer_reclaim_reversed")
 def on_customer_reclaim_reversed(tx: Transaction, event: Event) -> None:
     """Its owner has it back."""
-    follow_ups.note_owner(tx, event.data["customerId"], event.data["toOwnerId"], event.version)
+    _note_owner(tx, event, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "customer_trashed")
+def on_customer_trashed(tx: Transaction, event: Event) -> None:
+    """Remind nobody of it."""
+    _note_owner(tx, event, "")
+
+
+@handlers.on("customers", "customer_merged")
+def on_customer_merged(tx: Transaction, event: Event) -> None:
+    """Another stands for it now."""
+    _note_owner(tx, event, "")
+
+
+@handlers.on("customers", "customer_unmerged")
+def on_customer_unmerged(tx: Transaction, event: Event) -> None:
+    """It is one of its own again."""
+    _note_owner(tx, event, event.data["toOwnerId"])
+
+
+@handlers.on("customers", "plan_made")
+def on_plan_made(tx: Transaction, event: Event) -> None:
+    """Put it on its person's list (F202)."""
+    contacts.note_plan(tx, event.data, done=False)
+
+
+@handlers.on("customers", "plan_completed")
+def on_plan_completed(tx: Transaction, event: Event) -> None:
+    """Take it off."""
+    contacts.note_plan(tx, event.data, done=True)
+
+
+@handlers.on("orders", "order_approved")
+def on_order_approved(tx: Transaction, event: Event) -> None:
+    """Something happened with the customer (F203)."""
+    _note_contact(tx, event.data["customerId"], event.time)
+
+
+@handlers.on("telephony", "call_ended")
+def on_call_ended(tx: Transaction, event: Event) -> None:
+    """A talk with a customer is something that happened."""
+    if event.data["answered"]:
+        _note_contact(tx, event.data["customerId"], datetime.fromisoformat(event.data["endTime"]))
 
 
 @handlers.on("telephony", "sms_received")
 def on_sms_received(tx: Transaction, event: Event) -> None:
     """Tell the owner what the customer answered."""
     data = event.data
+    _note_contact(tx, data["customerId"], event.time)
     if data["ownerId"]:
         words = texts.customer_replied(data["customerName"], data["text"])
         subject = Subject("customer", data["customerId"])
@@ -296,6 +351,18 @@ def _tell_submitter(tx: Transaction, event: Event, *, passed: bool) -> None:
     subject = Subject("approval", data["approvalId"])
     words = texts.approval_done(data["subjectType"], data["title"], data["comment"], passed=passed)
     write_message(tx, event.id, data["submitterId"], "approval_done", subject, words)
+
+
+def _note_owner(tx: Transaction, event: Event, owner_id: str) -> None:
+    """Remind the owner of now, and let the time without an order begin anew."""
+    customer_id = event.data["customerId"]
+    follow_ups.note_owner(tx, customer_id, owner_id, event.version)
+    dealings.note_owner(tx, customer_id, event.data.get("name", ""), owner_id, event.version)
+
+
+def _note_contact(tx: Transaction, customer_id: str, time: datetime) -> None:
+    if customer_id:
+        dealings.note_contact(tx, MOVED.current(tx, customer_id), time)
 
 
 def _hear(tx: Transaction, event: Event, heard: ReminderState) -> None:

@@ -15,11 +15,13 @@ from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.notify.channels import check_robot
 from services.notify.clients import Telephony
+from services.notify.domain.contacts import DueList, ReminderPolicy
 from services.notify.domain.notices import Channel, DeliveryState, Preferences
 from services.notify.domain.templates import KINDS, check_template, fill
 from services.notify.domain.texts import Words
 from services.notify.store.tables import Announcement, Delivery, FollowUpReminder, Message, Robot, Template
-from services.notify.usecases import deliveries, follow_ups, settings
+from services.notify.usecases import contacts, dealings, deliveries, follow_ups, settings
+from services.notify.usecases.contacts import DueContact
 
 CHANNELS: Final = {
     Channel.SMS: pb.CHANNEL_SMS,
@@ -37,6 +39,8 @@ STATES: Final = {
     DeliveryState.UNCERTAIN: pb.DELIVERY_STATE_UNCERTAIN,
     DeliveryState.SKIPPED: pb.DELIVERY_STATE_SKIPPED,
 }
+
+_LISTS: Final = {pb.DueList.Value(f"DUE_LIST_{each.value.upper()}"): each for each in DueList}
 
 
 class NoticesApi(pb_grpc.NoticesServiceServicer, Api):
@@ -254,6 +258,49 @@ class NoticesApi(pb_grpc.NoticesServiceServicer, Api):
 
         return self.read(work)
 
+    def ListDueContacts(
+        self, request: pb.ListDueContactsRequest, context: ServicerContext
+    ) -> pb.ListDueContactsResponse:
+        """Return one of the caller's lists; raises InvalidInput LIST_MISSING."""
+        size, before = page_size(request.page_size), decode_cursor(request.page_token)
+        due_list = _LISTS.get(request.list)
+        if due_list is None:
+            raise InvalidInput("list", "LIST_MISSING", "请选择名单", "Say which list")
+        person_id = current_caller().person_id
+
+        def work(tx: Transaction) -> pb.ListDueContactsResponse:
+            page, more = cut_page(contacts.due_contacts(tx, person_id, due_list, before, size + 1), size)
+            counts = contacts.counts(tx, person_id)
+            return pb.ListDueContactsResponse(
+                contacts=[_contact(each) for each in page],
+                next_page_token=encode_cursor(page[-1].due_time, page[-1].id) if more else "",
+                counts=[
+                    pb.DueCount(list=number, count=counts.get(each, 0)) for number, each in _LISTS.items()
+                ],
+            )
+
+        return self.read(work)
+
+    def GetReminderPolicy(
+        self, request: pb.GetReminderPolicyRequest, context: ServicerContext
+    ) -> pb.GetReminderPolicyResponse:
+        """Return the tenant's rules for reminders."""
+        return self.read(lambda tx: pb.GetReminderPolicyResponse(policy=_policy(dealings.policy_of(tx))))
+
+    def SaveReminderPolicy(
+        self, request: pb.SaveReminderPolicyRequest, context: ServicerContext
+    ) -> pb.SaveReminderPolicyResponse:
+        """Change them; raises InvalidInput MINUTE_INVALID, DAYS_OUT_OF_RANGE."""
+        asked = request.policy
+        policy = ReminderPolicy(asked.daily_minute, asked.order_days, asked.silence_days)
+
+        def work(tx: Transaction) -> pb.SaveReminderPolicyResponse:
+            dealings.save_policy(tx, policy)
+            deliveries.wake(tx)
+            return pb.SaveReminderPolicyResponse(policy=_policy(policy))
+
+        return self.write(request, pb.SaveReminderPolicyResponse, work)
+
 
 def _channel(number: int) -> Channel:
     for channel, known in CHANNELS.items():
@@ -325,6 +372,23 @@ def _reminder(row: FollowUpReminder) -> pb.FollowUpReminder:
         fired_count=row.fired_count,
         done=row.state == follow_ups.DONE,
         create_time=_timestamp(row.create_time),
+    )
+
+
+def _contact(contact: DueContact) -> pb.DueContact:
+    return pb.DueContact(
+        reason=pb.DueReason.Value(f"DUE_REASON_{contact.reason.value.upper()}"),
+        subject_type=contact.subject_type,
+        subject_id=contact.subject_id,
+        name=contact.name,
+        due_time=_timestamp(contact.due_time),
+        text=contact.text,
+    )
+
+
+def _policy(policy: ReminderPolicy) -> pb.ReminderPolicy:
+    return pb.ReminderPolicy(
+        daily_minute=policy.daily_minute, order_days=policy.order_days, silence_days=policy.silence_days
     )
 
 

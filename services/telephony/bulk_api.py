@@ -214,16 +214,15 @@ class BulkSmsApi(Api, bulk_pb2_grpc.BulkSmsServiceServicer):
     def ListSmsConsents(
         self, request: pb.ListSmsConsentsRequest, context: grpc.ServicerContext
     ) -> pb.ListSmsConsentsResponse:
-        """Return what is noted of a customer's numbers; raises what customers says of the customer."""
+        """Return what is noted of a customer's mobiles; raises what customers says of the customer."""
         mobiles = self._mobiles(request.customer_id)
 
         def work(tx: Transaction) -> pb.ListSmsConsentsResponse:
             noted = bulk.consents(tx, [mobile.number for mobile in mobiles.values()])
             return pb.ListSmsConsentsResponse(
                 consents=[
-                    _consent_message(phone_id, *noted[mobile.number])
+                    _consent_message(phone_id, *noted.get(mobile.number, (None, None)))
                     for phone_id, mobile in mobiles.items()
-                    if mobile.number in noted
                 ]
             )
 
@@ -306,8 +305,8 @@ def _recipient_message(row: Row) -> pb.BulkRecipient:
     )
 
 
-def _consent_message(phone_id: str, agreed: bool, time: datetime) -> pb.NumberConsent:
-    consent = pb.SMS_CONSENT_GIVEN if agreed else pb.SMS_CONSENT_REFUSED
+def _consent_message(phone_id: str, agreed: bool | None, time: datetime | None) -> pb.NumberConsent:
+    consent = next(value for value, noted in _CONSENTS.items() if noted is agreed)
     return pb.NumberConsent(phone_id=phone_id, consent=consent, time=_time(time))
 
 

@@ -569,6 +569,7 @@ def _tell(tx: Transaction, customer: Customer, change: Change, from_owner_id: st
         customer.version,
         {
             "customerId": customer.customer_id,
+            "name": customer.name,
             "reservationId": customer.reservation_id or "",
             "ownerId": customer.owner_id or "",
             "poolId": customer.pool_id or "",

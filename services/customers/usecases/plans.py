@@ -14,7 +14,7 @@ from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import check_active
 from services.customers.store.record_tables import Plan
 from services.customers.store.tables import Customer, FollowUp
-from services.customers.usecases.care import add_follow_up
+from services.customers.usecases.care import FOLLOW_UP_SHOWN, add_follow_up
 from services.customers.usecases.views import facts_of, seen_customer
 
 
@@ -39,6 +39,8 @@ def create_plan(tx: Transaction, caller: Caller, customer_id: str, text: str, du
         version=1,
     )
     tx.session.add(plan)
+    tx.session.flush()
+    tx.emit("plan_made", plan.plan_id, plan.version, _facts(plan, customer.name))
     return plan
 
 
@@ -55,6 +57,8 @@ def complete_plan(tx: Transaction, caller: Caller, plan_id: str, text: str) -> t
     follow_up = add_follow_up(tx, caller, plan.customer_id, text)
     plan.complete_time, plan.follow_up_id = tx.now, follow_up.follow_up_id
     plan.version += 1
+    name = name_of_customers(tx, [plan.customer_id]).get(plan.customer_id, "")
+    tx.emit("plan_completed", plan.plan_id, plan.version, _facts(plan, name))
     return plan, follow_up
 
 
@@ -97,3 +101,15 @@ def name_of_customers(tx: Transaction, customer_ids: Sequence[str]) -> dict[str,
         )
     )
     return {row.customer_id: row.name for row in rows}
+
+
+def _facts(plan: Plan, name: str) -> dict[str, str]:
+    """Return what others learn of a plan."""
+    return {
+        "planId": plan.plan_id,
+        "customerId": plan.customer_id,
+        "name": name,
+        "personId": plan.person_id,
+        "text": plan.text[:FOLLOW_UP_SHOWN],
+        "dueTime": plan.due_time.isoformat(),
+    }

@@ -207,6 +207,46 @@ def cadence_overdue(name: str, days: int, last: str) -> Words:
     )
 
 
+def contacts_due(today: int, tomorrow: int, overdue: int, names: Sequence[str]) -> Words:
+    """Tell the reader in the morning whom to contact (F202)."""
+    zh, en = "、".join(names), ", ".join(names)
+    return Words(
+        f"今天应联系 {today} 位客户",
+        f"今天应联系 {today} 位，明天 {tomorrow} 位，逾期未联系 {overdue} 位"
+        + (f"：{zh}{'等' if len(names) < today + overdue else ''}。" if names else "。"),
+        f"{today} to contact today",
+        f"{today} today, {tomorrow} tomorrow, {overdue} overdue"
+        + (f": {en}{' and others' if len(names) < today + overdue else ''}." if names else "."),
+        {"today": str(today), "tomorrow": str(tomorrow), "overdue": str(overdue), "names": zh},
+    )
+
+
+def orders_missing(count: int, names: Sequence[str]) -> Words:
+    """Tell an owner of customers that have not ordered in time (F203)."""
+    zh, en = "、".join(names), ", ".join(names)
+    more = len(names) < count
+    return Words(
+        f"有 {count} 位客户逾期未下单",
+        f"{zh}{'等' if more else ''}已超过惯常或规定的下单间隔，请跟进。",
+        f"{count} customers have not ordered in time",
+        f"{en}{' and others' if more else ''}: past the usual or the set time between orders.",
+        {"count": str(count), "names": zh},
+    )
+
+
+def customers_silent(count: int, names: Sequence[str]) -> Words:
+    """Tell an owner of customers with whom nothing has happened for long (F203)."""
+    zh, en = "、".join(names), ", ".join(names)
+    more = len(names) < count
+    return Words(
+        f"有 {count} 位客户长期没有业务往来",
+        f"{zh}{'等' if more else ''}已很久没有订单、跟进、通话或回复，请联系。",
+        f"{count} customers have been silent for long",
+        f"{en}{' and others' if more else ''}: no order, follow-up, call or answer for long.",
+        {"count": str(count), "names": zh},
+    )
+
+
 def registration_refused(name: str, holder: str) -> Words:
     """Say that somebody else holds what the reader wanted to register (F170)."""
     return Words(

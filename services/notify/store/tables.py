@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Index, Integer, Text, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, Boolean, DateTime, Float, Index, Integer, Text, UniqueConstraint, Uuid
 from sqlalchemy import text as condition
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -22,11 +22,17 @@ class Base(DeclarativeBase):
 
 
 class Tenant(Base):
-    """A tenant's name, as SMS are signed with it."""
+    """A tenant's name, as SMS are signed with it, and its rules for reminders."""
 
     __tablename__ = "tenant"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     name: Mapped[str]
+    # See `domain.contacts.ReminderPolicy`.
+    daily_minute: Mapped[int] = mapped_column(Integer, server_default="510")
+    order_days: Mapped[int] = mapped_column(Integer, server_default="90")
+    silence_days: Mapped[int] = mapped_column(Integer, server_default="180")
+    # When everybody gets the lists of the day next.
+    daily_time: Mapped[datetime]
 
 
 class Message(Base):
@@ -230,10 +236,59 @@ class Cadence(Base):
     gaps_s: Mapped[list[float]] = mapped_column(JSONB)
     # Null: reminded, or too little is known.
     due_time: Mapped[datetime | None]
+    # The same, and stays when the owner was reminded: the customer is on the list until it is followed up.
+    overdue_time: Mapped[datetime | None]
     # Of the customer, as its ownership was heard of last.
     version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     __table_args__ = (
         Index("ix_cadence_due", "tenant_id", "due_time", postgresql_where=condition("due_time IS NOT NULL")),
+        Index("ix_cadence_owner", "tenant_id", "owner_id", "overdue_time"),
+    )
+
+
+class Plan(Base):
+    """A follow-up that somebody intends and has not done, as customers told of it (F202)."""
+
+    __tablename__ = "plan"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    plan_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    name: Mapped[str]
+    person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    text: Mapped[str]
+    due_time: Mapped[datetime]
+    # Completed, or not the person's any more; kept, as that can be heard of before the making.
+    done: Mapped[bool] = mapped_column(Boolean)
+    __table_args__ = (
+        Index("ix_plan_person", "tenant_id", "person_id", "due_time", postgresql_where=condition("NOT done")),
+        Index("ix_plan_customer", "tenant_id", "customer_id"),
+    )
+
+
+class Dealing(Base):
+    """When a customer ordered and had to do with us last, and whether its owner was told of the time since (F203)."""
+
+    __tablename__ = "dealing"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    customer_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    name: Mapped[str]
+    # Null in a pool: nobody to remind.
+    owner_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    last_order_time: Mapped[datetime | None]
+    # Seconds between the last orders, and how long after one the next is overdue; null: too little is known.
+    order_gaps_s: Mapped[list[float]] = mapped_column(JSONB)
+    order_overdue_s: Mapped[float | None] = mapped_column(Float)
+    # From when on the time without an order, and that without anything, counts: the last one, or when its owner got it.
+    order_base_time: Mapped[datetime]
+    silence_base_time: Mapped[datetime]
+    order_told: Mapped[bool] = mapped_column(Boolean)
+    silence_told: Mapped[bool] = mapped_column(Boolean)
+    # Of the customer, as its ownership was heard of last.
+    version: Mapped[int] = mapped_column(BigInteger)
+    __table_args__ = (
+        Index(
+            "ix_dealing_owner", "tenant_id", "owner_id", postgresql_where=condition("owner_id IS NOT NULL")
+        ),
     )
 
 

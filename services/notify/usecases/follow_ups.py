@@ -166,6 +166,7 @@ def note_follow_up(
             last_text=text,
             gaps_s=[],
             due_time=None,
+            overdue_time=None,
             version=0,
         )
         tx.session.add(row)
@@ -175,7 +176,7 @@ def note_follow_up(
         # Several notes of one talk are one follow-up.
         if gap >= timedelta(hours=1).total_seconds():
             row.gaps_s = [*row.gaps_s, gap][-GAPS_KEPT:]
-        row.due_time = overdue_time(time, row.gaps_s) if row.owner_id else None
+        row.due_time = row.overdue_time = overdue_time(time, row.gaps_s) if row.owner_id else None
         wake(tx)
 
 
@@ -187,7 +188,7 @@ def note_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -
     row.version = version
     row.owner_id = owner_id or None
     # A new owner begins with a whole gap.
-    row.due_time = overdue_time(tx.now, row.gaps_s) if owner_id else None
+    row.due_time = row.overdue_time = overdue_time(tx.now, row.gaps_s) if owner_id else None
     wake(tx)
 
 

@@ -5,6 +5,7 @@ from sqlalchemy import update
 from services.chassis.db import Transaction
 from services.notify.store.moves import MOVED
 from services.notify.store.tables import Cadence
+from services.notify.usecases import dealings
 
 
 def follow_merge(tx: Transaction, merge_id: str, survivor_id: str, merged_id: str, *, undo: bool) -> None:
@@ -16,5 +17,6 @@ def follow_merge(tx: Transaction, merge_id: str, survivor_id: str, merged_id: st
         tx.session.execute(
             update(Cadence)
             .where(Cadence.tenant_id == tx.tenant.id, Cadence.customer_id == merged_id)
-            .values(due_time=None)
+            .values(due_time=None, overdue_time=None)
         )
+        dealings.follow_merge(tx, survivor_id, merged_id)

@@ -14,7 +14,7 @@ from services.chassis.tenancy import Tenant
 from services.notify.channels import Way
 from services.notify.domain.notices import Channel, DeliveryState
 from services.notify.metrics import DELIVERIES, REMINDERS
-from services.notify.usecases import deliveries, follow_ups, reminders
+from services.notify.usecases import contacts, deliveries, follow_ups, reminders
 from services.notify.usecases.deliveries import Outgoing
 from services.notify.usecases.reminders import DueReminder
 from services.notify.workflows.contracts import BATCH, SWEEP, Sweep, Swept
@@ -86,9 +86,15 @@ class ReminderActivities:
         with self._store.transaction(sweep.tenant, now=now) as tx:
             follow_ups.fire_due(tx, BATCH)
             follow_ups.fire_overdue(tx, BATCH)
+        self._tell_the_day(sweep.tenant, now)
         self._deliver(sweep.tenant, now)
         with self._store.transaction(sweep.tenant, now=now) as tx:
-            times = [reminders.next_time(tx), follow_ups.next_time(tx), deliveries.next_time(tx)]
+            times = [
+                reminders.next_time(tx),
+                follow_ups.next_time(tx),
+                contacts.next_time(tx),
+                deliveries.next_time(tx),
+            ]
         next_time = min((time for time in times if time), default=None)
         return Swept(next_time.isoformat() if next_time else "")
 
@@ -114,6 +120,17 @@ class ReminderActivities:
                 continue
             with self._store.transaction(tenant, now=now) as tx:
                 reminders.escalate(tx, reminder.reminder_id, managers)
+
+    def _tell_the_day(self, tenant: Tenant, now: datetime) -> None:
+        """Give everybody the lists of the day once their time has come; dead in between, the rest is told later."""
+        with self._store.transaction(tenant, now=now) as tx:
+            people = contacts.people_to_tell(tx)
+        for person_id in people:
+            activity.heartbeat()
+            with self._store.transaction(tenant, now=now) as tx:
+                contacts.tell(tx, person_id)
+        with self._store.transaction(tenant, now=now) as tx:
+            contacts.done_for_today(tx)
 
     def _deliver(self, tenant: Tenant, now: datetime) -> None:
         """Send what is due on the other channels, each by itself."""

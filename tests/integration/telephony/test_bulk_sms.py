@@ -434,5 +434,7 @@ def test_what_a_customer_said_of_promotions_is_noted_by_number(office: Office) -
     note = pb.SetSmsConsentRequest(request_id=new_id(), customer_id=customer_id, phone_id=customer_id)
     ask(office.stub.SetSmsConsent, note)
     listed = ask(office.stub.ListSmsConsents, pb.ListSmsConsentsRequest(customer_id=customer_id))
-    assert not listed.consents
+    assert [(each.phone_id, each.consent, each.HasField("time")) for each in listed.consents] == [
+        (customer_id, pb.SMS_CONSENT_UNSPECIFIED, False)
+    ]
     assert told(office.shop).count("audited") == 3

@@ -52,6 +52,78 @@ CHANNEL_WECOM: Channel.ValueType  # 4
 """A group's robot at WeCom."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
+class _DueList:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DueListEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DueList.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUE_LIST_UNSPECIFIED: _DueList.ValueType  # 0
+    """Not set."""
+    DUE_LIST_OVERDUE: _DueList.ValueType  # 1
+    """Were to be contacted before today."""
+    DUE_LIST_TODAY: _DueList.ValueType  # 2
+    """Are to be contacted today."""
+    DUE_LIST_TOMORROW: _DueList.ValueType  # 3
+    """Are to be contacted tomorrow."""
+    DUE_LIST_NO_ORDER: _DueList.ValueType  # 4
+    """Have not ordered in time: by their own usual gap between orders, else within the days of the policy."""
+    DUE_LIST_SILENT: _DueList.ValueType  # 5
+    """Nothing has happened with them for longer than the policy says."""
+
+class DueList(_DueList, metaclass=_DueListEnumTypeWrapper):
+    """A list of those whom a person is to contact; days are China's."""
+
+DUE_LIST_UNSPECIFIED: DueList.ValueType  # 0
+"""Not set."""
+DUE_LIST_OVERDUE: DueList.ValueType  # 1
+"""Were to be contacted before today."""
+DUE_LIST_TODAY: DueList.ValueType  # 2
+"""Are to be contacted today."""
+DUE_LIST_TOMORROW: DueList.ValueType  # 3
+"""Are to be contacted tomorrow."""
+DUE_LIST_NO_ORDER: DueList.ValueType  # 4
+"""Have not ordered in time: by their own usual gap between orders, else within the days of the policy."""
+DUE_LIST_SILENT: DueList.ValueType  # 5
+"""Nothing has happened with them for longer than the policy says."""
+Global___DueList: _TypeAlias = DueList  # noqa: Y015
+
+class _DueReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DueReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DueReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DUE_REASON_UNSPECIFIED: _DueReason.ValueType  # 0
+    """Not set."""
+    DUE_REASON_PLAN: _DueReason.ValueType  # 1
+    """The person planned a follow-up."""
+    DUE_REASON_REMINDER: _DueReason.ValueType  # 2
+    """The person set a reminder."""
+    DUE_REASON_CADENCE: _DueReason.ValueType  # 3
+    """The usual gap between follow-ups is over."""
+    DUE_REASON_ORDER: _DueReason.ValueType  # 4
+    """No order in time."""
+    DUE_REASON_SILENCE: _DueReason.ValueType  # 5
+    """Silent too long."""
+
+class DueReason(_DueReason, metaclass=_DueReasonEnumTypeWrapper):
+    """Why somebody is on such a list."""
+
+DUE_REASON_UNSPECIFIED: DueReason.ValueType  # 0
+"""Not set."""
+DUE_REASON_PLAN: DueReason.ValueType  # 1
+"""The person planned a follow-up."""
+DUE_REASON_REMINDER: DueReason.ValueType  # 2
+"""The person set a reminder."""
+DUE_REASON_CADENCE: DueReason.ValueType  # 3
+"""The usual gap between follow-ups is over."""
+DUE_REASON_ORDER: DueReason.ValueType  # 4
+"""No order in time."""
+DUE_REASON_SILENCE: DueReason.ValueType  # 5
+"""Silent too long."""
+Global___DueReason: _TypeAlias = DueReason  # noqa: Y015
+
 class _DeliveryState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1179,3 +1251,260 @@ class ListAnnouncementsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAnnouncementsResponse: _TypeAlias = ListAnnouncementsResponse  # noqa: Y015
+
+@_typing.final
+class DueContact(_message.Message):
+    """Somebody to contact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    SUBJECT_TYPE_FIELD_NUMBER: _builtins.int
+    SUBJECT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    reason: Global___DueReason.ValueType
+    """Why."""
+    subject_type: _builtins.str
+    """"customer" or "lead"."""
+    subject_id: _builtins.str
+    """UUID of that."""
+    name: _builtins.str
+    """Its name."""
+    text: _builtins.str
+    """What was planned or set, or the last follow-up."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when, or at which time."""
+
+    def __init__(
+        self,
+        *,
+        reason: Global___DueReason.ValueType = ...,
+        subject_type: _builtins.str = ...,
+        subject_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "name", b"name", "reason", b"reason", "subject_id", b"subject_id", "subject_type", b"subject_type", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DueContact: _TypeAlias = DueContact  # noqa: Y015
+
+@_typing.final
+class DueCount(_message.Message):
+    """How many are on a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    list: Global___DueList.ValueType
+    """List."""
+    count: _builtins.int
+    """Contacts."""
+    def __init__(
+        self,
+        *,
+        list: Global___DueList.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "list", b"list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DueCount: _TypeAlias = DueCount  # noqa: Y015
+
+@_typing.final
+class ReminderPolicy(_message.Message):
+    """When people are told whom to contact, and how long a customer may be without an order or silent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAILY_MINUTE_FIELD_NUMBER: _builtins.int
+    ORDER_DAYS_FIELD_NUMBER: _builtins.int
+    SILENCE_DAYS_FIELD_NUMBER: _builtins.int
+    daily_minute: _builtins.int
+    """Minute of the day, China time, at which everybody gets the own lists."""
+    order_days: _builtins.int
+    """Days without an order, of who has no usual gap between orders yet; 0: nobody is reminded."""
+    silence_days: _builtins.int
+    """Days without order, contract, follow-up, call or answer; 0: nobody is reminded."""
+    def __init__(
+        self,
+        *,
+        daily_minute: _builtins.int = ...,
+        order_days: _builtins.int = ...,
+        silence_days: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_minute", b"daily_minute", "order_days", b"order_days", "silence_days", b"silence_days"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReminderPolicy: _TypeAlias = ReminderPolicy  # noqa: Y015
+
+@_typing.final
+class ListDueContactsRequest(_message.Message):
+    """Request of ListDueContacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    list: Global___DueList.ValueType
+    """Which list."""
+    page_size: _builtins.int
+    """At most this many, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """From the page before."""
+    def __init__(
+        self,
+        *,
+        list: Global___DueList.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["list", b"list", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueContactsRequest: _TypeAlias = ListDueContactsRequest  # noqa: Y015
+
+@_typing.final
+class ListDueContactsResponse(_message.Message):
+    """Response of ListDueContacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def contacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DueContact]:
+        """The longest due first."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___DueCount]:
+        """Of every list."""
+
+    def __init__(
+        self,
+        *,
+        contacts: _abc.Iterable[Global___DueContact] | None = ...,
+        next_page_token: _builtins.str = ...,
+        counts: _abc.Iterable[Global___DueCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contacts", b"contacts", "counts", b"counts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDueContactsResponse: _TypeAlias = ListDueContactsResponse  # noqa: Y015
+
+@_typing.final
+class GetReminderPolicyRequest(_message.Message):
+    """Request of GetReminderPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReminderPolicyRequest: _TypeAlias = GetReminderPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetReminderPolicyResponse(_message.Message):
+    """Response of GetReminderPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___ReminderPolicy:
+        """In force."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___ReminderPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReminderPolicyResponse: _TypeAlias = GetReminderPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SaveReminderPolicyRequest(_message.Message):
+    """Request of SaveReminderPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    @_builtins.property
+    def policy(self) -> Global___ReminderPolicy:
+        """All of it."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        policy: Global___ReminderPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveReminderPolicyRequest: _TypeAlias = SaveReminderPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SaveReminderPolicyResponse(_message.Message):
+    """Response of SaveReminderPolicy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___ReminderPolicy:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___ReminderPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SaveReminderPolicyResponse: _TypeAlias = SaveReminderPolicyResponse  # noqa: Y015

@@ -105,6 +105,21 @@ class NoticesServiceStub:
                 request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsRequest.SerializeToString,
                 response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsResponse.FromString,
                 _registered_method=True)
+        self.ListDueContacts = channel.unary_unary(
+                '/crm.notify.v1.NoticesService/ListDueContacts',
+                request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsRequest.SerializeToString,
+                response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsResponse.FromString,
+                _registered_method=True)
+        self.GetReminderPolicy = channel.unary_unary(
+                '/crm.notify.v1.NoticesService/GetReminderPolicy',
+                request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyRequest.SerializeToString,
+                response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyResponse.FromString,
+                _registered_method=True)
+        self.SaveReminderPolicy = channel.unary_unary(
+                '/crm.notify.v1.NoticesService/SaveReminderPolicy',
+                request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyRequest.SerializeToString,
+                response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class NoticesServiceServicer:
@@ -209,6 +224,27 @@ class NoticesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDueContacts(self, request, context):
+        """Whom the caller is to contact today and tomorrow, whom too late, and who has ordered nothing or been silent too long.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReminderPolicy(self, request, context):
+        """When people are told of those lists, and how long a customer may be without an order or silent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveReminderPolicy(self, request, context):
+        """Change that.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NoticesServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -281,6 +317,21 @@ def add_NoticesServiceServicer_to_server(servicer, server):
                     servicer.ListAnnouncements,
                     request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsRequest.FromString,
                     response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsResponse.SerializeToString,
+            ),
+            'ListDueContacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDueContacts,
+                    request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsRequest.FromString,
+                    response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsResponse.SerializeToString,
+            ),
+            'GetReminderPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReminderPolicy,
+                    request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyRequest.FromString,
+                    response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyResponse.SerializeToString,
+            ),
+            'SaveReminderPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveReminderPolicy,
+                    request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyRequest.FromString,
+                    response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -662,6 +713,87 @@ class NoticesService:
             '/crm.notify.v1.NoticesService/ListAnnouncements',
             crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsRequest.SerializeToString,
             crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDueContacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.notify.v1.NoticesService/ListDueContacts',
+            crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsRequest.SerializeToString,
+            crm_dot_notify_dot_v1_dot_notices__pb2.ListDueContactsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReminderPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.notify.v1.NoticesService/GetReminderPolicy',
+            crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyRequest.SerializeToString,
+            crm_dot_notify_dot_v1_dot_notices__pb2.GetReminderPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveReminderPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.notify.v1.NoticesService/SaveReminderPolicy',
+            crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyRequest.SerializeToString,
+            crm_dot_notify_dot_v1_dot_notices__pb2.SaveReminderPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

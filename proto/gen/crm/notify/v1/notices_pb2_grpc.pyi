@@ -61,6 +61,12 @@ class NoticesServiceStub:
     """Say something to everybody."""
     ListAnnouncements: _grpc.UnaryUnaryMultiCallable[_notices_pb2.ListAnnouncementsRequest, _notices_pb2.ListAnnouncementsResponse]
     """What was said, newest first."""
+    ListDueContacts: _grpc.UnaryUnaryMultiCallable[_notices_pb2.ListDueContactsRequest, _notices_pb2.ListDueContactsResponse]
+    """Whom the caller is to contact today and tomorrow, whom too late, and who has ordered nothing or been silent too long."""
+    GetReminderPolicy: _grpc.UnaryUnaryMultiCallable[_notices_pb2.GetReminderPolicyRequest, _notices_pb2.GetReminderPolicyResponse]
+    """When people are told of those lists, and how long a customer may be without an order or silent."""
+    SaveReminderPolicy: _grpc.UnaryUnaryMultiCallable[_notices_pb2.SaveReminderPolicyRequest, _notices_pb2.SaveReminderPolicyResponse]
+    """Change that."""
 
 @_typing.type_check_only
 class NoticesServiceAsyncStub(NoticesServiceStub):
@@ -95,6 +101,12 @@ class NoticesServiceAsyncStub(NoticesServiceStub):
     """Say something to everybody."""
     ListAnnouncements: _aio.UnaryUnaryMultiCallable[_notices_pb2.ListAnnouncementsRequest, _notices_pb2.ListAnnouncementsResponse]  # type: ignore[assignment]
     """What was said, newest first."""
+    ListDueContacts: _aio.UnaryUnaryMultiCallable[_notices_pb2.ListDueContactsRequest, _notices_pb2.ListDueContactsResponse]  # type: ignore[assignment]
+    """Whom the caller is to contact today and tomorrow, whom too late, and who has ordered nothing or been silent too long."""
+    GetReminderPolicy: _aio.UnaryUnaryMultiCallable[_notices_pb2.GetReminderPolicyRequest, _notices_pb2.GetReminderPolicyResponse]  # type: ignore[assignment]
+    """When people are told of those lists, and how long a customer may be without an order or silent."""
+    SaveReminderPolicy: _aio.UnaryUnaryMultiCallable[_notices_pb2.SaveReminderPolicyRequest, _notices_pb2.SaveReminderPolicyResponse]  # type: ignore[assignment]
+    """Change that."""
 
 class NoticesServiceServicer(metaclass=_abc_1.ABCMeta):
     """How people are told, in which words, and what they want to be reminded of."""
@@ -210,5 +222,29 @@ class NoticesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notices_pb2.ListAnnouncementsResponse, _abc.Awaitable[_notices_pb2.ListAnnouncementsResponse]]:
         """What was said, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListDueContacts(
+        self,
+        request: _notices_pb2.ListDueContactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notices_pb2.ListDueContactsResponse, _abc.Awaitable[_notices_pb2.ListDueContactsResponse]]:
+        """Whom the caller is to contact today and tomorrow, whom too late, and who has ordered nothing or been silent too long."""
+
+    @_abc_1.abstractmethod
+    def GetReminderPolicy(
+        self,
+        request: _notices_pb2.GetReminderPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notices_pb2.GetReminderPolicyResponse, _abc.Awaitable[_notices_pb2.GetReminderPolicyResponse]]:
+        """When people are told of those lists, and how long a customer may be without an order or silent."""
+
+    @_abc_1.abstractmethod
+    def SaveReminderPolicy(
+        self,
+        request: _notices_pb2.SaveReminderPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notices_pb2.SaveReminderPolicyResponse, _abc.Awaitable[_notices_pb2.SaveReminderPolicyResponse]]:
+        """Change that."""
 
 def add_NoticesServiceServicer_to_server(servicer: NoticesServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -387,7 +387,7 @@ class NumberConsent(_message.Message):
     """What was said."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+        """When; absent: nothing is noted."""
 
     def __init__(
         self,
@@ -929,7 +929,7 @@ class ListSmsConsentsResponse(_message.Message):
     CONSENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def consents(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberConsent]:
-        """By number; numbers of which nothing is noted are left out."""
+        """By number: every mobile of the customer and its contacts."""
 
     def __init__(
         self,

@@ -2272,6 +2272,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dueContacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whom the caller is to contact today and tomorrow, whom too late, and who has ordered nothing or been silent too long.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.ListDueContacts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/fields": {
         parameters: {
             query?: never;
@@ -4590,6 +4610,30 @@ export interface paths {
         get: operations["customers.GetCompany"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/reminderPolicy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * When people are told of those lists, and how long a customer may be without an order or silent.
+         * @description For every signed-in person.
+         */
+        get: operations["notify.GetReminderPolicy"];
+        put?: never;
+        /**
+         * Change that.
+         * @description Needs the right `settings.manage`.
+         */
+        post: operations["notify.SaveReminderPolicy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -10529,6 +10573,56 @@ export interface components {
          * @enum {string}
          */
         "notify.DeliveryState": "DELIVERY_STATE_UNSPECIFIED" | "DELIVERY_STATE_PENDING" | "DELIVERY_STATE_SENDING" | "DELIVERY_STATE_QUEUED" | "DELIVERY_STATE_SENT" | "DELIVERY_STATE_DELIVERED" | "DELIVERY_STATE_FAILED" | "DELIVERY_STATE_UNCERTAIN" | "DELIVERY_STATE_SKIPPED";
+        /** @description Somebody to contact. */
+        "notify.DueContact": {
+            /** @description Why. */
+            reason: components["schemas"]["notify.DueReason"];
+            /** @description "customer" or "lead". */
+            subjectType: string;
+            /** @description UUID of that. */
+            subjectId: string;
+            /** @description Its name. */
+            name: string;
+            /**
+             * Format: date-time
+             * @description Since when, or at which time.
+             */
+            dueTime?: string;
+            /** @description What was planned or set, or the last follow-up. */
+            text: string;
+        };
+        /** @description How many are on a list. */
+        "notify.DueCount": {
+            /** @description List. */
+            list: components["schemas"]["notify.DueList"];
+            /**
+             * Format: int32
+             * @description Contacts.
+             */
+            count: number;
+        };
+        /**
+         * @description A list of those whom a person is to contact; days are China's.
+         *     - `DUE_LIST_UNSPECIFIED`: Not set.
+         *     - `DUE_LIST_OVERDUE`: Were to be contacted before today.
+         *     - `DUE_LIST_TODAY`: Are to be contacted today.
+         *     - `DUE_LIST_TOMORROW`: Are to be contacted tomorrow.
+         *     - `DUE_LIST_NO_ORDER`: Have not ordered in time: by their own usual gap between orders, else within the days of the policy.
+         *     - `DUE_LIST_SILENT`: Nothing has happened with them for longer than the policy says.
+         * @enum {string}
+         */
+        "notify.DueList": "DUE_LIST_UNSPECIFIED" | "DUE_LIST_OVERDUE" | "DUE_LIST_TODAY" | "DUE_LIST_TOMORROW" | "DUE_LIST_NO_ORDER" | "DUE_LIST_SILENT";
+        /**
+         * @description Why somebody is on such a list.
+         *     - `DUE_REASON_UNSPECIFIED`: Not set.
+         *     - `DUE_REASON_PLAN`: The person planned a follow-up.
+         *     - `DUE_REASON_REMINDER`: The person set a reminder.
+         *     - `DUE_REASON_CADENCE`: The usual gap between follow-ups is over.
+         *     - `DUE_REASON_ORDER`: No order in time.
+         *     - `DUE_REASON_SILENCE`: Silent too long.
+         * @enum {string}
+         */
+        "notify.DueReason": "DUE_REASON_UNSPECIFIED" | "DUE_REASON_PLAN" | "DUE_REASON_REMINDER" | "DUE_REASON_CADENCE" | "DUE_REASON_ORDER" | "DUE_REASON_SILENCE";
         /** @description Request of FinishFollowUpReminder. */
         "notify.FinishFollowUpReminderRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -10591,6 +10685,11 @@ export interface components {
             /** @description In force. */
             preferences?: components["schemas"]["notify.Preferences"];
         };
+        /** @description Response of GetReminderPolicy. */
+        "notify.GetReminderPolicyResponse": {
+            /** @description In force. */
+            policy?: components["schemas"]["notify.ReminderPolicy"];
+        };
         /** @description Channels of one kind of message. */
         "notify.KindChannels": {
             /** @description Kind; "*" for those that are not named. */
@@ -10616,6 +10715,15 @@ export interface components {
         "notify.ListDeliveriesResponse": {
             /** @description By channel; none: in the app only. */
             deliveries: components["schemas"]["notify.Delivery"][];
+        };
+        /** @description Response of ListDueContacts. */
+        "notify.ListDueContactsResponse": {
+            /** @description The longest due first. */
+            contacts: components["schemas"]["notify.DueContact"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+            /** @description Of every list. */
+            counts: components["schemas"]["notify.DueCount"][];
         };
         /** @description Response of ListFollowUpReminders. */
         "notify.ListFollowUpRemindersResponse": {
@@ -10788,6 +10896,42 @@ export interface components {
             /** @description Why it failed or went another way. */
             detail: string;
         };
+        /** @description When people are told whom to contact, and how long a customer may be without an order or silent. */
+        "notify.ReminderPolicy": {
+            /**
+             * Format: int32
+             * @description Minute of the day, China time, at which everybody gets the own lists.
+             */
+            dailyMinute: number;
+            /**
+             * Format: int32
+             * @description Days without an order, of who has no usual gap between orders yet; 0: nobody is reminded.
+             */
+            orderDays: number;
+            /**
+             * Format: int32
+             * @description Days without order, contract, follow-up, call or answer; 0: nobody is reminded.
+             */
+            silenceDays: number;
+        };
+        /** @description When people are told whom to contact, and how long a customer may be without an order or silent. */
+        "notify.ReminderPolicy.Input": {
+            /**
+             * Format: int32
+             * @description Minute of the day, China time, at which everybody gets the own lists.
+             */
+            dailyMinute?: number;
+            /**
+             * Format: int32
+             * @description Days without an order, of who has no usual gap between orders yet; 0: nobody is reminded.
+             */
+            orderDays?: number;
+            /**
+             * Format: int32
+             * @description Days without order, contract, follow-up, call or answer; 0: nobody is reminded.
+             */
+            silenceDays?: number;
+        };
         /**
          * @description What a reminder came to.
          *     - `REMINDER_STATE_UNSPECIFIED`: Not set.
@@ -10833,6 +10977,18 @@ export interface components {
         "notify.SavePreferencesResponse": {
             /** @description As stored. */
             preferences?: components["schemas"]["notify.Preferences"];
+        };
+        /** @description Request of SaveReminderPolicy. */
+        "notify.SaveReminderPolicyRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description All of it. */
+            policy?: components["schemas"]["notify.ReminderPolicy.Input"];
+        };
+        /** @description Response of SaveReminderPolicy. */
+        "notify.SaveReminderPolicyResponse": {
+            /** @description As stored. */
+            policy?: components["schemas"]["notify.ReminderPolicy"];
         };
         /** @description Request of SaveTemplate. */
         "notify.SaveTemplateRequest": {
@@ -12569,7 +12725,7 @@ export interface components {
         };
         /** @description Response of ListSmsConsents. */
         "telephony.ListSmsConsentsResponse": {
-            /** @description By number; numbers of which nothing is noted are left out. */
+            /** @description By number: every mobile of the customer and its contacts. */
             consents: components["schemas"]["telephony.NumberConsent"][];
         };
         /** @description Response of ListSms. */
@@ -12694,7 +12850,7 @@ export interface components {
             consent: components["schemas"]["telephony.SmsConsent"];
             /**
              * Format: date-time
-             * @description When.
+             * @description When; absent: nothing is noted.
              */
             time?: string;
         };
@@ -16744,6 +16900,34 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "notify.ListDueContacts": {
+        parameters: {
+            query?: {
+                /** @description Which list. */
+                list?: components["schemas"]["notify.DueList"];
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListDueContactsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "customers.ListFields": {
         parameters: {
             query?: {
@@ -20494,6 +20678,55 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["customers.GetCompanyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.GetReminderPolicy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.GetReminderPolicyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.SaveReminderPolicy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.SaveReminderPolicyRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.SaveReminderPolicyResponse"];
                 };
             };
             default: components["responses"]["Error"];

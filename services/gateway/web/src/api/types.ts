@@ -91,6 +91,8 @@ export type Repeat = Schemas['approvals.Repeat']
 
 export type Message = Schemas['notify.Message']
 export type MessageTemplate = Schemas['notify.MessageTemplate']
+export type SmsConsent = Schemas['telephony.SmsConsent']
+export type DueList = Exclude<Schemas['notify.DueList'], 'DUE_LIST_UNSPECIFIED'>
 export type Channel = Schemas['notify.Channel']
 
 export type Pop = Schemas['telephony.Pop']

@@ -2,7 +2,27 @@ export default {
   zh: {
     unreadOnly: '只看未读',
     markAll: '全部标为已读',
-    tabs: { messages: '消息', reminders: '我的提醒', announcements: '公告' },
+    tabs: { messages: '消息', contacts: '待联系', reminders: '我的提醒', announcements: '公告' },
+    due: {
+      who: '客户',
+      why: '原因',
+      since: '应联系时间',
+      text: '内容',
+      lists: {
+        DUE_LIST_OVERDUE: '逾期未联系',
+        DUE_LIST_TODAY: '今天',
+        DUE_LIST_TOMORROW: '明天',
+        DUE_LIST_NO_ORDER: '逾期未下单',
+        DUE_LIST_SILENT: '长期无往来',
+      },
+      reasons: {
+        DUE_REASON_PLAN: '跟进计划',
+        DUE_REASON_REMINDER: '我的提醒',
+        DUE_REASON_CADENCE: '超过惯常跟进间隔',
+        DUE_REASON_ORDER: '逾期未下单',
+        DUE_REASON_SILENCE: '长期无往来',
+      },
+    },
     reminders: {
       add: '新建提醒',
       activeOnly: '只看未完成',
@@ -42,7 +62,32 @@ export default {
   en: {
     unreadOnly: 'Unread only',
     markAll: 'Mark all as read',
-    tabs: { messages: 'Messages', reminders: 'My reminders', announcements: 'Announcements' },
+    tabs: {
+      messages: 'Messages',
+      contacts: 'To contact',
+      reminders: 'My reminders',
+      announcements: 'Announcements',
+    },
+    due: {
+      who: 'Who',
+      why: 'Why',
+      since: 'When',
+      text: 'About',
+      lists: {
+        DUE_LIST_OVERDUE: 'Overdue',
+        DUE_LIST_TODAY: 'Today',
+        DUE_LIST_TOMORROW: 'Tomorrow',
+        DUE_LIST_NO_ORDER: 'No order in time',
+        DUE_LIST_SILENT: 'Silent for long',
+      },
+      reasons: {
+        DUE_REASON_PLAN: 'Planned follow-up',
+        DUE_REASON_REMINDER: 'My reminder',
+        DUE_REASON_CADENCE: 'Past its usual gap',
+        DUE_REASON_ORDER: 'No order in time',
+        DUE_REASON_SILENCE: 'Silent for long',
+      },
+    },
     reminders: {
       add: 'New reminder',
       activeOnly: 'Only what is not done',

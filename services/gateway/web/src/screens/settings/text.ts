@@ -88,6 +88,9 @@ export default {
         opportunity_transferred: '商机转交',
         follow_up_due: '跟进提醒',
         cadence_overdue: '超过惯常跟进间隔',
+        contacts_due: '今天应联系的客户',
+        orders_missing: '逾期未下单',
+        customers_silent: '长期没有业务往来',
         customer_replied: '客户回复短信',
         call_handed_over: '同事转来电话',
         registration_conflict: '报备冲突',
@@ -107,6 +110,12 @@ export default {
       url: 'Webhook 地址（保存后不再显示）',
       secret: '加签密钥（可选）',
       kinds: '播报哪些消息',
+    },
+    reminders: {
+      title: '联系提醒',
+      daily: '每天几点提醒今天应联系的客户',
+      orderDays: '多少天未下单提醒负责人（已有下单规律的按其规律，0 为不提醒）',
+      silenceDays: '多少天没有业务往来提醒负责人（0 为不提醒）',
     },
     sms: {
       title: '短信规则',
@@ -220,6 +229,9 @@ export default {
         opportunity_transferred: 'Opportunity handed over',
         follow_up_due: 'Follow-up reminder',
         cadence_overdue: 'Past its usual gap',
+        contacts_due: 'Whom to contact today',
+        orders_missing: 'No order in time',
+        customers_silent: 'Silent for long',
         customer_replied: 'Customer answered',
         call_handed_over: 'Call handed over',
         registration_conflict: 'Registration conflict',
@@ -239,6 +251,13 @@ export default {
       url: 'Webhook address (not shown again)',
       secret: 'Secret for signatures (optional)',
       kinds: 'Messages that it tells',
+    },
+    reminders: {
+      title: 'Whom to contact',
+      daily: 'When everybody is told whom to contact today',
+      orderDays:
+        'Days without an order before the owner is told (0: never; who orders regularly goes by its own gap)',
+      silenceDays: 'Days without any business before the owner is told (0: never)',
     },
     sms: {
       title: 'SMS rules',
