@@ -195,7 +195,7 @@ def test_a_customer_without_an_order_in_time_is_told_to_its_owner_once(desk: Des
         "首单已超过惯常或规定的下单间隔，请跟进。",
     ]
     # An order is an answer: the list forgets it, and the time begins anew.
-    order = {
+    order: dict[str, Any] = {
         "orderId": new_id(),
         "number": "SO-1",
         "title": "空调",
