@@ -363,9 +363,8 @@ class Session:
 
     def _list(self, memory: str) -> None:
         """Find out what a memory holds; "" stands for the one that the modem has selected."""
-        if memory and memory != self._selected:
-            if not self._try(commands.select_memory(memory)):
-                return
+        # A modem that refuses to select one (ofono-phonesim does) may list the right one all the same.
+        if memory and memory != self._selected and self._try(commands.select_memory(memory)):
             self._selected = memory
         try:
             lines = self._engine.run(commands.LIST_ALL)
