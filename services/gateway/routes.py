@@ -26,7 +26,7 @@ from crm.identity.v1 import identity_pb2, schedules_pb2
 from crm.leads.v1 import fields_pb2 as lead_fields_pb2
 from crm.leads.v1 import leads_pb2
 from crm.leads.v1 import pools_pb2 as lead_pools_pb2
-from crm.notify.v1 import notices_pb2, notify_pb2
+from crm.notify.v1 import mails_pb2, notices_pb2, notify_pb2
 from crm.orders.v1 import fields_pb2 as sales_fields_pb2
 from crm.orders.v1 import orders_pb2, printing_pb2, quotes_pb2
 from crm.telephony.v1 import bulk_pb2, desk_pb2, sms_pb2, telephony_pb2
@@ -52,7 +52,7 @@ CONTRACTS: dict[str, tuple[ModuleType, ...]] = {
     "orders": (orders_pb2, quotes_pb2, printing_pb2, sales_fields_pb2),
     "dedupe": (dedupe_pb2,),
     "approvals": (approvals_pb2,),
-    "notify": (notify_pb2, notices_pb2),
+    "notify": (notify_pb2, notices_pb2, mails_pb2),
     "telephony": (telephony_pb2, sms_pb2, desk_pb2, bulk_pb2),
 }
 

@@ -26,17 +26,21 @@ def metadata() -> MetaData:
 
 def api(runtime: Runtime, server: "grpc.Server") -> Sequence[str]:
     """Register the servicer."""
-    from crm.notify.v1 import notices_pb2_grpc, notify_pb2_grpc
+    from crm.notify.v1 import mails_pb2_grpc, notices_pb2_grpc, notify_pb2_grpc
 
     from services.notify.api import NotifyApi
-    from services.notify.clients import Orders, Telephony
+    from services.notify.clients import Customers, Orders, Telephony
+    from services.notify.mails_api import BulkMailApi
     from services.notify.notices_api import NoticesApi
 
     notify_pb2_grpc.add_NotifyServiceServicer_to_server(NotifyApi(runtime.store, Orders(runtime)), server)
     notices_pb2_grpc.add_NoticesServiceServicer_to_server(
         NoticesApi(runtime.store, Telephony(runtime)), server
     )
-    return ["crm.notify.v1.NotifyService", "crm.notify.v1.NoticesService"]
+    mails_pb2_grpc.add_BulkMailServiceServicer_to_server(
+        BulkMailApi(runtime.store, Customers(runtime)), server
+    )
+    return ["crm.notify.v1.NotifyService", "crm.notify.v1.NoticesService", "crm.notify.v1.BulkMailService"]
 
 
 def handlers() -> "Handlers":

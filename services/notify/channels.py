@@ -58,6 +58,8 @@ class Mail:
         """Send one mail; its Message-ID is the delivery's, so that whoever looks can tell a repeat."""
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = self._sender, outgoing.address, _one_line(outgoing.title)
+        if outgoing.reply_to:
+            mail["Reply-To"] = outgoing.reply_to
         mail["Date"] = formatdate()
         mail["Message-ID"] = f"<{outgoing.delivery_ids[0]}@{self._sender.rpartition('@')[2]}>"
         mail.set_content(outgoing.text)

@@ -1,5 +1,10 @@
 """The services that notify calls: orders, telephony for SMS, identity for managers."""
 
+from collections.abc import Mapping
+
+from crm.customers.v1 import customers_pb2, numbers_pb2
+from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
+from crm.customers.v1.numbers_pb2_grpc import NumbersServiceStub
 from crm.identity.v1 import identity_pb2
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from crm.orders.v1 import orders_pb2
@@ -12,6 +17,8 @@ from services.chassis.declarations import note_scope_asked
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
+from services.notify.domain.bulk_mail import STAGED_AT_ONCE
+from services.notify.usecases.bulk_mails import Address, Portion
 from services.notify.workflows.contracts import RPC_TIMEOUT_S
 
 
@@ -37,6 +44,42 @@ class Orders:
         self._client.forward(self._client.stub.GetOrder, request, token)
         # Orders did, in the caller's name.
         note_scope_asked()
+
+
+class Customers:
+    """Lists of customers and their mail addresses."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._client: Client[CustomersServiceStub] = runtime.client("customers", CustomersServiceStub)
+        self._numbers: Client[NumbersServiceStub] = runtime.client("customers", NumbersServiceStub)
+
+    def portion(
+        self, tenant: Tenant, person_id: str, token: str, selection: Mapping[str, str], page_token: str
+    ) -> Portion:
+        """Return a page of a list as the person of the token sees it, with the mail addresses; raises AppError.
+
+        selection: view, poolId, query and filter, as the list takes them.
+        """
+        request = customers_pb2.ListCustomersRequest(
+            view=customers_pb2.CustomerView.Value(selection["view"]),
+            pool_id=selection["poolId"],
+            query=selection["query"],
+            filter=selection["filter"],
+            page_size=STAGED_AT_ONCE,
+            page_token=page_token,
+        )
+        page = self._client.forward(self._client.stub.ListCustomers, request, token)
+        customer_ids = [customer.customer_id for customer in page.customers]
+        if not customer_ids:
+            return Portion((), (), page.next_page_token)
+        mails = self._numbers.call(
+            self._numbers.stub.ResolveMails,
+            numbers_pb2.ResolveMailsRequest(customer_ids=customer_ids),
+            tenant=tenant,
+            actor_id=person_id,
+        ).mails
+        addresses = [Address(mail.customer_id, mail.customer_name, mail.address) for mail in mails]
+        return Portion(customer_ids, addresses, page.next_page_token)
 
 
 class Telephony:

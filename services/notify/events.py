@@ -112,6 +112,25 @@ def on_lead_assigned(tx: Transaction, event: Event) -> None:
         write_message(tx, event.id, data["ownerId"], "lead_assigned", subject, words)
 
 
+@handlers.on("leads", "lead_reclaim_warned")
+def on_lead_reclaim_warned(tx: Transaction, event: Event) -> None:
+    """Tell the owner (F187): of a lead as of a customer."""
+    data = event.data
+    due_time = datetime.fromisoformat(data["reclaimDueTime"]) if data["reclaimDueTime"] else None
+    words = texts.lead_reclaim_warned(data["name"], due_time)
+    write_message(
+        tx, event.id, data["ownerId"], "lead_reclaim_warned", Subject("lead", data["leadId"]), words
+    )
+
+
+@handlers.on("leads", "lead_reclaimed")
+def on_lead_reclaimed(tx: Transaction, event: Event) -> None:
+    """Tell who was the owner."""
+    data = event.data
+    words = texts.lead_reclaimed(data["name"])
+    write_message(tx, event.id, data["fromOwnerId"], "lead_reclaimed", Subject("lead", data["leadId"]), words)
+
+
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
     """Know who there is to tell."""

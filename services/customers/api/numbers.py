@@ -1,5 +1,7 @@
 """Numbers for services that dial or send: proto to use case and back."""
 
+from collections.abc import Sequence
+
 import grpc
 from crm.customers.v1 import numbers_pb2 as pb
 from crm.customers.v1 import numbers_pb2_grpc as pb_grpc
@@ -7,7 +9,7 @@ from crm.customers.v1 import numbers_pb2_grpc as pb_grpc
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import parse_id
-from services.customers.usecases.numbers import resolve_mobiles, resolve_number
+from services.customers.usecases.numbers import resolve_mails, resolve_mobiles, resolve_number
 
 # Customers whose mobiles are asked for at once, at most.
 MOST_CUSTOMERS = 200
@@ -31,15 +33,7 @@ class NumbersApi(pb_grpc.NumbersServiceServicer, Api):
         self, request: pb.ResolveMobilesRequest, context: grpc.ServicerContext
     ) -> pb.ResolveMobilesResponse:
         """Return the mobiles behind customers; raises InvalidInput TOO_MANY_CUSTOMERS."""
-        customer_ids = [parse_id(customer_id, "customer_ids") for customer_id in request.customer_ids]
-        if len(customer_ids) > MOST_CUSTOMERS:
-            raise InvalidInput(
-                "customer_ids",
-                "TOO_MANY_CUSTOMERS",
-                "一次最多{most}个客户",
-                "At most {most} customers at once",
-                most=MOST_CUSTOMERS,
-            )
+        customer_ids = _customer_ids(request.customer_ids)
         with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
             return pb.ResolveMobilesResponse(
                 mobiles=[
@@ -53,3 +47,25 @@ class NumbersApi(pb_grpc.NumbersServiceServicer, Api):
                     for mobile in resolve_mobiles(tx, customer_ids)
                 ]
             )
+
+    def ResolveMails(
+        self, request: pb.ResolveMailsRequest, context: grpc.ServicerContext
+    ) -> pb.ResolveMailsResponse:
+        """Return the mail addresses of customers; raises InvalidInput TOO_MANY_CUSTOMERS."""
+        customer_ids = _customer_ids(request.customer_ids)
+        with self.store.transaction(current_tenant(), current_caller().actor_id) as tx:
+            return pb.ResolveMailsResponse(
+                mails=[pb.Mail(**vars(mail)) for mail in resolve_mails(tx, customer_ids)]
+            )
+
+
+def _customer_ids(asked: Sequence[str]) -> list[str]:
+    if len(asked) > MOST_CUSTOMERS:
+        raise InvalidInput(
+            "customer_ids",
+            "TOO_MANY_CUSTOMERS",
+            "一次最多{most}个客户",
+            "At most {most} customers at once",
+            most=MOST_CUSTOMERS,
+        )
+    return [parse_id(customer_id, "customer_ids") for customer_id in asked]

@@ -11,6 +11,8 @@ from services.chassis.errors import not_found
 from services.customers.domain.customers import CustomerState
 from services.customers.store.merge_tables import MOVED
 from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.usecases.fields import definitions
+from services.kernel.fields import FieldType
 from services.kernel.phones import is_mobile
 
 
@@ -23,6 +25,15 @@ class Mobile:
     contact_name: str
     phone_id: str
     number: str
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail address in a customer's own fields."""
+
+    customer_id: str
+    customer_name: str
+    address: str
 
 
 def resolve_number(tx: Transaction, customer_id: str, phone_id: str) -> Phone:
@@ -85,3 +96,28 @@ def resolve_mobiles(tx: Transaction, customer_ids: Sequence[str]) -> list[Mobile
         count = sum(len(each) for each in mobiles.values())
         tx.audit("numbers_resolved", "", {"customers": str(len(mobiles)), "numbers": str(count)})
     return [mobile for customer_id in customer_ids for mobile in mobiles.get(customer_id, ())]
+
+
+def resolve_mails(tx: Transaction, customer_ids: Sequence[str]) -> list[Mail]:
+    """Return the addresses in the fields of type email of active customers, and account for them.
+
+    In the order of the customers; of each in the order of its fields.
+    """
+    keys = [each.key for each in definitions(tx) if each.type == FieldType.EMAIL]
+    found = tx.session.execute(
+        select(Customer.customer_id, Customer.name, Customer.custom).where(
+            Customer.tenant_id == tx.tenant.id,
+            Customer.customer_id.in_(customer_ids),
+            Customer.state == CustomerState.ACTIVE.value,
+        )
+    )
+    mails = {
+        row.customer_id: [
+            Mail(row.customer_id, row.name, row.custom[key]) for key in keys if row.custom.get(key)
+        ]
+        for row in found
+    }
+    count = sum(len(each) for each in mails.values())
+    if count:
+        tx.audit("mails_resolved", "", {"customers": str(len(mails)), "mails": str(count)})
+    return [mail for customer_id in customer_ids for mail in mails.get(customer_id, ())]

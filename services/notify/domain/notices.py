@@ -13,7 +13,9 @@ from services.notify.domain.texts import CHINA
 ANY_KIND: Final = "*"
 
 # What cannot wait for a digest or the end of quiet hours.
-URGENT_KINDS: Final = frozenset({"order_reminder", "order_escalated", "reclaim_warned"})
+URGENT_KINDS: Final = frozenset(
+    {"order_reminder", "order_escalated", "reclaim_warned", "lead_reclaim_warned"}
+)
 
 # Attempts at a mail or a robot that definitely did not take it, and the first wait between them.
 ATTEMPTS: Final = 8

@@ -96,6 +96,31 @@ def customer_reclaimed(name: str) -> Words:
     )
 
 
+def lead_reclaim_warned(name: str, due_time: datetime | None) -> Words:
+    """Say that the reader will lose a lead."""
+    due = due_time.astimezone(CHINA) if due_time else None
+    when_zh = f"将于{due:%Y年%m月%d日 %H:%M}" if due else "即将"
+    when_en = f" on {due:%Y-%m-%d %H:%M}" if due else " soon"
+    return Words(
+        "线索即将被收回线索池",
+        f"线索“{name}”{when_zh}被收回线索池，请尽快跟进。",
+        "A lead will be reclaimed",
+        f"The lead {name} returns to its pool{when_en} unless it is followed up.",
+        {"name": name, "time": f"{due:%Y年%m月%d日 %H:%M}" if due else ""},
+    )
+
+
+def lead_reclaimed(name: str) -> Words:
+    """Say that the reader lost a lead."""
+    return Words(
+        "线索已被收回线索池",
+        f"线索“{name}”因长时间未跟进，已被收回线索池。",
+        "A lead was reclaimed",
+        f"The lead {name} was not followed up and has returned to its pool.",
+        {"name": name},
+    )
+
+
 def lead_assigned(name: str) -> Words:
     """Say that the reader has a new lead."""
     return Words(
@@ -299,6 +324,17 @@ def bulk_sms_done(name: str, sent: int, failed: int, uncertain: int, skipped: in
         f"The bulk SMS {name} is done",
         f"{sent} sent, {failed} failed, {uncertain} unknown, {skipped} left out.",
         {"name": name, "sent": str(sent), "failed": str(failed)},
+    )
+
+
+def bulk_mail_done(subject: str, sent: int, failed: int, uncertain: int, skipped: int) -> Words:
+    """Tell the writer of a bulk mail how many have it."""
+    return Words(
+        f"群发邮件“{subject}”已完成",
+        f"已发送 {sent} 封，失败 {failed} 封，结果未知 {uncertain} 封，未发送 {skipped} 封。",
+        f"The bulk mail {subject} is done",
+        f"{sent} sent, {failed} failed, {uncertain} unknown, {skipped} left out.",
+        {"name": subject, "sent": str(sent), "failed": str(failed)},
     )
 
 

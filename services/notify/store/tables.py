@@ -303,3 +303,70 @@ class Announcement(Base):
     text: Mapped[str]
     create_time: Mapped[datetime]
     __table_args__ = (Index("ix_announcement_tenant_id_create_time_id", "tenant_id", "create_time", "id"),)
+
+
+class BulkMail(Base):
+    """One mail to many customers (F200)."""
+
+    __tablename__ = "bulk_mail"
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    # Who wrote it; the list of customers is as that person sees it.
+    person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    subject: Mapped[str]
+    text: Mapped[str]
+    selection: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    # A `domain.bulk_mail.BulkMailState`.
+    state: Mapped[str]
+    # Where staging goes on.
+    page_token: Mapped[str]
+    customer_count: Mapped[int] = mapped_column(Integer)
+    duplicate_count: Mapped[int] = mapped_column(Integer)
+    without_address_count: Mapped[int] = mapped_column(Integer)
+    start_time: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+    end_time: Mapped[datetime | None]
+    __table_args__ = (
+        Index("ix_bulk_mail_person", "tenant_id", "person_id", "create_time", "id"),
+        Index("ix_bulk_mail_running", "tenant_id", postgresql_where=condition("state = 'running'")),
+    )
+
+
+class MailRecipient(Base):
+    """An address that gets a bulk mail, with its own fate; in lower case, once in each."""
+
+    __tablename__ = "mail_recipient"
+    id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    bulk_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    address: Mapped[str]
+    position: Mapped[int] = mapped_column(Integer)
+    customer_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    customer_name: Mapped[str]
+    # A `domain.bulk_mail.RecipientState`.
+    state: Mapped[str]
+    attempts: Mapped[int] = mapped_column(Integer)
+    # When a sweep looks at it next.
+    attempt_time: Mapped[datetime]
+    detail: Mapped[str]
+    done_time: Mapped[datetime | None]
+    __table_args__ = (
+        UniqueConstraint("bulk_id", "address"),
+        Index("ix_mail_recipient_bulk", "bulk_id", "position", "id"),
+        Index(
+            "ix_mail_recipient_attempt",
+            "tenant_id",
+            "attempt_time",
+            postgresql_where=condition("state IN ('waiting', 'sending')"),
+        ),
+    )
+
+
+class MailRefusal(Base):
+    """An address that wants no bulk mail, and who noted that."""
+
+    __tablename__ = "mail_refusal"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False))
+    time: Mapped[datetime]

@@ -116,7 +116,9 @@ def tell(tx: Transaction, person_id: str) -> None:
         if changed:
             names = sorted(row.name for row in changed)
             words = to_words(len(names), names[:NAMES_SHOWN])
-            write_message(tx, day, person_id, _KINDS[due_list], subject, words)
+            # Of these customers, not of the day: under a new policy there can be more of them on the same one.
+            cause = " ".join([day, *sorted(row.customer_id for row in changed)])
+            write_message(tx, cause, person_id, _KINDS[due_list], subject, words)
 
 
 def done_for_today(tx: Transaction) -> None:

@@ -36,7 +36,8 @@ UNSETTLED: Final = (DeliveryState.PENDING, DeliveryState.SENDING)
 class Outgoing:
     """One thing to send: several deliveries where it is a digest, else one.
 
-    delivery_ids: the first gives its id to what is sent. address: of a mail; url, secret: of a robot.
+    delivery_ids: the first gives its id to what is sent. address: of a mail, reply_to: to whom it is answered, "" for
+    the sender; url, secret: of a robot.
     """
 
     delivery_ids: tuple[str, ...]
@@ -47,6 +48,7 @@ class Outgoing:
     address: str = ""
     url: str = ""
     secret: str = ""
+    reply_to: str = ""
 
 
 def preferences_of(tx: Transaction, person_id: str) -> Preferences:

@@ -14,7 +14,7 @@ from services.chassis.tenancy import Tenant
 from services.notify.channels import Way
 from services.notify.domain.notices import Channel, DeliveryState
 from services.notify.metrics import DELIVERIES, REMINDERS
-from services.notify.usecases import contacts, deliveries, follow_ups, reminders
+from services.notify.usecases import bulk_mails, contacts, deliveries, follow_ups, reminders
 from services.notify.usecases.deliveries import Outgoing
 from services.notify.usecases.reminders import DueReminder
 from services.notify.workflows.contracts import BATCH, SWEEP, Sweep, Swept
@@ -88,12 +88,14 @@ class ReminderActivities:
             follow_ups.fire_overdue(tx, BATCH)
         self._tell_the_day(sweep.tenant, now)
         self._deliver(sweep.tenant, now)
+        self._send_bulk(sweep.tenant, now)
         with self._store.transaction(sweep.tenant, now=now) as tx:
             times = [
                 reminders.next_time(tx),
                 follow_ups.next_time(tx),
                 contacts.next_time(tx),
                 deliveries.next_time(tx),
+                bulk_mails.next_time(tx),
             ]
         next_time = min((time for time in times if time), default=None)
         return Swept(next_time.isoformat() if next_time else "")
@@ -148,6 +150,22 @@ class ReminderActivities:
                 else:
                     deliveries.settle(tx, outgoing, state, detail)
             DELIVERIES.labels(outgoing.channel.value, state.value).inc()
+
+    def _send_bulk(self, tenant: Tenant, now: datetime) -> None:
+        """Send the next bulk mails, each by itself, and end those that are through."""
+        with self._store.transaction(tenant, now=now) as tx:
+            due = bulk_mails.due(tx, BATCH)
+        for outgoing in due:
+            activity.heartbeat()
+            with self._store.transaction(tenant, now=now) as tx:
+                if not bulk_mails.begin(tx, outgoing):
+                    continue
+            state, detail = self._send(tenant, outgoing)
+            with self._store.transaction(tenant, now=now) as tx:
+                bulk_mails.settle(tx, outgoing, state, detail)
+            DELIVERIES.labels("bulk_mail", state.value).inc()
+        with self._store.transaction(tenant, now=now) as tx:
+            bulk_mails.end_those_through(tx)
 
     def _send(self, tenant: Tenant, outgoing: Outgoing) -> tuple[DeliveryState, str]:
         """Send one thing and say what became of it; PENDING: it did not go out and may be tried again."""

@@ -1,7 +1,6 @@
 """Messages on their ways out of the app: a real mail server, a robot's webhook, SMS; each with its own fate."""
 
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from sqlalchemy import select
 from temporalio.testing import ActivityEnvironment
 
@@ -29,6 +27,7 @@ from services.notify.usecases import deliveries, follow_ups, settings
 from services.notify.usecases.messages import Subject, mark_read, write_message
 from services.notify.workflows.activities import ReminderActivities
 from services.notify.workflows.contracts import Sweep
+from tests.integration.notify.conftest import Postbox
 from tests.integration.notify.test_reminders import World
 from tests.support.running import event_of, take
 
@@ -38,37 +37,6 @@ WORDS = Words("标题", "正文", "Title", "Text", {"name": "甲"})
 
 class Died(BaseException):
     """The process was killed here: nothing catches it."""
-
-
-class Postbox:
-    """A mail server's handler that keeps what it takes, or answers as told."""
-
-    def __init__(self) -> None:
-        self.mails: list[bytes] = []
-        self.receiver_answers: list[str] = []
-
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
-        if self.receiver_answers:
-            return self.receiver_answers.pop(0)
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        self.mails.append(envelope.content)
-        return "250 OK"
-
-
-@pytest.fixture
-def postbox() -> Iterator[tuple[Postbox, Mail]]:
-    """A real SMTP server, and mail that goes through it."""
-    box = Postbox()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        # The controller wants to know its port beforehand.
-        port = free.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, Mail(f"smtp://127.0.0.1:{port}", "crm@example.cn")
-    controller.stop()
 
 
 @dataclass

@@ -56,7 +56,12 @@ def stub(settings: Settings, orders: ScriptedOrders) -> Iterator[NotifyServiceSt
     port = server.start("127.0.0.1", 0, "crm.orders.v1.OrdersService")
     around = replace(
         settings,
-        addresses={**settings.addresses, "orders": f"127.0.0.1:{port}", "telephony": f"127.0.0.1:{port}"},
+        addresses={
+            **settings.addresses,
+            "orders": f"127.0.0.1:{port}",
+            "telephony": f"127.0.0.1:{port}",
+            "customers": f"127.0.0.1:{port}",
+        },
     )
     with served(SERVICE, around) as address, grpc.insecure_channel(address) as channel:
         yield NotifyServiceStub(channel)
@@ -155,6 +160,13 @@ def test_each_fact_reaches_the_one_it_concerns(reader: Reader) -> None:
         "customers", "customer_reclaimed", {**customer, "fromOwnerId": person, "toOwnerId": "", "poolId": ""}
     )
     reader.take("leads", "lead_assigned", {"leadId": new_id(), "ownerId": person, "name": "张三"})
+    lead = {"leadId": new_id(), "name": "张三"}
+    reader.take(
+        "leads",
+        "lead_reclaim_warned",
+        {**lead, "ownerId": person, "reclaimDueTime": "2026-03-02T00:00:00+00:00"},
+    )
+    reader.take("leads", "lead_reclaimed", {**lead, "fromOwnerId": person})
     reader.take("approvals", "approval_passed", approval(new_id(), person))
     order = {"orderId": new_id(), "number": "SO-1", "title": "空调", "ownerId": person, "amount": "1.00"}
     reader.take("orders", "order_generated", {**order, "remindTime": "2099-01-01T00:00:00+00:00"})
@@ -170,6 +182,8 @@ def test_each_fact_reaches_the_one_it_concerns(reader: Reader) -> None:
         "opportunity_transferred",
         "order_generated",
         "approval_done",
+        "lead_reclaimed",
+        "lead_reclaim_warned",
         "lead_assigned",
         "customer_reclaimed",
         "reclaim_warned",

@@ -40,7 +40,10 @@ def stub(settings: Settings) -> Iterator[NoticesServiceStub]:
     sms_pb2_grpc.add_SmsServiceServicer_to_server(ScriptedSms(), server.grpc)  # type: ignore[abstract]  # asked nothing else
     port = server.start("127.0.0.1", 0, "crm.telephony.v1.SmsService")
     here = f"127.0.0.1:{port}"
-    around = replace(settings, addresses={**settings.addresses, "orders": here, "telephony": here})
+    around = replace(
+        settings,
+        addresses={**settings.addresses, **dict.fromkeys(("customers", "orders", "telephony"), here)},
+    )
     with served(SERVICE, around) as address, grpc.insecure_channel(address) as channel:
         yield NoticesServiceStub(channel)
     server.stop(0)

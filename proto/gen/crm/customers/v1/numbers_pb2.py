@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from crm.options.v1 import options_pb2 as crm_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/numbers.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\"r\n\x06Mobile\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x15\n\rcustomer_name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontact_name\x18\x03 \x01(\t\x12\x10\n\x08phone_id\x18\x04 \x01(\t\x12\x14\n\x06number\x18\x05 \x01(\tB\x04\x90\xb5\x18\x01\"=\n\x14ResolveNumberRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x10\n\x08phone_id\x18\x02 \x01(\t\"@\n\x15ResolveNumberResponse\x12\x14\n\x06number\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x11\n\textension\x18\x02 \x01(\t\"-\n\x15ResolveMobilesRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\"C\n\x16ResolveMobilesResponse\x12)\n\x07mobiles\x18\x01 \x03(\x0b\x32\x18.crm.customers.v1.Mobile2\x81\x02\n\x0eNumbersService\x12u\n\rResolveNumber\x12&.crm.customers.v1.ResolveNumberRequest\x1a\'.crm.customers.v1.ResolveNumberResponse\"\x13\x8a\xb5\x18\x0f\x1a\ttelephony \x04(\x04\x12x\n\x0eResolveMobiles\x12\'.crm.customers.v1.ResolveMobilesRequest\x1a(.crm.customers.v1.ResolveMobilesResponse\"\x13\x8a\xb5\x18\x0f\x1a\ttelephony \x04(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63rm/customers/v1/numbers.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\"r\n\x06Mobile\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x15\n\rcustomer_name\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontact_name\x18\x03 \x01(\t\x12\x10\n\x08phone_id\x18\x04 \x01(\t\x12\x14\n\x06number\x18\x05 \x01(\tB\x04\x90\xb5\x18\x01\"=\n\x14ResolveNumberRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x10\n\x08phone_id\x18\x02 \x01(\t\"@\n\x15ResolveNumberResponse\x12\x14\n\x06number\x18\x01 \x01(\tB\x04\x90\xb5\x18\x01\x12\x11\n\textension\x18\x02 \x01(\t\"-\n\x15ResolveMobilesRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\"C\n\x16ResolveMobilesResponse\x12)\n\x07mobiles\x18\x01 \x03(\x0b\x32\x18.crm.customers.v1.Mobile\"C\n\x04Mail\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x15\n\rcustomer_name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"+\n\x13ResolveMailsRequest\x12\x14\n\x0c\x63ustomer_ids\x18\x01 \x03(\t\"=\n\x14ResolveMailsResponse\x12%\n\x05mails\x18\x01 \x03(\x0b\x32\x16.crm.customers.v1.Mail2\xf2\x02\n\x0eNumbersService\x12u\n\rResolveNumber\x12&.crm.customers.v1.ResolveNumberRequest\x1a\'.crm.customers.v1.ResolveNumberResponse\"\x13\x8a\xb5\x18\x0f\x1a\ttelephony \x04(\x04\x12x\n\x0eResolveMobiles\x12\'.crm.customers.v1.ResolveMobilesRequest\x1a(.crm.customers.v1.ResolveMobilesResponse\"\x13\x8a\xb5\x18\x0f\x1a\ttelephony \x04(\x04\x12o\n\x0cResolveMails\x12%.crm.customers.v1.ResolveMailsRequest\x1a&.crm.customers.v1.ResolveMailsResponse\"\x10\x8a\xb5\x18\x0c\x1a\x06notify \x04(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,6 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NUMBERSSERVICE'].methods_by_name['ResolveNumber']._serialized_options = b'\212\265\030\017\032\ttelephony \004(\004'
   _globals['_NUMBERSSERVICE'].methods_by_name['ResolveMobiles']._loaded_options = None
   _globals['_NUMBERSSERVICE'].methods_by_name['ResolveMobiles']._serialized_options = b'\212\265\030\017\032\ttelephony \004(\004'
+  _globals['_NUMBERSSERVICE'].methods_by_name['ResolveMails']._loaded_options = None
+  _globals['_NUMBERSSERVICE'].methods_by_name['ResolveMails']._serialized_options = b'\212\265\030\014\032\006notify \004(\001'
   _globals['_MOBILE']._serialized_start=82
   _globals['_MOBILE']._serialized_end=196
   _globals['_RESOLVENUMBERREQUEST']._serialized_start=198
@@ -50,6 +52,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESOLVEMOBILESREQUEST']._serialized_end=372
   _globals['_RESOLVEMOBILESRESPONSE']._serialized_start=374
   _globals['_RESOLVEMOBILESRESPONSE']._serialized_end=441
-  _globals['_NUMBERSSERVICE']._serialized_start=444
-  _globals['_NUMBERSSERVICE']._serialized_end=701
+  _globals['_MAIL']._serialized_start=443
+  _globals['_MAIL']._serialized_end=510
+  _globals['_RESOLVEMAILSREQUEST']._serialized_start=512
+  _globals['_RESOLVEMAILSREQUEST']._serialized_end=555
+  _globals['_RESOLVEMAILSRESPONSE']._serialized_start=557
+  _globals['_RESOLVEMAILSRESPONSE']._serialized_end=618
+  _globals['_NUMBERSSERVICE']._serialized_start=621
+  _globals['_NUMBERSSERVICE']._serialized_end=991
 # @@protoc_insertion_point(module_scope)

@@ -155,3 +155,81 @@ class ResolveMobilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveMobilesResponse: _TypeAlias = ResolveMobilesResponse  # noqa: Y015
+
+@_typing.final
+class Mail(_message.Message):
+    """A mail address of a customer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    """Customer, UUID."""
+    customer_name: _builtins.str
+    """Customer's name."""
+    address: _builtins.str
+    """Address."""
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        customer_name: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "customer_id", b"customer_id", "customer_name", b"customer_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mail: _TypeAlias = Mail  # noqa: Y015
+
+@_typing.final
+class ResolveMailsRequest(_message.Message):
+    """Request of ResolveMails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def customer_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers, at most 200 UUIDs. The asking service has made sure that the person may see them."""
+
+    def __init__(
+        self,
+        *,
+        customer_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["customer_ids", b"customer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMailsRequest: _TypeAlias = ResolveMailsRequest  # noqa: Y015
+
+@_typing.final
+class ResolveMailsResponse(_message.Message):
+    """Response of ResolveMails."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def mails(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mail]:
+        """In the order of the customers; of each in the order of its fields."""
+
+    def __init__(
+        self,
+        *,
+        mails: _abc.Iterable[Global___Mail] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mails", b"mails"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveMailsResponse: _TypeAlias = ResolveMailsResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class NumbersServiceStub:
                 request_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.SerializeToString,
                 response_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.FromString,
                 _registered_method=True)
+        self.ResolveMails = channel.unary_unary(
+                '/crm.customers.v1.NumbersService/ResolveMails',
+                request_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsRequest.SerializeToString,
+                response_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsResponse.FromString,
+                _registered_method=True)
 
 
 class NumbersServiceServicer:
@@ -65,6 +70,13 @@ class NumbersServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResolveMails(self, request, context):
+        """Every mail address in some customers' own fields; audited on behalf of who asked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NumbersServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_NumbersServiceServicer_to_server(servicer, server):
                     servicer.ResolveMobiles,
                     request_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.FromString,
                     response_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.SerializeToString,
+            ),
+            'ResolveMails': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveMails,
+                    request_deserializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsRequest.FromString,
+                    response_serializer=crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class NumbersService:
             '/crm.customers.v1.NumbersService/ResolveMobiles',
             crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesRequest.SerializeToString,
             crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMobilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveMails(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.customers.v1.NumbersService/ResolveMails',
+            crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsRequest.SerializeToString,
+            crm_dot_customers_dot_v1_dot_numbers__pb2.ResolveMailsResponse.FromString,
             options,
             channel_credentials,
             insecure,

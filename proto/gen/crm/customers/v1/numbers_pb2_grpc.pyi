@@ -37,6 +37,8 @@ class NumbersServiceStub:
     """The number behind a record; audited on behalf of who asked."""
     ResolveMobiles: _grpc.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMobilesRequest, _numbers_pb2.ResolveMobilesResponse]
     """Every mobile behind some customers' records; audited on behalf of who asked."""
+    ResolveMails: _grpc.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMailsRequest, _numbers_pb2.ResolveMailsResponse]
+    """Every mail address in some customers' own fields; audited on behalf of who asked."""
 
 @_typing.type_check_only
 class NumbersServiceAsyncStub(NumbersServiceStub):
@@ -47,6 +49,8 @@ class NumbersServiceAsyncStub(NumbersServiceStub):
     """The number behind a record; audited on behalf of who asked."""
     ResolveMobiles: _aio.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMobilesRequest, _numbers_pb2.ResolveMobilesResponse]  # type: ignore[assignment]
     """Every mobile behind some customers' records; audited on behalf of who asked."""
+    ResolveMails: _aio.UnaryUnaryMultiCallable[_numbers_pb2.ResolveMailsRequest, _numbers_pb2.ResolveMailsResponse]  # type: ignore[assignment]
+    """Every mail address in some customers' own fields; audited on behalf of who asked."""
 
 class NumbersServiceServicer(metaclass=_abc_1.ABCMeta):
     """Numbers in full for services that dial or send: never for a person's eyes."""
@@ -66,5 +70,13 @@ class NumbersServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_numbers_pb2.ResolveMobilesResponse, _abc.Awaitable[_numbers_pb2.ResolveMobilesResponse]]:
         """Every mobile behind some customers' records; audited on behalf of who asked."""
+
+    @_abc_1.abstractmethod
+    def ResolveMails(
+        self,
+        request: _numbers_pb2.ResolveMailsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_numbers_pb2.ResolveMailsResponse, _abc.Awaitable[_numbers_pb2.ResolveMailsResponse]]:
+        """Every mail address in some customers' own fields; audited on behalf of who asked."""
 
 def add_NumbersServiceServicer_to_server(servicer: NumbersServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

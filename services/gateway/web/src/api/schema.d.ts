@@ -540,6 +540,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/bulkMails": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The own ones, newest first, each with how far it has come.
+         * @description Needs the right `sms.bulk`.
+         */
+        get: operations["notify.ListBulkMails"];
+        put?: never;
+        /**
+         * Write a bulk mail to the customers of a list; nothing is sent before StartBulkMail.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["notify.CreateBulkMail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkMails/{bulkMailId}/recipients": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who gets one, and what became of each.
+         * @description Needs the right `sms.bulk`.
+         */
+        get: operations["notify.ListBulkMailRecipients"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkMails/{bulkMailId}/recipients/{recipientId}:refuse": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Note that whoever has a recipient's address wants no bulk mail any more, or wants it again.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["notify.RefuseBulkMail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkMails/{bulkMailId}:cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send no more of it, for good.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["notify.CancelBulkMail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkMails/{bulkMailId}:stage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take the next portion of its customers in, 200 at most; to be called until the state is BULK_MAIL_STATE_STAGED.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["notify.StageBulkMail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/bulkMails/{bulkMailId}:start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send it, now or from a time on.
+         * @description Needs the right `sms.bulk`.
+         */
+        post: operations["notify.StartBulkMail"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/bulkSms": {
         parameters: {
             query?: never;
@@ -10528,6 +10652,72 @@ export interface components {
              */
             createTime?: string;
         };
+        /** @description A bulk mail. */
+        "notify.BulkMail": {
+            /** @description UUID. */
+            bulkMailId: string;
+            /** @description Subject; {name} stands for the customer's name. */
+            subject: string;
+            /** @description Text, with {name} where wanted. */
+            text: string;
+            /** @description Which customers. */
+            selection?: components["schemas"]["notify.MailSelection"];
+            /** @description State. */
+            state: components["schemas"]["notify.BulkMailState"];
+            /**
+             * Format: int32
+             * @description Customers taken in so far.
+             */
+            customerCount: number;
+            /**
+             * Format: int32
+             * @description Addresses left out as somebody else in it has them.
+             */
+            duplicateCount: number;
+            /**
+             * Format: int32
+             * @description Customers left out as none of their fields of type email has an address.
+             */
+            withoutAddressCount: number;
+            /** @description Recipients by state; states without any are left out. */
+            recipients: components["schemas"]["notify.MailRecipientCount"][];
+            /**
+             * Format: date-time
+             * @description Not before this.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description Written.
+             */
+            createTime?: string;
+            /**
+             * Format: date-time
+             * @description Done or cancelled.
+             */
+            endTime?: string;
+        };
+        /**
+         * @description Where a bulk mail stands.
+         *     - `BULK_MAIL_STATE_UNSPECIFIED`: Not set.
+         *     - `BULK_MAIL_STATE_STAGING`: Its customers are being taken in.
+         *     - `BULK_MAIL_STATE_STAGED`: Everybody is in it; waits to be started.
+         *     - `BULK_MAIL_STATE_RUNNING`: Goes out, from its start time on.
+         *     - `BULK_MAIL_STATE_DONE`: Everybody has it, or never will.
+         *     - `BULK_MAIL_STATE_CANCELLED`: Ended by a person; whoever had it by then has it.
+         * @enum {string}
+         */
+        "notify.BulkMailState": "BULK_MAIL_STATE_UNSPECIFIED" | "BULK_MAIL_STATE_STAGING" | "BULK_MAIL_STATE_STAGED" | "BULK_MAIL_STATE_RUNNING" | "BULK_MAIL_STATE_DONE" | "BULK_MAIL_STATE_CANCELLED";
+        /** @description Request of CancelBulkMail. */
+        "notify.CancelBulkMailRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of CancelBulkMail. */
+        "notify.CancelBulkMailResponse": {
+            /** @description As stored. */
+            bulkMail?: components["schemas"]["notify.BulkMail"];
+        };
         /**
          * @description A way out of the app.
          *     - `CHANNEL_UNSPECIFIED`: Not set.
@@ -10538,6 +10728,22 @@ export interface components {
          * @enum {string}
          */
         "notify.Channel": "CHANNEL_UNSPECIFIED" | "CHANNEL_SMS" | "CHANNEL_MAIL" | "CHANNEL_DINGTALK" | "CHANNEL_WECOM";
+        /** @description Request of CreateBulkMail. */
+        "notify.CreateBulkMailRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Subject, 1 to 100 characters. */
+            subject?: string;
+            /** @description Text, 1 to 5000 characters. */
+            text?: string;
+            /** @description Which customers. */
+            selection?: components["schemas"]["notify.MailSelection.Input"];
+        };
+        /** @description Response of CreateBulkMail. */
+        "notify.CreateBulkMailResponse": {
+            /** @description As stored. */
+            bulkMail?: components["schemas"]["notify.BulkMail"];
+        };
         /** @description A message on one channel. */
         "notify.Delivery": {
             /** @description UUID. */
@@ -10711,6 +10917,20 @@ export interface components {
             /** @description Empty on the last page. */
             nextPageToken: string;
         };
+        /** @description Response of ListBulkMailRecipients. */
+        "notify.ListBulkMailRecipientsResponse": {
+            /** @description In the order in which they get it. */
+            recipients: components["schemas"]["notify.MailRecipient"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
+        /** @description Response of ListBulkMails. */
+        "notify.ListBulkMailsResponse": {
+            /** @description Newest first. */
+            bulkMails: components["schemas"]["notify.BulkMail"][];
+            /** @description Empty on the last page. */
+            nextPageToken: string;
+        };
         /** @description Response of ListDeliveries. */
         "notify.ListDeliveriesResponse": {
             /** @description By channel; none: in the app only. */
@@ -10758,6 +10978,72 @@ export interface components {
         "notify.ListTemplatesResponse": {
             /** @description By kind. */
             templates: components["schemas"]["notify.MessageTemplate"][];
+        };
+        /** @description Somebody who gets a bulk mail. */
+        "notify.MailRecipient": {
+            /** @description UUID. */
+            recipientId: string;
+            /** @description Customer, UUID. */
+            customerId: string;
+            /** @description Customer's name. */
+            customerName: string;
+            /** @description Address. */
+            address: string;
+            /** @description State. */
+            state: components["schemas"]["notify.MailRecipientState"];
+            /** @description Why it failed, is tried again or was left out. */
+            detail: string;
+            /**
+             * Format: date-time
+             * @description When it was settled.
+             */
+            doneTime?: string;
+            /** @description Whether whoever has the address wants no bulk mail. */
+            refused: boolean;
+        };
+        /** @description How many recipients are in a state. */
+        "notify.MailRecipientCount": {
+            /** @description State. */
+            state: components["schemas"]["notify.MailRecipientState"];
+            /**
+             * Format: int32
+             * @description Recipients.
+             */
+            count: number;
+        };
+        /**
+         * @description What became of one recipient.
+         *     - `MAIL_RECIPIENT_STATE_UNSPECIFIED`: Not set.
+         *     - `MAIL_RECIPIENT_STATE_WAITING`: Its turn has not come, or it is tried again.
+         *     - `MAIL_RECIPIENT_STATE_SENDING`: Being sent.
+         *     - `MAIL_RECIPIENT_STATE_SENT`: The mail server took it.
+         *     - `MAIL_RECIPIENT_STATE_FAILED`: It could not be sent.
+         *     - `MAIL_RECIPIENT_STATE_UNCERTAIN`: Sent or not is unknown; never sent again by itself.
+         *     - `MAIL_RECIPIENT_STATE_SKIPPED`: Gets none: wants no bulk mail, or it was cancelled.
+         * @enum {string}
+         */
+        "notify.MailRecipientState": "MAIL_RECIPIENT_STATE_UNSPECIFIED" | "MAIL_RECIPIENT_STATE_WAITING" | "MAIL_RECIPIENT_STATE_SENDING" | "MAIL_RECIPIENT_STATE_SENT" | "MAIL_RECIPIENT_STATE_FAILED" | "MAIL_RECIPIENT_STATE_UNCERTAIN" | "MAIL_RECIPIENT_STATE_SKIPPED";
+        /** @description Which customers, as the customers service lists them for the caller. */
+        "notify.MailSelection": {
+            /** @description A view of the list: CUSTOMER_VIEW_MINE, CUSTOMER_VIEW_POOL or CUSTOMER_VIEW_ALL. */
+            view: string;
+            /** @description Only this pool, UUID; empty: any. */
+            poolId: string;
+            /** @description As ListCustomers' query. */
+            query: string;
+            /** @description As ListCustomers' filter, JSON. */
+            filter: string;
+        };
+        /** @description Which customers, as the customers service lists them for the caller. */
+        "notify.MailSelection.Input": {
+            /** @description A view of the list: CUSTOMER_VIEW_MINE, CUSTOMER_VIEW_POOL or CUSTOMER_VIEW_ALL. */
+            view?: string;
+            /** @description Only this pool, UUID; empty: any. */
+            poolId?: string;
+            /** @description As ListCustomers' query. */
+            query?: string;
+            /** @description As ListCustomers' filter, JSON. */
+            filter?: string;
         };
         /** @description Request of MarkMessagesRead. */
         "notify.MarkMessagesReadRequest": {
@@ -10876,6 +11162,15 @@ export interface components {
             /** @description Whether it takes the alphabet of 70 characters a segment. */
             unicode: boolean;
         };
+        /** @description Request of RefuseBulkMail. */
+        "notify.RefuseBulkMailRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description Whether none is wanted. */
+            refused?: boolean;
+        };
+        /** @description Response of RefuseBulkMail. */
+        "notify.RefuseBulkMailResponse": Record<string, never>;
         /** @description A reminder. */
         "notify.Reminder": {
             /** @description UUID. */
@@ -11042,6 +11337,31 @@ export interface components {
         "notify.SetFollowUpReminderResponse": {
             /** @description As stored. */
             reminder?: components["schemas"]["notify.FollowUpReminder"];
+        };
+        /** @description Request of StageBulkMail. */
+        "notify.StageBulkMailRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of StageBulkMail. */
+        "notify.StageBulkMailResponse": {
+            /** @description As stored. */
+            bulkMail?: components["schemas"]["notify.BulkMail"];
+        };
+        /** @description Request of StartBulkMail. */
+        "notify.StartBulkMailRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /**
+             * Format: date-time
+             * @description Not before this; absent: now.
+             */
+            startTime?: string;
+        };
+        /** @description Response of StartBulkMail. */
+        "notify.StartBulkMailResponse": {
+            /** @description As stored. */
+            bulkMail?: components["schemas"]["notify.BulkMail"];
         };
         /** @description Request of AcceptOrder. */
         "orders.AcceptOrderRequest": {
@@ -14144,6 +14464,215 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.ListAuditEntriesResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.ListBulkMails": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListBulkMailsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.CreateBulkMail": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.CreateBulkMailRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.CreateBulkMailResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.ListBulkMailRecipients": {
+        parameters: {
+            query?: {
+                /** @description At most this many, 1 to 200; 0 means 50. */
+                pageSize?: number;
+                /** @description From the page before. */
+                pageToken?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID. */
+                bulkMailId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.ListBulkMailRecipientsResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.RefuseBulkMail": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkMailId: string;
+                /** @description UUID. */
+                recipientId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.RefuseBulkMailRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.RefuseBulkMailResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.CancelBulkMail": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkMailId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["notify.CancelBulkMailRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.CancelBulkMailResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.StageBulkMail": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkMailId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["notify.StageBulkMailRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.StageBulkMailResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.StartBulkMail": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                bulkMailId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.StartBulkMailRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.StartBulkMailResponse"];
                 };
             };
             default: components["responses"]["Error"];

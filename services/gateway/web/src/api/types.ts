@@ -92,6 +92,7 @@ export type Repeat = Schemas['approvals.Repeat']
 export type Message = Schemas['notify.Message']
 export type MessageTemplate = Schemas['notify.MessageTemplate']
 export type SmsConsent = Schemas['telephony.SmsConsent']
+export type BulkMail = Schemas['notify.BulkMail']
 export type DueList = Exclude<Schemas['notify.DueList'], 'DUE_LIST_UNSPECIFIED'>
 export type Channel = Schemas['notify.Channel']
 
