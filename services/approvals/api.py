@@ -40,6 +40,7 @@ from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
+from services.chassis.timestamps import timestamp
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
 
@@ -369,7 +370,7 @@ class ApprovalsApi(pb_grpc.ApprovalsServiceServicer, Api):
                             row.version,
                         ),
                         actor_id=row.actor_id or "",
-                        create_time=_timestamp(row.create_time),
+                        create_time=timestamp(row.create_time),
                     )
                     for row in queries.flow_versions(tx, subject_type)
                 ]
@@ -433,7 +434,7 @@ def _shown_to_caller(found: Whole, earlier: Sequence[Whole], for_ids: Sequence[s
         state=APPROVAL_STATES[ApprovalState(approval.state)],
         open_step=approval.open_step,
         steps=[] if preparing else [_step(found, step) for step in found.steps],
-        create_time=_timestamp(approval.create_time),
+        create_time=timestamp(approval.create_time),
         version=approval.version,
         flow_version=approval.flow_version,
         decidable=bool(place),
@@ -445,7 +446,7 @@ def _shown_to_caller(found: Whole, earlier: Sequence[Whole], for_ids: Sequence[s
     )
     seen = next((each for each in earlier if approvals.was_shown(each, caller.person_id)), None)
     if seen:
-        result.last_shown_time.CopyFrom(_timestamp(seen.approval.create_time))
+        result.last_shown_time.CopyFrom(timestamp(seen.approval.create_time))
         result.changes.extend(
             pb.ShownChange(name=name, before=before, after=after)
             for name, before, after in shown_changes(seen.approval.shown, approval.shown)
@@ -493,8 +494,8 @@ def _deputy(row: Deputy) -> pb.Deputy:
         deputy_id=row.id,
         person_id=row.person_id,
         to_person_id=row.deputy_id,
-        begin_time=_timestamp(row.begin_time),
-        end_time=_timestamp(row.end_time),
+        begin_time=timestamp(row.begin_time),
+        end_time=timestamp(row.end_time),
         comment=row.comment,
     )
 
@@ -573,7 +574,7 @@ def _step(found: Whole, step: Step) -> pb.Step:
         state=STEP_STATES[StepState(step.state)],
         decider_id=last.decider_id if last else "",
         comment=last.comment if last else "",
-        decide_time=_timestamp(step.decide_time) if step.decide_time else None,
+        decide_time=timestamp(step.decide_time) if step.decide_time else None,
         escalated=step.escalated,
         mode=MODES[queries.flow_step(step).mode],
         seat_ids=step.seat_ids,
@@ -584,7 +585,7 @@ def _step(found: Whole, step: Step) -> pb.Step:
                 for_person_id=row.for_person_id or "",
                 passed=row.passed,
                 comment=row.comment,
-                create_time=_timestamp(row.create_time),
+                create_time=timestamp(row.create_time),
                 shown_hash=row.shown_hash,
             )
             for row in decisions
@@ -594,14 +595,8 @@ def _step(found: Whole, step: Step) -> pb.Step:
                 from_person_id=row.from_person_id,
                 to_person_id=row.to_person_id,
                 comment=row.comment,
-                create_time=_timestamp(row.create_time),
+                create_time=timestamp(row.create_time),
             )
             for row in found.delegations.get(step.step_index, ())
         ],
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

@@ -1,10 +1,8 @@
 """Messages of the imports' contract."""
 
-from datetime import datetime
-
 from crm.customers.v1 import imports_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
+from services.chassis.timestamps import timestamp
 from services.customers.domain.imports import Field, ImportState, RowState
 from services.customers.store.import_tables import ImportRow
 from services.customers.usecases.imports import SeenImport
@@ -36,7 +34,7 @@ def import_message(seen: SeenImport, locale: str) -> pb.Import:
         done_count=rows[RowState.DONE],
         error_reason=job.error_reason,
         error_message=job.error_en if english else job.error_zh,
-        create_time=_timestamp(job.create_time),
+        create_time=timestamp(job.create_time),
         version=job.version,
     )
 
@@ -62,9 +60,3 @@ def row_message(row: ImportRow, locale: str) -> pb.ImportRow:
 def field_message(field: Field, locale: str) -> pb.ImportField:
     """Return a field that a column can be mapped to."""
     return pb.ImportField(key=field.key, label=field.label(locale), required=field.required)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

@@ -8,9 +8,10 @@ from crm.customers.v1 import pools_pb2
 
 from services.chassis.errors import AppError, InvalidInput
 from services.chassis.ids import parse_id
+from services.chassis.timestamps import timestamp
 from services.customers.domain.customers import Cause
 from services.customers.domain.pools import HIDEABLE
-from services.customers.messages import customer_message, timestamp
+from services.customers.messages import customer_message
 from services.customers.store.rules import rule_of
 from services.customers.store.tables import (
     AllocationRule,

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 import grpc
 from crm.dedupe.v1 import dedupe_pb2 as pb
 from crm.dedupe.v1 import dedupe_pb2_grpc as pb_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.chassis.grpc_server import current_caller, current_tenant
 from services.chassis.ids import parse_id
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller, Signer
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
@@ -109,7 +108,7 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
         # Shown as the person may see them for whom the keys are taken.
         asker = replace(current_caller(), person_id=holder_id, service="")
         return pb.ReserveKeysResponse(
-            settle_time=_timestamp(reserved.settle_time),
+            settle_time=timestamp(reserved.settle_time),
             similar=[_similar(found, asker) for found in reserved.similar],
         )
 
@@ -343,7 +342,7 @@ def _holder(held: Held) -> pb.Holder:
         subject_id=held.subject_id,
         field=FIELD_NUMBERS[held.key.field],
         holder_name=held.holder_name,
-        create_time=_timestamp(held.since),
+        create_time=timestamp(held.since),
     )
 
 
@@ -399,11 +398,5 @@ def _shown(row: MatchRecord, caller: Caller) -> pb.Similar:
         customer_id=row.customer_id if seen else "",
         name=row.name if seen else mask_company(row.name),
         holder_name=row.holder_name,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

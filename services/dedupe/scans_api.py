@@ -1,15 +1,13 @@
 """Scans for duplicates and their review: proto to use case and back."""
 
-from datetime import datetime
-
 import grpc
 from crm.dedupe.v1 import dedupe_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, page_size
+from services.chassis.timestamps import timestamp
 from services.dedupe.domain.pairs import PairState
 from services.dedupe.matching.weights import Verdict
 from services.dedupe.store.tables import DuplicatePair, MatchRecord, Scan
@@ -88,8 +86,8 @@ def _scan(scan: Scan) -> pb.Scan:
         scan_id=scan.scan_id,
         scanned=scan.scanned,
         found=scan.found,
-        create_time=_timestamp(scan.create_time),
-        finish_time=_timestamp(scan.finish_time) if scan.finish_time else None,
+        create_time=timestamp(scan.create_time),
+        finish_time=timestamp(scan.finish_time) if scan.finish_time else None,
     )
 
 
@@ -99,7 +97,7 @@ def _customer(row: MatchRecord) -> pb.Similar:
         customer_id=row.subject_id,
         name=row.name if seen else mask_company(row.name),
         holder_name=row.holder_name,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
 
 
@@ -120,9 +118,3 @@ def _pair(pair: DuplicatePair) -> pb.DuplicatePair:
             for reason in pair.reasons
         ],
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

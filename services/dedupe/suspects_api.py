@@ -2,13 +2,13 @@
 
 import grpc
 from crm.dedupe.v1 import dedupe_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.dedupe.domain.suspects import Dimension, SuspectState, Suspicion
 from services.dedupe.matching.weights import Verdict
 from services.dedupe.projects_api import project_message
@@ -158,7 +158,7 @@ def _draft(request: pb.RecordInquiryRequest) -> InquiryDraft:
 
 
 def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
-    inquiry = pb.Inquiry(
+    return pb.Inquiry(
         inquiry_id=row.inquiry_id,
         inquirer_name=row.inquirer_name,
         company_name=row.company_name,
@@ -167,16 +167,12 @@ def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
         site_address=row.site_address,
         scheme=row.scheme,
         recorder_id=row.recorder_id,
+        create_time=timestamp(row.create_time),
+        quote_time=timestamp(row.quote_time),
     )
-    inquiry.create_time.FromDatetime(row.create_time)
-    if row.quote_time:
-        inquiry.quote_time.FromDatetime(row.quote_time)
-    return inquiry
 
 
 def _suspect(row: tables.Suspect, content: Content) -> pb.Suspect:
-    create_time = Timestamp()
-    create_time.FromDatetime(row.create_time)
     dimension = Dimension(row.dimension)
     zh, en = REASONS[dimension]
     text = en if current_caller().locale.lower().startswith("en") else zh
@@ -190,7 +186,7 @@ def _suspect(row: tables.Suspect, content: Content) -> pb.Suspect:
         reason=text.format(shared="、".join(row.shared)),
         inquiries=map(_inquiry, content.inquiries),
         projects=map(project_message, content.projects),
-        create_time=create_time,
+        create_time=timestamp(row.create_time),
         version=row.version,
         reasons=[
             pb.Reason(field="product", weight=bits, text=product)

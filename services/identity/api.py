@@ -1,11 +1,10 @@
 """IdentityService: proto to use case and back."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from crm.identity.v1 import identity_pb2 as pb
 from crm.identity.v1 import identity_pb2_grpc as pb_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import ServicerContext
 
 from services.chassis.db import Store, Transaction
@@ -15,6 +14,7 @@ from services.chassis.ids import new_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.settings import HOME_DATABASE
 from services.chassis.tenancy import Tenant
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import PERSON_TOKEN_S, Signer
 from services.identity import metrics
 from services.identity.domain.people import (
@@ -74,7 +74,7 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         if member is None:
             raise invalid_credentials()
         return pb.SignInResponse(
-            session_token=secret, expire_time=_timestamp(expire_time), person=_person(member, clear=True)
+            session_token=secret, expire_time=timestamp(expire_time), person=_person(member, clear=True)
         )
 
     def ExchangeSession(
@@ -93,7 +93,7 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         token, expire_time = self._signer.person_token(caller, tx.now)
         return pb.ExchangeSessionResponse(
             access_token=token,
-            expire_time=_timestamp(expire_time),
+            expire_time=timestamp(expire_time),
             person_id=caller.person_id,
             tenant_id=found.tenant_id,
         )
@@ -556,7 +556,7 @@ def _person(member: Member, *, clear: bool) -> pb.Person:
         version=person.version,
         post=person.post,
         region_department_ids=person.region_ids,
-        leave_time=_timestamp(person.leave_time) if person.leave_time else None,
+        leave_time=timestamp(person.leave_time) if person.leave_time else None,
     )
 
 
@@ -613,7 +613,7 @@ def _department_input(department: pb.Department) -> departments.DepartmentInput:
 def _audit_entry(row: Audit) -> pb.AuditEntry:
     return pb.AuditEntry(
         entry_id=row.id,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
         action=row.action,
         actor_id=row.actor_id,
         service=row.service or "identity",
@@ -636,9 +636,3 @@ def _input(person: pb.Person) -> people.PersonInput:
         post=person.post,
         region_department_ids=tuple(person.region_department_ids),
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

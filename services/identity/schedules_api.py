@@ -12,6 +12,7 @@ from services.chassis.errors import InvalidInput, not_found
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_key, encode_key, page_size
+from services.chassis.timestamps import timestamp
 from services.identity.domain.schedules import LeaveKind, Presence, parse_day
 from services.identity.store import queries, schedules
 from services.identity.store.schedule_tables import Leave, Shift
@@ -265,11 +266,11 @@ def _leave(leave: Leave) -> pb.Leave:
     return pb.Leave(
         leave_id=leave.id,
         person_id=leave.person_id,
-        start_time=_timestamp(leave.start_time),
-        end_time=_timestamp(leave.end_time),
+        start_time=timestamp(leave.start_time),
+        end_time=timestamp(leave.end_time),
         kind=LEAVE_KINDS[LeaveKind(leave.kind)] if told else pb.LEAVE_KIND_UNSPECIFIED,
         reason=leave.reason if told else "",
-        cancel_time=_timestamp(leave.cancel_time) if leave.cancel_time else None,
+        cancel_time=timestamp(leave.cancel_time) if leave.cancel_time else None,
     )
 
 
@@ -279,9 +280,3 @@ def _begin(day: date) -> datetime:
 
 def _time(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(UTC)
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 from crm.leads.v1 import leads_pb2, leads_pb2_grpc
 from crm.orders.v1 import orders_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.declarations import show_number
@@ -17,6 +16,7 @@ from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
 from services.chassis.temporal import TemporalLink, rebuild
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.fields import display_value
 from services.kernel.money import format_amount
@@ -103,7 +103,7 @@ from services.leads.workflows.contracts import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    pass
 
 # What every verb of a lead answers with: a message that holds the lead.
 Moved = TypeVar(
@@ -915,10 +915,3 @@ def report_message(
             average_seconds=average.get(stage.id, 0),
         )
     return answer
-
-
-def timestamp(time: "datetime") -> Timestamp:
-    """Return a time as the contract has it."""
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message

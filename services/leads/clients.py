@@ -11,12 +11,12 @@ from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
 from crm.identity.v1 import identity_pb2, schedules_pb2
 from crm.identity.v1.identity_pb2_grpc import IdentityServiceStub
 from crm.identity.v1.schedules_pb2_grpc import SchedulesServiceStub
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.errors import NotFound
 from services.chassis.grpc_client import Client
 from services.chassis.service import Runtime
 from services.chassis.tenancy import Tenant
+from services.chassis.timestamps import timestamp
 from services.leads.domain.conversion import Holder, RecordKind
 from services.leads.usecases.leads import Person
 
@@ -85,11 +85,9 @@ class Identity:
         """Return who of these people is on leave, has a day off or is off shift at a time."""
         if not person_ids:
             return frozenset()
-        moment = Timestamp()
-        moment.FromDatetime(at)
         answer = self._schedules.call(
             self._schedules.stub.FindPresence,
-            schedules_pb2.FindPresenceRequest(person_ids=person_ids, time=moment),
+            schedules_pb2.FindPresenceRequest(person_ids=person_ids, time=timestamp(at)),
             tenant=tenant,
             actor_id="",
             timeout_s=self._timeout_s,

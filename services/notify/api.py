@@ -1,16 +1,14 @@
 """NotifyService: proto to use case and back."""
 
-from datetime import datetime
-
 from crm.notify.v1 import notify_pb2 as pb
 from crm.notify.v1 import notify_pb2_grpc as pb_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import ServicerContext
 
 from services.chassis.db import Store, Transaction
 from services.chassis.grpc_server import Api, current_caller, current_token
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.notify.clients import Orders
 from services.notify.domain.reminders import ReminderState
 from services.notify.store import queries
@@ -94,7 +92,7 @@ def _message(row: Message, locale: str) -> pb.Message:
         subject_type=row.subject_type,
         subject_id=row.subject_id,
         read=row.read_time is not None,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
 
 
@@ -104,14 +102,8 @@ def _reminder(row: Reminder) -> pb.Reminder:
         reminder_id=row.id,
         subject_id=row.subject_id,
         person_id=row.person_id,
-        due_time=_timestamp(row.due_time),
+        due_time=timestamp(row.due_time),
         state=REMINDER_STATES[state],
         sms_id="" if state in WITHOUT_SMS else row.id,
         detail=row.detail,
     )
-
-
-def _timestamp(time: datetime) -> Timestamp:
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

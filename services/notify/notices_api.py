@@ -13,6 +13,7 @@ from services.chassis.errors import InvalidInput, not_found
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.notify.channels import check_robot
 from services.notify.clients import Telephony
 from services.notify.domain.contacts import DueList, ReminderPolicy
@@ -330,8 +331,8 @@ def _delivery(row: Delivery) -> pb.Delivery:
         channel=CHANNELS[Channel(row.channel)],
         state=STATES[DeliveryState(row.state)],
         detail=row.detail,
-        attempt_time=_timestamp(row.attempt_time),
-        done_time=_timestamp(row.done_time),
+        attempt_time=timestamp(row.attempt_time),
+        done_time=timestamp(row.done_time),
     )
 
 
@@ -365,13 +366,13 @@ def _reminder(row: FollowUpReminder) -> pb.FollowUpReminder:
         subject_id=row.subject_id or "",
         subject_name=row.subject_name,
         source=row.source,
-        first_time=_timestamp(row.first_time),
-        next_time=_timestamp(row.next_time),
+        first_time=timestamp(row.first_time),
+        next_time=timestamp(row.next_time),
         interval_minutes=row.interval_minutes,
-        until_time=_timestamp(row.until_time),
+        until_time=timestamp(row.until_time),
         fired_count=row.fired_count,
         done=row.state == follow_ups.DONE,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
 
 
@@ -381,7 +382,7 @@ def _contact(contact: DueContact) -> pb.DueContact:
         subject_type=contact.subject_type,
         subject_id=contact.subject_id,
         name=contact.name,
-        due_time=_timestamp(contact.due_time),
+        due_time=timestamp(contact.due_time),
         text=contact.text,
     )
 
@@ -398,17 +399,9 @@ def _announcement(row: Announcement) -> pb.Announcement:
         title=row.title,
         text=row.text,
         author_id=row.author_id,
-        create_time=_timestamp(row.create_time),
+        create_time=timestamp(row.create_time),
     )
 
 
 def _datetime(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
-
-
-def _timestamp(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

@@ -1,18 +1,18 @@
 """Orders over gRPC: requests to use cases and back."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import grpc
 from crm.orders.v1 import orders_pb2, orders_pb2_grpc
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.fields import FieldDefinition, FieldType, Stored, display_value
 from services.kernel.money import format_amount
@@ -754,10 +754,3 @@ def timespan(duration: Duration) -> timedelta:
         return duration.ToTimedelta()
     except (ValueError, OverflowError):
         return timedelta()
-
-
-def timestamp(time: datetime) -> Timestamp:
-    """Return a time as the contract has it."""
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message

@@ -2,11 +2,11 @@
 
 import grpc
 from crm.orders.v1 import printing_pb2, printing_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
+from services.chassis.timestamps import timestamp
 from services.orders.domain.documents import FIELDS, LINE_FIELDS, LINE_PREFIXES, LINED, DocumentKind
 from services.orders.store.tables import PrintTemplate
 from services.orders.usecases.printing import (
@@ -85,15 +85,13 @@ def document_kind(number: printing_pb2.DocumentKind.ValueType) -> DocumentKind:
 
 def template_message(template: PrintTemplate) -> printing_pb2.PrintTemplate:
     """Return what a workbook is."""
-    created = Timestamp()
-    created.FromDatetime(template.create_time)
     return printing_pb2.PrintTemplate(
         template_id=template.id,
         kind=KINDS[DocumentKind(template.kind)],
         name=template.name,
         size_bytes=template.size_bytes,
         digest=template.digest,
-        create_time=created,
+        create_time=timestamp(template.create_time),
     )
 
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import grpc
 from crm.orders.v1 import quotes_pb2, quotes_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount
 from services.orders.domain.quotes import QuoteMode
@@ -114,8 +114,6 @@ def quote_message(quote: Quote, caller: Caller, lines: Sequence[QuoteLine] = ())
     """Return a quote as this caller may see it."""
     computed = {name: format_amount(amount) for name, amount in quote_amounts(quote).items()}
     owned = quote.owner_id == caller.person_id and RIGHT in caller.rights
-    created = Timestamp()
-    created.FromDatetime(quote.create_time)
     return quotes_pb2.Quote(
         quote_id=quote.id,
         number=quote.number,
@@ -137,7 +135,7 @@ def quote_message(quote: Quote, caller: Caller, lines: Sequence[QuoteLine] = ())
         terms=quote.terms,
         owner_id=quote.owner_id,
         version=quote.version,
-        create_time=created,
+        create_time=timestamp(quote.create_time),
         allowed_actions=["update"] if owned else [],
     )
 

@@ -16,7 +16,6 @@ from crm.telephony.v1 import (
     telephony_pb2_grpc,
 )
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.declarations import show_number
@@ -25,6 +24,7 @@ from services.chassis.grpc_server import Api, current_caller, current_tenant, cu
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
+from services.chassis.timestamps import timestamp
 from services.kernel.phones import match_number
 from services.telephony import clients
 from services.telephony.bulk_api import BulkSmsApi
@@ -336,10 +336,10 @@ def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
         callers=map(_caller_message, pop["callers"]),
         answered_by_id=pop["answered_by_id"] or "",
         answered_by_name=pop["answered_by_name"],
-        ring_time=_time(pop["ring_time"]),
-        answer_time=_time(pop["answer_time"]),
-        end_time=_time(pop["end_time"]),
-        receive_time=_time(pop["ring_time"]),
+        ring_time=timestamp(pop["ring_time"]),
+        answer_time=timestamp(pop["answer_time"]),
+        end_time=timestamp(pop["end_time"]),
+        receive_time=timestamp(pop["ring_time"]),
         looked_up=call["callers"] is not None,
     )
 
@@ -357,17 +357,17 @@ def call_message(view: CallView) -> telephony_pb2.Call:
         customer_id=call["customer_id"] or "",
         customer_name=call["customer_name"],
         answered_by_id=call["answered_by_id"] or "",
-        start_time=_time(call["start_time"]),
-        answer_time=_time(call["answer_time"]),
-        end_time=_time(call["end_time"]),
+        start_time=timestamp(call["start_time"]),
+        answer_time=timestamp(call["answer_time"]),
+        end_time=timestamp(call["end_time"]),
         legs=[
             telephony_pb2.Leg(
                 leg_id=derive_id("leg", leg["call_id"], leg["uniqueid"]),
                 extension=leg["extension"],
                 person_id=leg["person_id"] or "",
-                ring_time=_time(leg["ring_time"]),
-                answer_time=_time(leg["answer_time"]),
-                end_time=_time(leg["end_time"]),
+                ring_time=timestamp(leg["ring_time"]),
+                answer_time=timestamp(leg["answer_time"]),
+                end_time=timestamp(leg["end_time"]),
                 result=leg["result"],
             )
             for leg in view.legs
@@ -385,7 +385,7 @@ def call_message(view: CallView) -> telephony_pb2.Call:
                 inquiry_id=inquiry["inquiry_id"],
                 products=inquiry["products"],
                 person_id=inquiry["person_id"],
-                create_time=_time(inquiry["create_time"]),
+                create_time=timestamp(inquiry["create_time"]),
             )
             for inquiry in view.inquiries
         ],
@@ -434,11 +434,3 @@ def _recording(row: Row | None) -> telephony_pb2.Recording | None:
     return telephony_pb2.Recording(
         recording_id=row["id"], duration=duration, size_bytes=row["size_bytes"], sha256=row["sha256"]
     )
-
-
-def _time(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

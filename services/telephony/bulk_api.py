@@ -7,13 +7,13 @@ from typing import Final
 import grpc
 from crm.telephony.v1 import bulk_pb2 as pb
 from crm.telephony.v1 import bulk_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import InvalidInput, not_found
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, decode_key, encode_cursor, encode_key, page_size
+from services.chassis.timestamps import timestamp
 from services.kernel.phones import mask_number
 from services.telephony import clients
 from services.telephony.domain.bulk import BulkKind, BulkState, RecipientState, Wording
@@ -284,9 +284,9 @@ def _bulk_message(row: Row, counts: Counter[str], now: datetime) -> pb.BulkSms:
         without_mobile_count=row["without_mobile_count"],
         recipients=[pb.BulkRecipientCount(state=each, count=by_state[each]) for each in sorted(by_state)],
         segment_count=row["segment_count"],
-        start_time=_time(row["start_time"]),
-        create_time=_time(row["create_time"]),
-        end_time=_time(row["end_time"]),
+        start_time=timestamp(row["start_time"]),
+        create_time=timestamp(row["create_time"]),
+        end_time=timestamp(row["end_time"]),
         person_id=row["person_id"],
     )
 
@@ -299,7 +299,7 @@ def _recipient_message(row: Row) -> pb.BulkRecipient:
         number=mask_number(row["number"]),
         state=_FATES[row["fate"]],
         reason=row["reason"],
-        send_time=_time(row["send_time"]),
+        send_time=timestamp(row["send_time"]),
         sms_id=row["sms_id"] or "",
         detail=row["detail"],
     )
@@ -307,12 +307,4 @@ def _recipient_message(row: Row) -> pb.BulkRecipient:
 
 def _consent_message(phone_id: str, agreed: bool | None, time: datetime | None) -> pb.NumberConsent:
     consent = next(value for value, noted in _CONSENTS.items() if noted is agreed)
-    return pb.NumberConsent(phone_id=phone_id, consent=consent, time=_time(time))
-
-
-def _time(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp
+    return pb.NumberConsent(phone_id=phone_id, consent=consent, time=timestamp(time))

@@ -1,18 +1,18 @@
 """gRPC of the agents' desks: proto to use case and back."""
 
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final
 
 import grpc
 from crm.dedupe.v1 import dedupe_pb2
 from crm.telephony.v1 import desk_pb2 as pb
 from crm.telephony.v1 import desk_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Store, Transaction
 from services.chassis.grpc_server import Api, current_caller, current_tenant, current_token
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.kernel.phones import match_number
 from services.telephony import clients
 from services.telephony.domain.agents import Agent, AgentState, DeskSettings
@@ -245,8 +245,8 @@ def agent_message(agent: Agent) -> pb.Agent:
     return pb.Agent(
         state=_STATES[agent.state],
         reason=agent.reason,
-        since_time=_time(agent.since_time),
-        wrap_up_end_time=_time(agent.wrap_up_end_time),
+        since_time=timestamp(agent.since_time),
+        wrap_up_end_time=timestamp(agent.wrap_up_end_time),
         call_id=agent.call_id,
     )
 
@@ -257,8 +257,8 @@ def missed_message(item: Row, call: Row) -> pb.MissedCaller:
         missed_caller_id=item["id"],
         number=shown_number(call),
         call_count=item["call_count"],
-        first_time=_time(item["first_time"]),
-        last_time=_time(item["last_time"]),
+        first_time=timestamp(item["first_time"]),
+        last_time=timestamp(item["last_time"]),
         call_id=call["id"],
         queue=call["queue"],
         did=call["did"],
@@ -331,11 +331,3 @@ def _pop_rules_message(rules: PopRules) -> pb.PopRules:
         hide_one=rules.hide_one,
         hide_several=rules.hide_several,
     )
-
-
-def _time(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

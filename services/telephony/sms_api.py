@@ -1,17 +1,16 @@
 """gRPC of SMS beyond sending: modems, rules, what a person decides, what came in."""
 
-from datetime import datetime
 from typing import Final
 
 import grpc
 from crm.telephony.v1 import sms_pb2, sms_pb2_grpc, telephony_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.kernel.phones import mask_number
 from services.telephony.domain.sms import Decision, Lane, Policy, SmsState
 from services.telephony.modem.pdu import Encoding
@@ -157,9 +156,9 @@ def sms_message(row: Row) -> telephony_pb2.Sms:
         segment_count=row["segment_count"],
         modem=row["modem"],
         detail=row["detail"],
-        create_time=_time(row["create_time"]),
-        send_time=_time(row["send_time"]),
-        deliver_time=_time(row["deliver_time"]),
+        create_time=timestamp(row["create_time"]),
+        send_time=timestamp(row["send_time"]),
+        deliver_time=timestamp(row["deliver_time"]),
         lane=LANES[Lane(row["lane"])],
         reason=row["reason"],
         decided_by_id=row["decided_by_id"] or "",
@@ -178,7 +177,7 @@ def _modem_message(view: ModemView) -> sms_pb2.Modem:
         name=row["name"],
         state=state,
         detail=detail,
-        state_time=_time(row["state_time"]),
+        state_time=timestamp(row["state_time"]),
         signal=-1 if row["signal"] is None else row["signal"],
         enabled=row["enabled"],
         hourly_limit=row["hourly_limit"],
@@ -206,18 +205,10 @@ def _received_message(row: Row) -> sms_pb2.ReceivedSms:
         parts=row["parts"],
         missing_parts=row["missing_parts"],
         opt_out=row["opt_out"],
-        receive_time=_time(row["receive_time"]),
+        receive_time=timestamp(row["receive_time"]),
         customer_id=row["customer_id"] or "",
         customer_name=row["customer_name"],
         contact_id=row["contact_id"] or "",
         contact_name=row["contact_name"],
         modem=row["modem"],
     )
-
-
-def _time(time: datetime | None) -> Timestamp | None:
-    if time is None:
-        return None
-    stamp = Timestamp()
-    stamp.FromDatetime(time)
-    return stamp

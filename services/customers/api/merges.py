@@ -12,6 +12,7 @@ from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
+from services.chassis.timestamps import timestamp
 from services.customers.domain.merges import MergeState
 from services.customers.store.merge_tables import Merge
 from services.customers.usecases import merges
@@ -105,7 +106,7 @@ def _pair(request: pb.CompareCustomersRequest | pb.MergeCustomersRequest) -> tup
 
 
 def _merge(row: Merge) -> pb.Merge:
-    merge = pb.Merge(
+    return pb.Merge(
         merge_id=row.merge_id,
         survivor_id=row.survivor_id,
         merged_id=row.merged_id,
@@ -115,11 +116,9 @@ def _merge(row: Merge) -> pb.Merge:
         taken=row.taken,
         actor_id=row.actor_id,
         followed=row.followed,
+        create_time=timestamp(row.create_time),
+        undo_time=timestamp(row.undo_time),
     )
-    merge.create_time.FromDatetime(row.create_time)
-    if row.undo_time:
-        merge.undo_time.FromDatetime(row.undo_time)
-    return merge
 
 
 def _text(value: Any) -> str:
