@@ -256,6 +256,18 @@ class Transaction:
         statement = _posting(self.tables["outbox"], self.service, lanes, written)
         self.session.execute(statement, {"posts": as_rows(posts), **(parameters or {})})
 
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Undo what is done inside when an exception leaves it, what it tells others too; the rest stays."""
+        # What was told before stays, so it is written before.
+        self.post()
+        try:
+            with self.session.begin_nested():
+                yield
+        except BaseException:
+            self._posts.clear()
+            raise
+
     def told_through(self) -> datetime:
         """Return the time up to which everything that this service told of the tenant has left it."""
         outbox = self.tables["outbox"]

@@ -12,8 +12,11 @@ LONGEST_WORD = 4
 
 
 @cache
-def _readings() -> tuple[dict[str, str], dict[str, str]]:
-    """Return letters by character and by word; read once, when the first name is written or looked for."""
+def _readings() -> tuple[dict[str, str], dict[str, str], dict[str, tuple[int, ...]]]:
+    """Return letters by character and by word, and how long words are by their first two characters, longest first.
+
+    Read once, when the first name is written or looked for.
+    """
     from pypinyin.constants import PHRASES_DICT, PINYIN_DICT
 
     letters = {chr(code): _letter(readings.split(",")[0]) for code, readings in PINYIN_DICT.items()}
@@ -26,7 +29,10 @@ def _readings() -> tuple[dict[str, str], dict[str, str]]:
     others = {
         word: read for word, read in words.items() if read != "".join(letters.get(char, "") for char in word)
     }
-    return letters, others
+    lengths: dict[str, set[int]] = {}
+    for word in others:
+        lengths.setdefault(word[:2], set()).add(len(word))
+    return letters, others, {head: tuple(sorted(sizes, reverse=True)) for head, sizes in lengths.items()}
 
 
 def _letter(reading: str) -> str:
@@ -36,11 +42,11 @@ def _letter(reading: str) -> str:
 
 def initials(name: str) -> str:
     """Return the first letter of each Chinese character, Latin letters and digits as they are, small; nothing else."""
-    letters, words = _readings()
+    letters, words, lengths = _readings()
     text = unicodedata.normalize("NFKC", name).lower()
     result, at = [], 0
     while at < len(text):
-        for length in range(LONGEST_WORD, 1, -1):
+        for length in lengths.get(text[at : at + 2], ()):
             if read := words.get(text[at : at + length]):
                 result.append(read)
                 at += length

@@ -7,6 +7,7 @@ too, and so is what those begin with: a search for one or two letters finds what
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import TypedDict
 
 from services.kernel.phones import match_number
 from services.kernel.pinyin import initials
@@ -26,9 +27,26 @@ def fold(name: str) -> str:
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name).lower())
 
 
+class Found(TypedDict):
+    """What a name is found by, as the customer's columns have it."""
+
+    search_name: str
+    initials: str
+    pieces: list[str]
+
+
+def found_by(name: str) -> Found:
+    """Return what a name is found by."""
+    folded, letters = fold(name), initials(name)
+    return {"search_name": folded, "initials": letters, "pieces": _all_pieces(folded, letters)}
+
+
 def name_pieces(name: str) -> list[str]:
     """Return the pieces under which a name is found."""
-    folded, letters = fold(name), initials(name)
+    return _all_pieces(fold(name), initials(name))
+
+
+def _all_pieces(folded: str, letters: str) -> list[str]:
     pieces = {*folded} | _pieces(folded, NAME_PIECE)
     marked = INITIALS_MARK + START_MARK
     pieces |= {marked + letters[:1], marked + letters[:2]}

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.orm.attributes import set_committed_value
 
-from services.chassis.bulk import as_rows, inserting, updating
+from services.chassis.bulk import as_rows, insert_rows, inserting, updating
 from services.chassis.db import Transaction
 from services.chassis.errors import AppError, not_found
 from services.chassis.ids import new_id
@@ -169,23 +169,7 @@ def change_owners(
             results[customer_id] = refused
             continue
         results[customer_id] = customer
-        rows.append(
-            {
-                "tenant_id": tx.tenant.id,
-                "change_id": new_id(),
-                "customer_id": customer_id,
-                "from_owner_id": customer.owner_id,
-                "to_owner_id": change.to.person_id if change.to else None,
-                "pool_id": change.pool_id or customer.pool_id,
-                "cause": change.cause,
-                "actor_id": tx.actor_id or None,
-                "reason": change.reason,
-                "rule_version": rules.of(customer.pool_id).version,
-                "inputs": inputs,
-                "create_time": tx.now,
-                "batch_id": batch_id,
-            }
-        )
+        rows.append(_recorded(tx, customer, change, rules, batch_id, inputs))
     for row in rows:
         _apply(tx, locked[row["customer_id"]], changes[row["customer_id"]], row["pool_id"], rules)
     changed = [locked[row["customer_id"]] for row in rows]
@@ -206,6 +190,76 @@ def change_one(
     if isinstance(result, AppError):
         raise result
     return result
+
+
+def add_owned(
+    tx: Transaction, rows: Sequence[dict[str, Any]], changes: Mapping[str, Change]
+) -> dict[str, AppError]:
+    """Add customers that begin with an owner or in a pool, with their rows of the ledger: one statement for all.
+
+    rows: the columns of each, which this completes. changes: by customer's id. Returns why not, for those that there is
+    no room for: they are not added. A customer that is added and changed after that is written twice, and so is every
+    index; nobody else sees these yet, so there is nothing to lock but who gains.
+    """
+    rooms = {
+        change.to.person_id: _Room(tx, change, change.to, ()) for change in changes.values() if change.to
+    }
+    if rooms:
+        lock_owners(tx, list(rooms))
+    pool_ids = {change.pool_id for change in changes.values() if not change.to}
+    allocating = _allocating(tx, pool_ids) if pool_ids else set()
+    refused: dict[str, AppError] = {}
+    added, recorded = list[tuple[Customer, Change]](), list[dict[str, Any]]()
+    rules, batch_id = Rules(tx), new_id()
+    for row in rows:
+        customer, change = Customer(**row), changes[row["customer_id"]]
+        try:
+            inputs = rooms[change.to.person_id].take(customer) if change.to else _neglect(customer)
+        except AppError as full:
+            refused[customer.customer_id] = full
+            continue
+        recorded.append(_recorded(tx, customer, change, rules, batch_id, inputs))
+        _apply(tx, customer, change, change.pool_id or None, rules)
+        customer.allocate_due = change.to is None and change.pool_id in allocating
+        row.update({name: getattr(customer, name) for name in _SET})
+        added.append((customer, change))
+    if not added:
+        return refused
+    # Both in one statement: a row of the ledger is of a customer, whose owner is whom the ledger names.
+    ledger = insert_rows(OwnershipChange, recorded).cte("recorded")
+    customers = [row for row in rows if row["customer_id"] not in refused]
+    tx.session.execute(insert_rows(Customer, customers).add_cte(ledger))
+    _wake_allocation(tx, allocating)
+    for customer, change in added:
+        _tell(tx, customer, change, None)
+    OWNERSHIP_CHANGES.labels(Cause.CREATE).inc(len(added))
+    return refused
+
+
+def _recorded(
+    tx: Transaction,
+    customer: Customer,
+    change: Change,
+    rules: Rules,
+    batch_id: str,
+    inputs: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the row of the ledger for a change of a customer as it is before."""
+    return {
+        "tenant_id": tx.tenant.id,
+        "change_id": new_id(),
+        "customer_id": customer.customer_id,
+        "from_owner_id": customer.owner_id,
+        "to_owner_id": change.to.person_id if change.to else None,
+        "pool_id": change.pool_id or customer.pool_id,
+        "cause": change.cause,
+        "actor_id": tx.actor_id or None,
+        "reason": change.reason,
+        "rule_version": rules.of(customer.pool_id).version,
+        "inputs": inputs,
+        "create_time": tx.now,
+        "batch_id": batch_id,
+    }
 
 
 def lose_owners(tx: Transaction, due: Select[str], loss: Loss, most: int) -> int:

@@ -12,13 +12,13 @@ from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import not_found
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
+from services.customers.domain.pools import PoolScope
 from services.customers.store.tables import Customer, Pool, Settings, Staff
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
 from services.kernel.ownership import (
     DEFAULT_RULE,
     Clause,
     Evidence,
-    PoolScope,
     ReclaimRule,
     Standing,
     fate,
@@ -88,7 +88,19 @@ _POOLS = (
 
 
 def pools(tx: Transaction) -> Sequence[Pool]:
-    """Return the tenant's pools by name."""
+    """Return the tenant's pools by name, looked up once for a transaction."""
+    known: Sequence[Pool] | None = tx.session.info.get("pools")
+    if known is None:
+        known = tx.session.info["pools"] = _read_pools(tx)
+    return known
+
+
+def forget_pools(tx: Transaction) -> None:
+    """Have them looked up again: there is another one."""
+    tx.session.info.pop("pools", None)
+
+
+def _read_pools(tx: Transaction) -> Sequence[Pool]:
     rows = tx.session.execute(_POOLS, {"tenant_id": tx.tenant.id}).all()
     if not rows:
         tenant_settings(tx)

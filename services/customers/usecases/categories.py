@@ -105,9 +105,19 @@ def delete_category(tx: Transaction, category_id: str) -> None:
 
 def branch(tx: Transaction, category_id: str) -> list[str]:
     """Return the names from the top to a category."""
-    names = {row.category_id: row.name for row in list_categories(tx)}
     category = tx.session.get(Category, (tx.tenant.id, category_id))
-    return [names[part] for part in category.path.split("/") if part] if category else []
+    if category is None:
+        return []
+    above = [part for part in category.path.split("/") if part]
+    if len(above) == 1:
+        return [category.name]
+    rows = tx.session.execute(
+        select(Category.category_id, Category.name).where(
+            Category.tenant_id == tx.tenant.id, Category.category_id.in_(above)
+        )
+    )
+    names = {row.category_id: row.name for row in rows}
+    return [names[part] for part in above]
 
 
 def _lock_tree(tx: Transaction) -> None:

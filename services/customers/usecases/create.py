@@ -5,6 +5,7 @@ from typing import Any
 
 from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
+from services.chassis.errors import AppError
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import (
@@ -15,8 +16,8 @@ from services.customers.domain.customers import (
     Owner,
     needs_approval,
 )
-from services.customers.domain.search import fold, name_pieces
-from services.customers.store.ledger import Change, change_one, check_room
+from services.customers.domain.search import found_by
+from services.customers.store.ledger import Change, add_owned, change_one, check_room
 from services.customers.store.rules import get_pool, tenant_settings
 from services.customers.store.tables import Base, Contact, Customer, Phone
 from services.customers.usecases.categories import check_category
@@ -24,7 +25,6 @@ from services.customers.usecases.fields import FieldObject, definitions, hold_ne
 from services.customers.usecases.reservations import write_under
 from services.kernel.fields import parse_values
 from services.kernel.phones import PhoneNumber, mask_number
-from services.kernel.pinyin import initials
 
 
 def check_create(tx: Transaction, caller: Caller, draft: CustomerDraft) -> bool:
@@ -70,51 +70,70 @@ def add_customers(tx: Transaction, drafts: Sequence[tuple[CustomerDraft, str]], 
 
     Raises InvalidInput below `values`, AlreadyExists FIELD_VALUE_TAKEN.
     """
+    rows = _customers(tx, drafts, submitter_id)
+    _insert(tx, Customer, rows)
+    _add_parts(tx, [draft for draft, _ in drafts], rows)
+
+
+def add_owned_customers(
+    tx: Transaction,
+    drafts: Sequence[tuple[CustomerDraft, str]],
+    changes: Mapping[str, Change],
+    submitter_id: str,
+) -> dict[str, AppError]:
+    """Add customers that begin with an owner or in a pool; raises as `add_customers`.
+
+    changes: by customer's id. Returns why not, for those whose owner has no room; nothing of them is added.
+    """
+    rows = _customers(tx, drafts, submitter_id)
+    refused = add_owned(tx, rows, changes)
+    _add_parts(tx, [draft for draft, _ in drafts if draft.id not in refused], rows)
+    return refused
+
+
+def _customers(
+    tx: Transaction, drafts: Sequence[tuple[CustomerDraft, str]], submitter_id: str
+) -> list[dict[str, Any]]:
     # What is required is asked of a form only: rows of files and conversions may lack it.
-    values = {
-        draft.id: parse_values(definitions(tx), draft.values, "values", before={}) for draft, _ in drafts
-    }
-    _insert(
-        tx,
-        Customer,
-        [
-            {
-                "tenant_id": tx.tenant.id,
-                "customer_id": draft.id,
-                "name": draft.name,
-                "state": CustomerState.ACTIVE,
-                "level": draft.level,
-                "region": draft.region,
-                "address": draft.address,
-                "business_type": draft.business_type,
-                "submitter_id": submitter_id or None,
-                "reservation_id": reservation_id or None,
-                "owner_department_path": "",
-                "rule_version": 0,
-                "create_time": tx.now,
-                "version": 1,
-                "custom": values[draft.id],
-                "category_id": draft.category_id or None,
-                "tags": draft.tags,
-                "hot": False,
-                "dealer": False,
-                "allocate_due": False,
-                "finance": {},
-                "search_name": fold(draft.name),
-                "initials": initials(draft.name),
-                "pieces": name_pieces(draft.name),
-            }
-            for draft, reservation_id in drafts
-        ],
-    )
-    hold_new_values(tx, FieldObject.CUSTOMER, values)
+    return [
+        {
+            "tenant_id": tx.tenant.id,
+            "customer_id": draft.id,
+            "name": draft.name,
+            "state": CustomerState.ACTIVE,
+            "level": draft.level,
+            "region": draft.region,
+            "address": draft.address,
+            "business_type": draft.business_type,
+            "submitter_id": submitter_id or None,
+            "reservation_id": reservation_id or None,
+            "owner_department_path": "",
+            "rule_version": 0,
+            "create_time": tx.now,
+            "version": 1,
+            "custom": parse_values(definitions(tx), draft.values, "values", before={}),
+            "category_id": draft.category_id or None,
+            "tags": draft.tags,
+            "hot": False,
+            "dealer": False,
+            "allocate_due": False,
+            # What its invoices need first.
+            "finance": {"tax_number": draft.credit_code} if draft.credit_code else {},
+            **found_by(draft.name),
+        }
+        for draft, reservation_id in drafts
+    ]
+
+
+def _add_parts(tx: Transaction, drafts: Sequence[CustomerDraft], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add what new customers have beside their own rows."""
+    values = {row["customer_id"]: row["custom"] for row in rows}
+    hold_new_values(tx, FieldObject.CUSTOMER, {draft.id: values[draft.id] for draft in drafts})
     contacts = [
-        (draft.id, contact, position)
-        for draft, _ in drafts
-        for position, contact in enumerate(draft.contacts)
+        (draft.id, contact, position) for draft in drafts for position, contact in enumerate(draft.contacts)
     ]
     _insert(tx, Contact, [_contact(tx, *item) for item in contacts])
-    phones = [phone for draft, _ in drafts for phone in _phones(tx, draft.id, None, draft.phones)]
+    phones = [phone for draft in drafts for phone in _phones(tx, draft.id, None, draft.phones)]
     phones += [
         phone
         for customer_id, contact, _ in contacts
@@ -174,6 +193,7 @@ def _submitted(customer: Customer, draft: CustomerDraft) -> dict[str, object]:
         "region": draft.region,
         "address": draft.address,
         "business_type": draft.business_type,
+        "credit_code": draft.credit_code,
         "contacts": "、".join(contact.name for contact in draft.contacts),
         # Events carry no number in full (F59).
         "phones": "、".join(mask_number(phone.e164) for phone in phones),

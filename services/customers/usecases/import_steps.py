@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
@@ -21,12 +21,11 @@ from services.customers.domain.imports import MOST_ROWS, ImportState, RowState, 
 from services.customers.metrics import IMPORTED_ROWS
 from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
-from services.customers.store.ledger import Change, change_owner
-from services.customers.store.record_tables import FieldValue
+from services.customers.store.ledger import Change
 from services.customers.store.rules import get_pool
-from services.customers.store.tables import Contact, Customer, Phone, ReservationOutcome
-from services.customers.usecases.create import add_customers
-from services.customers.usecases.fields import FieldObject, definitions
+from services.customers.store.tables import Customer, ReservationOutcome
+from services.customers.usecases.create import add_owned_customers
+from services.customers.usecases.fields import definitions
 from services.customers.usecases.import_rows import (
     Verdict,
     customer_id_of,
@@ -308,16 +307,14 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping
     for reservation_id in todo.keys() - written:
         item = todo.pop(reservation_id)
         verdicts.append(Verdict(item.line, RowState.READY, item.attempt + 1))
-    taken = _add(tx, job, list(todo.values()))
-    full = _give(tx, job, [item for item in todo.values() if item.draft.id not in taken])
-    failed = taken | full
+    failed = _add(tx, job, list(todo.values()))
     for item in todo.values():
         if error := failed.get(item.draft.id):
-            state = RowState.DUPLICATE if item.draft.id in taken else RowState.BAD
+            state = RowState.DUPLICATE if isinstance(error, AlreadyExists) else RowState.BAD
             verdicts.append(refused(item.line, item.attempt + 1, state, error.reason, error.zh, error.en))
         else:
             verdicts.append(Verdict(item.line, RowState.DONE, item.attempt, customer_id=item.draft.id))
-    _take_back(tx, [item for item in todo.values() if item.draft.id in failed])
+    _take_back(tx, [item.reservation_id for item in todo.values() if item.draft.id in failed])
     note(tx, import_id, verdicts)
     done = [reservation_id for reservation_id, item in todo.items() if item.draft.id not in failed]
     IMPORTED_ROWS.inc(len(done))
@@ -325,36 +322,28 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping
 
 
 def _add(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, AppError]:
-    """Add the rows of new customers; return why not, by customer, where one of the tenant's own fields refuses it."""
+    """Add new customers with whom they go to; return why not, by customer.
+
+    That is AlreadyExists where a unique value of one of the tenant's own fields is held, else the owner has no room.
+    """
+    drafts = [(item.draft, item.reservation_id) for item in items]
+    changes = {draft.id: _given(job, draft) for draft, _ in drafts}
     try:
-        with tx.session.begin_nested():
-            add_customers(tx, [(item.draft, item.reservation_id) for item in items], job.creator_id)
+        with tx.savepoint():
+            return add_owned_customers(tx, drafts, changes, job.creator_id)
     except AlreadyExists as taken:
         if len(items) == 1:
             return {items[0].draft.id: taken}
         # Somewhere in the batch a unique value is held: halve it until that row stands alone.
         half = len(items) // 2
         return _add(tx, job, items[:half]) | _add(tx, job, items[half:])
-    return {}
 
 
-def _give(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, AppError]:
-    """Let the ledger give the new customers to whom they go; return why not, by customer."""
-    groups: dict[str, list[str]] = {}
-    for item in items:
-        groups.setdefault(item.draft.pool_id or job.pool_id or "", []).append(item.draft.id)
-    failed: dict[str, AppError] = {}
-    # The owner's group comes first: who gains is locked before any customer.
-    for pool_id, customer_ids in sorted(groups.items()):
-        owner = None if pool_id or not job.owner_id else Owner(job.owner_id, job.owner_department_path)
-        results = change_owner(
-            tx,
-            customer_ids,
-            Change(Cause.CREATE, owner, pool_id=pool_id, reason=job.file_name),
-            lambda _: None,
-        )
-        failed |= {key: result for key, result in results.items() if isinstance(result, AppError)}
-    return failed
+def _given(job: ImportJob, draft: CustomerDraft) -> Change:
+    """Return to whom, or into which pool, a new customer goes."""
+    pool_id = draft.pool_id or job.pool_id or ""
+    owner = None if pool_id or not job.owner_id else Owner(job.owner_id, job.owner_department_path)
+    return Change(Cause.CREATE, owner, pool_id=pool_id, reason=job.file_name)
 
 
 def _write_under(tx: Transaction, reservation_ids: Sequence[str]) -> set[str]:
@@ -374,28 +363,17 @@ def _write_under(tx: Transaction, reservation_ids: Sequence[str]) -> set[str]:
     return set(tx.session.execute(added.returning(ReservationOutcome.reservation_id)).scalars())
 
 
-def _take_back(tx: Transaction, items: Sequence[Item]) -> None:
-    """Remove what was refused, as if it had never been written; dedupe learns it when it asks."""
-    if not items:
-        return
-    here, ids = tx.tenant.id, [item.draft.id for item in items]
-    tx.session.execute(
-        delete(FieldValue).where(
-            FieldValue.tenant_id == here,
-            FieldValue.object == FieldObject.CUSTOMER,
-            FieldValue.record_id.in_(ids),
+def _take_back(tx: Transaction, reservation_ids: Sequence[str]) -> None:
+    """Record that nothing was written under these after all; dedupe learns it when it asks."""
+    if reservation_ids:
+        tx.session.execute(
+            update(ReservationOutcome)
+            .where(
+                ReservationOutcome.tenant_id == tx.tenant.id,
+                ReservationOutcome.reservation_id.in_(reservation_ids),
+            )
+            .values(outcome=CANCELLED)
         )
-    )
-    for table in (Phone, Contact, Customer):
-        tx.session.execute(delete(table).where(table.tenant_id == here, table.customer_id.in_(ids)))
-    tx.session.execute(
-        update(ReservationOutcome)
-        .where(
-            ReservationOutcome.tenant_id == here,
-            ReservationOutcome.reservation_id.in_([item.reservation_id for item in items]),
-        )
-        .values(outcome=CANCELLED)
-    )
 
 
 def _existing(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set[str]:

@@ -26,7 +26,7 @@ from services.customers.domain.merges import (
     check_undoable,
     put_back,
 )
-from services.customers.domain.search import fold, name_pieces
+from services.customers.domain.search import found_by
 from services.customers.store.ledger import Change, change_one, change_owner, lock_customers, lock_owner
 from services.customers.store.merge_tables import MOVED, Merge
 from services.customers.store.rules import Rules, tenant_settings
@@ -35,7 +35,6 @@ from services.customers.usecases.fields import FieldObject, definitions, hold_va
 from services.customers.usecases.timeline import note
 from services.customers.usecases.views import seen_customer
 from services.customers.workflows import contracts
-from services.kernel.pinyin import initials
 
 # Of a customer, the later one counts after a merge.
 TIMES = (
@@ -228,8 +227,8 @@ def _set(tx: Transaction, customer: Customer, values: Mapping[str, Any]) -> None
         customer.custom = kept
         hold_values(tx, FieldObject.CUSTOMER, customer.customer_id, kept, own)
     if "name" in values:
-        customer.search_name, customer.initials = fold(customer.name), initials(customer.name)
-        customer.pieces = name_pieces(customer.name)
+        for column, value in found_by(customer.name).items():
+            setattr(customer, column, value)
     customer.version += 1
     Rules(tx).set_due(customer)
     tx.session.flush()

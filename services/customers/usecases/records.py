@@ -14,7 +14,7 @@ from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import ContactDraft, CustomerState, check_active, check_name
-from services.customers.domain.search import fold, name_pieces
+from services.customers.domain.search import found_by
 from services.customers.store.ledger import lock_customers
 from services.customers.store.record_tables import Address
 from services.customers.store.rules import follow_edit
@@ -27,7 +27,6 @@ from services.customers.usecases.timeline import note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.kernel.fields import parse_values
 from services.kernel.phones import PhoneNumber
-from services.kernel.pinyin import initials
 
 # Customers above each other.
 DEEPEST = 10
@@ -112,8 +111,8 @@ def update_customer(
         setattr(customer, name, value)
     if "name" in edit.columns:
         check_name(customer.name)
-        customer.search_name, customer.initials = fold(customer.name), initials(customer.name)
-        customer.pieces = name_pieces(customer.name)
+        for column, value in found_by(customer.name).items():
+            setattr(customer, column, value)
     if any(name in before and before[name] != getattr(customer, name) for name in ("level", "business_type")):
         follow_edit(tx, customer)
     _link(tx, caller, customer, edit)

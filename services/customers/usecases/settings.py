@@ -10,6 +10,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, Conflict, InvalidInput
 from services.chassis.ids import new_id
 from services.customers.store.rules import (
+    forget_pools,
     get_pool,
     store_rule,
     stored_rule,
@@ -121,6 +122,7 @@ def create_pool(tx: Transaction, draft: PoolDraft) -> Pool:
     if pool_id is None:
         raise _name_taken(draft.name)
     tx.start_workflow(sweep_start(Sweep(tx.tenant, pool_id)))
+    forget_pools(tx)
     return get_pool(tx, pool_id)
 
 
