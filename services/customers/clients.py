@@ -125,17 +125,24 @@ class Dedupe:
         reservation_id: str,
         customer_id: str,
         name: str,
-        phones: Sequence[PhoneNumber],
-        contacts: Sequence[ContactDraft],
+        phones: Sequence[PhoneNumber] = (),
+        contacts: Sequence[ContactDraft] = (),
+        credit_code: str = "",
     ) -> None:
-        """Take further keys for a customer that there is: a new name, numbers, contacts; raises KEY_HELD."""
-        subjects = _subjects(CustomerDraft(customer_id, name, phones=tuple(phones), contacts=tuple(contacts)))
+        """Take further keys for a customer that there is: a new name, code, numbers, contacts; raises KEY_HELD."""
+        subjects = _subjects(
+            CustomerDraft(
+                customer_id, name, phones=tuple(phones), contacts=tuple(contacts), credit_code=credit_code
+            )
+        )
         self._client.call(
             self._client.stub.ReserveKeys,
             dedupe_pb2.ReserveKeysRequest(
                 reservation_id=reservation_id,
-                # What has neither a new name nor numbers asks for nothing.
-                subjects=[subject for subject in subjects if subject.name or subject.phones],
+                # What has neither a new name nor a code or numbers asks for nothing.
+                subjects=[
+                    subject for subject in subjects if subject.name or subject.credit_code or subject.phones
+                ],
                 holder_id=caller.person_id,
                 holder_name=caller.name,
             ),
@@ -171,6 +178,7 @@ def _subjects(draft: CustomerDraft) -> list[dedupe_pb2.Subject]:
             name=draft.name,
             phones=[phone.key for phone in draft.phones],
             address=draft.address,
+            credit_code=draft.credit_code,
         ),
         *(
             dedupe_pb2.Subject(
@@ -178,6 +186,7 @@ def _subjects(draft: CustomerDraft) -> list[dedupe_pb2.Subject]:
                 subject_id=contact.id,
                 name=contact.name,
                 phones=[phone.key for phone in contact.phones],
+                customer_id=draft.id,
             )
             for contact in draft.contacts
         ),

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from crm.customers.v1 import customers_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import derive_id, parse_id
+from services.chassis.timestamps import timestamp
 from services.customers.domain.customers import (
     ContactDraft,
     CustomerDraft,
@@ -16,6 +16,7 @@ from services.customers.domain.customers import (
 )
 from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
+from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import CHOICE_SEPARATOR, Stored
 from services.kernel.phones import PhoneNumber, number_for, parse_phone
 from services.kernel.texts import parse_text
@@ -60,6 +61,7 @@ def draft_of(request: pb.CreateCustomerRequest, seed: str) -> CustomerDraft:
         values=given_values(request.values),
         category_id=parse_id(request.category_id, "category_id") if request.category_id else "",
         tags=parse_tags(request.tags),
+        credit_code=parse_credit_code(request.credit_code, "credit_code") if request.credit_code else "",
     )
 
 
@@ -167,12 +169,3 @@ def follow_up_message(row: FollowUp) -> pb.FollowUp:
         text=row.text,
         create_time=timestamp(row.create_time),
     )
-
-
-def timestamp(time: datetime | None) -> Timestamp | None:
-    """Return a time as a message has it."""
-    if time is None:
-        return None
-    result = Timestamp()
-    result.FromDatetime(time)
-    return result

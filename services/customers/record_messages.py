@@ -12,13 +12,16 @@ from google.protobuf.message import Message
 from services.chassis.declarations import show_number
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import parse_id
+from services.chassis.timestamps import timestamp
 from services.customers.domain.customers import check_name
-from services.customers.messages import follow_up_message, given_values, parse_tags, timestamp
+from services.customers.messages import follow_up_message, given_values, parse_tags
 from services.customers.store.record_tables import Address, Category, Field, Plan, SavedView, TimelineEntry
 from services.customers.usecases.categories import depth_of
 from services.customers.usecases.records import MOST_ADDRESSES, AddressDraft, AddressKind, CustomerEdit
 from services.customers.usecases.saved_views import ViewDraft
 from services.customers.usecases.views import View
+from services.kernel.credit_codes import LENGTH as CREDIT_CODE_LENGTH
+from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import parse_day
 from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
@@ -140,6 +143,9 @@ def _finance(finance: pb.Finance) -> dict[str, str]:
         name: parse_text(getattr(finance, name), f"finance.{name}", longest, required=False)
         for name, longest in FINANCE_LONGEST.items()
     }
+    # Of before 2015 they are shorter, and are taken as they are.
+    if len(texts["tax_number"]) == CREDIT_CODE_LENGTH:
+        texts["tax_number"] = parse_credit_code(texts["tax_number"], "finance.tax_number")
     if texts["invoice_phone"]:
         texts["invoice_phone"] = parse_phone(texts["invoice_phone"], "finance.invoice_phone").key
     return {name: text for name, text in texts.items() if text}

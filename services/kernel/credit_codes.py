@@ -17,6 +17,11 @@ def check_character(code: str) -> str:
     return ALPHABET[-total % len(ALPHABET)]
 
 
+def is_credit_code(text: str) -> bool:
+    """Tell whether a stored tax number is a unified social credit code: a person's, or one of before 2015, is none."""
+    return len(text) == LENGTH and set(text) <= set(ALPHABET) and check_character(text) == text[-1]
+
+
 def parse_credit_code(text: str, field: str) -> str:
     """Return a code as it is stored: upper case, half width, without blanks.
 

@@ -44,6 +44,7 @@ from services.customers.usecases import (
     timeline,
     views,
 )
+from services.kernel.credit_codes import is_credit_code
 from services.kernel.field_store import definition_of_form
 from services.kernel.phones import PhoneNumber, parse_phone
 from services.kernel.texts import parse_text
@@ -107,21 +108,22 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
     def UpdateCustomer(
         self, request: pb.UpdateCustomerRequest, context: grpc.ServicerContext
     ) -> pb.UpdateCustomerResponse:
-        """Change a customer; a new name is reserved first."""
+        """Change a customer; a new name and a new credit code are reserved first."""
         caller, customer_id = current_caller(), parse_id(request.customer_id, "customer_id")
         edit = edit_of(request)
-        reservation_id = ""
-        if "name" in edit.columns:
+        name, code = edit.columns.get("name", ""), edit.columns.get("finance", {}).get("tax_number", "")
+        if name or code:
             with self.store.transaction(current_tenant(), caller.actor_id) as tx:
-                if records.editable(tx, caller, customer_id).name != edit.columns["name"]:
-                    reservation_id = self._reservation_id(request.request_id)
+                row = records.editable(tx, caller, customer_id)
+                name = "" if name == row.name else name
+                code = "" if code == row.finance.get("tax_number") or not is_credit_code(code) else code
+        reservation_id = self._reservation_id(request.request_id) if name or code else ""
 
         def answer(tx: Transaction) -> pb.UpdateCustomerResponse:
             row = records.update_customer(tx, caller, customer_id, request.version, edit, reservation_id)
             return pb.UpdateCustomerResponse(customer=_shown(tx, row))
 
-        name = edit.columns.get("name", "")
-        with self._reserved(reservation_id, customer_id, name, ()):
+        with self._reserved(reservation_id, customer_id, name=name, credit_code=code):
             return self.write(request, pb.UpdateCustomerResponse, answer)
 
     def CreateContact(
@@ -151,7 +153,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             row = records.create_contact(tx, caller, customer_id, contact, reservation_id)
             return pb.CreateContactResponse(customer=_shown(tx, row), contact_id=contact.id)
 
-        with self._reserved(reservation_id, customer_id, "", (contact,)):
+        with self._reserved(reservation_id, customer_id, (contact,)):
             return self.write(request, pb.CreateContactResponse, answer)
 
     def UpdateContact(
@@ -180,7 +182,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             return pb.AddPhoneResponse(customer=_shown(tx, row))
 
         contacts = (ContactDraft(contact_id, "", phones=(number,)),) if contact_id else ()
-        with self._reserved(reservation_id, customer_id, "", contacts, () if contact_id else (number,)):
+        with self._reserved(reservation_id, customer_id, contacts, () if contact_id else (number,)):
             return self.write(request, pb.AddPhoneResponse, answer)
 
     def ReplacePhone(
@@ -201,7 +203,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             return pb.ReplacePhoneResponse(customer=_shown(tx, row))
 
         contacts = (ContactDraft(contact_id, "", phones=(number,)),) if contact_id else ()
-        with self._reserved(reservation_id, customer_id, "", contacts, () if contact_id else (number,)):
+        with self._reserved(reservation_id, customer_id, contacts, () if contact_id else (number,)):
             return self.write(request, pb.ReplacePhoneResponse, answer)
 
     def _reservation_id(self, request_id: str) -> str:
@@ -214,9 +216,11 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         self,
         reservation_id: str,
         customer_id: str,
-        name: str,
-        contacts: Sequence[ContactDraft],
+        contacts: Sequence[ContactDraft] = (),
         phones: Sequence[PhoneNumber] = (),
+        *,
+        name: str = "",
+        credit_code: str = "",
     ) -> Iterator[None]:
         """Hold further keys of a customer while its rows are written; without a reservation's id do nothing.
 
@@ -231,7 +235,9 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             if not settled:
                 records.editable(tx, caller, customer_id)
         if not settled:
-            self._dedupe.reserve_more(tenant, caller, reservation_id, customer_id, name, phones, contacts)
+            self._dedupe.reserve_more(
+                tenant, caller, reservation_id, customer_id, name, phones, contacts, credit_code
+            )
         try:
             yield
         except AppError as error:

@@ -77,6 +77,8 @@ class CustomerDraft:
     values: Mapping[str, object] = field(default_factory=dict)
     category_id: str = ""
     tags: tuple[str, ...] = ()
+    # Unified social credit code, checked; "" for none.
+    credit_code: str = ""
 
 
 def check_name(name: str) -> str:

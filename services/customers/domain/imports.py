@@ -9,6 +9,7 @@ from functools import partial
 
 from services.chassis.errors import InvalidInput, RuleViolation
 from services.customers.domain.customers import ContactDraft, CustomerDraft, check_name
+from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import FieldDefinition, parse_value
 from services.kernel.phones import PhoneNumber, parse_phone
 from services.kernel.texts import parse_text
@@ -81,6 +82,12 @@ NAME = Field(
 PHONES = Field(
     "phones", "客户电话", "Customer phones", ("公司电话", "座机", "总机", "固定电话", "电话", "phone", "tel")
 )
+CREDIT_CODE = Field(
+    "credit_code",
+    "统一社会信用代码",
+    "Credit code",
+    ("社会信用代码", "统一信用代码", "信用代码", "税号", "纳税人识别号", "tax number"),
+)
 CONTACT = Field("contact_name", "联系人", "Contact", ("联系人姓名", "姓名", "contact name"), longest=100)
 CONTACT_TITLE = Field("contact_title", "联系人职务", "Contact title", ("职务", "职位", "title"), longest=100)
 CONTACT_PHONES = Field(
@@ -98,6 +105,7 @@ FIELDS = (
     Field("region", "地区", "Region", ("区域", "所属区域", "所属地区", "所在地区", "省市"), longest=100),
     Field("address", "地址", "Address", ("公司地址", "详细地址", "注册地址"), longest=500),
     Field("business_type", "业务类型", "Business type", ("行业", "经营范围", "industry"), longest=100),
+    CREDIT_CODE,
     CONTACT,
     CONTACT_TITLE,
     CONTACT_PHONES,
@@ -251,6 +259,7 @@ def parse_row(
         phones=numbers(PHONES),
         contacts=contacts,
         pool_id=pool_id,
+        credit_code=str(get(CREDIT_CODE, _parse_credit_code) or ""),
         values={key: value for key, value in own.items() if value is not None},
     )
     return Parsed(None if faults else draft, tuple(faults))
@@ -264,6 +273,10 @@ def _parse_phones(text: str, field: str) -> tuple[PhoneNumber, ...]:
         )
     # The same number twice is one number.
     return tuple(dict.fromkeys(parse_phone(part, field) for part in typed))
+
+
+def _parse_credit_code(text: str, field: str) -> str:
+    return parse_credit_code(text, field) if text.strip() else ""
 
 
 def _parse_pool(text: str, pools: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Row, select, tuple_, update
 from services.chassis.db import Transaction
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import sees_numbers
-from services.customers.domain.imports import FIELDS, POOL
+from services.customers.domain.imports import CREDIT_CODE, FIELDS, POOL
 from services.customers.metrics import EXPORTED_ROWS
 from services.customers.store.import_tables import ExportRun
 from services.customers.store.rules import pools
@@ -23,6 +23,7 @@ from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.fields import definitions
 from services.customers.usecases.views import View, list_conditions
 from services.kernel.china_time import display_time
+from services.kernel.credit_codes import is_credit_code
 from services.kernel.fields import FieldDefinition, display_value
 from services.kernel.phones import display_number, mask_number
 
@@ -130,6 +131,7 @@ def export_page(
             Customer.pool_id,
             Customer.create_time,
             Customer.custom,
+            Customer.finance,
         )
         .where(*conditions)
         .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
@@ -209,7 +211,7 @@ def _row(
     *,
     shown: bool,
 ) -> list[str]:
-    customer_id = row.customer_id
+    customer_id, code = row.customer_id, row.finance.get("tax_number", "")
     contacts = parts.contacts.get(customer_id, [])
     values = {
         "name": row.name,
@@ -219,6 +221,8 @@ def _row(
         "address": row.address,
         "business_type": row.business_type,
         POOL.key: pool_names.get(row.pool_id, ""),
+        # Finance data is shown to whom the numbers are.
+        CREDIT_CODE.key: code if shown and is_credit_code(code) else "",
         "create_time": display_time(row.create_time),
     }
     if contacts:

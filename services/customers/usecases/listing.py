@@ -79,6 +79,7 @@ BY_CLASS = {
     "business_type": Customer.business_type,
     "category_id": Customer.category_id,
     "owner_id": Customer.owner_id,
+    "dealer_id": Customer.dealer_id,
 }
 
 

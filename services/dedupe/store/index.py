@@ -20,14 +20,16 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     cast,
     func,
+    literal_column,
     or_,
     select,
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, Insert
 from sqlalchemy.orm import defer
 
 from services.chassis.bulk import insert_rows
@@ -143,7 +145,11 @@ def add(
     holder_id: str,
     holder_name: str,
 ) -> None:
-    """Add the subjects of reservations; a subject that was there before changes its row."""
+    """Add the subjects of reservations; to one that was there before they add what is new of it.
+
+    A further number comes without the name, a new name without the numbers: what is not said stays, and so do the
+    holder and the reservation that the row came with, for only the end of that one ends it.
+    """
     seed = tenant_seed(tx.tenant.id)
     rows = {}
     for reservation_id, subjects in reservations:
@@ -162,14 +168,33 @@ def add(
     if not ordered:
         return
     statement = insert_rows(MatchRecord, ordered)
-    changed = {
-        name: statement.excluded[name] for name in ordered[0] if name not in ("tenant_id", "subject_id")
-    }
     tx.session.execute(
         statement.on_conflict_do_update(
-            index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=changed
+            index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=_completed(statement)
         )
     )
+
+
+# What follows from a name, and goes with it.
+OF_NAME = ("name", "whole", "core", "sound", "brand_length", "regions")
+
+
+def _completed(statement: Insert) -> dict[str, ColumnElement[Any]]:
+    """Return the columns of a row that is there, completed by those that the statement would have inserted."""
+    new, old = statement.excluded, MatchRecord.__table__.c
+    by_name = {name: case((new.name == "", old[name]), else_=new[name]) for name in OF_NAME}
+    # A gram too many only has a row looked at in vain. In SQL, for SQLAlchemy would list both tables in a FROM.
+    both: dict[str, ColumnElement[Any]] = {
+        name: literal_column(f"ARRAY(SELECT DISTINCT unnest(match_record.{name} || excluded.{name}))")
+        for name in ("phones", "grams")
+    }
+    return {
+        **by_name,
+        **both,
+        "credit_code": case((func.length(new.credit_code) == 0, old.credit_code), else_=new.credit_code),
+        "address": case((new.address == "", old.address), else_=new.address),
+        "customer_id": new.customer_id,
+    }
 
 
 def compared(seed: int, subject: Subject) -> dict[str, Any]:

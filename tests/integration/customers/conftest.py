@@ -18,7 +18,7 @@ from services.customers.__main__ import SERVICE as CUSTOMERS
 from services.customers.store.tables import Base
 from services.dedupe.__main__ import SERVICE as DEDUPE
 from services.dedupe.store.tables import Base as DedupeBase
-from tests.integration.customers.office import Office
+from tests.integration.customers.office import Desk, Office, Person
 from tests.support.served import free_port, served
 
 
@@ -93,3 +93,10 @@ def open_office(
 def office(open_office: Callable[[Tenant], Office], main_tenant: Tenant) -> Office:
     """A fresh tenant in the home database, with staff to be hired."""
     return open_office(main_tenant)
+
+
+@pytest.fixture
+def desk(office: Office, addresses: Mapping[str, str]) -> Iterator[Callable[[Person], Desk]]:
+    """Sit somebody down."""
+    with grpc.insecure_channel(addresses["customers"]) as channel:
+        yield lambda person: Desk(office, person, channel)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
+import pytest
 from crm.customers.v1 import customers_pb2 as pb
+from crm.customers.v1 import records_pb2
 from crm.customers.v1.customers_pb2_grpc import CustomersServiceStub
 from crm.customers.v1.merges_pb2_grpc import MergesServiceStub
 from crm.customers.v1.pools_pb2_grpc import PoolsServiceStub
@@ -17,6 +20,7 @@ from sqlalchemy import select
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Event, Store, Transaction
+from services.chassis.errors import AppError
 from services.chassis.ids import new_id
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
@@ -97,6 +101,37 @@ class Person:
         """Return the names of a view's first page."""
         request = pb.ListCustomersRequest(view=view, **fields)
         return [customer.name for customer in self(request).customers]
+
+
+class Desk:
+    """Somebody who works on records."""
+
+    def __init__(self, office: Office, person: Person, channel: grpc.Channel) -> None:
+        self.person = person
+        self._stub = RecordsServiceStub(channel)
+        self._call = Caller(lambda: office.signer.person_token(person.caller, utc_now())[0], "zh-CN")
+
+    def __call__(self, method: str, **fields: Any) -> Any:
+        """Call a method with a request of these fields; raises the AppError of a refusal."""
+        kind = getattr(records_pb2, f"{method}Request")
+        if "request_id" in kind.DESCRIPTOR.fields_by_name:
+            fields.setdefault("request_id", new_id())
+        return self._call(getattr(self._stub, method), kind(**fields))
+
+    def refused(self, method: str, **fields: Any) -> AppError:
+        """Return the error of a call that must be refused."""
+        with pytest.raises(AppError) as refused:
+            self(method, **fields)
+        return refused.value
+
+    def add_field(self, key: str, type_: str, **fields: Any) -> None:
+        """Add a field to customers."""
+        self("CreateField", field=records_pb2.Field(key=key, name=key, type=type_, **fields))
+
+    def found(self, filter_: Any = None, **fields: Any) -> list[str]:
+        """Return the names that a list of own customers shows."""
+        text = json.dumps(filter_) if filter_ else ""
+        return self.person.listed(fields.pop("view", pb.CUSTOMER_VIEW_MINE), filter=text, **fields)
 
 
 class Office:

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from crm.customers.v1 import customers_pb2 as pb
+from crm.customers.v1 import records_pb2
 from sqlalchemy import func, select
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.errors import AlreadyExists, RuleViolation
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
-from services.dedupe.store.tables import HeldKey
-from tests.integration.customers.office import MANAGER, Office
+from services.dedupe.domain.keys import digest_of
+from services.dedupe.matching.normalise import normalise
+from services.dedupe.matching.weights import Record, Weights
+from services.dedupe.store import index
+from services.dedupe.store.queries import rules
+from services.dedupe.store.tables import HeldKey, MatchRecord
+from tests.integration.customers.office import MANAGER, REP, Desk, Office, Person
 
 
 def held_keys(office: Office, dedupe_store: Store) -> int:
@@ -64,6 +71,68 @@ def test_every_field_comes_back(office: Office) -> None:
     (event,) = office.events("customer_created")
     assert (event["customerId"], event["ownerId"]) == (found.customer_id, rep.id)
     assert "13800138000" not in str(event)
+
+
+CODE = "91350100M000100Y43"
+
+
+def test_the_credit_code_of_the_register_is_kept_and_can_be_unique(
+    office: Office, dedupe_store: Store, desk: Callable[[Person], Desk]
+) -> None:
+    """F38, F40: what the business register filled in stands in the finance data, and is a key like others."""
+    with dedupe_store.transaction(office.tenant) as tx:
+        (rule,) = [one for one in rules(tx) if (one.kind, one.field) == ("customer", "credit_code")]
+        rule.active = True
+    rep = desk(office.hire(REP | {"customers.edit"}))
+    made = rep.person.create("甲公司", "13800138000", credit_code=f" {CODE.lower()} ")
+    page = rep("GetCustomerPage", customer_id=made.customer_id)
+    assert page.finance.tax_number == CODE
+    assert rep.person.refused(rep.person.form("乙公司", credit_code=CODE)).metadata["field"] == "credit_code"
+    wrong = rep.person.refused(rep.person.form("乙公司", credit_code=CODE[:-1] + "4"))
+    assert (wrong.reason, wrong.field) == ("CREDIT_CODE_CHECK", "credit_code")
+    other = rep.person.create("丙公司")
+
+    def set_code(code: str) -> dict[str, Any]:
+        return {"customer_id": other.customer_id, "finance": records_pb2.Finance(tax_number=code)}
+
+    assert rep.refused("UpdateCustomer", **set_code(CODE)).reason == "KEY_HELD"
+    assert rep.refused("UpdateCustomer", **set_code(CODE[:-1] + "4")).reason == "CREDIT_CODE_CHECK"
+    # From before 2015 there are shorter ones.
+    rep("UpdateCustomer", **set_code("310101192803"))
+    rep("UpdateCustomer", **set_code("9111000071093123XX"))
+    assert rep.person.refused(rep.person.form(credit_code="9111000071093123XX")).reason == "KEY_HELD"
+
+
+def test_a_further_number_leaves_what_the_customer_is_found_by(
+    office: Office, dedupe_store: Store, desk: Callable[[Person], Desk]
+) -> None:
+    """F154, O8: a number, a contact or a new name adds to how a customer is matched, and takes nothing away."""
+    rep = desk(office.hire(REP | {"customers.edit"}))
+    contact = pb.ContactInput(name="李雷", phones=[pb.PhoneInput(number="13900139000")])
+    made = rep.person.create("成都知品科技有限公司", "13800138000", contacts=[contact])
+    rep("AddPhone", customer_id=made.customer_id, number="13800138001")
+    rep(
+        "AddPhone",
+        customer_id=made.customer_id,
+        contact_id=made.contacts[0].contact_id,
+        number="13900139001",
+    )
+    rep("CreateContact", customer_id=made.customer_id, contact=pb.ContactInput(name="韩梅梅"))
+    rep("UpdateCustomer", customer_id=made.customer_id, name="成都知品软件有限公司")
+
+    def known(tx: Transaction) -> list[tuple[str, str, int]]:
+        rows = tx.session.scalars(select(MatchRecord).where(MatchRecord.tenant_id == tx.tenant.id))
+        return sorted((row.customer_id, row.name, len(row.phones)) for row in rows)
+
+    with dedupe_store.transaction(office.tenant) as tx:
+        assert known(tx) == [
+            (made.customer_id, "成都知品软件有限公司", 2),
+            (made.customer_id, "李雷", 2),
+            (made.customer_id, "韩梅梅", 0),
+        ]
+        probe = Record(normalise("成都质品软件有限公司"), frozenset({digest_of("+8613800138001")}))
+        (found,) = index.find(tx, probe, Weights(), 5)
+    assert found.customer_id == made.customer_id
 
 
 def test_a_repeated_request_makes_one_customer(office: Office) -> None:

@@ -1,64 +1,21 @@
 """Records over a real channel: fields, filters, searches, edits, contacts, categories, plans, pages and views."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-import grpc
-import pytest
 from crm.customers.v1 import customers_pb2 as base
 from crm.customers.v1 import records_pb2 as pb
-from crm.customers.v1.records_pb2_grpc import RecordsServiceStub
 
-from services.chassis.clock import utc_now
-from services.chassis.errors import AlreadyExists, AppError, Conflict, Forbidden, InvalidInput, RuleViolation
+from services.chassis.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, RuleViolation
 from services.chassis.ids import new_id
-from tests.integration.customers.office import HEAD, MANAGER, REP, Office, Person
-from tests.support.callers import Caller
+from tests.integration.customers.office import HEAD, MANAGER, REP, Desk, Office, Person
 
 RIGHTS = REP | {"customers.edit"}
 ADMIN = MANAGER | {"customers.edit", "customers.edit_phones", "numbers.view_all"}
 MINE = base.CUSTOMER_VIEW_MINE
-
-
-class Desk:
-    """Somebody who works on records."""
-
-    def __init__(self, office: Office, person: Person, channel: grpc.Channel) -> None:
-        self.person = person
-        self._stub = RecordsServiceStub(channel)
-        self._call = Caller(lambda: office.signer.person_token(person.caller, utc_now())[0], "zh-CN")
-
-    def __call__(self, method: str, **fields: Any) -> Any:
-        """Call a method with a request of these fields; raises the AppError of a refusal."""
-        kind = getattr(pb, f"{method}Request")
-        if "request_id" in kind.DESCRIPTOR.fields_by_name:
-            fields.setdefault("request_id", new_id())
-        return self._call(getattr(self._stub, method), kind(**fields))
-
-    def refused(self, method: str, **fields: Any) -> AppError:
-        """Return the error of a call that must be refused."""
-        with pytest.raises(AppError) as refused:
-            self(method, **fields)
-        return refused.value
-
-    def add_field(self, key: str, type_: str, **fields: Any) -> None:
-        """Add a field to customers."""
-        self("CreateField", field=pb.Field(key=key, name=key, type=type_, **fields))
-
-    def found(self, filter_: Any = None, **fields: Any) -> list[str]:
-        """Return the names that a list of own customers shows."""
-        text = json.dumps(filter_) if filter_ else ""
-        return self.person.listed(fields.pop("view", MINE), filter=text, **fields)
-
-
-@pytest.fixture
-def desk(office: Office, addresses: dict[str, str]) -> Iterator[Callable[[Person], Desk]]:
-    """Sit somebody down."""
-    with grpc.insecure_channel(addresses["customers"]) as channel:
-        yield lambda person: Desk(office, person, channel)
 
 
 def values(**texts: str) -> list[base.FieldValue]:

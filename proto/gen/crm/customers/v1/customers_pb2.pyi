@@ -885,6 +885,7 @@ class CreateCustomerRequest(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     CATEGORY_ID_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
+    CREDIT_CODE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     name: _builtins.str
@@ -903,6 +904,8 @@ class CreateCustomerRequest(_message.Message):
     """Create without owner into this pool (needs pools.manage)."""
     category_id: _builtins.str
     """Category's UUID."""
+    credit_code: _builtins.str
+    """Unified social credit code, checked; kept as the tax number of the finance data."""
     @_builtins.property
     def phones(self) -> _containers.RepeatedCompositeFieldContainer[Global___PhoneInput]:
         """The customer's own phones."""
@@ -935,10 +938,11 @@ class CreateCustomerRequest(_message.Message):
         values: _abc.Iterable[Global___FieldValue] | None = ...,
         category_id: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
+        credit_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "approver_id", b"approver_id", "business_type", b"business_type", "category_id", b"category_id", "contacts", b"contacts", "level", b"level", "name", b"name", "phones", b"phones", "pool_id", b"pool_id", "region", b"region", "request_id", b"request_id", "tags", b"tags", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "approver_id", b"approver_id", "business_type", b"business_type", "category_id", b"category_id", "contacts", b"contacts", "credit_code", b"credit_code", "level", b"level", "name", b"name", "phones", b"phones", "pool_id", b"pool_id", "region", b"region", "request_id", b"request_id", "tags", b"tags", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1358,7 +1358,7 @@ class CountCustomersRequest(_message.Message):
     filter: _builtins.str
     """Filter as JSON."""
     by: _builtins.str
-    """level, region, business_type, category_id, owner_id or the key of a field of one choice."""
+    """level, region, business_type, category_id, owner_id, dealer_id, or custom. and the key of a field of one choice."""
     def __init__(
         self,
         *,

@@ -6340,6 +6340,8 @@ export interface components {
             categoryId?: string;
             /** @description Tags. */
             tags?: string[];
+            /** @description Unified social credit code, checked; kept as the tax number of the finance data. */
+            creditCode?: string;
         };
         /** @description Response of CreateCustomer. */
         "customers.CreateCustomerResponse": {
@@ -16695,7 +16697,7 @@ export interface operations {
                 poolId?: string;
                 /** @description Filter as JSON. */
                 filter?: string;
-                /** @description level, region, business_type, category_id, owner_id or the key of a field of one choice. */
+                /** @description level, region, business_type, category_id, owner_id, dealer_id, or custom. and the key of a field of one choice. */
                 by?: string;
             };
             header?: never;

@@ -15,6 +15,7 @@ const FIELDS = [
   'region',
   'address',
   'businessType',
+  'creditCode',
   'phones',
   'contacts',
   'approverId',
@@ -32,6 +33,7 @@ export function useNewCustomer(number = '') {
     level: '',
     region: '',
     businessType: '',
+    creditCode: '',
     address: '',
     approverId: '',
   })
@@ -61,7 +63,8 @@ export function useNewCustomer(number = '') {
   }
 
   const check = useLoad((name: string, phones: string[], contactNames: string[]) => {
-    const body = { name, phones, contactNames, address: form.address, entrance: 'ENTRANCE_FORM' as const }
+    const { address, creditCode } = form
+    const body = { name, phones, contactNames, address, creditCode, entrance: 'ENTRANCE_FORM' as const }
     return answer(api.POST('/api/v1/dedupe:checkDuplicates', { body }))
   })
   const holders = computed(() => check.data.value?.holders ?? [])
@@ -71,7 +74,7 @@ export function useNewCustomer(number = '') {
   function lookForHolders(): void {
     const phones = numbers(form.phone).map((phone) => phone.number)
     const contactNames = form.contactName ? [form.contactName] : []
-    if (form.name || phones.length) void check.load(form.name, phones, contactNames)
+    if (form.name || phones.length || form.creditCode) void check.load(form.name, phones, contactNames)
   }
   let typing = 0
   onUnmounted(() => window.clearTimeout(typing))
@@ -97,6 +100,7 @@ export function useNewCustomer(number = '') {
   /** Fill in what the registry knows of a chosen company, where nothing was typed. */
   async function fillIn(company: Company): Promise<void> {
     form.name = company.name
+    form.creditCode = company.creditCode
     lookForHolders()
     try {
       const params = { path: { creditCode: company.creditCode } }
