@@ -7,6 +7,7 @@ import {
   Coin,
   CopyDocument,
   Document,
+  Files,
   Filter,
   Goods,
   Grid,
@@ -56,6 +57,13 @@ export const entries: Entry[] = [
     right: 'customers.view',
     icon: UserFilled,
     screen: () => import('./screens/customers/CustomersScreen.vue'),
+  },
+  {
+    name: 'classes',
+    path: '/customer-classes',
+    right: 'customers.view',
+    icon: Files,
+    screen: () => import('./screens/classes/ClassesScreen.vue'),
   },
   {
     name: 'imports',

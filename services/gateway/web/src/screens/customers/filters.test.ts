@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Category, Field } from '@/api/types'
-import { askables, complete, fromJson, toJson, withBelow } from './filters'
+import { askables, complete, conditionsOf, fromJson, toJson, withBelow } from './filters'
 
 function field(key: string, type: string, choices: string[] = []): Field {
   return {
@@ -35,7 +35,7 @@ it('asks of own fields as of built-in ones, and of numbers only who may read the
 })
 
 it('writes what the API takes, and leaves out what is not whole', () => {
-  const conditions = [
+  const parts = [
     { field: 'level', op: 'in', values: ['A', 'B'] },
     { field: 'hot', op: 'eq', values: ['true'] },
     { field: 'own_time', op: 'within_last_days', values: ['30'] },
@@ -44,7 +44,7 @@ it('writes what the API takes, and leaves out what is not whole', () => {
     { field: 'region', op: 'empty', values: ['ignored'] },
     { field: '', op: '', values: [] },
   ]
-  expect(JSON.parse(toJson({ every: false, conditions }, known))).toEqual({
+  expect(JSON.parse(toJson({ every: false, parts }, known))).toEqual({
     any: [
       { field: 'level', op: 'in', value: ['A', 'B'] },
       { field: 'hot', op: 'eq', value: true },
@@ -53,17 +53,39 @@ it('writes what the API takes, and leaves out what is not whole', () => {
       { field: 'region', op: 'empty' },
     ],
   })
-  expect(toJson({ every: true, conditions: conditions.slice(-1) }, known)).toBe('')
+  expect(toJson({ every: true, parts: parts.slice(-1) }, known)).toBe('')
 })
 
-it('reads its own filters back, and leaves deeper ones alone', () => {
-  const text = toJson({ every: true, conditions: [{ field: 'hot', op: 'eq', values: ['true'] }] }, known)
-  expect(fromJson(text)).toEqual({
-    every: true,
-    conditions: [{ field: 'hot', op: 'eq', values: ['true'] }],
+it('reads its own filters back, groups within groups too', () => {
+  const hot = { field: 'hot', op: 'eq', values: ['true'] }
+  const inner = { every: true, parts: [{ field: 'level', op: 'in', values: ['A'] }, hot] }
+  const filter = { every: true, parts: [hot, { every: false, parts: [hot, inner] }] }
+  const text = toJson(filter, known)
+  expect(JSON.parse(text)).toEqual({
+    all: [
+      { field: 'hot', op: 'eq', value: true },
+      {
+        any: [
+          { field: 'hot', op: 'eq', value: true },
+          {
+            all: [
+              { field: 'level', op: 'in', value: ['A'] },
+              { field: 'hot', op: 'eq', value: true },
+            ],
+          },
+        ],
+      },
+    ],
   })
-  expect(fromJson('')?.conditions).toEqual([])
-  expect(fromJson('{"all": [{"any": [{"field": "hot", "op": "eq", "value": true}]}]}')).toBeUndefined()
+  expect(fromJson(text)).toEqual(filter)
+  expect(conditionsOf(filter)).toHaveLength(4)
+  expect(fromJson('').parts).toEqual([])
+  expect(fromJson('{"field": "hot", "op": "eq", "value": true}')).toEqual({ every: true, parts: [hot] })
+})
+
+it('leaves out a group in which nothing is asked', () => {
+  const empty = { every: false, parts: [{ field: 'level', op: 'in', values: [] }] }
+  expect(toJson({ every: true, parts: [empty] }, known)).toBe('')
 })
 
 it('takes a category with all below it', () => {

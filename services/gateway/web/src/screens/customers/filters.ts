@@ -1,7 +1,8 @@
 // What a list of customers is narrowed by: the filter language as a form has it (F70).
 import type { Category, Field } from '@/api/types'
 
-export type Kind = 'text' | 'choice' | 'number' | 'date' | 'time' | 'boolean' | 'list' | 'person' | 'category'
+export type Kind =
+  'text' | 'choice' | 'number' | 'date' | 'time' | 'boolean' | 'list' | 'person' | 'category' | 'dealer'
 
 /** Something that can be asked; choices where there are only some answers. */
 export interface Askable {
@@ -18,10 +19,29 @@ export interface Condition {
   values: string[]
 }
 
-export interface Filter {
-  /** All conditions have to hold, or any. */
+/** Conditions, and groups within it, of which all have to hold, or any. */
+export interface Group {
   every: boolean
-  conditions: Condition[]
+  parts: Part[]
+}
+
+export type Part = Condition | Group
+
+/** Groups within groups and conditions that the API takes, the outermost group counted. */
+export const DEEPEST = 5
+export const MOST_CONDITIONS = 50
+
+export function isGroup(part: Part): part is Group {
+  return 'parts' in part
+}
+
+export function blank(): Condition {
+  return { field: '', op: '', values: [] }
+}
+
+/** Every condition of a group, those of the groups within it among them. */
+export function conditionsOf(group: Group): Condition[] {
+  return group.parts.flatMap((part) => (isGroup(part) ? conditionsOf(part) : [part]))
 }
 
 const ORDER = ['eq', 'gte', 'lte', 'between', 'empty', 'not_empty']
@@ -31,6 +51,7 @@ export const OPERATORS: Record<Kind, string[]> = {
   list: ['in', 'not_in', 'empty', 'not_empty'],
   person: ['in', 'not_in', 'empty', 'not_empty'],
   category: ['in', 'not_in', 'empty', 'not_empty'],
+  dealer: ['in', 'not_in', 'empty', 'not_empty'],
   number: ORDER,
   date: ['within_last_days', 'within_next_days', ...ORDER],
   time: ['within_last_days', 'not_within_last_days', 'within_next_days', 'gte', 'lte', 'between', 'empty'],
@@ -58,6 +79,7 @@ const BUILT_IN: [key: string, kind: Kind][] = [
   ['tags', 'list'],
   ['hot', 'boolean'],
   ['dealer', 'boolean'],
+  ['dealer_id', 'dealer'],
   ['create_time', 'time'],
   ['own_time', 'time'],
   ['last_evidence_time', 'time'],
@@ -109,33 +131,44 @@ export function withBelow(ids: string[], categories: Category[]): string[] {
   return [...found]
 }
 
-/** The filter as the API takes it; '' where nothing is asked. Raised to groups by the API, one is enough here. */
-export function toJson(filter: Filter, known: Askable[], categories: Category[] = []): string {
-  const parts = filter.conditions.filter(complete).map(({ field, op, values }) => {
-    const given = values.filter(Boolean)
-    const kind = known.find((one) => one.key === field)?.kind
-    if (takesNothing(op)) return { field, op }
-    if (takesDays(op)) return { field, op, value: Number(given[0]) }
-    if (kind === 'boolean') return { field, op, value: given[0] === 'true' }
-    if (kind === 'category') return { field, op, value: withBelow(given, categories) }
-    return { field, op, value: ['in', 'not_in', 'between'].includes(op) ? given : given[0] }
-  })
-  if (!parts.length) return ''
-  return JSON.stringify(filter.every ? { all: parts } : { any: parts })
+type Written = { field: string; op: string; value?: unknown } | { all: Written[] } | { any: Written[] }
+
+/** The filter as the API takes it; '' where nothing is asked. Conditions that are not whole are left out. */
+export function toJson(filter: Group, known: Askable[], categories: Category[] = []): string {
+  const written = write(filter, known, categories)
+  return written ? JSON.stringify(written) : ''
 }
 
-/** The form of a filter; undefined for one that is deeper than the form goes. */
-export function fromJson(text: string): Filter | undefined {
-  if (!text) return { every: true, conditions: [] }
-  const outer = JSON.parse(text) as Record<string, unknown>
-  const parts = outer['all'] ?? outer['any'] ?? [outer]
-  if (!Array.isArray(parts)) return undefined
-  const conditions: Condition[] = []
-  for (const part of parts as Record<string, unknown>[]) {
-    if (typeof part['field'] !== 'string') return undefined
-    const value = part['value']
-    const values = Array.isArray(value) ? value.map(String) : value === undefined ? [] : [String(value)]
-    conditions.push({ field: part['field'], op: String(part['op']), values })
+function write(part: Part, known: Askable[], categories: Category[]): Written | undefined {
+  if (isGroup(part)) {
+    const parts = part.parts.map((one) => write(one, known, categories)).filter((one) => one !== undefined)
+    if (!parts.length) return undefined
+    return part.every ? { all: parts } : { any: parts }
   }
-  return { every: !('any' in outer), conditions }
+  if (!complete(part)) return undefined
+  const { field, op } = part
+  const given = part.values.filter(Boolean)
+  const kind = known.find((one) => one.key === field)?.kind
+  if (takesNothing(op)) return { field, op }
+  if (takesDays(op)) return { field, op, value: Number(given[0]) }
+  if (kind === 'boolean') return { field, op, value: given[0] === 'true' }
+  if (kind === 'category') return { field, op, value: withBelow(given, categories) }
+  return { field, op, value: ['in', 'not_in', 'between'].includes(op) ? given : given[0] }
+}
+
+/** The form of a filter. */
+export function fromJson(text: string): Group {
+  if (!text) return { every: true, parts: [] }
+  const read = toPart(JSON.parse(text) as Record<string, unknown>)
+  return isGroup(read) ? read : { every: true, parts: [read] }
+}
+
+function toPart(written: Record<string, unknown>): Part {
+  const within = written['all'] ?? written['any']
+  if (Array.isArray(within)) {
+    return { every: 'all' in written, parts: (within as Record<string, unknown>[]).map(toPart) }
+  }
+  const value = written['value']
+  const values = Array.isArray(value) ? value.map(String) : value === undefined ? [] : [String(value)]
+  return { field: String(written['field']), op: String(written['op']), values }
 }

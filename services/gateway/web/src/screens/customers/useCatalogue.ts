@@ -7,6 +7,7 @@ import type { Column } from '@/components/DataTable.vue'
 import { useLoad } from '@/composables/useLoad'
 import { useOwnText } from '@/composables/useOwnFields'
 import { useSession } from '@/stores/session'
+import { findDealers } from './dealers'
 import { askables } from './filters'
 
 /** Columns that every list can show, in their order; the name is always there. */
@@ -46,6 +47,8 @@ export function useCatalogue() {
     ])
     return { fields, categories }
   })
+  // Asked for by who filters by them.
+  const dealers = useLoad(async () => (await findDealers('CUSTOMER_VIEW_ALL')).customers)
   const fields = computed(() => data.value?.fields ?? [])
   const categories = computed(() => data.value?.categories ?? [])
 
@@ -99,6 +102,8 @@ export function useCatalogue() {
     loaded: computed(() => Boolean(data.value)),
     fields,
     categories,
+    dealers: computed(() => dealers.data.value ?? []),
+    loadDealers: () => dealers.load(),
     columns,
     shown,
     asked,
