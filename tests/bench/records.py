@@ -58,13 +58,13 @@ RIGHTS = frozenset({"customers.view", "customers.edit"})
 INDEX_MEMORY = "1GB"
 # What is built when all rows are there, how it goes and how it comes: indexes that are no constraint's, references.
 BUILT_BEHIND = """
-SELECT format('DROP INDEX %s', indexrelid::regclass), pg_get_indexdef(indexrelid) FROM pg_index
-WHERE indrelid = format('customers.%I', %(table)s::text)::regclass
+SELECT format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = format('customers.%%I', %(table)s::text)::regclass
     AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 UNION ALL
-SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
-    format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-FROM pg_constraint WHERE contype = 'f' AND conrelid = format('customers.%I', %(table)s::text)::regclass
+SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname),
+    format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+FROM pg_constraint WHERE contype = 'f' AND conrelid = format('customers.%%I', %(table)s::text)::regclass
 """
 
 COLUMNS = {

@@ -209,29 +209,35 @@ def add_owned(
     pool_ids = {change.pool_id for change in changes.values() if not change.to}
     allocating = _allocating(tx, pool_ids) if pool_ids else set()
     refused: dict[str, AppError] = {}
-    added, recorded = list[tuple[Customer, Change]](), list[dict[str, Any]]()
+    recorded = list[dict[str, Any]]()
     rules, batch_id = Rules(tx), new_id()
+    # What a change makes of customers that are alike in what caps and rules look at; of thousands there are few such.
+    alike: dict[tuple[Any, ...], tuple[Customer, dict[str, Any]]] = {}
     for row in rows:
-        customer, change = Customer(**row), changes[row["customer_id"]]
+        customer_id, change = row["customer_id"], changes[row["customer_id"]]
+        kind = (change.to, change.pool_id, row["region"], row["level"], row["business_type"])
+        if kind not in alike:
+            fresh, applied = Customer(**row), Customer(**row)
+            _apply(tx, applied, change, change.pool_id or None, rules)
+            applied.allocate_due = change.to is None and change.pool_id in allocating
+            alike[kind] = fresh, {name: getattr(applied, name) for name in _SET}
+        fresh, columns = alike[kind]
         try:
-            inputs = rooms[change.to.person_id].take(customer) if change.to else _neglect(customer)
+            inputs = rooms[change.to.person_id].take(fresh) if change.to else _neglect(fresh)
         except AppError as full:
-            refused[customer.customer_id] = full
+            refused[customer_id] = full
             continue
-        recorded.append(_recorded(tx, customer, change, rules, batch_id, inputs))
-        _apply(tx, customer, change, change.pool_id or None, rules)
-        customer.allocate_due = change.to is None and change.pool_id in allocating
-        row.update({name: getattr(customer, name) for name in _SET})
-        added.append((customer, change))
+        recorded.append(_recorded(tx, fresh, change, rules, batch_id, inputs) | {"customer_id": customer_id})
+        row.update(columns)
+    added = [row for row in rows if row["customer_id"] not in refused]
     if not added:
         return refused
     # Both in one statement: a row of the ledger is of a customer, whose owner is whom the ledger names.
     ledger = insert_rows(OwnershipChange, recorded).cte("recorded")
-    customers = [row for row in rows if row["customer_id"] not in refused]
-    tx.session.execute(insert_rows(Customer, customers).add_cte(ledger))
+    tx.session.execute(insert_rows(Customer, added).add_cte(ledger))
     _wake_allocation(tx, allocating)
-    for customer, change in added:
-        _tell(tx, customer, change, None)
+    for row in added:
+        _tell_created(tx, row)
     OWNERSHIP_CHANGES.labels(Cause.CREATE).inc(len(added))
     return refused
 
@@ -617,15 +623,20 @@ def _tell(tx: Transaction, customer: Customer, change: Change, from_owner_id: st
             },
         )
         return
+    names = ("customer_id", "version", "name", "reservation_id", "owner_id", "pool_id")
+    _tell_created(tx, {name: getattr(customer, name) for name in names})
+
+
+def _tell_created(tx: Transaction, columns: Mapping[str, Any]) -> None:
     tx.emit(
         "customer_created",
-        customer.customer_id,
-        customer.version,
+        columns["customer_id"],
+        columns["version"],
         {
-            "customerId": customer.customer_id,
-            "name": customer.name,
-            "reservationId": customer.reservation_id or "",
-            "ownerId": customer.owner_id or "",
-            "poolId": customer.pool_id or "",
+            "customerId": columns["customer_id"],
+            "name": columns["name"],
+            "reservationId": columns["reservation_id"] or "",
+            "ownerId": columns["owner_id"] or "",
+            "poolId": columns["pool_id"] or "",
         },
     )

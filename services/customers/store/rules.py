@@ -12,13 +12,13 @@ from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import not_found
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
-from services.customers.domain.pools import PoolScope
 from services.customers.store.tables import Customer, Pool, Settings, Staff
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
 from services.kernel.ownership import (
     DEFAULT_RULE,
     Clause,
     Evidence,
+    PoolScope,
     ReclaimRule,
     Standing,
     fate,

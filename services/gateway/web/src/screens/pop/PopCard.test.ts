@@ -1,4 +1,4 @@
-import { flushPromises, mount, RouterLinkStub } from '@vue/test-utils'
+import { enableAutoUnmount, flushPromises, mount, RouterLinkStub } from '@vue/test-utils'
 import { createPinia, setActivePinia } from 'pinia'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { nextTick } from 'vue'
@@ -47,6 +47,8 @@ beforeEach(() => {
   const rights = ['customers.create', 'customers.view', 'calls.view', 'calls.agent']
   useSession().person = { personId: 'person-1', name: '张伟', rights } as never
 })
+// What a card still means to ask must not reach the server of the next test.
+enableAutoUnmount(afterEach)
 afterEach(() => vi.unstubAllGlobals())
 
 async function show(pop: Pop) {
