@@ -77,10 +77,12 @@ class Script:
         self.answers = {"identity.ExchangeSession": self.exchange, "identity.SignOut": self.sign_out}
         self.exchanges, self.epoch = 0, 1
 
-    def person(self, tenant: Tenant, name: str = "王伟") -> tuple[str, Caller]:
+    def person(
+        self, tenant: Tenant, name: str = "王伟", rights: frozenset[str] = RIGHTS
+    ) -> tuple[str, Caller]:
         """Add a signed-in person; return the session's secret and who it is."""
         secret = f"{tenant.database}.{uuid.uuid4().hex}"
-        caller = Caller(tenant=tenant, person_id=str(uuid.uuid4()), name=name, rights=RIGHTS)
+        caller = Caller(tenant=tenant, person_id=str(uuid.uuid4()), name=name, rights=rights)
         self.sessions[secret] = caller
         return secret, caller
 
