@@ -19,6 +19,7 @@ from services.chassis.errors import AppError
 from services.chassis.events import Handlers
 from services.chassis.ids import new_id
 from services.chassis.settings import Settings
+from services.chassis.tenancy import Tenant
 from services.customers.__main__ import SERVICE as CUSTOMERS
 from services.customers.domain.merges import FOLLOWERS
 from services.customers.usecases.merges import ask_again
@@ -45,8 +46,8 @@ PHONE, OTHER_PHONE = "13800138000", "13900139000"
 class System:
     """The stores of all services that know customers, and their handlers: events travel when the test says."""
 
-    def __init__(self, office: Office, stores: Mapping[str, Store]) -> None:
-        self.office = office
+    def __init__(self, tenant: Tenant, stores: Mapping[str, Store]) -> None:
+        self.tenant = tenant
         self.stores = stores
         self.handlers: dict[str, Handlers] = {
             name: service.handlers() for name, service in SERVICES.items() if service.handlers
@@ -57,10 +58,10 @@ class System:
         found = []
         for name, store in self.stores.items():
             outbox = store.tables["outbox"]
-            with store.transaction(self.office.tenant) as tx:
+            with store.transaction(self.tenant) as tx:
                 rows = tx.session.execute(
                     select(outbox.c.id, outbox.c.body)
-                    .where(outbox.c.tenant_id == self.office.tenant.id, outbox.c.lane == "amqp")
+                    .where(outbox.c.tenant_id == self.tenant.id, outbox.c.lane == "amqp")
                     .order_by(outbox.c.id)
                 ).all()
             found += [(name, row.id, Event.from_json(row.body)) for row in rows]
@@ -73,7 +74,7 @@ class System:
                 take(self.stores[name], handlers, event)
         if confirmed:
             outbox = self.stores[sender].tables["outbox"]
-            with self.stores[sender].transaction(self.office.tenant) as tx:
+            with self.stores[sender].transaction(self.tenant) as tx:
                 tx.session.execute(outbox.delete().where(outbox.c.id == row))
 
     def settle(self) -> None:
@@ -85,8 +86,8 @@ class System:
     def add(self, service: str, table: Any, **values: Any) -> str:
         """Write a row of a service; return its id."""
         row_id = new_id()
-        with self.stores[service].transaction(self.office.tenant) as tx:
-            tx.session.execute(insert(table).values(id=row_id, tenant_id=self.office.tenant.id, **values))
+        with self.stores[service].transaction(self.tenant) as tx:
+            tx.session.execute(insert(table).values(id=row_id, tenant_id=self.tenant.id, **values))
         return row_id
 
     def parents(self, customer_id: str) -> dict[str, int]:
@@ -100,7 +101,7 @@ class System:
         }
         counts = {}
         for service, tables in places.items():
-            with self.stores[service].transaction(self.office.tenant) as tx:
+            with self.stores[service].transaction(self.tenant) as tx:
                 for table in tables:
                     column = "subject_id" if table == "held_key" else "customer_id"
                     counts[table] = tx.session.scalar(
@@ -126,7 +127,7 @@ def all_stores(settings: Settings) -> Iterator[Mapping[str, Store]]:
 @pytest.fixture
 def system(office: Office, all_stores: Mapping[str, Store]) -> System:
     """All services over a fresh tenant."""
-    return System(office, all_stores)
+    return System(office.tenant, all_stores)
 
 
 @pytest.fixture
@@ -345,7 +346,7 @@ def test_whoever_dies_when_nothing_is_left_half_done(
 ) -> None:
     """Kill -9 between any two steps: an event is delivered once, twice or late, in any order, and asked for again."""
     office = open_office(type(main_tenant)(new_id(), main_tenant.database))
-    system, owner = System(office, all_stores), office.hire()
+    system, owner = System(office.tenant, all_stores), office.hire()
     manager = office.hire(MANAGER, scope="all")
     one, other = two_customers(system, owner)
     before = system.parents(other.customer_id)

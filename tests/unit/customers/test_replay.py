@@ -1,0 +1,19 @@
+"""Workflows that run while a new version is deployed go on as they began."""
+
+from pathlib import Path
+
+import pytest
+
+from services.customers.workflows.workflow import FollowMerge
+from tests.support.histories import recorded, replay
+
+HISTORIES = recorded("customers")
+
+
+@pytest.mark.parametrize("history", HISTORIES, ids=lambda file: file.stem)
+async def test_a_recorded_run_is_replayed_as_it_was(history: Path) -> None:
+    await replay(FollowMerge, history)
+
+
+def test_there_are_histories_to_replay() -> None:
+    assert {file.stem for file in HISTORIES} == {"followed"}
