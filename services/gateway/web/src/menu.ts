@@ -60,6 +60,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'classes',
+    group: 'customers',
     path: '/customer-classes',
     right: 'customers.view',
     icon: Files,
@@ -83,6 +84,7 @@ export const entries: Entry[] = [
   },
   {
     name: 'projects',
+    group: 'customers',
     path: '/projects',
     right: 'customers.create',
     icon: MapLocation,
