@@ -244,6 +244,18 @@ class NoticesApi(pb_grpc.NoticesServiceServicer, Api):
             ),
         )
 
+    def LeaveNote(self, request: pb.LeaveNoteRequest, context: ServicerContext) -> pb.LeaveNoteResponse:
+        """Leave a note for colleagues; raises as `settings.leave_note`."""
+        author_id = current_caller().person_id
+        readers = [parse_id(person_id, "person_ids") for person_id in request.person_ids]
+        note_id = derive_id("note", current_tenant().id, request.request_id)
+
+        def work(tx: Transaction) -> pb.LeaveNoteResponse:
+            settings.leave_note(tx, note_id, author_id, readers, request.text)
+            return pb.LeaveNoteResponse()
+
+        return self.write(request, pb.LeaveNoteResponse, work)
+
     def ListAnnouncements(
         self, request: pb.ListAnnouncementsRequest, context: ServicerContext
     ) -> pb.ListAnnouncementsResponse:

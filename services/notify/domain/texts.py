@@ -349,6 +349,11 @@ def call_handed_over(person: str, name: str) -> Words:
     )
 
 
+def note_left(author: str, text: str) -> Words:
+    """Return a colleague's note."""
+    return Words(f"{author}给您留言", text, f"A note from {author}", text)
+
+
 def digest(titles: Sequence[str]) -> Words:
     """Return several messages as one."""
     listed = "\n".join(f"{place}. {title}" for place, title in enumerate(titles, 1))

@@ -22,7 +22,8 @@ MOST_MARKED = 200
 
 @dataclass(frozen=True)
 class Subject:
-    """What a message is about: "approval", "order", "customer", "lead", "opportunity", "call" or "announcement".
+    """What a message is about: "approval", "order", "customer", "lead", "opportunity", "call", "announcement",
+    or "person", whose note it is.
 
     id: its UUID.
     """

@@ -12,7 +12,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput, not_found
 from services.notify.domain.notices import ANY_KIND, PERSONAL, Channel, Preferences
 from services.notify.domain.templates import KINDS, check_template
-from services.notify.domain.texts import Words
+from services.notify.domain.texts import Words, note_left
 from services.notify.store.tables import Announcement, Person, Preference, Robot, Template
 from services.notify.usecases.messages import Subject, write_message
 
@@ -21,6 +21,9 @@ ROBOT_CHANNELS: Final = (Channel.DINGTALK, Channel.WECOM)
 MOST_ROBOTS: Final = 50
 LONGEST_NAME: Final = 50
 LONGEST_ANNOUNCEMENT: Final = 2000
+LONGEST_NOTE: Final = 500
+# Colleagues that one note is for.
+MOST_READERS: Final = 50
 DAY_MINUTES: Final = 24 * 60
 
 # One address, nothing that a header or an SMTP command could take for more.
@@ -161,6 +164,31 @@ def announce(tx: Transaction, announcement_id: str, author_id: str, title: str, 
     for person_id in people(tx):
         write_message(tx, row.id, person_id, "announcement", Subject("announcement", row.id), words)
     return row
+
+
+def leave_note(tx: Transaction, note_id: str, author_id: str, person_ids: Sequence[str], text: str) -> None:
+    """Leave a note for colleagues (F200); repeated, nobody gets it twice.
+
+    Raises InvalidInput NOTE_TEXT, NOTE_PEOPLE for too many or none, PERSON_UNKNOWN for one who is not active.
+    """
+    if not 1 <= len(text.strip()) <= LONGEST_NOTE:
+        raise InvalidInput("text", "NOTE_TEXT", "留言内容应为1到500字", "A note has 1 to 500 characters")
+    wanted = sorted(set(person_ids))
+    if not 1 <= len(wanted) <= MOST_READERS:
+        raise InvalidInput(
+            "person_ids", "NOTE_PEOPLE", "请选择1到50位同事", "A note is for 1 to 50 colleagues"
+        )
+    found = select(Person.id, Person.name).where(
+        Person.tenant_id == tx.tenant.id, Person.active, Person.id.in_([*wanted, author_id])
+    )
+    names = {row.id: row.name for row in tx.session.execute(found)}
+    if not names.keys() >= set(wanted):
+        raise InvalidInput(
+            "person_ids", "PERSON_UNKNOWN", "所选同事不存在或已停用", "Somebody chosen is not on the staff"
+        )
+    words = note_left(names.get(author_id, ""), text.strip())
+    for person_id in wanted:
+        write_message(tx, note_id, person_id, "note", Subject("person", author_id), words)
 
 
 def announcements(tx: Transaction, before: tuple[datetime, str] | None, limit: int) -> Sequence[Announcement]:

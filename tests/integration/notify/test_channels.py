@@ -439,7 +439,7 @@ def test_a_customer_in_a_pool_reminds_nobody(desk: Desk) -> None:
 
 
 def test_an_announcement_reaches_everybody_who_is_active_and_admins_hear_of_orders(desk: Desk) -> None:
-    """F190, F207."""
+    """F190, F200, F207: a note is for active colleagues, once; with one that is not, nobody gets it."""
     people = {new_id(): (True, ["settings.manage"]), new_id(): (True, []), new_id(): (False, [])}
     for person_id, (active, rights) in people.items():
         data = {"personId": person_id, "name": "某", "active": active, "rights": rights}
@@ -451,6 +451,18 @@ def test_an_announcement_reaches_everybody_who_is_active_and_admins_hear_of_orde
     with desk.store.transaction(desk.tenant) as tx:
         settings.announce(tx, new_id(), new_id(), "放假通知", "国庆放假七天")
     working = sorted(person_id for person_id, (works, _) in people.items() if works)
+    boss, colleague, gone = people
+    note_id = new_id()
+    for _ in range(2):
+        with desk.store.transaction(desk.tenant) as tx:
+            settings.leave_note(tx, note_id, boss, [colleague, colleague], "下午三点开会")
+    (note,) = desk.messages("note")
+    assert (note.person_id, note.title_zh, note.text_en) == (colleague, "某给您留言", "下午三点开会")
+    for readers in ([colleague, gone], [new_id()], []):
+        with pytest.raises(InvalidInput) as refused, desk.store.transaction(desk.tenant) as tx:
+            settings.leave_note(tx, new_id(), boss, readers, "在吗")
+        assert refused.value.field == "person_ids"
+    assert len(desk.messages("note")) == 1
     assert sorted(message.person_id for message in desk.messages("announcement")) == working
     order = {
         "orderId": new_id(),

@@ -100,6 +100,11 @@ class NoticesServiceStub:
                 request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceRequest.SerializeToString,
                 response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceResponse.FromString,
                 _registered_method=True)
+        self.LeaveNote = channel.unary_unary(
+                '/crm.notify.v1.NoticesService/LeaveNote',
+                request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteRequest.SerializeToString,
+                response_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteResponse.FromString,
+                _registered_method=True)
         self.ListAnnouncements = channel.unary_unary(
                 '/crm.notify.v1.NoticesService/ListAnnouncements',
                 request_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.ListAnnouncementsRequest.SerializeToString,
@@ -217,6 +222,13 @@ class NoticesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LeaveNote(self, request, context):
+        """Leave a note for colleagues: each gets it as a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAnnouncements(self, request, context):
         """What was said, newest first.
         """
@@ -312,6 +324,11 @@ def add_NoticesServiceServicer_to_server(servicer, server):
                     servicer.Announce,
                     request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceRequest.FromString,
                     response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceResponse.SerializeToString,
+            ),
+            'LeaveNote': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveNote,
+                    request_deserializer=crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteRequest.FromString,
+                    response_serializer=crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteResponse.SerializeToString,
             ),
             'ListAnnouncements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAnnouncements,
@@ -686,6 +703,33 @@ class NoticesService:
             '/crm.notify.v1.NoticesService/Announce',
             crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceRequest.SerializeToString,
             crm_dot_notify_dot_v1_dot_notices__pb2.AnnounceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveNote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.notify.v1.NoticesService/LeaveNote',
+            crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteRequest.SerializeToString,
+            crm_dot_notify_dot_v1_dot_notices__pb2.LeaveNoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class NoticesServiceStub:
     """The caller's own ones, newest first."""
     Announce: _grpc.UnaryUnaryMultiCallable[_notices_pb2.AnnounceRequest, _notices_pb2.AnnounceResponse]
     """Say something to everybody."""
+    LeaveNote: _grpc.UnaryUnaryMultiCallable[_notices_pb2.LeaveNoteRequest, _notices_pb2.LeaveNoteResponse]
+    """Leave a note for colleagues: each gets it as a message."""
     ListAnnouncements: _grpc.UnaryUnaryMultiCallable[_notices_pb2.ListAnnouncementsRequest, _notices_pb2.ListAnnouncementsResponse]
     """What was said, newest first."""
     ListDueContacts: _grpc.UnaryUnaryMultiCallable[_notices_pb2.ListDueContactsRequest, _notices_pb2.ListDueContactsResponse]
@@ -99,6 +101,8 @@ class NoticesServiceAsyncStub(NoticesServiceStub):
     """The caller's own ones, newest first."""
     Announce: _aio.UnaryUnaryMultiCallable[_notices_pb2.AnnounceRequest, _notices_pb2.AnnounceResponse]  # type: ignore[assignment]
     """Say something to everybody."""
+    LeaveNote: _aio.UnaryUnaryMultiCallable[_notices_pb2.LeaveNoteRequest, _notices_pb2.LeaveNoteResponse]  # type: ignore[assignment]
+    """Leave a note for colleagues: each gets it as a message."""
     ListAnnouncements: _aio.UnaryUnaryMultiCallable[_notices_pb2.ListAnnouncementsRequest, _notices_pb2.ListAnnouncementsResponse]  # type: ignore[assignment]
     """What was said, newest first."""
     ListDueContacts: _aio.UnaryUnaryMultiCallable[_notices_pb2.ListDueContactsRequest, _notices_pb2.ListDueContactsResponse]  # type: ignore[assignment]
@@ -214,6 +218,14 @@ class NoticesServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_notices_pb2.AnnounceResponse, _abc.Awaitable[_notices_pb2.AnnounceResponse]]:
         """Say something to everybody."""
+
+    @_abc_1.abstractmethod
+    def LeaveNote(
+        self,
+        request: _notices_pb2.LeaveNoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_notices_pb2.LeaveNoteResponse, _abc.Awaitable[_notices_pb2.LeaveNoteResponse]]:
+        """Leave a note for colleagues: each gets it as a message."""
 
     @_abc_1.abstractmethod
     def ListAnnouncements(

@@ -3724,6 +3724,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Leave a note for colleagues: each gets it as a message.
+         * @description For every signed-in person.
+         */
+        post: operations["notify.LeaveNote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/notificationPreferences": {
         parameters: {
             query?: never;
@@ -10912,6 +10932,17 @@ export interface components {
             /** @description CHANNEL_SMS, CHANNEL_MAIL; none: in the app only. */
             channels?: components["schemas"]["notify.Channel"][];
         };
+        /** @description Request of LeaveNote. */
+        "notify.LeaveNoteRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+            /** @description For whom, UUIDs, 1 to 50 active people. */
+            personIds?: string[];
+            /** @description Text, 1 to 500 characters. */
+            text?: string;
+        };
+        /** @description Response of LeaveNote. */
+        "notify.LeaveNoteResponse": Record<string, never>;
         /** @description Response of ListAnnouncements. */
         "notify.ListAnnouncementsResponse": {
             /** @description Newest first. */
@@ -19566,6 +19597,34 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["telephony.ConfigureModemResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "notify.LeaveNote": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["notify.LeaveNoteRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["notify.LeaveNoteResponse"];
                 };
             };
             default: components["responses"]["Error"];

@@ -39,6 +39,7 @@ export default {
       done: '已完成',
       saved: '提醒已设置',
     },
+    notes: { write: '写留言', to: '给', text: '内容', send: '发送', sent: '留言已发送' },
     announcements: {
       hint: '发布后所有在职员工都会收到消息。',
       add: '发布公告',
@@ -104,6 +105,7 @@ export default {
       done: 'done',
       saved: 'Reminder set',
     },
+    notes: { write: 'Leave a note', to: 'For', text: 'Text', send: 'Send', sent: 'The note is left' },
     announcements: {
       hint: 'Everybody on the staff gets a message.',
       add: 'Announce',
