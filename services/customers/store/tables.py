@@ -169,11 +169,13 @@ class Customer(Base):
         ForeignKeyConstraint(
             ["tenant_id", "pool_id"], ["customers.pool.tenant_id", "customers.pool.pool_id"]
         ),
-        Index("ix_customer_pieces", "pieces", postgresql_using="gin"),
+        # A list of what is still to be put in would be emptied by somebody's claim, which waited for all of it.
+        Index("ix_customer_pieces", "pieces", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
         Index(
             "ix_customer_custom",
             "custom",
             postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
             postgresql_ops={"custom": "jsonb_path_ops"},
         ),
         Index("ix_customer_initials", "tenant_id", "initials", "customer_id"),
