@@ -1,7 +1,7 @@
 """Story: approvals on the pages, in a real browser over the running system.
 
-An approver passes a registration and gives its customer to another; a request that is changed begins anew and shows
-what changed.
+An approver passes a registration and gives its customer to another; an administrator edits a flow, and whoever fills in
+a request sees who would approve it; a request that is changed begins anew and shows what changed.
 """
 
 from collections.abc import Callable
@@ -58,6 +58,43 @@ def test_a_registration_is_passed_and_its_customer_given_to_another(
     boss.click("place-submit")
     expect(boss.at("place")).to_have_count(0, timeout=PATIENCE_MS)
     assert other.get(f"customers/{customer_id}")["customer"]["ownerId"] == other.person_id
+
+
+def test_a_flow_is_edited_and_a_request_says_who_would_approve_it(company: Company, sign_in: SignIn) -> None:
+    """F177: all of two people from 1000 on; the preview of a request says who would be asked."""
+    company.hire("wang", "王经理", "sales_manager")
+    company.hire("zhou", "周总监", "director")
+    company.hire("li", "李雷", "sales_rep")
+    admin = sign_in("admin", "管理员")
+    admin.open("/approval-flows")
+    admin.choose("flow-type", "费用")
+    admin.says("flow-version", "第 1 版")
+    admin.shows("flow-step", 2)
+    admin.at("flow-step-remove").last.click()
+    admin.shows("flow-step", 1)
+    admin.fill("flow-step-name", "会签")
+    admin.choose("flow-step-way", "指定人员")
+    admin.choose("flow-step-people", "王经理", "周总监")
+    admin.choose("flow-step-mode", "会签")
+    admin.click("flow-condition-add")
+    admin.choose("flow-condition-field", "金额")
+    admin.fill("flow-condition-value", "1000")
+    admin.fits("flow")
+    admin.click("flow-save")
+    admin.says("flow-version", "第 2 版")
+    admin.says("flow-versions", "会签")
+
+    rep = sign_in("li", "李雷")
+    rep.open("/approvals")
+    rep.click("request-open")
+    rep.fill("request-title", "展会差旅")
+    rep.fill("request-amount", "800")
+    rep.says("step-preview", "系统自动通过")
+    rep.fill("request-amount", "1800")
+    rep.says("step-preview", "周总监")
+    rep.fits("request")
+    rep.click("request-submit")
+    rep.says("approvals", "展会差旅")
 
 
 def test_a_request_that_is_changed_begins_anew_and_shows_what_changed(
