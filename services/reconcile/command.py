@@ -15,7 +15,7 @@ from services.chassis.temporal import TemporalLink
 from services.chassis.tenancy import Tenant
 from services.reconcile.disagreements import DISAGREEMENTS, Disagreement, find, mend
 from services.reconcile.workflows import EXPECTED, missing
-from services.telephony.settings import read_recordings_folder
+from services.telephony.settings import read_vault
 
 # What a fact needs at most from one service to the other while all is well, in seconds: what is found twice, this far
 # apart, is no fact on its way.
@@ -44,7 +44,7 @@ class Reconciler:
             service.name: service.runtime(settings, environ) for service in services
         }
         self._link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
-        self._recordings = read_recordings_folder(environ)
+        self._recordings = read_vault(environ)
         self._wait_s = wait_s
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Reconciler:
         return [*dict.fromkeys(found), *self._lost_recordings(tenant)]
 
     def _lost_recordings(self, tenant: Tenant) -> list[Found]:
-        """Return recordings that are kept as the tables say, and whose file is not there."""
+        """Return recordings that are kept as the tables say, and whose file is not there; raises VaultDownError."""
         if self._recordings is None:
             return []
         with self._store("telephony").transaction(tenant) as tx:
@@ -91,11 +91,7 @@ class Reconciler:
                 text("SELECT id, key FROM telephony.recording WHERE tenant_id = :tenant AND state = 'kept'"),
                 {"tenant": tenant.id},
             ).all()
-        return [
-            Found(tenant, RECORDING, str(row.id))
-            for row in kept
-            if not (self._recordings / row.key).is_file()
-        ]
+        return [Found(tenant, RECORDING, str(row.id)) for row in kept if not self._recordings.holds(row.key)]
 
     def _mend(self, found: Found) -> Found:
         if found.kind == WORKFLOW:

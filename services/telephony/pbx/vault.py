@@ -79,6 +79,13 @@ class Vault:
                 raise VaultDownError(f"{type(error).__name__}: {error}") from error
         return same
 
+    def holds(self, key: str) -> bool:
+        """Tell whether there is a file under this key; raises VaultDownError."""
+        try:
+            return bool(self._files.isfile(f"{self._root}/{key}"))
+        except Exception as error:
+            raise VaultDownError(f"{type(error).__name__}: {error}") from error
+
     def read(self, key: str, offset: int, length: int) -> Iterator[bytes]:
         """Yield a file's bytes from an offset on, piece by piece; raises FileNotFoundError, VaultDownError."""
         try:

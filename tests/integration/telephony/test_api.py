@@ -238,7 +238,8 @@ def office(
     customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     identity_pb2_grpc.add_IdentityServiceServicer_to_server(identity, scripted.grpc)
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
-    numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
+    numbers = ScriptedNumbers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
+    numbers_pb2_grpc.add_NumbersServiceServicer_to_server(numbers, scripted.grpc)
     dedupe = ScriptedDedupe(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     leads = ScriptedLeads(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     dedupe_pb2_grpc.add_DedupeServiceServicer_to_server(dedupe, scripted.grpc)

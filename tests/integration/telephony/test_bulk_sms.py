@@ -360,7 +360,8 @@ def office(settings: Settings, main_shop: Shop, signer: Signer) -> Iterator[Offi
     customers = ScriptedCustomers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
     customers.asked = []
     customers_pb2_grpc.add_CustomersServiceServicer_to_server(customers, scripted.grpc)
-    numbers_pb2_grpc.add_NumbersServiceServicer_to_server(ScriptedNumbers(main_shop.store), scripted.grpc)
+    numbers = ScriptedNumbers(main_shop.store)  # type: ignore[abstract]  # the rest is never asked
+    numbers_pb2_grpc.add_NumbersServiceServicer_to_server(numbers, scripted.grpc)
     others = f"127.0.0.1:{scripted.start('127.0.0.1', 0)}"
     addresses = dict.fromkeys(("customers", "identity", "leads", "dedupe"), others)
     given = Settings(**{**vars(settings), "addresses": addresses})
