@@ -329,6 +329,26 @@ def test_managers_hear_of_an_order_that_stays_unhandled(desk: Desk, handled: boo
     assert told == ([] if handled else desk.world.managers)
 
 
+def test_a_visit_an_order_and_an_entry_of_the_schedule_are_reminded_of_at_their_time(desk: Desk) -> None:
+    """F198, F206: once each, in the order of their times; what was finished before is not."""
+    desk.now = datetime.now(UTC)
+    wanted = {"上门拜访": "customer", "催交货": "order", "周会": "", "取消的会": ""}
+    ids = {title: new_id() for title in wanted}
+    with desk.store.transaction(desk.tenant, now=desk.now) as tx:
+        for hours, (title, kind) in enumerate(wanted.items(), start=1):
+            subject_id = new_id() if kind else ""
+            plan = follow_ups.Plan(
+                title, desk.now + timedelta(hours=hours), subject_type=kind, subject_id=subject_id
+            )
+            follow_ups.set_reminder(tx, ids[title], desk.person_id, plan)
+        follow_ups.finish_reminder(tx, desk.person_id, ids["取消的会"])
+    for _ in range(5):
+        desk.sweep(hours=1)
+    fired = desk.messages("follow_up_due")
+    assert [message.title_zh.split("：")[-1] for message in fired] == ["上门拜访", "催交货", "周会"]
+    assert {message.person_id for message in fired} == {desk.person_id}
+
+
 def test_a_reminder_fires_at_its_times_until_it_was_followed_up(desk: Desk) -> None:
     """F191, F192, F196."""
     customer_id = new_id()
