@@ -31,7 +31,7 @@ from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
 from services.gateway import metrics
 from services.gateway.clients import TIMEOUT_S, Backends, Trace
-from services.gateway.sessions import Session, Sessions, same_origin, secret_of
+from services.gateway.sessions import Session, Sessions, same_origin, secret_of, spread
 from services.gateway.transcode import to_json
 
 log = get_logger(__name__)
@@ -160,7 +160,7 @@ class Page:
     async def _watch_session(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._suspect.wait(), self._sessions.cache_s / SESSION_CHECKS)
+                await asyncio.wait_for(self._suspect.wait(), spread(self._sessions.cache_s) / SESSION_CHECKS)
             self._suspect.clear()
             try:
                 await self._sessions.of(self._secret, self._trace)

@@ -6,6 +6,7 @@ reused for some seconds, and dropped as soon as identity says that the account c
 
 import asyncio
 import hashlib
+import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -66,6 +67,11 @@ def refuse_foreign_page(connection: HTTPConnection, *, silence_is_fine: bool = F
     if own or (own is None and silence_is_fine) or connection.headers.get(CSRF_HEADER) == CSRF_VALUE:
         return
     raise Forbidden("CROSS_SITE", "请求来自其他网站，已拒绝", "The request comes from another site")
+
+
+def spread(longest_s: float) -> float:
+    """Return half of a time to all of it: pages that came back together must not all ask again together."""
+    return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 class Sessions:
@@ -138,7 +144,7 @@ class Sessions:
         )
         left_s = answer.expire_time.ToNanoseconds() / 1e9 - time.time() - EXPIRY_MARGIN_S
         session = Session(answer.tenant_id, answer.person_id, answer.access_token)
-        return session, time.monotonic() + min(self.cache_s, left_s)
+        return session, time.monotonic() + min(spread(self.cache_s), left_s)
 
     def _settle(self, key: bytes, task: asyncio.Task[tuple[Session, float]]) -> None:
         """Keep a good answer for its time and forget a refusal at once."""
