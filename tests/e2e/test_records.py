@@ -168,8 +168,14 @@ def narrow_by_groups(screen: Screen) -> None:
     screen.shows("filter-group", 2)
     screen.shows("filter-condition", 3)
     screen.open("/customers?view=CUSTOMER_VIEW_ALL")
-    screen.fill("customer-search", "szsd77h")
+    search(screen, "szsd77h")
     screen.shows("customers-row", 1)
+
+
+def search(screen: Screen, text: str) -> None:
+    """Search the list."""
+    screen.fill("customer-search", text)
+    screen.at("customer-search").first.press("Enter")
 
 
 def condition(screen: Screen, field: str, op: str, *values: str) -> None:
@@ -220,7 +226,7 @@ def sort_into_categories(screen: Screen) -> None:
 def edit_customer(screen: Screen, initials: str, *, dealer: bool = False, dealt_by: str = "") -> None:
     """Find a customer by its initials and edit it; an own field is refused at first."""
     screen.open("/customers?view=CUSTOMER_VIEW_ALL")
-    screen.fill("customer-search", initials)
+    search(screen, initials)
     screen.shows("customers-row", 1)
     screen.click("customer-link")
     screen.click("customer-edit-open")

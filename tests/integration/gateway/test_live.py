@@ -408,7 +408,7 @@ def test_a_reader_that_does_not_read_is_closed(
     secret, caller = person
     big = {"messageId": "m", "text": "长" * 30_000}
     closed_before = slow_sockets()
-    with page(live, secret, max_queue=1) as slow, page(live, secret) as quick:
+    with page(live, secret, max_queue=1, ping_interval=None) as slow, page(live, secret) as quick:
         for reader in (slow, quick):
             assert frame(reader)["type"] == "snapshot"
         sent = 0

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("warn_days", sa.Integer(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pool")),
-        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_pool_tenant_id")),
+        sa.UniqueConstraint("tenant_id", "name", name=op.f("uq_pool_tenant_id_name")),
         schema=SCHEMA,
     )
     # NULL: the tenant's own, as of every lead there is, and of those that the release before makes meanwhile.
