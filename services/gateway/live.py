@@ -46,6 +46,8 @@ SUBSCRIPTIONS = {
 HEARTBEAT_S = 10
 # Seconds between attempts to reach the broker or a service: the first, and the longest.
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
+# Questions of pages to the services at the same time.
+ASKS_AT_ONCE = 32
 # Frames that wait for a slow reader before its socket is closed.
 BACKLOG_FRAMES = 256
 # Looks whether a session still holds, in one life of a cached exchange.
@@ -72,13 +74,21 @@ class Ended(Exception):
 class Page:
     """One open socket: what waits to be sent, and what its page has already.
 
-    All of it runs in the event loop's thread; no method waits but `run` and its tasks.
+    turn: held while something is asked of the services, by all pages of the gateway. All of it runs in the event loop's
+    thread; no method waits but `run` and its tasks.
     """
 
     def __init__(
-        self, websocket: WebSocket, secret: str, trace: Trace, backends: Backends, sessions: Sessions
+        self,
+        websocket: WebSocket,
+        secret: str,
+        trace: Trace,
+        backends: Backends,
+        sessions: Sessions,
+        turn: asyncio.Semaphore,
     ) -> None:
         self._websocket = websocket
+        self._turn = turn
         self.english = trace.locale == "en"
         self._secret = secret
         self._trace = trace
@@ -209,7 +219,9 @@ class Page:
         self.give("unread", f'"unreadCount": {count}')
 
     async def _ask(self, act: Callable[[str], Any]) -> Any:
-        return await self._sessions.acting(self._secret, self._trace, act)
+        # Pages that all came back at once wait for each other; refused, they would only come back again.
+        async with self._turn:
+            return await self._sessions.acting_for_a_page(self._secret, self._trace, act)
 
     async def _list_pops(self, token: str) -> list[telephony_pb2.Pop]:
         request = telephony_pb2.ListPopsRequest()
@@ -240,6 +252,7 @@ class Live:
         self._amqp_url = amqp_url
         self._backends = backends
         self._sessions = sessions
+        self._turn = asyncio.Semaphore(ASKS_AT_ONCE)
         self._pages: defaultdict[Person, set[Page]] = defaultdict(set)
         self._takers: dict[str, Callable[[str, dict[str, Any]], None]] = {
             "pop_changed": self._take_pop,
@@ -293,7 +306,7 @@ class Live:
             raise Ended(CLOSE_SLOW, "unavailable") from error
 
     async def _serve(self, websocket: WebSocket, secret: str, session: Session) -> None:
-        page = Page(websocket, secret, websocket.state.trace, self._backends, self._sessions)
+        page = Page(websocket, secret, websocket.state.trace, self._backends, self._sessions, self._turn)
         person = (session.tenant_id, session.person_id)
         self._pages[person].add(page)
         try:

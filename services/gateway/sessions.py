@@ -118,13 +118,19 @@ class Sessions:
         """
         session = await self.of(secret, trace)
         with self._limits.request(session.tenant_id, session.person_id):
-            try:
-                return await act(session.access_token)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                    raise
-            self.forget(secret)
+            return await self.acting_for_a_page(secret, trace, act)
+
+    async def acting_for_a_page(
+        self, secret: str, trace: Trace, act: Callable[[str], Awaitable[Answer]]
+    ) -> Answer:
+        """Return what `act` answers, as `acting` does, for what the gateway asks by itself: it counts as no request."""
+        try:
             return await act((await self.of(secret, trace)).access_token)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
+                raise
+        self.forget(secret)
+        return await act((await self.of(secret, trace)).access_token)
 
     def forget_account(self, person_id: str) -> None:
         """Drop every exchange of a person: what the person may do has changed."""

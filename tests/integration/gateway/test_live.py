@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from services.chassis.errors import Unavailable
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
+from services.gateway.limits import Allowances
 from services.gateway.settings import Settings
 from tests.integration.gateway.conftest import Script, serving
 from tests.support.until import until
@@ -425,6 +427,21 @@ def test_a_reader_that_does_not_read_is_closed(
         assert closed.value.rcvd.code == 1013
         publish("notify", "messages_read", main_tenant, {"personId": caller.person_id})
         assert frame(quick)["type"] == "unread"
+
+
+def test_pages_that_come_back_together_are_all_served(
+    live_settings: Settings, script: Script, main_tenant: Tenant
+) -> None:
+    """A gateway was rolled: what a page asks by itself counts as no request of its tenant, and waits its turn."""
+    narrow = replace(live_settings, allowances=Allowances(requests_per_second=1, in_flight=1))
+    secrets = [script.person(main_tenant)[0] for _ in range(20)]
+    with subscribed(narrow) as address, ThreadPoolExecutor(len(secrets)) as threads:
+
+        def first(secret: str) -> object:
+            with page(address, secret) as socket:
+                return frame(socket)["type"]
+
+        assert set(threads.map(first, secrets)) == {"snapshot"}
 
 
 def test_a_gateway_that_stops_tells_its_pages(live_settings: Settings, person: Person) -> None:
