@@ -423,8 +423,9 @@ def test_a_reader_that_does_not_read_is_closed(
                 continue
         with pytest.raises(ConnectionClosed) as closed:
             drain(slow)
-        # Who wakes within CLOSE_TIMEOUT_S hears why; later the socket is simply gone.
-        assert closed.value.rcvd is None or closed.value.rcvd.code == 1013
+        # Who wakes within CLOSE_TIMEOUT_S hears why, or that it answered no ping (1011) on a slow machine; later the
+        # socket is simply gone.
+        assert closed.value.rcvd is None or closed.value.rcvd.code in (1013, 1011)
         publish("notify", "messages_read", main_tenant, {"personId": caller.person_id})
         assert frame(quick)["type"] == "unread"
 
