@@ -186,9 +186,11 @@ def backend(only_script: Script, issuer_keys: Mapping[str, tuple[str, str]]) -> 
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """Run a gateway on a thread of its own; give its address, "127.0.0.1:port"."""
+def serving(settings: Settings, *, pings: bool = True) -> Iterator[str]:
+    """Run a gateway on a thread of its own; give its address, "127.0.0.1:port". pings: of live sockets."""
     server: uvicorn.Server = gateway_server(settings)
+    if not pings:
+        server.config.ws_ping_interval = None
     ended: Future[None] = Future()
 
     def run() -> None:
