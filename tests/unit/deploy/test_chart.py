@@ -159,7 +159,7 @@ def test_a_pod_has_the_settings_that_its_process_reads(tmp_path: Path) -> None:
     assert {name: settings.addresses[name] for name in SERVICES} == {
         name: f"dns:///crm-{name}.prod.svc:7000" for name in SERVICES
     }
-    assert (settings.bind_address, settings.port, settings.metrics_port) == ("0.0.0.0", 7000, 9000)  # noqa: S104
+    assert (settings.bind_address, settings.port, settings.metrics_port) == ("0.0.0.0", 7000, 9000)  # noqa: S104 - in a container
 
 
 def test_what_may_go_away_at_once_is_bounded_and_every_service_is_found() -> None:
