@@ -118,14 +118,19 @@ class Sessions:
         """
         session = await self.of(secret, trace)
         with self._limits.request(session.tenant_id, session.person_id):
-            return await self.acting_for_a_page(secret, trace, act)
+            return await self._acting(session, secret, trace, act)
 
     async def acting_for_a_page(
         self, secret: str, trace: Trace, act: Callable[[str], Awaitable[Answer]]
     ) -> Answer:
         """Return what `act` answers, as `acting` does, for what the gateway asks by itself: it counts as no request."""
+        return await self._acting(await self.of(secret, trace), secret, trace, act)
+
+    async def _acting(
+        self, session: Session, secret: str, trace: Trace, act: Callable[[str], Awaitable[Answer]]
+    ) -> Answer:
         try:
-            return await act((await self.of(secret, trace)).access_token)
+            return await act(session.access_token)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
                 raise

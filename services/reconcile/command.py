@@ -64,8 +64,8 @@ class Reconciler:
         found = self._look(tenant)
         if found:
             time.sleep(self._wait_s)
-            again = self._look(tenant)
-            found = [each for each in again if each in found]
+            before = set(found)
+            found = [each for each in self._look(tenant) if each in before]
         return [self._mend(each) for each in found] if repair else found
 
     def _store(self, service: str) -> Store:

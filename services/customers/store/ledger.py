@@ -11,7 +11,7 @@ and tell the same.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -153,7 +153,7 @@ def change_owners(
     the customer as it is now, or why not: the error of `check`, NotFound, OWNER_CAP_REACHED, and of a claim
     DAILY_CLAIMS_USED_UP, CLAIM_REQUESTS_USED_UP, COOLING_DOWN or NEW_DATA_PROTECTED.
     """
-    rooms = _rooms(tx, changes)
+    rooms = _rooms(tx, changes.values(), tuple(changes))
     locked = {customer.customer_id: customer for customer in lock_customers(tx, list(changes))}
     results: dict[str, Customer | AppError] = {}
     rules, batch_id = Rules(tx), new_id()
@@ -201,11 +201,7 @@ def add_owned(
     no room for: they are not added. A customer that is added and changed after that is written twice, and so is every
     index; nobody else sees these yet, so there is nothing to lock but who gains.
     """
-    rooms = {
-        change.to.person_id: _Room(tx, change, change.to, ()) for change in changes.values() if change.to
-    }
-    if rooms:
-        lock_owners(tx, list(rooms))
+    rooms = _rooms(tx, changes.values())
     pool_ids = {change.pool_id for change in changes.values() if not change.to}
     allocating = _allocating(tx, pool_ids) if pool_ids else set()
     refused: dict[str, AppError] = {}
@@ -378,16 +374,14 @@ def check_room(
     Caps(tx, Holder(person_id, department_path)).check(region, level)
 
 
-def _rooms(tx: Transaction, changes: Mapping[str, Change]) -> "dict[str, _Room]":
-    """Lock who gains and return what each may still take; before the customers are locked."""
-    gains = {
-        change.to.person_id: _Room(tx, change, change.to, tuple(changes))
-        for change in changes.values()
-        if change.to
-    }
+def _rooms(
+    tx: Transaction, changes: Iterable[Change], customer_ids: tuple[str, ...] = ()
+) -> "dict[str, _Room]":
+    """Lock who gains and return what each may still take; before the customers, those that there are, are locked."""
+    gains = {change.to.person_id: (change, change.to) for change in changes if change.to}
     if gains:
         lock_owners(tx, list(gains))
-    return gains
+    return {person_id: _Room(tx, change, to, customer_ids) for person_id, (change, to) in gains.items()}
 
 
 class _Room:

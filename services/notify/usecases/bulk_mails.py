@@ -255,6 +255,10 @@ def due(tx: Transaction, limit: int) -> list[Outgoing]:
             )
         )
     )
+    reply_to = {
+        person_id: preferences_of(tx, person_id).mail
+        for person_id in {row.BulkMail.person_id for row in rows}
+    }
     outgoing = []
     for recipient, bulk in rows:
         if recipient.state == RecipientState.SENDING:
@@ -263,7 +267,6 @@ def due(tx: Transaction, limit: int) -> list[Outgoing]:
             _settle(tx, recipient, RecipientState.SKIPPED, "REFUSED")
         else:
             subject, text = Wording(bulk.subject, bulk.text).to(recipient.customer_name)
-            reply_to = preferences_of(tx, bulk.person_id).mail
             outgoing.append(
                 Outgoing(
                     (recipient.id,),
@@ -272,7 +275,7 @@ def due(tx: Transaction, limit: int) -> list[Outgoing]:
                     subject,
                     text,
                     address=recipient.address,
-                    reply_to=reply_to,
+                    reply_to=reply_to[bulk.person_id],
                 )
             )
     return outgoing
