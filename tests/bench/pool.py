@@ -11,7 +11,6 @@ line is one JSON object.
 
 import argparse
 import json
-import math
 import os
 import random
 import subprocess
@@ -52,6 +51,7 @@ from services.customers.workflows.contracts import (
 )
 from services.kernel.ownership import ReclaimRule
 from services.kernel.pinyin import initials
+from tests.bench.figures import percentile
 from tests.bench.pool_worker import READY
 
 THREADS = 24
@@ -91,12 +91,6 @@ COPY = """
 CREATE TABLE customers.bare AS SELECT tenant_id, customer_id, owner_id, version FROM customers.customer;
 ALTER TABLE customers.bare ADD PRIMARY KEY (tenant_id, customer_id)
 """
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least this share of all does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
 def offered(works: Sequence[Callable[[], object]], rate: float) -> list[float]:

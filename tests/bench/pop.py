@@ -29,6 +29,7 @@ from deploy.local.stack import Stack
 from deploy.local.table import ROOT
 from services.chassis.ids import new_id
 from services.chassis.walls import EVERY_TENANT_OPTIONS
+from tests.bench.figures import percentile
 from tests.e2e.company import PASSWORD
 from tests.e2e.desk import Desk, Refused
 from tests.support.until import until
@@ -91,12 +92,6 @@ class Arrivals:
             return
         received_s = datetime.fromisoformat(pop["receiveTime"]).timestamp()
         self.by_call.setdefault(pop["callId"], now_s - received_s)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that at least this share of all does not exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ from services.customers.domain.search import fold, name_pieces
 from services.customers.usecases.fields import FieldObject, create_field
 from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.pinyin import initials
+from tests.bench.figures import percentile
 from tests.bench.imports import environment_of, exported, imported, running
-from tests.bench.pool import percentile
 
 REPS = 2000
 ASKED = 400

@@ -38,7 +38,8 @@ from deploy.local.pbx.asterisk import FLOOR_AGENTS, PrivatePbx
 from deploy.local.stack import Stack
 from deploy.local.table import ROOT
 from services.chassis.walls import EVERY_TENANT_OPTIONS
-from tests.bench.pop import FIRST_MOBILE, Arrivals, Team, percentile, prepare, watch
+from tests.bench.figures import percentile
+from tests.bench.pop import FIRST_MOBILE, Arrivals, Team, prepare, watch
 from tests.chaos.telephony import compare, open_cards, read, settled, witnessed
 from tests.e2e.company import PASSWORD
 from tests.e2e.conftest import CHROMIUM, QUIET
