@@ -132,11 +132,12 @@ def update_pool(tx: Transaction, pool_id: str, version: int, draft: PoolDraft) -
     Raises NotFound POOL_NOT_FOUND, Conflict POOL_CHANGED, AlreadyExists POOL_NAME_TAKEN.
     """
     get_pool(tx, pool_id)
+    # Who edits pools waits for another; who puts customers into them refers to their keys, and waits for nobody.
     own = tx.session.scalars(
         select(Pool)
         .where(Pool.tenant_id == tx.tenant.id)
         .order_by(Pool.pool_id)
-        .with_for_update()
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).all()
     pool = next(item for item in own if item.pool_id == pool_id)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -16,12 +17,14 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import Cause, CustomerDraft, CustomerState, Owner
+from services.customers.domain.imports import NAME, POOL
 from services.customers.domain.merges import FOLLOWERS
+from services.customers.store.imports import add_rows
 from services.customers.store.ledger import ENDS
 from services.customers.store.rule_sql import falls_at, reason
-from services.customers.store.rules import standing
+from services.customers.store.rules import DEFAULT_POOL_NAME, get_pool, standing
 from services.customers.store.tables import Customer, EvidenceSource, OwnershipChange, Staff
-from services.customers.usecases import allocation, merges, pool_moves, sweeps
+from services.customers.usecases import allocation, import_steps, merges, pool_moves, sweeps
 from services.customers.usecases.allocation import AllocationDraft, save_allocation_rule
 from services.customers.usecases.caps import CapDraft, save_cap
 from services.customers.usecases.care import add_evidence, lock_customer
@@ -29,8 +32,16 @@ from services.customers.usecases.conversion import create_for_conversion
 from services.customers.usecases.create import create_customer
 from services.customers.usecases.evidence import SOURCES
 from services.customers.usecases.hand_overs import HandOverDraft, hand_over_batch, start_hand_over
-from services.customers.usecases.settings import PoolDraft, SettingsDraft, create_pool, update_settings
-from services.kernel.ownership import Clause, Evidence, ReclaimRule, fate
+from services.customers.usecases.settings import (
+    PoolDraft,
+    SettingsDraft,
+    create_pool,
+    update_pool,
+    update_settings,
+)
+from services.kernel.ownership import SHORTEST_WARNING, Clause, Evidence, ReclaimRule, fate
+
+Result = TypeVar("Result")
 
 # Customers anybody may own, and the first rep; claims in a day; claim requests in a day.
 CAP, OWN_CAP, CLAIMS, REQUESTS = 4, 2, 6, 4
@@ -56,6 +67,7 @@ class Market:
 
     tenant: Tenant
     pool_id: str
+    pool_names: tuple[str, str]
     customer_ids: list[str]
     reps: list[Caller]
     manager: Caller
@@ -114,7 +126,8 @@ def open_market(store: Store, tenant: Tenant) -> Market:
         customers = [create(tx, manager, pool_id) for _ in range(CUSTOMERS)]
         people = tuple(rep.person_id for rep in reps)
         save_allocation_rule(tx, "", 0, AllocationDraft("轮流", pool_id, 0, (), (), False, False, people))
-    return Market(tenant, pool_id, customers, reps, manager, now)
+    names = (draft.name, DEFAULT_POOL_NAME)
+    return Market(tenant, pool_id, names, customers, reps, manager, now)
 
 
 VERBS = (
@@ -133,6 +146,8 @@ VERBS = (
     "convert",
     "merge",
     "unmerge",
+    "import",
+    "rule",
 )
 Step = tuple[str, int, int, tuple[int, ...]]
 steps = st.lists(
@@ -154,6 +169,8 @@ def act(store: Store, market: Market, step: Step) -> None:
             sweep(store, market)
         elif step[0] == "leave":
             leave(store, market, step)
+        elif step[0] == "import":
+            import_rows(store, market, step)
         else:
             move(store, market, step)
     except AppError:
@@ -161,8 +178,8 @@ def act(store: Store, market: Market, step: Step) -> None:
 
 
 def sweep(store: Store, market: Market) -> None:
-    """Sweep as if eleven days later: everything is warned of, then taken back."""
-    for part, days in ((sweeps.warn, 11), (sweeps.reclaim_what_is_known, 12)):
+    """Sweep as if eleven days later, by the rule of the moment: what is due is warned of, then taken back."""
+    for part, days in ((sweeps.apply_rule, 11), (sweeps.warn, 11), (sweeps.reclaim_what_is_known, 12)):
         with store.transaction(market.tenant, now=market.now + timedelta(days=days)) as tx:
             part(tx, market.pool_id, 2)
 
@@ -175,6 +192,46 @@ def leave(store: Store, market: Market, step: Step) -> None:
         begun = start_hand_over(tx, market.manager, draft).row.hand_over_id
     with store.transaction(market.tenant, market.manager.person_id) as tx:
         hand_over_batch(tx, begun, 2)
+
+
+def import_rows(store: Store, market: Market, step: Step) -> None:
+    """Import two customers to somebody, or one into each of two pools: every step a transaction, as a workflow does."""
+    _, _, whom, which = step
+    import_id, to = new_id(), market.reps[whom]
+    cells = [["公司", pool if which[0] % 2 else ""] for pool in market.pool_names]
+
+    def do(work: Callable[[Transaction], Result]) -> Result:
+        with store.transaction(market.tenant, market.manager.person_id) as tx:
+            return work(tx)
+
+    def stage(tx: Transaction) -> None:
+        import_steps.begin_source(
+            tx,
+            import_id,
+            # Told by its name and the row's key: these are no repeats.
+            source_name=import_id,
+            creator_name="张经理",
+            owner=owner(to),
+            pool_id="",
+            columns=["公司名称", "公海"],
+            mapping=[NAME.key, POOL.key],
+        )
+        add_rows(tx, import_id, ((line, str(line), row) for line, row in enumerate(cells)))
+
+    do(stage)
+    checked = do(lambda tx: import_steps.batch_to_check(tx, import_id, None))
+    do(lambda tx: import_steps.note_checked(tx, import_id, checked, {}))
+    do(lambda tx: import_steps.finish(tx, import_id))
+    do(lambda tx: import_steps.begin_commit(tx, import_id))
+    ready = do(lambda tx: import_steps.batch_to_commit(tx, import_id, None))
+    do(lambda tx: import_steps.write_batch(tx, import_id, ready, {}))
+
+
+def change_rule(tx: Transaction, pool_id: str, idle_days: int) -> None:
+    """Let customers of the pool fall after so many days, from the next sweep on."""
+    pool = get_pool(tx, pool_id)
+    draft = PoolDraft(pool.name, ReclaimRule(idle_days, 1), (), CLAIMS, claim_requests=REQUESTS)
+    update_pool(tx, pool_id, pool.version, draft)
 
 
 def move(store: Store, market: Market, step: Step) -> None:
@@ -198,6 +255,7 @@ def move(store: Store, market: Market, step: Step) -> None:
         ),
         "merge": lambda tx: merges.merge_customers(tx, manager, ids[0], ids[-1], []),
         "unmerge": lambda tx: unmerge(tx, manager),
+        "rule": lambda tx: change_rule(tx, market.pool_id, RULE.idle_days + which[0] - 2),
     }
     with store.transaction(market.tenant, caller.person_id) as tx:
         moves[verb](tx)
@@ -220,7 +278,10 @@ def unmerge(tx: Transaction, manager: Caller) -> None:
 )
 @given(scripts=st.lists(steps, min_size=4, max_size=4))
 def test_no_interleaving_of_all_operations_breaks_ownership(store: Store, scripts: list[list[Step]]) -> None:
-    """F12, F21, F29, F34: never two owners, never over a cap, no quota refunded, no deadlock; the ledger replays."""
+    """F12, F19, F21, F22, F29, F34, F187: the ledger replays, and whatever it tells was allowed.
+
+    Never two owners, never over a cap, no quota refunded, no reclaim within a day of its warning, no deadlock.
+    """
     market = open_market(store, Tenant(new_id(), "main"))
 
     def play(script: list[Step]) -> None:
@@ -253,6 +314,11 @@ def test_no_interleaving_of_all_operations_breaks_ownership(store: Store, script
         if change.cause == Cause.CLAIM:
             claimed[change.to_owner_id] += 1
             requests[change.to_owner_id].add(change.batch_id)
+        if change.cause == Cause.RECLAIM:
+            warned, due = (
+                datetime.fromisoformat(change.inputs[key]) for key in ("warned_time", "reclaim_due_at")
+            )
+            assert warned + SHORTEST_WARNING <= due <= change.create_time
         if change.to_owner_id:
             assert change.cause in GAINS
             first = change.to_owner_id == market.reps[0].person_id
