@@ -68,6 +68,8 @@ class Identity:
             active=answer.person.active,
             rights=frozenset(answer.person.rights),
             department_path=answer.department_path,
+            roles=tuple(answer.person.roles),
+            region_ids=tuple(answer.person.region_department_ids),
         )
 
     def people(self, tenant: Tenant, person_ids: Sequence[str]) -> list[Person]:

@@ -4,15 +4,19 @@ from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.leads.usecases.merges import follow_merge
 from services.leads.usecases.opportunities import hear_of_order
-from services.leads.usecases.staff import move_person
+from services.leads.usecases.staff import move_person, save_person
 
 handlers = Handlers("leads")
 
 
 @handlers.on("identity", "person_saved")
 def on_person_saved(tx: Transaction, event: Event) -> None:
-    """Somebody may have moved: what they own is seen in the department of now."""
-    move_person(tx, event.data["personId"], event.data["departmentPath"])
+    """Somebody may have moved or got other roles: what they own, and may take, is as it is now."""
+    data = event.data
+    save_person(
+        tx, data["personId"], data.get("roles", []), data.get("regionDepartmentIds", []), event.version
+    )
+    move_person(tx, data["personId"], data["departmentPath"])
 
 
 @handlers.on("orders", "order_changed")

@@ -82,7 +82,12 @@ def terms_of(given: pb.LeadPool) -> PoolTerms:
     """Return what a form says of a pool, unchecked."""
     return PoolTerms(
         given.name,
-        PoolScope(frozenset(given.department_ids), frozenset(given.person_ids)),
+        PoolScope(
+            department_ids=frozenset(given.department_ids),
+            person_ids=frozenset(given.person_ids),
+            roles=frozenset(given.roles),
+            region_ids=frozenset(given.region_department_ids),
+        ),
         given.daily_claims,
         ReclaimRule(given.idle_days, given.warn_days),
     )
@@ -100,6 +105,8 @@ def pool_message(pool: Pool, count: int) -> pb.LeadPool:
         warn_days=pool.warn_days,
         version=pool.version,
         waiting=count,
+        roles=pool.roles,
+        region_department_ids=pool.region_ids,
     )
 
 

@@ -16,8 +16,10 @@ from services.kernel.texts import parse_text
 LARGEST_LIMIT = 100_000
 MOST_CAPTURES = 6000
 DEFAULT_CAPTURES = 600
-# Departments, and people, that a pool may name as its members.
+# Departments, people, roles, and regions, that a pool may name as its members.
 MOST_MEMBERS = 200
+# Characters of a role's code.
+LONGEST_ROLE = 100
 # A signature is good for this long before and after its time.
 SIGNATURE_LIFE = timedelta(minutes=5)
 
@@ -73,9 +75,14 @@ def check_pool_terms(terms: PoolTerms) -> PoolTerms:
     Raises InvalidInput naming the field: TEXT_EMPTY, TEXT_TOO_LONG, MEMBERS_TOO_MANY, NOT_A_UUID, LIMIT_OUT_OF_RANGE,
     RULE_OUT_OF_RANGE.
     """
-    named = {"department_ids": terms.members.department_ids, "person_ids": terms.members.person_ids}
-    for field, ids in named.items():
-        if len(ids) > MOST_MEMBERS:
+    members = terms.members
+    records = {
+        "department_ids": members.department_ids,
+        "person_ids": members.person_ids,
+        "region_department_ids": members.region_ids,
+    }
+    for field, named in {**records, "roles": members.roles}.items():
+        if len(named) > MOST_MEMBERS:
             raise InvalidInput(
                 f"pool.{field}",
                 "MEMBERS_TOO_MANY",
@@ -83,8 +90,11 @@ def check_pool_terms(terms: PoolTerms) -> PoolTerms:
                 "At most {most} members",
                 most=MOST_MEMBERS,
             )
+    for field, ids in records.items():
         for each in ids:
             parse_id(each, f"pool.{field}")
+    for role in members.roles:
+        parse_text(role, "pool.roles", LONGEST_ROLE)
     _check_limit("daily_claims", terms.daily_claims, 0, LARGEST_LIMIT, "pool")
     return replace(
         terms, name=parse_text(terms.name, "pool.name", 50), reclaim=check_rule(terms.reclaim, "pool")

@@ -15,7 +15,7 @@ from services.chassis.ids import derive_id, parse_id
 from services.chassis.tokens import Caller
 from services.kernel.ownership import PoolScope, ReclaimRule
 from services.leads.domain.states import LeadState
-from services.leads.store.tables import Lead, Pool
+from services.leads.store.tables import Lead, Pool, Staff
 
 # Whoever has it sees every pool.
 MANAGE = "pools.manage"
@@ -54,17 +54,28 @@ def all_pools(tx: Transaction) -> Sequence[Pool]:
 def own_pools(tx: Transaction, caller: Caller) -> list[Pool]:
     """Return the pools beside the tenant's own that somebody may take leads of, by name."""
     note_scope_asked()
-    return [pool for pool in all_pools(tx) if is_member(caller, pool)]
-
-
-def is_member(caller: Caller, pool: Pool) -> bool:
-    """Tell whether somebody may take leads of a pool."""
-    return MANAGE in caller.rights or members(pool).admits(caller.person_id, caller.department_path)
+    pools = all_pools(tx)
+    if MANAGE in caller.rights:
+        return list(pools)
+    staff = None
+    if any(pool.roles or pool.region_ids for pool in pools):
+        staff = tx.session.get(Staff, (tx.tenant.id, caller.person_id))
+    roles, regions = (staff.roles, staff.region_ids) if staff else ([], [])
+    return [
+        pool
+        for pool in pools
+        if members(pool).admits(caller.person_id, caller.department_path, roles, regions)
+    ]
 
 
 def members(pool: Pool) -> PoolScope:
     """Return whose pool it is."""
-    return PoolScope(frozenset(pool.department_ids), frozenset(pool.person_ids))
+    return PoolScope(
+        department_ids=frozenset(pool.department_ids),
+        person_ids=frozenset(pool.person_ids),
+        roles=frozenset(pool.roles),
+        region_ids=frozenset(pool.region_ids),
+    )
 
 
 def rule(pool: Pool) -> ReclaimRule:
@@ -73,18 +84,10 @@ def rule(pool: Pool) -> ReclaimRule:
 
 
 def in_own_pool(tx: Transaction, caller: Caller) -> ColumnElement[bool]:
-    """Return the condition under which a lead is in a pool of somebody's: `is_member` as part of a query."""
+    """Return the condition under which a lead is in a pool of somebody's."""
     if MANAGE in caller.rights:
         return true()
-    admitting = select(Pool.id).where(
-        Pool.tenant_id == tx.tenant.id,
-        or_(
-            (func.cardinality(Pool.department_ids) == 0) & (func.cardinality(Pool.person_ids) == 0),
-            Pool.person_ids.contains([caller.person_id]),
-            Pool.department_ids.overlap(caller.department_path.split("/")),
-        ),
-    )
-    return or_(Lead.pool_id.is_(None), Lead.pool_id.in_(admitting))
+    return or_(Lead.pool_id.is_(None), Lead.pool_id.in_([pool.id for pool in own_pools(tx, caller)]))
 
 
 def waiting(tx: Transaction) -> dict[str | None, int]:

@@ -111,7 +111,8 @@ class FieldValue(Base, FieldValueColumns):
 class Pool(Base):
     """A pool beside the tenant's own, whose rules are the settings.
 
-    Its members are the people of department_ids and those below, and person_ids; where nothing is named, everybody.
+    Its members are the people of department_ids and those below, person_ids, holders of roles, and the people whose
+    regions region_ids name; where nothing is named, everybody.
     """
 
     __tablename__ = "pool"
@@ -123,9 +124,23 @@ class Pool(Base):
     # Texts: compared with the parts of a department's path.
     department_ids: Mapped[list[str]] = mapped_column(ARRAY(Text))
     person_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    region_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId), server_default="{}")
     daily_claims: Mapped[int] = mapped_column(Integer)
     idle_days: Mapped[int] = mapped_column(Integer)
     warn_days: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
+class Staff(Base):
+    """A person's roles and regions as identity told last; region_ids: of departments."""
+
+    __tablename__ = "staff"
+
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    person_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    roles: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    region_ids: Mapped[list[str]] = mapped_column(ARRAY(RecordId))
     version: Mapped[int] = mapped_column(BigInteger)
 
 

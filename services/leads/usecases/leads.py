@@ -22,7 +22,7 @@ from services.leads.domain.states import (
     next_lead_state,
 )
 from services.leads.store.ledger import Owner, gain, lock_owner, lose
-from services.leads.store.pools import find_pool, is_member, stored_pool_id
+from services.leads.store.pools import own_pools, stored_pool_id
 from services.leads.store.queries import captured_lead, find_lead, locked_count
 from services.leads.store.tables import Lead, LeadChange
 from services.leads.usecases.fields import FIELDS, FieldObject
@@ -33,13 +33,15 @@ LONGEST_REASON = 1000
 
 @dataclass(frozen=True)
 class Person:
-    """A member of staff as identity describes one."""
+    """A member of staff as identity describes one. roles: their codes; region_ids: of departments."""
 
     person_id: str
     name: str
     active: bool
     rights: frozenset[str]
     department_path: str
+    roles: tuple[str, ...] = ()
+    region_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -299,7 +301,7 @@ def _act(
 
 def _require_member(tx: Transaction, caller: Caller, pool_id: str | None) -> None:
     """Raise Forbidden POOL_FORBIDDEN unless somebody may take leads of this pool, whose id is as leads keep it."""
-    if pool_id and not is_member(caller, find_pool(tx, pool_id)):
+    if pool_id and pool_id not in {pool.id for pool in own_pools(tx, caller)}:
         raise pool_forbidden()
 
 

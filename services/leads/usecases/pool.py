@@ -167,6 +167,8 @@ def _columns(terms: PoolTerms) -> dict[str, object]:
         "name": terms.name,
         "department_ids": sorted(terms.members.department_ids),
         "person_ids": sorted(terms.members.person_ids),
+        "roles": sorted(terms.members.roles),
+        "region_ids": sorted(terms.members.region_ids),
         "daily_claims": terms.daily_claims,
         "idle_days": terms.reclaim.idle_days,
         "warn_days": terms.reclaim.warn_days,

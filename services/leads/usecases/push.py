@@ -218,7 +218,7 @@ def _outsiders(tx: Transaction, people: Sequence[Person]) -> dict[str | None, fr
         outside[pool_id] = frozenset(
             person.person_id
             for person in people
-            if not scope.admits(person.person_id, person.department_path)
+            if not scope.admits(person.person_id, person.department_path, person.roles, person.region_ids)
         )
     return outside
 

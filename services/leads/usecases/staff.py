@@ -1,9 +1,25 @@
-"""What becomes of leads and opportunities when somebody of the staff moves."""
+"""What becomes of leads, opportunities and memberships of pools when somebody of the staff changes."""
+
+from collections.abc import Sequence
 
 from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.leads.store.tables import Lead, Opportunity
+from services.leads.store.tables import Lead, Opportunity, Staff
+
+
+def save_person(
+    tx: Transaction, person_id: str, roles: Sequence[str], region_ids: Sequence[str], version: int
+) -> None:
+    """Keep somebody's roles and regions, by which pools name their members; an older word is ignored."""
+    values = {"roles": roles, "region_ids": region_ids, "version": version}
+    added = insert(Staff).values(tenant_id=tx.tenant.id, person_id=person_id, **values)
+    tx.session.execute(
+        added.on_conflict_do_update(
+            index_elements=[Staff.tenant_id, Staff.person_id], set_=values, where=Staff.version < version
+        )
+    )
 
 
 def move_person(tx: Transaction, person_id: str, department_path: str) -> None:

@@ -23,6 +23,7 @@ from services.kernel.china_time import CHINA
 from services.leads.__main__ import SERVICE
 from services.leads.domain.pool import capture_signature
 from services.leads.domain.push import PushRule
+from services.leads.events import handlers
 from services.leads.metrics import RECLAIM_BACKLOG, RECLAIM_BACKLOG_AGE
 from services.leads.store.measures import MEASURES
 from services.leads.store.tables import Lead
@@ -33,6 +34,7 @@ from tests.integration.leads.test_leads import assign, capture_request
 from tests.integration.leads.test_pool import act, captured, set_rules
 from tests.integration.leads.test_push import push_all
 from tests.support.measured import measured
+from tests.support.running import event_of, take
 from tests.support.served import served
 
 MANAGER = ("leads.view", "leads.assign", "leads.claim", "pools.manage", "integrations.manage")
@@ -59,13 +61,23 @@ class Pools:
         self.stub = stub
         self.manager = manager
 
-    def make(self, name: str, *members: Member, departments: Sequence[str] = (), **rules: int) -> str:
+    def make(
+        self,
+        name: str,
+        *members: Member,
+        departments: Sequence[str] = (),
+        roles: Sequence[str] = (),
+        regions: Sequence[str] = (),
+        **rules: int,
+    ) -> str:
         """Make a pool and return its id."""
         values = {"idle_days": 90, "warn_days": 1, **rules}
         pool = pools_pb2.LeadPool(
             name=name,
             person_ids=[member.person_id for member in members],
             department_ids=departments,
+            roles=roles,
+            region_department_ids=regions,
             **values,  # type: ignore[arg-type]  # numbers only
         )
         request = pools_pb2.CreateLeadPoolRequest(request_id=new_id(), pool=pool)
@@ -121,6 +133,38 @@ def test_a_pools_leads_are_its_members_to_see_and_to_take(team: Team, pools: Poo
     assert isinstance(refusal(boss, lead_id), Forbidden)
     assert act(east, "claim", lead_id).owner_id == east.person_id
     assert pools.of(pools.manager)[""].waiting == 1
+
+
+def test_members_by_role_and_by_region_come_and_go_with_them(team: Team, pools: Pools, store: Store) -> None:
+    """F26 for leads: as identity told last; an older word that comes late changes nothing."""
+    hunter, southern, outside = team.person(), team.person(), team.person()
+    south = new_id()
+    by_role, by_region = pools.make("猎手", roles=["hunter"]), pools.make("华南", regions=[south])
+    first, second = pools.lead(by_role), pools.lead(by_region)
+
+    def told(member: Member, version: int, roles: Sequence[str] = (), regions: Sequence[str] = ()) -> None:
+        data = {
+            "personId": member.person_id,
+            "departmentPath": "1/",
+            "roles": roles,
+            "regionDepartmentIds": regions,
+        }
+        take(store, handlers, event_of(team.tenant, "identity", "person_saved", data, version=version))
+
+    assert seen(hunter) == seen(southern) == set()
+    told(hunter, 2, roles=["sales_rep", "hunter"])
+    told(southern, 2, regions=[south])
+    assert (seen(hunter), seen(southern), seen(outside)) == ({first}, {second}, set())
+    assert list(pools.of(hunter)) == ["", "猎手"]
+    assert isinstance(refusal(hunter, second), NotFound)
+    told(hunter, 1)
+    assert act(hunter, "claim", first).owner_id == hunter.person_id
+    told(hunter, 3, roles=["sales_rep"])
+    act(hunter, "return", first)
+    assert seen(hunter) == set()
+    listed = pools.of(pools.manager)
+    assert list(listed["猎手"].roles) == ["hunter"]
+    assert list(listed["华南"].region_department_ids) == [south]
 
 
 def test_a_lead_falls_back_into_its_own_pool(team: Team, pools: Pools) -> None:
@@ -207,16 +251,21 @@ def test_a_push_gives_a_pools_leads_to_its_members_only(team: Team, pools: Pools
     # More of them, and older, than a batch takes.
     waiting = {pools.lead(shut) for _ in range(3)}
     given = {pools.lead(open_) for _ in range(3)}
+    hunter = team.person()
+    team.world.people[hunter.person_id].person.roles.append("hunter")
+    hunted = {pools.lead(pools.make("猎手", roles=["hunter"]))}
     common = {captured(team).lead_id for _ in range(2)}
+    pushed = (other, member, hunter)
     with store.transaction(team.tenant) as tx:
-        update_push_rule(tx, PushRule(("09:00",), (other.person_id, member.person_id), per_push=3))
+        update_push_rule(tx, PushRule(("09:00",), tuple(one.person_id for one in pushed), per_push=3))
     tomorrow = utc_now().astimezone(CHINA).date() + timedelta(days=1)
-    push_all(store, team, datetime.combine(tomorrow, time(9), CHINA), [member, other])
+    push_all(store, team, datetime.combine(tomorrow, time(9), CHINA), pushed)
     listed = pools.manager.call(team.stub.ListLeads, pb.ListLeadsRequest()).leads
     owners = {lead.lead_id: lead.owner_id for lead in listed}
     assert {owners[lead_id] for lead_id in waiting} == {""}
     assert {owners[lead_id] for lead_id in given} == {member.person_id}
-    assert {owners[lead_id] for lead_id in common} == {other.person_id}
+    assert {owners[lead_id] for lead_id in hunted} == {hunter.person_id}
+    assert {owners[lead_id] for lead_id in common} <= {other.person_id, hunter.person_id}
 
 
 def test_a_sources_leads_come_into_its_pool(team: Team, pools: Pools) -> None:
@@ -268,6 +317,8 @@ def test_a_pool_is_changed_by_whoever_read_it_last(team: Team, pools: Pools) -> 
     [
         ({"name": " "}, "pool.name"),
         ({"name": "展会", "person_ids": ["x"]}, "pool.person_ids"),
+        ({"name": "展会", "region_department_ids": ["x"]}, "pool.region_department_ids"),
+        ({"name": "展会", "roles": [" "]}, "pool.roles"),
         ({"name": "展会", "daily_claims": -1}, "pool.daily_claims"),
         ({"name": "展会", "idle_days": 1}, "pool.idle_days"),
         ({"name": "展会", "idle_days": 9, "warn_days": 9}, "pool.warn_days"),

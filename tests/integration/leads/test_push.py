@@ -39,6 +39,8 @@ def people_of(team: Team, members: Sequence[Member]) -> list[Person]:
             item.person.active,
             frozenset(item.person.rights),
             item.department_path,
+            tuple(item.person.roles),
+            tuple(item.person.region_department_ids),
         )
         for item in found
     ]

@@ -1,15 +1,18 @@
 """What an administrator may set as a flow, and that nothing which is let through gets stuck."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.approvals.domain.flows import (
+    FIELDS,
     PRESETS,
     FlowStep,
     Mode,
@@ -34,6 +37,7 @@ from services.approvals.store.queries import pack_step, unpack_step
 from services.approvals.usecases.approvers import StepToAsk, find_approvers
 from services.chassis.errors import AppError, InvalidInput
 from services.chassis.tenancy import Tenant
+from services.kernel.filters import OPERATORS, Kind, Operator
 
 BOSS = FlowStep("老板", ("admin",))
 
@@ -77,29 +81,74 @@ AMOUNTS = st.one_of(st.none(), st.sampled_from(["0.00", "5000.00", "10000.00", "
 ROLES = st.sampled_from(
     ["sales_manager", "director", "operations", "finance", "nobody_has_it", "no such role"]
 )
-CONDITIONS = st.sampled_from(
-    [
-        "",
-        '{"field": "amount", "op": "gte", "value": 5000}',
-        '{"field": "submitter_id", "op": "empty"}',
-        '{"any": [{"field": "title", "op": "contains", "value": "空"}, {"field": "amount", "op": "lt", "value": 1}]}',
-    ]
-)
-FLOW_STEPS = st.builds(
-    FlowStep,
-    name=st.just("步"),
-    roles=st.lists(ROLES, max_size=3, unique=True).map(tuple),
-    amount_from=AMOUNTS,
-    amount_below=AMOUNTS,
-    person_ids=st.lists(st.sampled_from(PEOPLE), max_size=3, unique=True).map(tuple),
-    escalate_role=st.sampled_from(["", "director", "no such role"]),
-    mode=st.sampled_from(Mode),
-    superior_level=st.integers(0, 3),
-    head_of=st.sampled_from(["", "own", "department without a head"]),
-    when_empty=st.sampled_from(WhenEmpty),
-    stand_in_ids=st.lists(st.sampled_from(PEOPLE), max_size=2, unique=True).map(tuple),
-    condition=CONDITIONS,
-)
+TEXTS = st.sampled_from(["", "A", "空调", "2026-12-31", "2026-02-30", "9999-12-31", "12.00", "x" * 500])
+# What conditions ask for, by the kind of the field.
+ASKED: dict[Kind, st.SearchStrategy[Any]] = {
+    Kind.NUMBER: st.sampled_from([0, "9999.99", 10000, 10000.01, -1]),
+    Kind.DATE: st.sampled_from(["0001-01-01", "2026-12-31", "9999-12-31"]),
+    Kind.ID: st.sampled_from(["me", "0190b7e0-0000-7000-8000-000000000001"]),
+    Kind.TEXT: TEXTS.filter(bool),
+    Kind.CHOICE: TEXTS.filter(bool),
+}
+
+
+@st.composite
+def questions(draw: st.DrawFn, subject_type: SubjectType) -> dict[str, Any]:
+    """Return a condition upon any field of a subject, by any operator that its kind has."""
+    name, kind = draw(st.sampled_from(sorted(FIELDS[subject_type].items())))
+    operator = draw(st.sampled_from(OPERATORS[kind]))
+    if operator in (Operator.EMPTY, Operator.NOT_EMPTY):
+        return {"field": name, "op": operator}
+    value = ASKED[kind]
+    if operator.endswith("_days"):
+        value = st.sampled_from([1, 36_500])
+    elif operator in (Operator.IN, Operator.NOT_IN, Operator.BETWEEN):
+        value = st.lists(value, min_size=2, max_size=2)
+    return {"field": name, "op": operator, "value": draw(value)}
+
+
+def conditions(subject_type: SubjectType) -> st.SearchStrategy[str]:
+    """Return what a step may be asked under, as it is stored: nothing, a question, or groups within groups."""
+
+    def groups(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+        return st.dictionaries(
+            st.sampled_from(["all", "any"]), st.lists(inner, min_size=1, max_size=3), min_size=1, max_size=1
+        )
+
+    return st.just("") | st.recursive(questions(subject_type), groups, max_leaves=4).map(json.dumps)
+
+
+def flow_steps(subject_type: SubjectType) -> st.SearchStrategy[FlowStep]:
+    """Return steps of every make."""
+    return st.builds(
+        FlowStep,
+        name=st.just("步"),
+        roles=st.lists(ROLES, max_size=3, unique=True).map(tuple),
+        amount_from=AMOUNTS,
+        amount_below=AMOUNTS,
+        person_ids=st.lists(st.sampled_from(PEOPLE), max_size=3, unique=True).map(tuple),
+        escalate_role=st.sampled_from(["", "director", "no such role"]),
+        mode=st.sampled_from(Mode),
+        superior_level=st.integers(0, 3),
+        head_of=st.sampled_from(["", "own", "department without a head"]),
+        when_empty=st.sampled_from(WhenEmpty),
+        stand_in_ids=st.lists(st.sampled_from(PEOPLE), max_size=2, unique=True).map(tuple),
+        condition=conditions(subject_type),
+    )
+
+
+@st.composite
+def flows(draw: st.DrawFn) -> tuple[Subject, list[FlowStep]]:
+    """Return a subject with whatever may be shown of it, days that are none among it, and a flow for its type."""
+    subject_type = draw(st.sampled_from(SubjectType))
+    names = st.sampled_from([*FIELDS[subject_type], "line 1", "line 2", "another"])
+    subject = Subject(
+        subject_type,
+        "li",
+        draw(st.none() | st.sampled_from(["0", "4999.99", "5000", "10000", "99999"]).map(Decimal)),
+        draw(st.lists(st.tuples(names, TEXTS), max_size=5)),
+    )
+    return subject, draw(st.lists(flow_steps(subject_type).map(one_way), min_size=1, max_size=5))
 
 
 def one_way(step: FlowStep) -> FlowStep:
@@ -149,28 +198,24 @@ def appointed(flow: Sequence[FlowStep], steps: Sequence[Step], company: Company,
 
 @settings(max_examples=200)
 @given(
-    subject_type=st.sampled_from(SubjectType),
-    flow=st.lists(FLOW_STEPS.map(one_way), min_size=1, max_size=5),
-    amount=st.sampled_from(["0", "4999.99", "5000", "10000", "99999"]).map(Decimal),
+    flow_of=flows(),
     chosen=st.sampled_from(["", *PEOPLE]),
     repeat_passes=st.booleans(),
     moves=st.lists(st.tuples(st.booleans(), st.sampled_from(PEOPLE)), min_size=60, max_size=60),
 )
 def test_no_flow_that_validates_gets_an_approval_stuck(
-    subject_type: SubjectType,
-    flow: list[FlowStep],
-    amount: Decimal,
+    flow_of: tuple[Subject, list[FlowStep]],
     chosen: str,
     repeat_passes: bool,
     moves: list[tuple[bool, str]],
 ) -> None:
     """Whatever the roles, people, superiors, conditions and leavers: somebody can decide, never the submitter."""
+    subject, flow = flow_of
     try:
-        check_flow(subject_type, flow)
+        check_flow(subject.type, flow)
     except InvalidInput:
         return
     company = Company()
-    subject = Subject(subject_type, "li", amount, [("title", "空调")])
     steps: Sequence[Step] = [
         Step(
             StepState.WAITING,
@@ -199,7 +244,7 @@ def test_no_flow_that_validates_gets_an_approval_stuck(
     assert state_of(steps) in (ApprovalState.PASSED, ApprovalState.REJECTED)
 
 
-@given(FLOW_STEPS)
+@given(st.sampled_from(SubjectType).flatmap(flow_steps))
 def test_a_step_is_stored_as_it_is(step: FlowStep) -> None:
     assert unpack_step(pack_step(step)) == step
 

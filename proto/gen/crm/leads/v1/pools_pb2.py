@@ -27,7 +27,7 @@ from crm.options.v1 import options_pb2 as crm_dot_options_dot_v1_dot_options__pb
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63rm/leads/v1/pools.proto\x12\x0c\x63rm.leads.v1\x1a\x18\x63rm/leads/v1/leads.proto\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xc0\x01\n\x08LeadPool\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03own\x18\x03 \x01(\x08\x12\x16\n\x0e\x64\x65partment_ids\x18\x04 \x03(\t\x12\x12\n\nperson_ids\x18\x05 \x03(\t\x12\x14\n\x0c\x64\x61ily_claims\x18\x06 \x01(\x05\x12\x11\n\tidle_days\x18\x07 \x01(\x05\x12\x11\n\twarn_days\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\x03\x12\x0f\n\x07waiting\x18\n \x01(\x05\"\x16\n\x14ListLeadPoolsRequest\">\n\x15ListLeadPoolsResponse\x12%\n\x05pools\x18\x01 \x03(\x0b\x32\x16.crm.leads.v1.LeadPool\"Q\n\x15\x43reateLeadPoolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04pool\x18\x02 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\">\n\x16\x43reateLeadPoolResponse\x12$\n\x04pool\x18\x01 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\"s\n\x15UpdateLeadPoolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12$\n\x04pool\x18\x04 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\">\n\x16UpdateLeadPoolResponse\x12$\n\x04pool\x18\x01 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\"G\n\x0fMoveLeadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07lead_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\"4\n\x10MoveLeadResponse\x12 \n\x04lead\x18\x01 \x01(\x0b\x32\x12.crm.leads.v1.Lead\"O\n\x1aUpdateCaptureSourceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\"J\n\x1bUpdateCaptureSourceResponse\x12+\n\x06source\x18\x01 \x01(\x0b\x32\x1b.crm.leads.v1.CaptureSource2\x97\x06\n\x10LeadPoolsService\x12\x87\x01\n\rListLeadPools\x12\".crm.leads.v1.ListLeadPoolsRequest\x1a#.crm.leads.v1.ListLeadPoolsResponse\"-\x8a\xb5\x18\x10\n\nleads.view \x01(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/leadPools\x12\x8f\x01\n\x0e\x43reateLeadPool\x12#.crm.leads.v1.CreateLeadPoolRequest\x1a$.crm.leads.v1.CreateLeadPoolResponse\"2\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/leadPools:\x01*\x12\xa0\x01\n\x0eUpdateLeadPool\x12#.crm.leads.v1.UpdateLeadPoolRequest\x1a$.crm.leads.v1.UpdateLeadPoolResponse\"C\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\'\"\"/api/v1/leadPools/{pool_id}:update:\x01*\x12\x88\x01\n\x08MoveLead\x12\x1d.crm.leads.v1.MoveLeadRequest\x1a\x1e.crm.leads.v1.MoveLeadResponse\"=\x8a\xb5\x18\x12\n\x0cpools.manage \x01(\x02\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/leads/{lead_id}:move:\x01*\x12\xb8\x01\n\x13UpdateCaptureSource\x12(.crm.leads.v1.UpdateCaptureSourceRequest\x1a).crm.leads.v1.UpdateCaptureSourceResponse\"L\x8a\xb5\x18\x19\n\x13integrations.manage \x03(\x01\x82\xd3\xe4\x93\x02)\"$/api/v1/captureSources/{name}:update:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63rm/leads/v1/pools.proto\x12\x0c\x63rm.leads.v1\x1a\x18\x63rm/leads/v1/leads.proto\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\"\xee\x01\n\x08LeadPool\x12\x0f\n\x07pool_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03own\x18\x03 \x01(\x08\x12\x16\n\x0e\x64\x65partment_ids\x18\x04 \x03(\t\x12\x12\n\nperson_ids\x18\x05 \x03(\t\x12\x14\n\x0c\x64\x61ily_claims\x18\x06 \x01(\x05\x12\x11\n\tidle_days\x18\x07 \x01(\x05\x12\x11\n\twarn_days\x18\x08 \x01(\x05\x12\x0f\n\x07version\x18\t \x01(\x03\x12\x0f\n\x07waiting\x18\n \x01(\x05\x12\r\n\x05roles\x18\x0b \x03(\t\x12\x1d\n\x15region_department_ids\x18\x0c \x03(\t\"\x16\n\x14ListLeadPoolsRequest\">\n\x15ListLeadPoolsResponse\x12%\n\x05pools\x18\x01 \x03(\x0b\x32\x16.crm.leads.v1.LeadPool\"Q\n\x15\x43reateLeadPoolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12$\n\x04pool\x18\x02 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\">\n\x16\x43reateLeadPoolResponse\x12$\n\x04pool\x18\x01 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\"s\n\x15UpdateLeadPoolRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12$\n\x04pool\x18\x04 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\">\n\x16UpdateLeadPoolResponse\x12$\n\x04pool\x18\x01 \x01(\x0b\x32\x16.crm.leads.v1.LeadPool\"G\n\x0fMoveLeadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07lead_id\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\"4\n\x10MoveLeadResponse\x12 \n\x04lead\x18\x01 \x01(\x0b\x32\x12.crm.leads.v1.Lead\"O\n\x1aUpdateCaptureSourceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07pool_id\x18\x03 \x01(\t\"J\n\x1bUpdateCaptureSourceResponse\x12+\n\x06source\x18\x01 \x01(\x0b\x32\x1b.crm.leads.v1.CaptureSource2\x97\x06\n\x10LeadPoolsService\x12\x87\x01\n\rListLeadPools\x12\".crm.leads.v1.ListLeadPoolsRequest\x1a#.crm.leads.v1.ListLeadPoolsResponse\"-\x8a\xb5\x18\x10\n\nleads.view \x01(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/leadPools\x12\x8f\x01\n\x0e\x43reateLeadPool\x12#.crm.leads.v1.CreateLeadPoolRequest\x1a$.crm.leads.v1.CreateLeadPoolResponse\"2\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/leadPools:\x01*\x12\xa0\x01\n\x0eUpdateLeadPool\x12#.crm.leads.v1.UpdateLeadPoolRequest\x1a$.crm.leads.v1.UpdateLeadPoolResponse\"C\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\'\"\"/api/v1/leadPools/{pool_id}:update:\x01*\x12\x88\x01\n\x08MoveLead\x12\x1d.crm.leads.v1.MoveLeadRequest\x1a\x1e.crm.leads.v1.MoveLeadResponse\"=\x8a\xb5\x18\x12\n\x0cpools.manage \x01(\x02\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/leads/{lead_id}:move:\x01*\x12\xb8\x01\n\x13UpdateCaptureSource\x12(.crm.leads.v1.UpdateCaptureSourceRequest\x1a).crm.leads.v1.UpdateCaptureSourceResponse\"L\x8a\xb5\x18\x19\n\x13integrations.manage \x03(\x01\x82\xd3\xe4\x93\x02)\"$/api/v1/captureSources/{name}:update:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,27 +45,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEADPOOLSSERVICE'].methods_by_name['UpdateCaptureSource']._loaded_options = None
   _globals['_LEADPOOLSSERVICE'].methods_by_name['UpdateCaptureSource']._serialized_options = b'\212\265\030\031\n\023integrations.manage \003(\001\202\323\344\223\002)\"$/api/v1/captureSources/{name}:update:\001*'
   _globals['_LEADPOOL']._serialized_start=129
-  _globals['_LEADPOOL']._serialized_end=321
-  _globals['_LISTLEADPOOLSREQUEST']._serialized_start=323
-  _globals['_LISTLEADPOOLSREQUEST']._serialized_end=345
-  _globals['_LISTLEADPOOLSRESPONSE']._serialized_start=347
-  _globals['_LISTLEADPOOLSRESPONSE']._serialized_end=409
-  _globals['_CREATELEADPOOLREQUEST']._serialized_start=411
-  _globals['_CREATELEADPOOLREQUEST']._serialized_end=492
-  _globals['_CREATELEADPOOLRESPONSE']._serialized_start=494
-  _globals['_CREATELEADPOOLRESPONSE']._serialized_end=556
-  _globals['_UPDATELEADPOOLREQUEST']._serialized_start=558
-  _globals['_UPDATELEADPOOLREQUEST']._serialized_end=673
-  _globals['_UPDATELEADPOOLRESPONSE']._serialized_start=675
-  _globals['_UPDATELEADPOOLRESPONSE']._serialized_end=737
-  _globals['_MOVELEADREQUEST']._serialized_start=739
-  _globals['_MOVELEADREQUEST']._serialized_end=810
-  _globals['_MOVELEADRESPONSE']._serialized_start=812
-  _globals['_MOVELEADRESPONSE']._serialized_end=864
-  _globals['_UPDATECAPTURESOURCEREQUEST']._serialized_start=866
-  _globals['_UPDATECAPTURESOURCEREQUEST']._serialized_end=945
-  _globals['_UPDATECAPTURESOURCERESPONSE']._serialized_start=947
-  _globals['_UPDATECAPTURESOURCERESPONSE']._serialized_end=1021
-  _globals['_LEADPOOLSSERVICE']._serialized_start=1024
-  _globals['_LEADPOOLSSERVICE']._serialized_end=1815
+  _globals['_LEADPOOL']._serialized_end=367
+  _globals['_LISTLEADPOOLSREQUEST']._serialized_start=369
+  _globals['_LISTLEADPOOLSREQUEST']._serialized_end=391
+  _globals['_LISTLEADPOOLSRESPONSE']._serialized_start=393
+  _globals['_LISTLEADPOOLSRESPONSE']._serialized_end=455
+  _globals['_CREATELEADPOOLREQUEST']._serialized_start=457
+  _globals['_CREATELEADPOOLREQUEST']._serialized_end=538
+  _globals['_CREATELEADPOOLRESPONSE']._serialized_start=540
+  _globals['_CREATELEADPOOLRESPONSE']._serialized_end=602
+  _globals['_UPDATELEADPOOLREQUEST']._serialized_start=604
+  _globals['_UPDATELEADPOOLREQUEST']._serialized_end=719
+  _globals['_UPDATELEADPOOLRESPONSE']._serialized_start=721
+  _globals['_UPDATELEADPOOLRESPONSE']._serialized_end=783
+  _globals['_MOVELEADREQUEST']._serialized_start=785
+  _globals['_MOVELEADREQUEST']._serialized_end=856
+  _globals['_MOVELEADRESPONSE']._serialized_start=858
+  _globals['_MOVELEADRESPONSE']._serialized_end=910
+  _globals['_UPDATECAPTURESOURCEREQUEST']._serialized_start=912
+  _globals['_UPDATECAPTURESOURCEREQUEST']._serialized_end=991
+  _globals['_UPDATECAPTURESOURCERESPONSE']._serialized_start=993
+  _globals['_UPDATECAPTURESOURCERESPONSE']._serialized_end=1067
+  _globals['_LEADPOOLSSERVICE']._serialized_start=1070
+  _globals['_LEADPOOLSSERVICE']._serialized_end=1861
 # @@protoc_insertion_point(module_scope)

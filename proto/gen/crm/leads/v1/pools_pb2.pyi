@@ -35,6 +35,8 @@ class LeadPool(_message.Message):
     WARN_DAYS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    REGION_DEPARTMENT_IDS_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     """UUID; output only."""
     name: _builtins.str
@@ -55,11 +57,19 @@ class LeadPool(_message.Message):
     """Leads in it that nobody owns; output only."""
     @_builtins.property
     def department_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Departments whose people, and those below, are members; empty beside empty person_ids: everybody."""
+        """Departments whose people, and those below, are members; where nobody is named at all: everybody."""
 
     @_builtins.property
     def person_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Members beside those."""
+
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of roles whose holders are members too."""
+
+    @_builtins.property
+    def region_department_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Departments, UUIDs: members too are the people whose regions they are."""
 
     def __init__(
         self,
@@ -74,10 +84,12 @@ class LeadPool(_message.Message):
         warn_days: _builtins.int = ...,
         version: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        region_department_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_claims", b"daily_claims", "department_ids", b"department_ids", "idle_days", b"idle_days", "name", b"name", "own", b"own", "person_ids", b"person_ids", "pool_id", b"pool_id", "version", b"version", "waiting", b"waiting", "warn_days", b"warn_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_claims", b"daily_claims", "department_ids", b"department_ids", "idle_days", b"idle_days", "name", b"name", "own", b"own", "person_ids", b"person_ids", "pool_id", b"pool_id", "region_department_ids", b"region_department_ids", "roles", b"roles", "version", b"version", "waiting", b"waiting", "warn_days", b"warn_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

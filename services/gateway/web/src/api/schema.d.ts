@@ -9900,7 +9900,7 @@ export interface components {
             name: string;
             /** @description The tenant's own pool: every lead is in it that was put into no other, everybody is a member, and its rules are the lead settings. Output only. */
             own: boolean;
-            /** @description Departments whose people, and those below, are members; empty beside empty person_ids: everybody. */
+            /** @description Departments whose people, and those below, are members; where nobody is named at all: everybody. */
             departmentIds: string[];
             /** @description Members beside those. */
             personIds: string[];
@@ -9929,6 +9929,10 @@ export interface components {
              * @description Leads in it that nobody owns; output only.
              */
             waiting: number;
+            /** @description Codes of roles whose holders are members too. */
+            roles: string[];
+            /** @description Departments, UUIDs: members too are the people whose regions they are. */
+            regionDepartmentIds: string[];
         };
         /** @description A pool of leads. */
         "leads.LeadPool.Input": {
@@ -9938,7 +9942,7 @@ export interface components {
             name?: string;
             /** @description The tenant's own pool: every lead is in it that was put into no other, everybody is a member, and its rules are the lead settings. Output only. */
             own?: boolean;
-            /** @description Departments whose people, and those below, are members; empty beside empty person_ids: everybody. */
+            /** @description Departments whose people, and those below, are members; where nobody is named at all: everybody. */
             departmentIds?: string[];
             /** @description Members beside those. */
             personIds?: string[];
@@ -9967,6 +9971,10 @@ export interface components {
              * @description Leads in it that nobody owns; output only.
              */
             waiting?: number;
+            /** @description Codes of roles whose holders are members too. */
+            roles?: string[];
+            /** @description Departments, UUIDs: members too are the people whose regions they are. */
+            regionDepartmentIds?: string[];
         };
         /**
          * @description How far the work on a lead has come.
