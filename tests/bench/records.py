@@ -43,6 +43,7 @@ from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.pinyin import initials
 from tests.bench.figures import percentile
 from tests.bench.imports import environment_of, exported, imported, running
+from tests.bench.seeding import seeding
 
 REPS = 2000
 ASKED = 400
@@ -53,19 +54,6 @@ FIRST = "华中兴国金科天宏盛鑫宇恒瑞博嘉泰永顺达祥海东方�
 KINDS = ("科技", "贸易", "机械", "电子", "化工", "物流", "食品", "建材", "医药", "能源")
 INDUSTRIES = ("制造", "零售", "软件", "医疗")
 RIGHTS = frozenset({"customers.view", "customers.edit"})
-
-# Memory for the building of one index; GIN needs much.
-INDEX_MEMORY = "1GB"
-# What is built when all rows are there, how it goes and how it comes: indexes that are no constraint's, references.
-BUILT_BEHIND = """
-SELECT format('DROP INDEX %%s', indexrelid::regclass), pg_get_indexdef(indexrelid) FROM pg_index
-WHERE indrelid = format('customers.%%I', %(table)s::text)::regclass
-    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
-UNION ALL
-SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname),
-    format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-FROM pg_constraint WHERE contype = 'f' AND conrelid = format('customers.%%I', %(table)s::text)::regclass
-"""
 
 COLUMNS = {
     "customer": "tenant_id, customer_id, name, state, level, region, address, business_type, owner_id,"
@@ -88,30 +76,18 @@ class Base:
         self.numbers: list[str] = []
 
     def seed(self, connection: Connection) -> None:
-        """Fill the tables by COPY, which the wall between tenants and the ledger's trigger would not let pass.
-
-        Indexes and references are built behind it, all rows at once.
-        """
-        connection.execute(f"SET maintenance_work_mem = '{INDEX_MEMORY}'")
-        for table in COLUMNS:
-            connection.execute(f"ALTER TABLE customers.{table} NO FORCE ROW LEVEL SECURITY")
-        connection.execute("ALTER TABLE customers.customer DISABLE TRIGGER owner_follows_ledger")
-        later = [row for table in COLUMNS for row in connection.execute(BUILT_BEHIND, {"table": table})]
-        for removed, _ in reversed(later):
-            connection.execute(removed)
+        """Fill the tables."""
         rows_of = {"customer": self._customers, "phone": self._phones, "follow_up": self._follow_ups}
-        for table, columns in COLUMNS.items():
-            with connection.cursor().copy(f"COPY customers.{table} ({columns}) FROM STDIN") as copy:
-                for row in rows_of[table]():
-                    copy.write_row(row)
-        for _, built in later:
-            connection.execute(built)
-        connection.execute("ALTER TABLE customers.customer ENABLE TRIGGER owner_follows_ledger")
-        for table in COLUMNS:
-            connection.execute(f"ALTER TABLE customers.{table} FORCE ROW LEVEL SECURITY")
+        with seeding(connection, "phone", "follow_up"):
+            for table, columns in COLUMNS.items():
+                with connection.cursor().copy(f"COPY customers.{table} ({columns}) FROM STDIN") as copy:
+                    for row in rows_of[table]():
+                        copy.write_row(row)
         connection.commit()
         connection.autocommit = True
-        connection.execute("VACUUM ANALYZE customers.customer, customers.phone, customers.follow_up")
+        connection.execute(
+            "VACUUM ANALYZE customers.customer, customers.customer_search, customers.phone, customers.follow_up"
+        )
 
     def _customers(self) -> Iterator[tuple[object, ...]]:
         now = utc_now()

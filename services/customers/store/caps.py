@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import CustomerState
-from services.customers.store.rules import tenant_settings
+from services.customers.store.rules import may_have_caps, tenant_settings
 from services.customers.store.tables import CapChange, Customer, OwnerCap, RecordId
 from services.kernel.ownership import Cap, check_cap, winning_cap
 
@@ -91,7 +91,7 @@ class Caps:
     def __init__(self, tx: Transaction, holder: Holder) -> None:
         self._tx = tx
         self._holder = holder
-        self._rows = {row.cap_id: row for row in caps(tx)}
+        self._rows = {row.cap_id: row for row in caps(tx)} if may_have_caps(tx) else {}
         adjusted = self._adjusted() if any(row.adjustment for row in self._rows.values()) else {}
         self._caps = [
             with_(kernel_cap(row), limit=adjusted.get(row.cap_id, row.most)) for row in self._rows.values()

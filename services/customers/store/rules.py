@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
@@ -12,7 +12,7 @@ from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import not_found
 from services.chassis.ids import derive_id
 from services.chassis.tokens import Caller
-from services.customers.store.tables import Customer, Pool, Settings, Staff
+from services.customers.store.tables import Customer, OwnerCap, Pool, Settings, Staff
 from services.customers.workflows.contracts import QUEUE, SWEEP_NOW, SWEEP_POOL, Sweep, sweep_workflow_id
 from services.kernel.ownership import (
     DEFAULT_RULE,
@@ -80,7 +80,7 @@ def sweep_start(sweep: Sweep) -> WorkflowStart:
 
 
 _POOLS = (
-    select(Pool, Settings)
+    select(Pool, Settings, exists().where(OwnerCap.tenant_id == Settings.tenant_id).label("capped"))
     .join(Settings, Settings.tenant_id == Pool.tenant_id)
     .where(Pool.tenant_id == bindparam("tenant_id"))
     .order_by(Pool.name)
@@ -96,8 +96,14 @@ def pools(tx: Transaction) -> Sequence[Pool]:
 
 
 def forget_pools(tx: Transaction) -> None:
-    """Have them looked up again: there is another one."""
-    tx.session.info.pop("pools", None)
+    """Have them looked up again, and whether there are caps: there is another one."""
+    for known in ("pools", "capped"):
+        tx.session.info.pop(known, None)
+
+
+def may_have_caps(tx: Transaction) -> bool:
+    """Tell whether the tenant may have caps beside its own; who looked its pools up knows that with them."""
+    return bool(tx.session.info.get("capped", True))
 
 
 def _read_pools(tx: Transaction) -> Sequence[Pool]:
@@ -105,6 +111,7 @@ def _read_pools(tx: Transaction) -> Sequence[Pool]:
     if not rows:
         tenant_settings(tx)
         rows = tx.session.execute(_POOLS, {"tenant_id": tx.tenant.id}).all()
+    tx.session.info["capped"] = any(row.capped for row in rows)
     # With the settings: whoever asks for the pools mostly wants those next.
     return [_keep(tx, row.Pool) for row in rows if _keep(tx, row.Settings)]
 

@@ -159,7 +159,7 @@ class Customer(Base):
     dealer_id: Mapped[str | None] = mapped_column(RecordId)
     parent_id: Mapped[str | None] = mapped_column(RecordId)
     finance: Mapped[dict[str, str]] = mapped_column(JSONB, server_default="{}")
-    # What the quick search goes by.
+    # What the quick search goes by. The database copies the pieces to where they are looked for: `CustomerSearch`.
     search_name: Mapped[str] = mapped_column(default=_of_name(fold), server_default="")
     initials: Mapped[str] = mapped_column(default=_of_name(initials), server_default="")
     pieces: Mapped[list[str]] = mapped_column(
@@ -170,7 +170,6 @@ class Customer(Base):
             ["tenant_id", "pool_id"], ["customers.pool.tenant_id", "customers.pool.pool_id"]
         ),
         # A list of what is still to be put in would be emptied by somebody's claim, which waited for all of it.
-        Index("ix_customer_pieces", "pieces", postgresql_using="gin", postgresql_with={"fastupdate": "off"}),
         Index(
             "ix_customer_custom",
             "custom",
@@ -253,6 +252,33 @@ class Customer(Base):
             "pool_id",
             "lock_expire_time",
             postgresql_where=text("lock_expire_time IS NOT NULL"),
+        ),
+    )
+
+
+class CustomerSearch(Base):
+    """The pieces of a customer's name, as the database copies them from it: see the migration customers_0009.
+
+    Beside the customer, for each new version of a row takes an entry for every piece: a change of the owner wrote
+    forty of them, and now none.
+    """
+
+    __tablename__ = "customer_search"
+    tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    customer_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
+    pieces: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "customer_id"],
+            ["customers.customer.tenant_id", "customers.customer.customer_id"],
+            ondelete="CASCADE",
+        ),
+        # As for the customers' own fields: nobody's create is to wait for what others left to be put in.
+        Index(
+            "ix_customer_search_pieces",
+            "pieces",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
         ),
     )
 

@@ -13,7 +13,7 @@ from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
 from services.customers.store.caps import Caps, Holder, caps, kernel_cap
 from services.customers.store.ledger import lock_owner
-from services.customers.store.rules import tenant_settings
+from services.customers.store.rules import forget_pools, tenant_settings
 from services.customers.store.tables import CapChange, Customer, OwnerCap, Staff
 from services.kernel.china_time import day_start
 from services.kernel.ownership import MOST_LOCKS, adjusted_limit
@@ -85,6 +85,7 @@ def save_cap(tx: Transaction, cap_id: str, version: int, draft: CapDraft) -> Own
     row.version += 1
     tx.session.add(row)
     tx.session.flush()
+    forget_pools(tx)
     return row
 
 

@@ -7,10 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     and_,
+    any_,
     false,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -26,16 +29,19 @@ from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.paging import decode_key, encode_key
 from services.chassis.tokens import Caller
-from services.customers.domain.search import parse_search
+from services.customers.domain.search import Search, parse_search
 from services.customers.store.record_tables import FieldValue
 from services.customers.store.rules import pools
-from services.customers.store.tables import Contact, Customer, Phone
+from services.customers.store.tables import Contact, Customer, CustomerSearch, Phone, RecordId
 from services.customers.usecases.fields import FieldObject, definitions
 from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.filters import FIELD_KINDS, Column, Context, Filter, Kind, custom_column
 
 # Customers that a number, a contact or a value of a field may lead to in one search.
 MOST_FOUND = 500
+# Customers whose names are picked out of the index in one search. A part that more names have than these is so frequent
+# that whoever walks through a list in its order meets a page of them before long.
+MOST_NAMED = 5000
 # Classes of one count.
 MOST_CLASSES = 200
 
@@ -187,13 +193,33 @@ def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElemen
     search = parse_search(text)
     if not search.pieces or not (search.name or search.letters):
         return false()
-    column, part = (Customer.search_name, search.name) if search.name else (Customer.initials, search.letters)
-    whole = (
-        column.startswith(part, autoescape=True) if search.start else column.contains(part, autoescape=True)
-    )
-    by_name = and_(Customer.pieces.bool_op("@>")(cast_to(list(search.pieces), ARRAY(SqlText))), whole)
     found = _found_elsewhere(tx, caller, text, search.number, search.digits)
-    return or_(by_name, Customer.customer_id.in_(found)) if found else by_name
+    named = tx.session.scalars(
+        select(CustomerSearch.customer_id)
+        .where(
+            CustomerSearch.tenant_id == tx.tenant.id,
+            CustomerSearch.pieces.bool_op("@>")(cast_to(list(search.pieces), ARRAY(SqlText))),
+        )
+        .limit(MOST_NAMED + 1)
+    ).all()
+    if len(named) > MOST_NAMED:
+        return or_(_has_part(search), _is_any(found))
+    return and_(_is_any([*named, *found]), or_(_has_part(search), _is_any(found)))
+
+
+def _has_part(search: Search) -> ColumnElement[bool]:
+    """Return the condition on a name, or on its initials.
+
+    Not by LIKE: of that the planner believes that few rows hold a long part, and reads them all to sort those few.
+    """
+    column, part = (Customer.search_name, search.name) if search.name else (Customer.initials, search.letters)
+    if search.start:
+        return func.starts_with(column, part, type_=Boolean)
+    return func.strpos(column, part) > 0
+
+
+def _is_any(customer_ids: Sequence[str]) -> ColumnElement[bool]:
+    return Customer.customer_id == any_(literal(customer_ids, ARRAY(RecordId)))
 
 
 def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, digits: str) -> list[str]:
