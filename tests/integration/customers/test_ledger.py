@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import Text, delete, insert, literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from services.chassis.db import Store, Transaction
@@ -19,9 +19,10 @@ from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
 from services.customers.domain.customers import Cause, CustomerDraft, Owner
+from services.customers.domain.search import name_pieces
 from services.customers.store.ledger import POOL_EVENTS, Change, change_one, change_owner
 from services.customers.store.rules import tenant_settings
-from services.customers.store.tables import Base, Customer, OwnershipChange
+from services.customers.store.tables import Base, Customer, CustomerSearch, OwnershipChange
 from services.customers.usecases import sweeps
 from services.customers.usecases.create import create_customer
 from services.customers.usecases.pool_moves import claim_customers, return_customer
@@ -206,6 +207,30 @@ def test_a_change_keeps_what_it_was_decided_on(store: Store, main_tenant: Tenant
         {"used": used, "limit": CAP, "claimed_today": used, "daily_claims": DAILY_CLAIMS} for used in (0, 1)
     ]
     assert {change.rule_version for change in changes} == {1}
+
+
+def test_a_change_of_owner_leaves_alone_what_names_are_found_by(store: Store, main_tenant: Tenant) -> None:
+    """An index of names takes an entry for each piece of a row's new version; only another name is worth that."""
+    market = open_market(store, main_tenant)
+    customer_id = market.customer_ids[0]
+
+    def version() -> tuple[str, list[str]]:
+        with store.transaction(main_tenant) as tx:
+            query = select(literal_column("xmin::text", Text), CustomerSearch.pieces).where(
+                CustomerSearch.tenant_id == main_tenant.id, CustomerSearch.customer_id == customer_id
+            )
+            row = tx.session.execute(query).one()
+            return row[0], row[1]
+
+    made = version()
+    assert made[1] == name_pieces("公司")
+    with store.transaction(main_tenant) as tx:
+        claim_customers(tx, market.reps[0], [customer_id])
+    assert version() == made
+    with store.transaction(main_tenant) as tx:
+        customer = tx.session.get_one(Customer, (main_tenant.id, customer_id))
+        customer.name, customer.pieces = "新名", name_pieces("新名")
+    assert version()[1] == name_pieces("新名")
 
 
 def test_a_batch_of_losses_leaves_what_single_ones_leave(store: Store, main_tenant: Tenant) -> None:

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crm.customers.v1 import customers_pb2 as base
 from crm.customers.v1 import records_pb2 as pb
 
+from services.chassis.bulk import insert_rows
 from services.chassis.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, RuleViolation
 from services.chassis.ids import new_id
+from services.customers.domain.search import found_by
+from services.customers.store.tables import Customer
+from services.customers.usecases.listing import MOST_NAMED
 from tests.integration.customers.office import HEAD, MANAGER, REP, Desk, Office, Person
 
 RIGHTS = REP | {"customers.edit"}
@@ -175,6 +179,32 @@ def test_customers_are_found_by_initials_contacts_and_last_digits(
     everything = base.CUSTOMER_VIEW_ALL
     assert other.listed(everything, query="13800138321") == ["重庆长城科技有限公司"]
     assert other.listed(everything, query="8321") == []
+
+
+def test_a_part_that_very_many_names_have_is_found_in_the_order_of_the_list(office: Office) -> None:
+    """F70: more names than are picked out of the index."""
+    manager = office.hire(MANAGER, HEAD, "all")
+    pool_id, now = office.pool(manager).pool_id, office.store.clock()
+    rows = [
+        {
+            "tenant_id": office.tenant.id,
+            "customer_id": new_id(),
+            "name": f"常见{number}号",
+            "state": "active",
+            **dict.fromkeys(("level", "region", "address", "business_type", "owner_department_path"), ""),
+            "pool_id": pool_id,
+            "rule_version": 1,
+            "create_time": now - timedelta(seconds=number),
+            "version": 1,
+            **found_by(f"常见{number}号"),
+        }
+        for number in range(MOST_NAMED + 1)
+    ]
+    office.run(lambda tx: tx.session.execute(insert_rows(Customer, rows)))
+    everything = base.CUSTOMER_VIEW_ALL
+    assert manager.listed(everything, query="常见", page_size=3) == ["常见0号", "常见1号", "常见2号"]
+    assert manager.listed(everything, query="cj4", page_size=2) == ["常见4号", "常见40号"]
+    assert manager.listed(everything, query="见4999号") == ["常见4999号"]
 
 
 def test_a_rep_edits_an_own_customer_but_never_a_number(
