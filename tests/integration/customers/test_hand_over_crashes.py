@@ -1,4 +1,4 @@
-"""The API dies while a leaver's customers are handed over: begun once, each goes once, each is told of once."""
+"""The API dies while customers are handed over and others taken back: each goes once, each is told of once."""
 
 import os
 import random
@@ -34,12 +34,16 @@ from tests.integration.customers.conftest import ScriptedIdentity
 from tests.integration.customers.office import MANAGER, Office, Person
 from tests.integration.customers.test_crashes import ROOT
 from tests.integration.customers.test_interleavings import RULE, create
+from tests.integration.customers.test_pool_crashes import CUSTOMERS as NEGLECTED
+from tests.integration.customers.test_pool_crashes import neglected
 from tests.support.running import working
 from tests.support.served import free_port
 from tests.support.until import until
 
 # The leaver's customers; those of them that the leaver returns meanwhile; how many go in one transaction.
 CUSTOMERS, RETURNED, BATCH = 120, 24, 3
+# What others are told of them.
+MOVES = ("customer_transferred", "customer_returned", "customer_reclaimed")
 # Deaths on the way, behind the one at the beginning.
 KILLS = 2
 
@@ -175,9 +179,10 @@ def over(person: Person, hand_over_id: str) -> pools_pb2.HandOver | None:
 def test_a_killed_api_leaves_a_hand_over_begun_once_and_nothing_twice(
     api: Api, office: Office, settings: Settings
 ) -> None:
-    """F34: killed in the call that begins it and at random points of the way, while the leaver returns customers too.
+    """F16, F34: killed in the call that begins it, and at random points while the leaver returns customers too.
 
-    The request is repeated until it is answered. Relays die with the process, and those of the next one go on.
+    Another's are taken back meanwhile, by a sweep that only the relay can start. A request is repeated until it is
+    answered. Relays die with their process, and those of the next one go on.
     """
     seed = random.randrange(10**6)  # noqa: S311 - a place to die is no secret
     dice = random.Random(seed)  # noqa: S311 - as above
@@ -187,7 +192,8 @@ def test_a_killed_api_leaves_a_hand_over_begun_once_and_nothing_twice(
     begin = pools_pb2.StartHandOverRequest(
         request_id=new_id(), from_person_id=leaver.id, to_person_ids=heirs, reason="离职"
     )
-    pool_id = office.run(lambda tx: create_pool(tx, PoolDraft("公海二", RULE, (), 0)).pool_id)
+    pool_id = office.run(lambda tx: create_pool(tx, PoolDraft("公海三", RULE, (), 0)).pool_id)
+    _, all_taken_back = neglected(office.store, office.tenant)
     with Connection(settings.amqp_url) as connection, ThreadPoolExecutor(1) as threads:
         told = listening(connection, office.tenant)
         with api.alive(1, dice.choice(["before", "after"])) as process:
@@ -203,7 +209,7 @@ def test_a_killed_api_leaves_a_hand_over_begun_once_and_nothing_twice(
             with api.alive():
                 given_back = returns.result()
                 done = until(lambda: over(manager, hand_over_id), 60)
-                until(lambda: not untold(office), 60)
+                until(lambda: all_taken_back() and not untold(office), 60)
         events = told()
     assert done
     hand_overs, items, ledger, owners = office.run(written)
@@ -215,8 +221,10 @@ def test_a_killed_api_leaves_a_hand_over_begun_once_and_nothing_twice(
     assert sorted(items) == sorted(handed), f"seed {seed}"
     assert (done.moved, done.left) == (len(handed), 0), f"seed {seed}"
     assert {change.customer_id: change.to_owner_id for change in ledger} == owners, f"seed {seed}"
+    taken = [change.customer_id for change in ledger if change.cause == Cause.RECLAIM]
+    assert (len(taken), len(set(taken))) == (NEGLECTED, NEGLECTED), f"seed {seed}"
     # Told at least once each, and by one event: receivers know it by its id.
-    assert {customer_id: len(ids) for customer_id, ids in events.items()} == dict.fromkeys(ids, 1)
+    assert {key: len(told_by) for key, told_by in events.items()} == dict.fromkeys([*ids, *taken], 1)
 
 
 def written(
