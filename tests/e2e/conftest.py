@@ -229,8 +229,8 @@ class Seat(Protocol):
 
 
 @pytest.fixture
-def seat(shop: Company, unique: Unique) -> Seat:
-    """Return what seats people."""
+def seat(stack: Stack, shop: Company, unique: Unique) -> Seat:
+    """Return what seats people where the queue rings them."""
 
     def take(name: str, extension: str, role: str = "sales_rep") -> tuple[str, Desk]:
         login = unique("agent")
@@ -250,7 +250,11 @@ def seat(shop: Company, unique: Unique) -> Seat:
             except Refused:
                 return False
 
+        pbx = stack.pbx
+        assert pbx
         until(signed_on, timeout_s=30)
+        # A call that came before the PBX heard that the pause of who sat here is over would ring everybody else.
+        until(lambda: pbx.takes_calls(extension), timeout_s=30)
         return login, desk
 
     return take

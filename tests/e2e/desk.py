@@ -59,6 +59,11 @@ class Live:
             if customer_name in [caller.get("customerName") for caller in pop.get("callers", [])]
         ]
 
+    def has_shown(self, customer_name: str, state: str) -> bool:
+        """Return True once a pop of a caller was in that state; else raise AssertionError with all that was told."""
+        assert state in self.pop_states(customer_name), self.frames
+        return True
+
 
 # What a person who sees it tries again: the gateway has no answer from a service, or is away itself.
 PASSING = (502, 503, 504)

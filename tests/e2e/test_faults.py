@@ -183,7 +183,7 @@ def test_the_edge_killed_in_mid_call_continues_it(
     customer = customer_of(li, name, mobile)
     with li.live() as page:
         caller = ring(mobile, RING_S + 8)
-        until(lambda: "POP_STATE_RINGING" in page.pop_states(name), timeout_s=20)
+        until(lambda: page.has_shown(name, "POP_STATE_RINGING"), timeout_s=20)
         stack.kill("pbx")
         stack.wait_healthy("pbx")
         until(lambda: not caller.alive, timeout_s=40)

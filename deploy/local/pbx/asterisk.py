@@ -44,6 +44,8 @@ LOAD_AGENTS = FLOOR_AGENTS[:100]
 LOAD_PHONE = "127.0.0.99"
 # How much longer each next sales agent lets it ring, so that one of them is always the first to answer.
 PATIENCE_S = 6.0
+# The queues' own wrap-up time (gonghai-queues.conf).
+WRAP_UP_S = 2
 # Below Asterisk's own folder; parents come before their children, so that each is made with the right owner.
 FOLDERS = (
     *("etc", "lib", "lib/keys", "moh", "agi-bin", "cache", "run"),
@@ -132,6 +134,15 @@ class PrivatePbx(Group):
         for descriptor in descriptors:
             self._command(f"manager kick session {descriptor}")
         return len(descriptors)
+
+    def takes_calls(self, extension: str) -> bool:
+        """Tell whether the sales queue would ring this extension now: free, not paused, past its wrap-up."""
+        listed = self._command("queue show sales").splitlines()
+        # "1001 (PJSIP/1001) (ringinuse disabled) (Not in use) has taken 2 calls (last was 1 secs ago) (...)"
+        (member,) = (line for line in listed if f"(PJSIP/{extension})" in line)
+        last = re.search(r"last was (\d+) secs ago", member)
+        rested = last is None or int(last[1]) > WRAP_UP_S
+        return rested and "(Not in use)" in member and "(paused" not in member
 
     def hang_up(self) -> None:
         """End every call, as when everybody puts the receiver down."""
