@@ -88,6 +88,7 @@ def test_an_agent_works_a_day_at_the_desk(agent: Agent, shop: Company, stack: St
     choose(page, page.get_by_test_id("agent-idle"))
 
     # A call comes in; what came of it is asked after it, and ends the wrap-up.
+    until(lambda: pbx.takes_calls("1001"), timeout_s=30)
     ring(mobile, RING_S + 3)
     agent.state("POP_STATE_RINGING")
     agent.read("pop-customer-name", str(customer["name"]))
