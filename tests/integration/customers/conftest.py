@@ -35,6 +35,11 @@ class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer):
             raise not_found("person", "人员", request.person_id)
         return self.people[request.person_id]
 
+    def ListEpochs(
+        self, request: identity_pb2.ListEpochsRequest, context: grpc.ServicerContext
+    ) -> identity_pb2.ListEpochsResponse:
+        return identity_pb2.ListEpochsResponse()
+
 
 @pytest.fixture(scope="module")
 def identity() -> ScriptedIdentity:

@@ -45,7 +45,7 @@ CUSTOMERS, RETURNED, BATCH = 120, 24, 3
 # What others are told of them.
 MOVES = ("customer_transferred", "customer_returned", "customer_reclaimed")
 # Deaths on the way, behind the one at the beginning.
-KILLS = 2
+KILLS = 1
 
 
 class Api:
@@ -139,10 +139,7 @@ def listening(connection: Connection, tenant: Tenant) -> Callable[[], dict[str, 
     moves: dict[str, set[str]] = defaultdict(set)
 
     def take(body: Mapping[str, Any], _message: object) -> None:
-        if body["tenant"]["id"] == tenant.id and body["type"] in (
-            "customer_transferred",
-            "customer_returned",
-        ):
+        if body["tenant"]["id"] == tenant.id and body["type"] in MOVES:
             moves[body["data"]["customerId"]].add(body["id"])
 
     Consumer(connection.channel(), [queue], callbacks=[take], accept=["json"], no_ack=True).consume()
