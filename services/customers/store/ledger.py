@@ -93,8 +93,15 @@ _LOCK_CUSTOMERS = (
         Customer.customer_id == any_(bindparam("customer_ids", type_=ARRAY(RecordId))),
     )
     .order_by(Customer.customer_id)
-    .with_for_update()
+    .with_for_update(of=Customer)
     .execution_options(populate_existing=True)
+)
+_OWNERS = _LOCK_OWNERS.cte("owners")
+# Owners before customers in one round trip: what hangs on no row is asked before the first row. No customer comes where
+# an owner has no row to lock yet.
+_LOCK_BOTH = _LOCK_CUSTOMERS.where(
+    select(func.count()).select_from(_OWNERS).scalar_subquery()
+    == func.cardinality(bindparam("owner_ids", type_=ARRAY(RecordId)))
 )
 _CLAIMS = (
     OwnershipChange.tenant_id == bindparam("tenant_id"),
@@ -154,7 +161,7 @@ def change_owners(
     DAILY_CLAIMS_USED_UP, CLAIM_REQUESTS_USED_UP, COOLING_DOWN or NEW_DATA_PROTECTED.
     """
     rooms = _rooms(tx, changes.values(), tuple(changes))
-    locked = {customer.customer_id: customer for customer in lock_customers(tx, list(changes))}
+    locked = {customer.customer_id: customer for customer in _lock(tx, list(rooms), list(changes))}
     results: dict[str, Customer | AppError] = {}
     rules, batch_id = Rules(tx), new_id()
     rows: list[dict[str, Any]] = []
@@ -202,6 +209,8 @@ def add_owned(
     index; nobody else sees these yet, so there is nothing to lock but who gains.
     """
     rooms = _rooms(tx, changes.values())
+    if rooms:
+        lock_owners(tx, list(rooms))
     pool_ids = {change.pool_id for change in changes.values() if not change.to}
     allocating = _allocating(tx, pool_ids) if pool_ids else set()
     refused: dict[str, AppError] = {}
@@ -366,6 +375,16 @@ def lock_customers(tx: Transaction, customer_ids: Sequence[str]) -> Sequence[Cus
     return tx.session.scalars(_LOCK_CUSTOMERS, parameters).all()
 
 
+def _lock(tx: Transaction, person_ids: Sequence[str], customer_ids: Sequence[str]) -> Sequence[Customer]:
+    """Lock who gains, then customers, and return those as they are now."""
+    if person_ids:
+        parameters = {"tenant_id": tx.tenant.id, "owner_ids": person_ids, "customer_ids": customer_ids}
+        if locked := tx.session.scalars(_LOCK_BOTH, parameters).all():
+            return locked
+        lock_owners(tx, person_ids)
+    return lock_customers(tx, customer_ids)
+
+
 def check_room(
     tx: Transaction, person_id: str, department_path: str = "", *, region: str = "", level: str = ""
 ) -> None:
@@ -377,10 +396,8 @@ def check_room(
 def _rooms(
     tx: Transaction, changes: Iterable[Change], customer_ids: tuple[str, ...] = ()
 ) -> "dict[str, _Room]":
-    """Lock who gains and return what each may still take; before the customers, those that there are, are locked."""
+    """Return what each who gains may still take, to be asked once they are locked."""
     gains = {change.to.person_id: (change, change.to) for change in changes if change.to}
-    if gains:
-        lock_owners(tx, list(gains))
     return {person_id: _Room(tx, change, to, customer_ids) for person_id, (change, to) in gains.items()}
 
 
