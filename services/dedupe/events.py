@@ -13,7 +13,7 @@ handlers = Handlers("dedupe")
 def confirm_customer(tx: Transaction, event: Event) -> None:
     """A customer exists, with the contacts that came along."""
     _confirm(tx, event)
-    note_owner(tx, event.aggregate, event.data.get("ownerId", ""))
+    note_owner(tx, event.aggregate, event.data.get("ownerId", ""), event.version)
 
 
 @handlers.on("customers", "contact_created")
@@ -38,43 +38,43 @@ def free_registration(tx: Transaction, event: Event) -> None:
 @handlers.on("customers", "customer_claimed")
 def note_claim(tx: Transaction, event: Event) -> None:
     """Somebody owns it now: who may see it in a check changes."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_returned")
 def note_return(tx: Transaction, event: Event) -> None:
     """Nobody owns it any more."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_reclaimed")
 def note_reclaim(tx: Transaction, event: Event) -> None:
     """Nobody owns it any more."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_assigned")
 def note_assignment(tx: Transaction, event: Event) -> None:
     """Somebody got it."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_transferred")
 def note_transfer(tx: Transaction, event: Event) -> None:
     """Somebody else has it."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_unmerged")
 def note_undone_merge(tx: Transaction, event: Event) -> None:
     """It is there again, with its owner or in a pool."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "customer_reclaim_reversed")
 def note_reversal(tx: Transaction, event: Event) -> None:
     """Its owner has it back."""
-    note_owner(tx, event.aggregate, event.data["toOwnerId"])
+    note_owner(tx, event.aggregate, event.data["toOwnerId"], event.version)
 
 
 @handlers.on("customers", "merge_asked")

@@ -184,7 +184,7 @@ DISAGREEMENTS: Final = (
         "查重按旧负责人脱敏 / a duplicate check masks by an owner of before",
         "dedupe",
         "customer.customer_id",
-        "customer.owner_id",
+        "customer.owner_id, customer.version",
         """
         FROM customers.customer
         WHERE customer.tenant_id = :tenant AND customer.state = 'active' AND EXISTS (
@@ -195,7 +195,7 @@ DISAGREEMENTS: Final = (
         )
         """,
         "customer",
-        lambda tx, row: note_owner(tx, str(row.id), str(row.owner_id or "")),
+        lambda tx, row: note_owner(tx, str(row.id), str(row.owner_id or ""), row.version),
     ),
     Disagreement(
         "key-of-nobody",

@@ -101,7 +101,7 @@ class MatchRecord(Base):
     name: as typed. whole, core, sound, regions: as the matching engine has them, a customer's only; whole is empty
     where it is the name. brand_length: characters of the core that are the brand; None in rows from before it was kept.
     phones, credit_code: digests. grams: hashes of the name's pieces and of each phone and the code. owner_id: who may
-    see it unmasked.
+    see it unmasked, as of the customer's version owner_version.
     """
 
     __tablename__ = "match_record"
@@ -121,6 +121,7 @@ class MatchRecord(Base):
     address: Mapped[str]
     grams: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     owner_id: Mapped[str | None] = mapped_column(Uuid(as_uuid=False))
+    owner_version: Mapped[int] = mapped_column(BigInteger, server_default="0")
     holder_name: Mapped[str]
     create_time: Mapped[datetime]
     __table_args__ = (

@@ -77,12 +77,19 @@ def similar_exists(found: Found) -> AlreadyExists:
     )
 
 
-def note_owner(tx: Transaction, customer_id: str, owner_id: str) -> None:
-    """Note who owns a customer, "" for nobody; one that matching does not know needs no note."""
+def note_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -> None:
+    """Note who owns a customer since its version, "" for nobody; one that matching does not know needs no note.
+
+    What is older than what was noted is left out: each kind of change comes by a queue of its own.
+    """
     tx.session.execute(
         update(MatchRecord)
-        .where(MatchRecord.tenant_id == tx.tenant.id, MatchRecord.customer_id == customer_id)
-        .values(owner_id=owner_id or None)
+        .where(
+            MatchRecord.tenant_id == tx.tenant.id,
+            MatchRecord.customer_id == customer_id,
+            MatchRecord.owner_version <= version,
+        )
+        .values(owner_id=owner_id or None, owner_version=version)
     )
 
 

@@ -16,8 +16,18 @@ from services.dedupe.usecases.scans import follow_merged
 
 def follow_merge(tx: Transaction, merge_id: str, survivor_id: str, merged_id: str, *, undo: bool) -> None:
     """Give keys and match records of the merged customer to the survivor, or give them back."""
+    # Versions of two customers do not compare: what changes its customer takes the next word about the owner.
+    unheard = (
+        update(MatchRecord)
+        .where(MatchRecord.tenant_id == tx.tenant.id, MatchRecord.customer_id == merged_id)
+        .values(owner_version=0)
+    )
+    if not undo:
+        tx.session.execute(unheard)
     if not MOVED.follow(tx, merge_id, merged_id, survivor_id, undo=undo):
         return
+    if undo:
+        tx.session.execute(unheard)
     follow_merged(tx, survivor_id, merged_id, undo=undo)
     own = MatchRecord.tenant_id == tx.tenant.id, MatchRecord.subject_id == merged_id
     tx.session.execute(update(MatchRecord).where(*own).values(kind=SubjectKind.CUSTOMER if undo else FORMER))

@@ -9,6 +9,7 @@ import pytest
 from crm.dedupe.v1 import dedupe_pb2 as pb
 from crm.dedupe.v1.dedupe_pb2_grpc import DedupeServiceStub
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from sqlalchemy import select
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, Transaction
@@ -18,16 +19,19 @@ from services.chassis.ids import derive_id, new_id
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller, Signer
+from services.dedupe import events
 from services.dedupe.__main__ import SERVICE
 from services.dedupe.domain.keys import Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.store import index
+from services.dedupe.store.tables import MatchRecord
 from services.dedupe.usecases.backfill import backfill
 from services.dedupe.usecases.batches import Wanted, reserve_batch
 from services.dedupe.usecases.matching import check_duplicates, mask_company, note_owner
 from services.dedupe.usecases.reservations import Reserved, cancel, reserve_keys
 from services.dedupe.usecases.rules import list_clashes, update_rule
 from tests.support.names import Names
+from tests.support.running import event_of, take
 from tests.support.served import served
 
 Result = TypeVar("Result")
@@ -277,8 +281,28 @@ def test_the_check_masks_what_the_caller_may_not_see(
     assert seen(owner) == shown
     assert seen(other) == hidden
     assert seen(other, scope="all") == shown
-    run(store, main_tenant, lambda tx: note_owner(tx, subject.id, next_owner))
+    run(store, main_tenant, lambda tx: note_owner(tx, subject.id, next_owner, 2))
     assert (seen(owner), seen(next_owner)) == (hidden, shown)
+
+
+def test_facts_that_come_in_the_wrong_order_leave_the_last_owner(store: Store, tenant: Tenant) -> None:
+    """F164: each kind of fact has a queue of its own, so that a return may be heard of before the creation."""
+    owner, next_owner, subject = new_id(), new_id(), customer("成都知品科技有限公司")
+    reserve(store, tenant, subject, holder=owner)
+
+    def fact(event_type: str, version: int, **data: str) -> None:
+        event = event_of(tenant, "customers", event_type, data, version=version, aggregate=subject.id)
+        take(store, events.handlers, event)
+
+    def owner_now() -> str | None:
+        return run(store, tenant, lambda tx: tx.session.scalars(select(MatchRecord.owner_id)).one())
+
+    fact("customer_returned", 2, toOwnerId="")
+    fact("customer_created", 1, ownerId=owner, reservationId="")
+    assert owner_now() is None
+    fact("customer_assigned", 4, toOwnerId=next_owner)
+    fact("customer_claimed", 3, toOwnerId=owner)
+    assert owner_now() == next_owner
 
 
 def test_a_keyword_is_looked_up_masked(
