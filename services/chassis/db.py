@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Protocol
 
+from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -39,10 +40,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InternalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from services.chassis import walls
+from services.chassis import places, walls
 from services.chassis.bulk import as_rows, inserting
 from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
@@ -50,6 +51,8 @@ from services.chassis.ids import new_id, parse_id
 from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
 
+# Databases that one look-up of a tenant may lead over.
+MOST_MOVES = 5
 # Shards of an outbox lane: rows of one aggregate share a shard and keep their order.
 SHARDS = 16
 
@@ -394,13 +397,14 @@ class Store:
     ) -> Iterator[Transaction]:
         """Open a transaction in the tenant's database; commit at the end, roll back on any exception.
 
-        It sees the tenant's rows and no others, whatever it asks for.
+        It sees the tenant's rows and no others, whatever it asks for. A tenant that moved since it was named is found
+        where it is now: `tx.tenant` says where. While it moves, reading goes on for all but an instant; raises
+        Unavailable TENANT_MOVING for a write.
         """
-        engine = self._engine_for(tenant.database, tenant.id)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
+        with self._session_of(tenant) as (session, here):
             tx = Transaction(
                 session=session,
-                tenant=tenant,
+                tenant=here,
                 actor_id=actor_id,
                 now=now or self.clock(),
                 service=self.service,
@@ -410,11 +414,50 @@ class Store:
             tx.post()
 
     @contextmanager
+    def _session_of(self, tenant: Tenant) -> Iterator[tuple[Session, Tenant]]:
+        database = tenant.database
+        for _ in range(MOST_MOVES):
+            engine = self._engine_for(database, tenant.id)
+            with Session(engine, expire_on_commit=False) as session:
+                place: places.Place | None = session.connection().info[places.PLACE]
+                if place is None or place.database is None:
+                    if place:
+                        session.execute(text("SET TRANSACTION READ ONLY"))
+                    try:
+                        yield session, Tenant(tenant.id, database)
+                        session.commit()
+                    except InternalError as error:
+                        if isinstance(error.orig, ReadOnlySqlTransaction):
+                            raise places.tenant_is_moving() from error
+                        raise
+                    return
+                database = place.database
+        # Each of two databases names the other: for the instant between the end of a move in one and in the other.
+        raise places.tenant_is_moving()
+
+    @contextmanager
     def across(self, database: str) -> Iterator[Session]:
-        """Open a transaction over all tenants of a database: for sweeps and directories only."""
+        """Open a transaction that reads over all tenants of a database: for sweeps and directories only.
+
+        Rows of a tenant that is moving may be there twice. So whoever finds some work of a tenant here does it in a
+        `transaction` of that tenant, which is where the tenant is.
+        """
         engine = self._engine_for(database, walls.EVERY_TENANT)
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def nobodys(self, database: str) -> Iterator[Session]:
+        """Open a transaction on what belongs to no tenant; it sees no tenant's rows."""
+        with Session(self._engines[database], expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def databases_from(self, database: str) -> Iterator[str]:
+        """Yield a database, and then those that tenants moved to from it: asked only by who did not find."""
+        yield database
+        with self._engines[database].begin() as connection:
+            moved = places.moved_from(connection)
+        yield from moved
 
     def answers(self) -> bool:
         """Tell whether every database answers."""

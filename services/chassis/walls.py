@@ -2,8 +2,9 @@
 
 Every query filters on the tenant; if one ever did not, it would find nothing of others. Each transaction says whose it
 is in the setting `crm.tenant`, together with its BEGIN, so that it costs no round trip; without that it sees no row at
-all. `*` stands for every tenant: for the relay, sweeps and directories, by `Store.across` only. The role that services
-connect as must neither be a superuser nor have BYPASSRLS: `binds` tells.
+all. With the same words it asks whether the tenant is served here, see `places`. `*` stands for every tenant: for the
+relay, sweeps and directories, by `Store.across` only, which reads and never writes. The role that services connect as
+must neither be a superuser nor have BYPASSRLS: `binds` tells.
 """
 
 from uuid import UUID
@@ -11,6 +12,8 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection, Engine, bindparam, event, text
 from sqlalchemy.exc import OperationalError
+
+from services.chassis import places
 
 # Execution option of an engine that says whose its transactions are.
 TENANT_OPTION = "crm_tenant"
@@ -78,17 +81,21 @@ def say_whose(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         tenant = str(connection.get_execution_options().get(TENANT_OPTION, ""))
-        statement = "BEGIN"
-        if tenant:
-            # It goes into the text: two statements in one round trip take no parameters.
-            whose = tenant if tenant == EVERY_TENANT else str(UUID(tenant))
-            statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'"
+        statement, one_tenant = "BEGIN", False
+        # What it names goes into the text: several statements in one round trip take no parameters.
+        if tenant == EVERY_TENANT:
+            statement = f"BEGIN READ ONLY; SET LOCAL crm.tenant = '{EVERY_TENANT}'"
+        elif tenant:
+            one_tenant, whose = True, str(UUID(tenant))
+            question = places.QUESTION.format(tenant=whose)
+            statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'; {question}"
         driver = connection.connection.driver_connection
         if not isinstance(driver, psycopg.Connection):
             raise TypeError("the store speaks psycopg")
         try:
             # psycopg would prepare what comes often, and two statements cannot be.
-            driver.execute(statement, prepare=False)
+            cursor = driver.execute(statement, prepare=False)
+            connection.info[places.PLACE] = places.answer(cursor) if one_tenant else None
         except psycopg.OperationalError as error:
             connection.invalidate(error)
             raise OperationalError("BEGIN", None, error, connection_invalidated=True) from error

@@ -68,6 +68,13 @@ def list_tenants(runtime: Runtime, words: Sequence[str]) -> int:
     return commands.list_tenants(runtime, words)
 
 
+def move_tenant(runtime: Runtime, words: Sequence[str]) -> int:
+    """Move a tenant to another database."""
+    from services.identity import commands
+
+    return commands.move_tenant(runtime, words)
+
+
 SERVICE = Service(
     name="identity",
     metadata=metadata,
@@ -77,6 +84,7 @@ SERVICE = Service(
         "create-tenant": create_tenant,
         "create-department": create_department,
         "list-tenants": list_tenants,
+        "move-tenant": move_tenant,
     },
 )
 

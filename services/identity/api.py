@@ -81,31 +81,35 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         self, request: pb.ExchangeSessionRequest, context: ServicerContext
     ) -> pb.ExchangeSessionResponse:
         """Return a signed token for a session or key; raises Unauthenticated SESSION_ENDED."""
-        database = credentials.database_of(request.session_token)
-        if database not in self.store.urls:
+        tenant = self._tenant_of_session(request.session_token)
+        if tenant is None:
             raise session_ended()
-        with self.store.across(database) as session:
-            found = queries.session_by_secret(session, credentials.secret_hash(request.session_token))
-        if found is None:
-            raise session_ended()
-        with self.store.transaction(Tenant(found.tenant_id, database)) as tx:
-            caller = sessions.recognise(tx, found)
+        with self.store.transaction(tenant) as tx:
+            caller = sessions.recognise(tx, request.session_token)
         token, expire_time = self._signer.person_token(caller, tx.now)
         return pb.ExchangeSessionResponse(
             access_token=token,
             expire_time=timestamp(expire_time),
             person_id=caller.person_id,
-            tenant_id=found.tenant_id,
+            tenant_id=tenant.id,
         )
+
+    def _tenant_of_session(self, secret: str) -> Tenant | None:
+        """Return whose session or key it is; it may have moved from the database that the secret names."""
+        named = credentials.database_of(secret)
+        for database in self.store.databases_from(named) if named in self.store.urls else ():
+            with self.store.across(database) as session:
+                found = queries.session_by_secret(session, credentials.secret_hash(secret))
+            if found:
+                return Tenant(found.tenant_id, database)
+        return None
 
     def SignOut(self, request: pb.SignOutRequest, context: ServicerContext) -> pb.SignOutResponse:
         """End a session; one that has ended already is fine, a key is left alone."""
-        database = credentials.database_of(request.session_token)
-        if database in self.store.urls:
-            with self.store.across(database) as session:
-                found = queries.session_by_secret(session, credentials.secret_hash(request.session_token))
-                if found and found.kind == "session":
-                    session.delete(found)
+        tenant = self._tenant_of_session(request.session_token)
+        if tenant:
+            with self.store.transaction(tenant) as tx:
+                sessions.close_session(tx, request.session_token)
         return pb.SignOutResponse()
 
     def GetMe(self, request: pb.GetMeRequest, context: ServicerContext) -> pb.GetMeResponse:
@@ -447,14 +451,15 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
     def ListEpochs(self, request: pb.ListEpochsRequest, context: ServicerContext) -> pb.ListEpochsResponse:
         """Return the epochs that were raised during the life of a token, in every database."""
         since = self.store.clock() - EPOCHS_TOLD
-        answer = pb.ListEpochsResponse()
+        epochs: dict[str, int] = {}
         for database in self.store.urls:
             with self.store.across(database) as session:
-                answer.epochs.extend(
-                    pb.Epoch(person_id=person_id, epoch=epoch)
-                    for person_id, epoch in queries.epochs_since(session, since)
-                )
-        return answer
+                for person_id, epoch in queries.epochs_since(session, since):
+                    # The person of a tenant that moves is in two of them; the lower one is of before.
+                    epochs[person_id] = max(epoch, epochs.get(person_id, 0))
+        return pb.ListEpochsResponse(
+            epochs=[pb.Epoch(person_id=person_id, epoch=epoch) for person_id, epoch in epochs.items()]
+        )
 
     def CreateApiKey(
         self, request: pb.CreateApiKeyRequest, context: ServicerContext

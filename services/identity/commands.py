@@ -1,13 +1,17 @@
-"""Commands for whoever runs the machine: the first administrator and the departments."""
+"""Commands for whoever runs the machine: tenants with their first administrator, where they are, departments."""
 
 import argparse
 import getpass
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+import psycopg
+
+from services.chassis import places
 from services.chassis.db import Store
 from services.chassis.errors import AppError, InvalidInput, not_found
 from services.chassis.ids import new_id
+from services.chassis.relocation import MoveError, Relocation
 from services.chassis.service import Runtime
 from services.chassis.settings import HOME_DATABASE
 from services.chassis.tenancy import Tenant
@@ -33,14 +37,7 @@ def create_tenant(runtime: Runtime, words: Sequence[str]) -> int:
     given = parser.parse_args(words)
 
     def work() -> None:
-        if given.database not in runtime.settings.database_urls:
-            raise InvalidInput(
-                "database",
-                "DATABASE_UNKNOWN",
-                "没有名为 {database} 的数据库",
-                "No database is called {database}",
-                database=given.database,
-            )
+        _check_database(runtime, given.database)
         with runtime.store.across(HOME_DATABASE) as home:
             if queries.tenant_by_slug(home, given.slug):
                 raise tenants.tenant_exists(given.slug)
@@ -50,7 +47,7 @@ def create_tenant(runtime: Runtime, words: Sequence[str]) -> int:
             given.slug, given.name, given.admin, given.admin_name, hash_password(password)
         )
         with (
-            runtime.store.across(HOME_DATABASE) as home,
+            runtime.store.nobodys(HOME_DATABASE) as home,
             runtime.store.transaction(Tenant(new_id(), given.database)) as tx,
         ):
             tenants.create_tenant(home, tx, new)
@@ -81,6 +78,61 @@ def list_tenants(runtime: Runtime, words: Sequence[str]) -> int:
     return 0
 
 
+def move_tenant(runtime: Runtime, words: Sequence[str]) -> int:
+    """Move a tenant to another database while it is at work; return the exit status. Run again it goes on."""
+    parser = argparse.ArgumentParser(prog="python -m services.identity move-tenant")
+    parser.add_argument("--slug", required=True, help="the tenant's short name")
+    parser.add_argument("--to", required=True, help="name of the database that shall hold its rows")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=60.0,
+        help="seconds that writing may be refused at most before it gives up",
+    )
+    given = parser.parse_args(words)
+
+    def work() -> None:
+        _check_database(runtime, given.to)
+        tenant = _tenant(runtime.store, given.slug)
+        sources = [tenant.database] if tenant.database != given.to else _left_behind(runtime, tenant)
+        for source in sources:
+            move = Relocation(
+                tenant.id, source, given.to, runtime.settings.database_urls, given.patience, _say
+            )
+            moved = move.run(lambda: tenants.register(runtime.store, tenant.id, given.to))
+            _say(
+                f"写入 {moved.rows} 行，暂停写入 {moved.frozen_s:.1f} 秒，清理 {moved.deleted} 行 / "
+                f"{moved.rows} rows written, {moved.frozen_s:.1f} s without writing, {moved.deleted} rows cleaned"
+            )
+
+    try:
+        return _report(work, f"租户 {given.slug} 在 {given.to} / tenant {given.slug} is in {given.to}")
+    except (MoveError, psycopg.Error) as error:
+        print(f"{error}\n再次运行即可继续 / run it again to go on", file=sys.stderr)  # noqa: T201 - for a person
+        return 1
+
+
+def _left_behind(runtime: Runtime, tenant: Tenant) -> list[str]:
+    """Return the databases from which a tenant moved to where it is: rows may be left there."""
+    found = []
+    for database in runtime.settings.database_urls:
+        with runtime.store.engine(database).begin() as connection:
+            if places.place_of(connection, tenant.id) == places.Place(tenant.database):
+                found.append(database)
+    return found
+
+
+def _check_database(runtime: Runtime, name: str) -> None:
+    if name not in runtime.settings.database_urls:
+        raise InvalidInput(
+            "database",
+            "DATABASE_UNKNOWN",
+            "没有名为 {database} 的数据库",
+            "No database is called {database}",
+            database=name,
+        )
+
+
 def _tenant(store: Store, slug: str) -> Tenant:
     with store.across(HOME_DATABASE) as home:
         found = queries.tenant_by_slug(home, slug)
@@ -105,6 +157,10 @@ def _password(environ: Mapping[str, str]) -> str:
             PASSWORD_VARIABLE, "PASSWORDS_DIFFER", "两次输入不一致", "The two passwords differ"
         )
     return password
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - for a person
 
 
 def _report(work: Callable[[], None], done: str) -> int:

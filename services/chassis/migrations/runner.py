@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, create_engine, pool, text
 
-from services.chassis import walls
+from services.chassis import places, walls
 from services.chassis.db import sqlalchemy_url
 from services.chassis.logging import get_logger
 
@@ -35,6 +35,7 @@ def upgrade(service: str, metadata: MetaData, url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
         connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{service}"'))
+        places.build(connection)
         walls.pass_through(connection)
         alembic.command.upgrade(config(service, metadata, connection), "head")
         walls.build(connection, service)

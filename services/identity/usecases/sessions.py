@@ -57,12 +57,22 @@ def session_expire_time(now: datetime) -> datetime:
     return now + SESSION
 
 
-def recognise(tx: Transaction, session: Session) -> Caller:
-    """Return who is behind a session or key; raises Unauthenticated SESSION_ENDED.
+def close_session(tx: Transaction, secret: str) -> None:
+    """End the session of a secret; one that has ended already is fine, a key is left alone."""
+    found = queries.session_by_secret(tx.session, secret_hash(secret))
+    if found and found.kind == "session":
+        tx.session.delete(found)
+
+
+def recognise(tx: Transaction, secret: str) -> Caller:
+    """Return who is behind the secret of a session or key; raises Unauthenticated SESSION_ENDED.
 
     A key is a caller of its own, with an id that owns nothing: it has its rights as long as its maker is active and
     has them too.
     """
+    session = queries.session_by_secret(tx.session, secret_hash(secret))
+    if session is None:
+        raise session_ended()
     member = queries.member(tx, session.person_id)
     person = member.person
     if not person.active or (session.expire_time and session.expire_time <= tx.now):

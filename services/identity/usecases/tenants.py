@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session as DatabaseSession
 
-from services.chassis.db import Transaction
+from services.chassis.db import Store, Transaction
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.ids import new_id
+from services.chassis.settings import HOME_DATABASE
 from services.identity.domain.people import parse_name, parse_slug
 from services.identity.domain.rights import ADMIN, ALL_RIGHTS, EVERY_RIGHT, PRESET_ROLES, Grant, Scope
 from services.identity.store import queries
@@ -64,6 +66,12 @@ def create_tenant(home: DatabaseSession, tx: Transaction, new: NewTenant) -> Non
         version=0,
     )
     create_person(tx, Grant(ALL_RIGHTS, Scope.ALL), new_id(), admin, new.password_hash)
+
+
+def register(store: Store, tenant_id: str, database: str) -> None:
+    """Let the directory say in which database a tenant is."""
+    with store.nobodys(HOME_DATABASE) as home:
+        home.execute(update(Tenant).where(Tenant.id == tenant_id).values(database=database))
 
 
 def tenant_exists(slug: str) -> AlreadyExists:

@@ -7,12 +7,18 @@ from typing import Final
 
 from services.chassis.db import Store
 from services.chassis.logging import get_logger
+from services.chassis.tenancy import Tenant
 from services.kernel.phones import display_number
 from services.telephony.pbx.ami import AmiDownError, AmiLink, AmiOutcomeUnknownError, AmiRefusedError
 from services.telephony.pbx.callgraph import Call
 from services.telephony.settings import PbxSettings
 from services.telephony.store.rows import Row
-from services.telephony.usecases.orders import doubt_orders, settle_order, take_orders
+from services.telephony.usecases.orders import (
+    doubt_orders,
+    settle_order,
+    take_orders,
+    tenants_with_orders,
+)
 
 log = get_logger(__name__)
 
@@ -43,11 +49,9 @@ class Orders:
                 if not doubted:
                     await loop.run_in_executor(self._thread, self._doubt)
                     doubted = True
-                for database, order in await loop.run_in_executor(self._thread, self._take):
+                for tenant, order in await loop.run_in_executor(self._thread, self._take):
                     state, reason = await self._do(order)
-                    await loop.run_in_executor(
-                        self._thread, self._settle, database, order["id"], state, reason
-                    )
+                    await loop.run_in_executor(self._thread, self._settle, tenant, order["id"], state, reason)
             except Exception as error:
                 log.error("orders to the PBX could not be read or written", error=str(error))
             await asyncio.sleep(POLL_S)
@@ -89,19 +93,27 @@ class Orders:
             "Async": "true",
         }
 
-    def _take(self) -> list[tuple[str, Row]]:
-        taken: list[tuple[str, Row]] = []
+    def _with(self, state: str) -> list[Tenant]:
+        found: list[Tenant] = []
         for database in self._store.urls:
             with self._store.across(database) as session:
-                orders = take_orders(session, self._settings.name, self._store.clock())
-            taken += [(database, order) for order in orders]
+                ids = tenants_with_orders(session, self._settings.name, state)
+            found += [Tenant(tenant_id, database) for tenant_id in ids]
+        return found
+
+    def _take(self) -> list[tuple[Tenant, Row]]:
+        taken: list[tuple[Tenant, Row]] = []
+        for tenant in self._with("queued"):
+            with self._store.transaction(tenant) as tx:
+                orders = take_orders(tx, self._settings.name)
+            taken += [(tx.tenant, order) for order in orders]
         return taken
 
-    def _settle(self, database: str, order_id: str, state: str, reason: str) -> None:
-        with self._store.across(database) as session:
-            settle_order(session, order_id, state, reason)
+    def _settle(self, tenant: Tenant, order_id: str, state: str, reason: str) -> None:
+        with self._store.transaction(tenant) as tx:
+            settle_order(tx, order_id, state, reason)
 
     def _doubt(self) -> None:
-        for database in self._store.urls:
-            with self._store.across(database) as session:
-                doubt_orders(session, self._settings.name)
+        for tenant in self._with("sending"):
+            with self._store.transaction(tenant) as tx:
+                doubt_orders(tx, self._settings.name)

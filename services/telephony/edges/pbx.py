@@ -76,6 +76,7 @@ from services.telephony.usecases.recordings import (
     adopt_orphans,
     due_recordings,
     keep_recording,
+    orphaned_calls,
     orphans,
     postpone_recording,
     wait_for_vault,
@@ -359,7 +360,7 @@ class PbxEdge:
             return followed_until(session, self._settings.name)
 
     def _save_followed(self, until_s: float) -> None:
-        with self._store.across(HOME_DATABASE) as session:
+        with self._store.nobodys(HOME_DATABASE) as session:
             save_followed_until(session, self._settings.name, until_s)
 
     async def _list(self, action: str) -> list[Event]:
@@ -643,8 +644,10 @@ class PbxEdge:
         files = orphans(folder, self._store.clock())
         for database in self._store.urls:
             with self._store.across(database) as session:
-                found = adopt_orphans(session, self._settings.name, files, self._store.clock())
-            metrics.RECORDINGS.labels("orphan").inc(found)
+                found = orphaned_calls(session, self._settings.name, files)
+            for tenant_id, calls in found.items():
+                with self._store.transaction(Tenant(tenant_id, database)) as tx:
+                    metrics.RECORDINGS.labels("orphan").inc(adopt_orphans(tx, self._settings.name, calls))
 
     def _keep_due(self, folder: Path, vault: Vault) -> None:
         for database in self._store.urls:

@@ -122,49 +122,57 @@ def set_do_not_call(tx: Transaction, person_id: str, number: str, do_not_call: b
     tx.session.execute(delete(blocked).where(blocked.c.tenant_id == tx.tenant.id, blocked.c.number == number))
 
 
-def take_orders(session: Session, pbx: str, now: datetime, limit: int = 10) -> list[Row]:
-    """Take queued orders of a PBX over all tenants of a database: from here on each counts as sent.
+def tenants_with_orders(session: Session, pbx: str, state: str) -> list[str]:
+    """Return the ids of the tenants of a database who have orders to a PBX in a state."""
+    order = tables.pbx_order
+    mine = or_(order.c.pbx == pbx, order.c.pbx == "")
+    return list(session.scalars(select(order.c.tenant_id).where(mine, order.c.state == state).distinct()))
+
+
+def take_orders(tx: Transaction, pbx: str, limit: int = 10) -> list[Row]:
+    """Take a tenant's queued orders to a PBX: from here on each counts as sent.
 
     What waited too long fails instead. Commit before the PBX is told anything.
     """
     order = tables.pbx_order
-    mine = or_(order.c.pbx == pbx, order.c.pbx == "")
+    mine = order.c.tenant_id == tx.tenant.id, or_(order.c.pbx == pbx, order.c.pbx == "")
     due = (
         select(order.c.id)
-        .where(mine, order.c.state == "queued")
+        .where(*mine, order.c.state == "queued")
         .order_by(order.c.create_time)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    ids = list(session.scalars(due))
+    ids = list(tx.session.scalars(due))
     if not ids:
         return []
-    late = order.c.id.in_(ids), order.c.create_time < now - TOO_LATE
-    session.execute(update(order).where(*late).values(state="failed", reason=TOO_LATE_REASON))
+    theirs = order.c.tenant_id == tx.tenant.id, order.c.id.in_(ids)
+    late = order.c.create_time < tx.now - TOO_LATE
+    tx.session.execute(update(order).where(*theirs, late).values(state="failed", reason=TOO_LATE_REASON))
     taken = (
         update(order)
-        .where(order.c.id.in_(ids), order.c.state == "queued")
-        .values(state="sending", send_time=now, pbx=pbx)
+        .where(*theirs, order.c.state == "queued")
+        .values(state="sending", send_time=tx.now, pbx=pbx)
         .returning(order)
     )
-    return every(session, taken)
+    return every(tx.session, taken)
 
 
-def settle_order(session: Session, order_id: str, state: str, reason: str = "") -> None:
+def settle_order(tx: Transaction, order_id: str, state: str, reason: str = "") -> None:
     """Note what became of an order that was sent: accepted, failed or uncertain."""
     order = tables.pbx_order
-    session.execute(
+    tx.session.execute(
         update(order)
-        .where(order.c.id == order_id, order.c.state == "sending")
+        .where(order.c.tenant_id == tx.tenant.id, order.c.id == order_id, order.c.state == "sending")
         .values(state=state, reason=reason)
     )
 
 
-def doubt_orders(session: Session, pbx: str) -> None:
-    """Mark what a dead edge of this PBX had sent without learning the outcome."""
+def doubt_orders(tx: Transaction, pbx: str) -> None:
+    """Mark what a dead edge of this PBX had sent for a tenant without learning the outcome."""
     order = tables.pbx_order
-    mine = or_(order.c.pbx == pbx, order.c.pbx == "")
-    session.execute(update(order).where(mine, order.c.state == "sending").values(state="uncertain"))
+    mine = order.c.tenant_id == tx.tenant.id, or_(order.c.pbx == pbx, order.c.pbx == "")
+    tx.session.execute(update(order).where(*mine, order.c.state == "sending").values(state="uncertain"))
 
 
 def _queue(tx: Transaction, **values: str) -> Row:

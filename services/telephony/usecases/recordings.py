@@ -1,5 +1,6 @@
 """Keep recordings: which ones to look at, what became of each, and who listened."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,13 +65,13 @@ def orphans(folder: Path, now: datetime) -> dict[str, Path]:
     return found
 
 
-def adopt_orphans(session: Session, pbx: str, files: Mapping[str, Path], now: datetime) -> int:
-    """Expect the recordings of calls that are over and whose files nobody told of; return how many.
+def orphaned_calls(session: Session, pbx: str, files: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
+    """Return the calls of a database that are over and whose files nobody told of: files by call id, by tenant id.
 
     A file belongs to the call whose linked id is its name, in whichever tenant of this database.
     """
     if not files:
-        return 0
+        return {}
     call, recording = tables.call, tables.recording
     by_call = {call_id_of(pbx, linked_id): file for linked_id, file in files.items()}
     lacking = (
@@ -81,21 +82,28 @@ def adopt_orphans(session: Session, pbx: str, files: Mapping[str, Path], now: da
         )
         .where(call.c.id.in_(by_call), call.c.end_time.is_not(None), recording.c.id.is_(None))
     )
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for row in every(session, lacking):
+        found[row["tenant_id"]][row["id"]] = by_call[row["id"]]
+    return found
+
+
+def adopt_orphans(tx: Transaction, pbx: str, files: Mapping[str, Path]) -> int:
+    """Expect the recordings of calls whose files nobody told of, by call id; return how many."""
     rows = [
         {
-            "id": derive_id("recording", found["id"], str(by_call[found["id"]])),
-            "tenant_id": found["tenant_id"],
-            "call_id": found["id"],
+            "id": derive_id("recording", call_id, str(file)),
+            "tenant_id": tx.tenant.id,
+            "call_id": call_id,
             "pbx": pbx,
-            "path": str(by_call[found["id"]]),
+            "path": str(file),
             "state": "pending",
-            "create_time": now,
-            "next_try_time": now,
+            "create_time": tx.now,
+            "next_try_time": tx.now,
         }
-        for found in every(session, lacking)
+        for call_id, file in files.items()
     ]
-    if rows:
-        session.execute(insert(recording).values(rows).on_conflict_do_nothing())
+    tx.session.execute(insert(tables.recording).values(rows).on_conflict_do_nothing())
     return len(rows)
 
 

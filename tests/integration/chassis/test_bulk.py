@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from deploy.local.stores import PrivateStores
+from services.chassis import places
 from services.chassis.bulk import insert_rows, update_rows
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, Transaction, service_metadata
@@ -59,6 +60,7 @@ def store(stores: PrivateStores) -> Iterator[Store]:
     for database in stores.database_urls:
         with store.engine(database).begin() as connection:
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS bulktest"))
+            places.build(connection)
             Base.metadata.create_all(connection)
     yield store
     store.close()

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sqlalchemy import text
 
 from deploy.local.stores import PrivateStores
+from services.chassis import places
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
 from services.chassis.declarations import access_of
@@ -84,6 +85,7 @@ def address(stores: PrivateStores, issuer_keys: dict[str, tuple[str, str]]) -> I
     store = Store(stores.database_urls, metadata, utc_now)
     with store.engine("main").begin() as connection:
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS grpctest"))
+        places.build(connection)
         metadata.create_all(connection)
     server = Server("dedupe", Verifier({issuer: public for issuer, (_, public) in issuer_keys.items()}))
     # The stubs call the unscripted methods abstract.

@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from sqlalchemy import func, select, text
 
 from deploy.local.stores import PrivateStores
+from services.chassis import places
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
 from services.chassis.errors import InvalidInput
@@ -24,6 +25,7 @@ def store(stores: PrivateStores) -> Iterator[Store]:
     for database in stores.database_urls:
         with store.engine(database).begin() as connection:
             connection.execute(text("CREATE SCHEMA IF NOT EXISTS storetest"))
+            places.build(connection)
             metadata.create_all(connection)
     yield store
     store.close()

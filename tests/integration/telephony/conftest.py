@@ -40,9 +40,9 @@ class Shop:
 
     def close(self) -> None:
         """Give the numbers back to the other tests, and leave nothing queued that their PBX would dial."""
-        with self.store.across(self.tenant.database) as session:
+        with self.store.transaction(self.tenant) as tx:
             for table in (tables.line, tables.pbx_order):
-                session.execute(delete(table).where(table.c.tenant_id == self.tenant.id))
+                tx.session.execute(delete(table).where(table.c.tenant_id == self.tenant.id))
 
     def agent(self, name: str, extension: str) -> str:
         """Seat a new person at an extension and return the id."""

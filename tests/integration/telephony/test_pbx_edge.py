@@ -518,7 +518,7 @@ def logged_ago(name: str, ago_s: float, now_s: float) -> list[str]:
 
 def followed(shop: Shop, until_s: float) -> None:
     """Note until when the shop's PBX was followed."""
-    with shop.store.across(HOME_DATABASE) as session:
+    with shop.store.nobodys(HOME_DATABASE) as session:
         save_followed_until(session, shop.pbx, until_s)
 
 
