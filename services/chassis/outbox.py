@@ -5,16 +5,21 @@ active, by an advisory lock of the very session that reads and deletes, and the 
 only after RabbitMQ confirmed it or Temporal took it. A crash in between delivers it again: receivers keep an
 inbox, workflow ids are deterministic. A row that cannot be delivered stops its shard, not the others, and is
 tried again with a growing delay. An active relay that is frozen is put out by one that stands by.
+
+No tenant crowds out another: who has much to tell, such as an import, waits in the outbox while receivers have enough,
+and the others' rows go before. So neither the outbox nor a queue has a long line that somebody has to stand in.
 """
 
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 import psycopg
 from psycopg import sql
@@ -39,6 +44,10 @@ SILENCE_S: Final = 30.0
 DELETE_S: Final = 1.0
 # Rows read at once.
 BATCH: Final = 200
+# Who has more than this of a full batch crowds the others out.
+CROWD: Final = BATCH // 4
+# Events that wait in a queue before a crowd's next ones wait in the outbox: more than handlers take in a second.
+LONG_QUEUE: Final = 1000
 # Longest delay between tries of a row, in seconds.
 LONGEST_DELAY_S: Final = 60
 # How often depth and age are measured, in seconds.
@@ -66,6 +75,9 @@ class Destination(Protocol):
     def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
         """Deliver one row and wait for the receiver's word; raises when it did not take it."""
 
+    def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether those who get these rows have as much before them as others should have to wait for."""
+
     def reset(self) -> None:
         """Drop connections: after a failure, and at the end."""
 
@@ -73,6 +85,7 @@ class Destination(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Row:
     id: int
+    tenant_id: UUID
     shard: int
     kind: str
     body: Mapping[str, Any]
@@ -106,6 +119,8 @@ class Relay:
         self._outbox = sql.Identifier(store.service, "outbox")
         # Until when the head of a shard waits for its next try, in seconds since the epoch.
         self._waiting: dict[int, float] = {}
+        # Tenants whose rows wait because receivers have enough of them.
+        self._held: list[UUID] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"relay-{store.service}-{database}-{lane}", daemon=True
@@ -186,12 +201,7 @@ class Relay:
         """Deliver a batch of what is due now; return how many rows were."""
         now = time.time()
         self._waiting = {shard: until for shard, until in self._waiting.items() if until > now}
-        query = sql.SQL(
-            "SELECT id, shard, kind, body, attempts, next_attempt_time FROM {}"
-            " WHERE lane = %s AND shard <> ALL(%s) ORDER BY id LIMIT %s"
-        ).format(self._outbox)
-        cursor = connection.cursor(row_factory=class_row(_Row))
-        rows = cursor.execute(query, (self._lane, list(self._waiting), BATCH)).fetchall()
+        rows = self._fairly(connection, self._read(connection))
         delivered, done = 0, list[int]()
         flushed = time.monotonic()
         for row in rows:
@@ -218,6 +228,38 @@ class Relay:
         self._delete(connection, done)
         return delivered
 
+    def _read(self, connection: psycopg.Connection, besides: Sequence[UUID] = ()) -> list[_Row]:
+        """Read a batch of what comes first, besides that of some tenants."""
+        query = sql.SQL(
+            "SELECT id, tenant_id, shard, kind, body, attempts, next_attempt_time FROM {}"
+            " WHERE lane = %s AND shard <> ALL(%s) AND tenant_id <> ALL(%s::uuid[]) ORDER BY id LIMIT %s"
+        ).format(self._outbox)
+        cursor = connection.cursor(row_factory=class_row(_Row))
+        return cursor.execute(query, (self._lane, list(self._waiting), list(besides), BATCH)).fetchall()
+
+    def _fairly(self, connection: psycopg.Connection, rows: list[_Row]) -> list[_Row]:
+        """Return a full batch with the others' rows before those of who crowds them out.
+
+        A tenant's own rows keep their order, and with it each aggregate's.
+        """
+        self._held = []
+        if len(rows) < BATCH:
+            return rows
+        counts = Counter(row.tenant_id for row in rows)
+        crowd = [tenant_id for tenant_id, count in counts.items() if count > CROWD]
+        if not crowd:
+            return rows
+        others = self._read(connection, besides=crowd)
+        theirs = [row for row in rows if row.tenant_id in crowd]
+        try:
+            held = self._destination.has_enough([row.body for row in theirs])
+        except Exception:
+            # Whoever cannot be asked cannot be told either: the delivery finds out, and waits.
+            self._destination.reset()
+            held = False
+        self._held = crowd if held else []
+        return others if held else others + theirs
+
     def _delete(self, connection: psycopg.Connection, done: Sequence[int]) -> None:
         if done:
             query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._outbox)
@@ -238,11 +280,12 @@ class Relay:
             )
 
     def _measure(self, connection: psycopg.Connection) -> None:
+        # What waits for its receivers is not old: nothing is wrong with its way.
         query = sql.SQL(
-            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(create_time)), 0)"
-            " FROM {} WHERE lane = %s"
+            "SELECT count(*), coalesce(extract(epoch FROM clock_timestamp()"
+            " - min(create_time) FILTER (WHERE tenant_id <> ALL(%s::uuid[]))), 0) FROM {} WHERE lane = %s"
         ).format(self._outbox)
-        depth, oldest_s = connection.execute(query, (self._lane,)).fetchone() or (0, 0.0)
+        depth, oldest_s = connection.execute(query, (self._held, self._lane)).fetchone() or (0, 0.0)
         labels = (self._store.service, self._database, self._lane)
         OUTBOX_DEPTH.labels(*labels).set(depth)
         OUTBOX_AGE.labels(*labels).set(float(oldest_s))
@@ -258,6 +301,10 @@ class EventDestination:
         """Publish the envelope."""
         self._publisher.publish(body)
 
+    def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
+        """Tell whether a queue that takes such events is long."""
+        return self._publisher.longest_queue(bodies) >= LONG_QUEUE
+
     def reset(self) -> None:
         """Reconnect before the next one."""
         self._publisher.close()
@@ -268,6 +315,9 @@ class PublishesEvents(Protocol):
 
     def publish(self, event: Mapping[str, Any]) -> None:
         """Publish and wait for the confirm."""
+
+    def longest_queue(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """Return how many messages wait in the longest queue that takes such events."""
 
     def close(self) -> None:
         """Drop the connection."""

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -17,13 +17,15 @@ from kombu import Connection, Queue
 from sqlalchemy import func, select, text
 
 from deploy.local.stores import PrivateStores
+from services.chassis import places
 from services.chassis.amqp import Publisher, declare, event_exchange
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, WorkflowStart, service_metadata
 from services.chassis.dead_letters import count, peek, replay
 from services.chassis.ids import new_id
 from services.chassis.locks import LOCK
-from services.chassis.outbox import EventDestination, Relay
+from services.chassis.outbox import BATCH, LONG_QUEUE, EventDestination, Relay
+from services.chassis.settings import QueueType
 from services.chassis.tenancy import Tenant
 from tests.support.until import until
 
@@ -46,11 +48,12 @@ def store(own_stores: PrivateStores) -> Iterator[Store]:
     for database in own_stores.database_urls:
         with store.engine(database).begin() as connection:
             connection.execute(text("CREATE SCHEMA relaytest"))
+            places.build(connection)
             metadata.create_all(connection)
             connection.execute(
                 text("CREATE TABLE relaytest.taken (tenant_id uuid, aggregate uuid, version int)")
             )
-    declare(own_stores.amqp_url, ["relaytest"], [ENTRY])
+    declare(own_stores.amqp_url, ["relaytest"], [ENTRY], QueueType.QUORUM)
     yield store
     store.close()
 
@@ -108,6 +111,32 @@ def test_two_relays_deliver_every_event_in_order_by_aggregate(
     assert bodies[0]["data"] == {"text": "张三"}
 
 
+def test_a_tenant_with_much_to_tell_does_not_crowd_out_another(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    """An import's events wait in the outbox while receivers have enough; a neighbour's go before, each in order."""
+    many, aggregate, neighbour = LONG_QUEUE + 3 * BATCH, new_id(), Tenant(new_id(), "main")
+    with store.transaction(main_tenant) as tx:
+        for version in range(1, many + 1):
+            tx.emit("thing_happened", aggregate, version, {})
+    with relaying(store, own_stores.amqp_url, "main"):
+        until(lambda: waiting(store, "main") <= many - LONG_QUEUE)
+        with store.transaction(neighbour) as tx:
+            tx.emit("thing_happened", new_id(), 1, {})
+
+        def of_neighbour() -> int:
+            with store.transaction(neighbour) as tx:
+                return tx.session.scalar(select(func.count()).select_from(store.tables["outbox"])) or 0
+
+        until(lambda: of_neighbour() == 0)
+        # Nobody takes anything yet, and the crowd's rest is still where it was.
+        assert waiting(store, "main") >= many - LONG_QUEUE - BATCH
+        bodies = take_all(own_stores.amqp_url, many + 1)
+    place = [body["tenant"]["id"] for body in bodies].index(neighbour.id)
+    assert place <= LONG_QUEUE + BATCH
+    assert [body["version"] for body in bodies if body["aggregate"] == aggregate] == list(range(1, many + 1))
+
+
 def test_a_frozen_relay_is_put_out_by_one_that_stands_by(
     store: Store, own_stores: PrivateStores, main_tenant: Tenant
 ) -> None:
@@ -130,7 +159,8 @@ def test_a_frozen_relay_is_put_out_by_one_that_stands_by(
 def test_the_relay_forgets_requests_and_events_past_their_time(
     store: Store, own_stores: PrivateStores, main_tenant: Tenant
 ) -> None:
-    with store.across("main") as session:
+    with store.transaction(main_tenant) as tx:
+        session = tx.session
         for days in (1, 8, 31):
             session.execute(
                 text(
@@ -172,6 +202,10 @@ class Stuck:
     def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
         """Wait as for a server that is away."""
         self.free.wait(30)
+
+    def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
+        """Nobody crowds here."""
+        return False
 
     def reset(self) -> None:
         """Nothing to drop."""
@@ -220,12 +254,13 @@ HOST = textwrap.dedent(
     patch_for_nameko()
     import sys
     from sqlalchemy import text
-    from services.chassis import logging
+    from services.chassis import logging, places
     from services.chassis.clock import utc_now
     from services.chassis.db import Store, WorkflowStart, service_metadata
     from services.chassis.errors import InvalidInput, Unavailable
     from services.chassis.events import Handlers
     from services.chassis.nameko_host import run
+    from services.chassis.settings import QueueType
 
     handlers = Handlers("relaytest")
 
@@ -240,14 +275,14 @@ HOST = textwrap.dedent(
         if event.data.get("fault") == "once":
             if tx.session.scalar(text("SELECT count(*) FROM relaytest.tries")) == 0:
                 # Written outside this transaction, which is rolled back.
-                with store.across(tx.tenant.database) as session:
+                with store.nobodys(tx.tenant.database) as session:
                     session.execute(text("INSERT INTO relaytest.tries VALUES (1)"))
                 raise Unavailable("DOWN", "暂停", "down")
 
     logging.configure("host", "INFO")
     main, south, amqp_url = sys.argv[1:]
     store = Store({"main": main, "south": south}, service_metadata("relaytest"), utc_now)
-    sys.exit(run([(store, handlers)], amqp_url))
+    sys.exit(run([(store, handlers)], amqp_url, kind=QueueType.QUORUM))
     """
 )
 
@@ -308,7 +343,7 @@ def test_a_handler_killed_in_the_middle_has_each_effect_once(
 def test_a_failing_event_is_tried_again_or_kept_as_a_dead_letter(
     store: Store, own_stores: PrivateStores, main_tenant: Tenant, tmp_path: Path
 ) -> None:
-    with store.across("main") as session:
+    with store.nobodys("main") as session:
         session.execute(text("CREATE TABLE relaytest.tries (number int)"))
     with (
         relaying(store, own_stores.amqp_url, "main"),
