@@ -1,4 +1,4 @@
-"""Processes that host several services: `python -m services events|worker|migrate|queues|dead-letters`."""
+"""Processes that host several services: `python -m services events|worker|migrate|queues|...`."""
 
 import importlib
 import json
@@ -12,13 +12,27 @@ from services.chassis.settings import SERVICES, Settings, SettingsError, read_se
 
 USAGE = (
     "usage: python -m services events|worker|migrate|check [--repair]|revise NAME MESSAGE|queues"
-    "|dead-letters [QUEUE [replay]]"
+    "|rebuild-queues|dead-letters [QUEUE [replay]]"
 )
 
 
 def load(names: Sequence[str] = SERVICES) -> list[Service]:
     """Return the services by name."""
     return [importlib.import_module(f"services.{name}.__main__").SERVICE for name in names]
+
+
+def rebuild_queues(settings: Settings) -> int:
+    """Let every queue live where AMQP_QUEUE_TYPE says; return the exit status."""
+    from services.chassis.amqp import read_manifest
+    from services.chassis.queues import rebuild
+
+    try:
+        rebuilt = rebuild(settings.amqp_url, read_manifest(), settings.queue_type)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{rebuilt} rebuilt, all are {settings.queue_type} now")
+    return 0
 
 
 def main(words: Sequence[str]) -> int:
@@ -58,6 +72,8 @@ def main(words: Sequence[str]) -> int:
             (service,) = load([name])
             revise(name, service.metadata(), settings.database_urls["main"], message)
             return 0
+        case ["rebuild-queues"]:
+            return rebuild_queues(settings)
         case ["dead-letters", *rest]:
             from services.chassis.dead_letters import command
 

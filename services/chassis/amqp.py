@@ -1,20 +1,24 @@
 """RabbitMQ as the services use it: exchanges, queues, retry queues and dead letters.
 
 Exchange `<service>.events` (topic, durable). For each handler a queue, its retry queues `<queue>.retry.<s>`
-whose messages fall back into it after that many seconds, and `<queue>.dead` for what no retry can mend.
+whose messages fall back into it after that many seconds, and `<queue>.dead` for what no retry can mend. All are
+classic, which live on one node, or quorum, which live on several and outlast the loss of one; see `queues` for the way
+from one to the other.
 """
 
 import json
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from amqp.exceptions import PreconditionFailed
 from kombu import Connection, Exchange, Producer, Queue
 
 from services.chassis.db import Event
 from services.chassis.events import Handler
+from services.chassis.settings import QueueType, SettingsError
 
 # Seconds between the tries of a message that failed; after the last it is dead.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300, 900)
@@ -22,6 +26,10 @@ RETRY_DELAYS_S = (1, 5, 15, 60, 300, 900)
 ATTEMPT_HEADER = "x-attempt"
 # Header that says why a message is where it is.
 ERROR_HEADER = "x-error"
+
+# Deliveries of one message that ended with its consumer: a quorum queue puts it with the dead letters then, where
+# RabbitMQ 4 would drop it after its own 20.
+MOST_DELIVERIES: Final = 100
 
 MANIFEST = Path(__file__).resolve().parents[2] / "deploy" / "rabbitmq" / "queues.json"
 
@@ -62,22 +70,48 @@ def event_exchange(service: str) -> Exchange:
     return Exchange(f"{service}.events", type="topic", durable=True, auto_delete=False)
 
 
-def retry_queue(queue: str, delay_s: int) -> Queue:
-    """Return the queue whose messages fall back into `queue` after `delay_s` seconds."""
+def handler_arguments(queue: str, kind: QueueType) -> dict[str, Any]:
+    """Return the arguments of a handler's own queue."""
+    if kind is QueueType.CLASSIC:
+        return {}
+    return _passed_on(f"{queue}.dead", kind) | {"x-delivery-limit": MOST_DELIVERIES}
+
+
+def handler_queue(entry: Mapping[str, str], kind: QueueType = QueueType.CLASSIC) -> Queue:
+    """Return a handler's own queue, as Nameko declares it."""
+    exchange = event_exchange(entry["exchange"].removesuffix(".events"))
     return Queue(
-        f"{queue}.retry.{delay_s}",
+        entry["queue"],
+        exchange,
+        entry["routing_key"],
         durable=True,
-        queue_arguments={
-            "x-message-ttl": delay_s * 1000,
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": queue,
-        },
+        queue_arguments=handler_arguments(entry["queue"], kind),
     )
 
 
-def dead_queue(queue: str) -> Queue:
+def retry_queue(queue: str, delay_s: int, kind: QueueType = QueueType.CLASSIC) -> Queue:
+    """Return the queue whose messages fall back into `queue` after `delay_s` seconds."""
+    arguments = {"x-message-ttl": delay_s * 1000} | _passed_on(queue, kind)
+    return Queue(f"{queue}.retry.{delay_s}", durable=True, queue_arguments=arguments)
+
+
+def dead_queue(queue: str, kind: QueueType = QueueType.CLASSIC) -> Queue:
     """Return the queue of what could not be handled."""
-    return Queue(f"{queue}.dead", durable=True)
+    return Queue(f"{queue}.dead", durable=True, queue_arguments=_lives(kind))
+
+
+def _lives(kind: QueueType) -> dict[str, Any]:
+    # A classic one says nothing, as before there was a choice: RabbitMQ compares what is declared again.
+    return {} if kind is QueueType.CLASSIC else {"x-queue-type": kind.value}
+
+
+def _passed_on(queue: str, kind: QueueType) -> dict[str, Any]:
+    """Return what lets a queue give its messages to another one in the end."""
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue} | _lives(kind)
+    if kind is QueueType.QUORUM:
+        # Between the nodes too, a message leaves only when the other queue has it.
+        arguments |= {"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+    return arguments
 
 
 def manifest(handlers: Iterable[Handler]) -> list[dict[str, str]]:
@@ -101,20 +135,66 @@ def read_manifest() -> list[dict[str, str]]:
     return entries
 
 
-def declare(amqp_url: str, services: Iterable[str], entries: Iterable[Mapping[str, str]]) -> None:
-    """Declare every service's exchange and every queue of the manifest; safe to repeat."""
+def queues_of(entry: Mapping[str, str], kind: QueueType) -> list[Queue]:
+    """Return a handler's queue, those of its retries and of its dead letters."""
+    queue = entry["queue"]
+    retries = [retry_queue(queue, delay_s, kind) for delay_s in RETRY_DELAYS_S]
+    return [handler_queue(entry, kind), *retries, dead_queue(queue, kind)]
+
+
+def declare(
+    amqp_url: str,
+    services: Iterable[str],
+    entries: Iterable[Mapping[str, str]],
+    kind: QueueType = QueueType.CLASSIC,
+) -> None:
+    """Declare every service's exchange and every queue of the manifest; safe to repeat.
+
+    Raises SettingsError when the queues that are there live elsewhere.
+    """
     with connection_to(amqp_url) as connection:
         channel = connection.default_channel
         for service in services:
             event_exchange(service).bind(channel).declare()
-        for entry in entries:
-            source = entry["exchange"].removesuffix(".events")
-            Queue(entry["queue"], event_exchange(source), entry["routing_key"], durable=True).bind(
-                channel
-            ).declare()
-            for delay_s in RETRY_DELAYS_S:
-                retry_queue(entry["queue"], delay_s).bind(channel).declare()
-            dead_queue(entry["queue"]).bind(channel).declare()
+        try:
+            for entry in entries:
+                for queue in queues_of(entry, kind):
+                    queue.bind(channel).declare()
+        except PreconditionFailed as error:
+            raise SettingsError(
+                f"the queues are not {kind} yet: stop `events`, run `python -m services rebuild-queues` ({error})"
+            ) from error
+
+
+def move_all(connection: Connection, source: str, target: str, *, as_they_are: bool = False) -> int:
+    """Move the messages that a queue has now to another one; return how many.
+
+    connection: with confirms. as_they_are: with their tries and errors, not from the first try on. A crash in between
+    repeats one, and the inbox knows it.
+    """
+    kept = (ATTEMPT_HEADER, ERROR_HEADER) if as_they_are else ()
+    moved = 0
+    with connection.channel() as channel:
+        queue = Queue(source).bind(channel)
+        producer = connection.Producer(auto_declare=False)
+        for _ in range(queue.queue_declare(passive=True).message_count):
+            message = queue.get(no_ack=False)
+            if message is None:
+                break
+            producer.publish(
+                message.body,
+                exchange="",
+                routing_key=target,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                delivery_mode=2,
+                mandatory=True,
+                headers={name: message.headers[name] for name in kept if name in message.headers},
+            )
+            # Acknowledged only after the confirm.
+            message.ack()
+            moved += 1
+    return moved
 
 
 class Publisher:
@@ -125,18 +205,17 @@ class Publisher:
 
     def __init__(self, amqp_url: str, entries: Iterable[Mapping[str, str]]) -> None:
         self._url = amqp_url
-        self._consumed = {(entry["exchange"], entry["routing_key"]) for entry in entries}
+        self._consumed: dict[tuple[str, str], list[str]] = {}
+        for entry in entries:
+            queues = self._consumed.setdefault((entry["exchange"], entry["routing_key"]), [])
+            queues.append(entry["queue"])
         self._link: Any = None
         self._producer: Producer | None = None
 
     def publish(self, event: Mapping[str, Any]) -> None:
         """Publish an envelope and wait for the broker's confirm; raises any of kombu's errors."""
         exchange = event_exchange(event["source"])
-        if self._producer is None:
-            connection = connection_to(self._url, transport_options={"confirm_publish": True})
-            self._link = connection.transport.establish_connection()
-            self._producer = Producer(self._link.channel(), auto_declare=False)
-        self._producer.publish(
+        self._connected().publish(
             dict(event),
             exchange=exchange,
             routing_key=event["type"],
@@ -147,6 +226,20 @@ class Publisher:
             # A broker that neither confirms nor closes must not hold the relay for ever.
             confirm_timeout=10,
         )
+
+    def longest_queue(self, events: Iterable[Mapping[str, Any]]) -> int:
+        """Return how many messages wait in the longest queue that takes such events; raises any of kombu's errors."""
+        kinds = {(event_exchange(event["source"]).name, event["type"]) for event in events}
+        queues = {queue for kind in kinds for queue in self._consumed.get(kind, ())}
+        channel = self._connected().channel
+        return max((channel.queue_declare(queue, passive=True).message_count for queue in queues), default=0)
+
+    def _connected(self) -> Producer:
+        if self._producer is None:
+            connection = connection_to(self._url, transport_options={"confirm_publish": True})
+            self._link = connection.transport.establish_connection()
+            self._producer = Producer(self._link.channel(), auto_declare=False)
+        return self._producer
 
     def close(self) -> None:
         """Drop the connection; the next publish opens another."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kombu import Connection
 
-from services.chassis.amqp import ERROR_HEADER, connection_to, dead_queue, read_manifest
+from services.chassis.amqp import ERROR_HEADER, connection_to, dead_queue, move_all, read_manifest
 from services.chassis.logging import mask_numbers
 
 
@@ -47,24 +47,4 @@ def peek(connection: Connection, queue: str) -> list[dict[str, object]]:
 
 def replay(connection: Connection, queue: str) -> int:
     """Move every dead letter back into its queue, from the first try on; return how many."""
-    moved = 0
-    with connection.channel() as channel:
-        dead = dead_queue(queue).bind(channel)
-        producer = connection.Producer(auto_declare=False)
-        for _ in range(count(connection, queue)):
-            message = dead.get(no_ack=False)
-            if message is None:
-                break
-            producer.publish(
-                message.body,
-                exchange="",
-                routing_key=queue,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                delivery_mode=2,
-                mandatory=True,
-            )
-            # Acknowledged only after the confirm: a crash in between repeats it, and the inbox knows it.
-            message.ack()
-            moved += 1
-    return moved
+    return move_all(connection, dead_queue(queue).name, queue)

@@ -19,6 +19,7 @@ from services.chassis.amqp import (
     ERROR_HEADER,
     RETRY_DELAYS_S,
     dead_queue,
+    handler_arguments,
     is_event,
     plain_and_tls,
     retry_queue,
@@ -28,12 +29,19 @@ from services.chassis.errors import AlreadyExists, AppError, NotFound
 from services.chassis.events import Handler, Handlers
 from services.chassis.logging import get_logger
 from services.chassis.metrics import EVENTS_HANDLED
+from services.chassis.settings import QueueType
 
 log = get_logger(__name__)
 
 
 class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no types
     """Nameko's event handler with retries and dead letters instead of loss."""
+
+    def setup(self) -> None:
+        """Declare the queue as `migrate` does."""
+        super().setup()
+        kind = QueueType(self.container.config["AMQP_QUEUE_TYPE"])
+        self.queue.queue_arguments = handler_arguments(self.queue.name, kind)
 
     def handle_result(
         self, message: Any, worker_ctx: Any, result: Any = None, exc_info: Any = None
@@ -122,7 +130,10 @@ def nameko_service(store: Store, handlers: Handlers) -> type:
 
 
 def run(
-    hosted: Sequence[tuple[Store, Handlers]], amqp_url: str, ready: Callable[[], None] = lambda: None
+    hosted: Sequence[tuple[Store, Handlers]],
+    amqp_url: str,
+    ready: Callable[[], None] = lambda: None,
+    kind: QueueType = QueueType.CLASSIC,
 ) -> int:
     """Host these services until SIGTERM, calling `ready` once they consume; return the exit status."""
     import signal
@@ -133,6 +144,7 @@ def run(
     runner = ServiceRunner(
         config={
             "AMQP_URI": uri,
+            "AMQP_QUEUE_TYPE": kind.value,
             **({"AMQP_SSL": tls} if tls else {}),
             "serializer": "json",
             "ACCEPT": ["json"],

@@ -265,6 +265,7 @@ def run_events(services: Sequence[Service], settings: Settings, environ: Mapping
         [(runtime.store, handlers) for runtime, handlers in hosted],
         settings.amqp_url,
         lambda: started("events", settings.metrics_address, settings.metrics_port),
+        settings.queue_type,
     )
 
 
@@ -298,7 +299,7 @@ def migrate(services: "Iterable[Service]", settings: Settings) -> int:
         for database, url in settings.database_urls.items():
             upgrade(service.name, service.metadata(), url)
             log.info("schema is up to date", service=service.name, database=database)
-    declare(settings.amqp_url, SERVICES, read_manifest())
+    declare(settings.amqp_url, SERVICES, read_manifest(), settings.queue_type)
     return 0
 
 

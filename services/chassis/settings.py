@@ -7,6 +7,7 @@ and are never logged.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 # Every service, in the order in which they are migrated and started.
@@ -97,12 +98,29 @@ class InternalTls:
         return InternalTls(*(Path(required(environ, name)) for name in names))
 
 
+class QueueType(StrEnum):
+    """Where RabbitMQ's queues live: on one node, or on several, so that they outlast the loss of one."""
+
+    CLASSIC = "classic"
+    QUORUM = "quorum"
+
+    @staticmethod
+    def read(environ: Mapping[str, str]) -> "QueueType":
+        """Read AMQP_QUEUE_TYPE; raises SettingsError for anything else."""
+        text = environ.get("AMQP_QUEUE_TYPE", "") or QueueType.CLASSIC
+        try:
+            return QueueType(text)
+        except ValueError:
+            raise SettingsError(f"AMQP_QUEUE_TYPE is neither classic nor quorum: {text!r}") from None
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a process of any service needs to know.
 
     database_urls: libpq URLs by database name; DATABASE_URL is "main", DATABASE_URL_SOUTH is "south".
-    amqp_url: RabbitMQ. temporal_address: host:port. temporal_namespace: default "default".
+    amqp_url: RabbitMQ. queue_type: of its queues, default classic. temporal_address: host:port.
+    temporal_namespace: default "default".
     addresses: gRPC target of each service, from IDENTITY_ADDRESS and so on.
     signing_keys: Ed25519 private keys, base64, of the issuers that this process may speak as.
     trusted_keys: Ed25519 public keys, base64, of every issuer.
@@ -124,6 +142,7 @@ class Settings:
     metrics_address: str
     log_level: str
     internal_tls: InternalTls | None = None
+    queue_type: QueueType = QueueType.CLASSIC
 
     @staticmethod
     def read(environ: Mapping[str, str]) -> "Settings":
@@ -152,4 +171,5 @@ class Settings:
             metrics_address=environ.get("METRICS_ADDRESS", "127.0.0.1"),
             log_level=environ.get("LOG_LEVEL", "INFO"),
             internal_tls=InternalTls.read(environ),
+            queue_type=QueueType.read(environ),
         )

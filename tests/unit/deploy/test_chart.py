@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.secrets import SIGNERS, manifests
-from services.chassis.settings import SERVICES, Settings, read_secret_files
+from services.chassis.settings import SERVICES, QueueType, Settings, read_secret_files
 
 CHART = Path(__file__).resolve().parents[3] / "deploy/helm/gonghai"
 # The oldest that the chart asks for, and the newest whose schemas are at hand.
@@ -156,6 +156,7 @@ def test_a_pod_has_the_settings_that_its_process_reads(tmp_path: Path) -> None:
     settings = Settings.read(read_secret_files(variables))
     assert settings.database_urls == {"main": "of DATABASE_URL_FILE", "south": "of DATABASE_URL_SOUTH_FILE"}
     assert settings.signing_keys == {"customers": "key"}
+    assert settings.queue_type is QueueType.QUORUM
     assert {name: settings.addresses[name] for name in SERVICES} == {
         name: f"dns:///crm-{name}.prod.svc:7000" for name in SERVICES
     }

@@ -26,6 +26,7 @@ identity dedupe customers leads orders approvals notify telephony
   value: /run/gonghai/stores/database-{{ $name }}
 {{- end }}
 - {name: AMQP_URL_FILE, value: /run/gonghai/stores/amqp}
+- {name: AMQP_QUEUE_TYPE, value: {{ $root.Values.queues.type | quote }}}
 - {name: TEMPORAL_ADDRESS, value: {{ $root.Values.temporal.address | quote }}}
 - {name: TEMPORAL_NAMESPACE, value: {{ $root.Values.temporal.namespace | quote }}}
 {{- range $service := splitList " " (include "gonghai.services" $root) }}
