@@ -1,17 +1,18 @@
-"""Replicas are killed, frozen and rolled under load; nothing that was acknowledged is lost, nothing happens twice.
+"""Replicas are killed, frozen, cut off and rolled under load; nothing acknowledged is lost, nothing happens twice.
 
     make chaos                  ten minutes [FOR=600 REPLICAS=2]
+    make chaos BEFORE=...       the same while every other replica runs the code of that checkout, a release before
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
-the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds (to its clients:
-cut off), or asked to stop as a roll-out does. On two cores this shows that it is right, not that it is fast. Hosts are
-loopback ports. The last line is one JSON object:
+the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds, cut off from who
+calls it for as long, or asked to stop as a roll-out does. On two cores this shows that it is right, not that it is
+fast. Hosts are loopback ports. The last line is one JSON object:
 
     acknowledged     changes whose answer came
     lost             acknowledged ones that are not in the store
     duplicated       customers, follow-ups or changes of owner that are there more often than they were asked for
     disagreements    records that two services disagree about when all is over
-    faults           that were caused; by kind in the line before, with the longest that any change waited after one
+    faults           that were caused; the line before has the longest that any change waited after one of a kind
     longest_outage_s the longest that a change waited for its answer, sent again and again
 """
 
@@ -27,20 +28,25 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 
+from deploy.local.process import Program
 from deploy.local.stack import Stack
+from deploy.local.table import Plan, Site, Table
 from services.__main__ import load
 from services.chassis.settings import SERVICES, Settings
 from services.chassis.walls import EVERY_TENANT_OPTIONS
 from services.reconcile.command import Reconciler
+from tests.chaos.cables import Cables
 from tests.chaos.load import Done, found, write
 from tests.support.until import until
 
 # Between two faults, in seconds.
 PAUSE_S = 6.0
-# How long what is frozen stays so: longer than a health check, shorter than a relay that is put out for silence.
+# How long what is frozen or cut off stays so: longer than a health check, shorter than the silence of a dead relay.
 FROZEN_S = 8.0
 # How long everything may take to be told when the last change is made, in seconds.
 PATIENCE_S = 180.0
@@ -60,7 +66,7 @@ FROM customers.customer c JOIN identity.tenant t ON t.id = c.tenant_id WHERE t.s
 """
 
 
-def faults(stack: Stack) -> Mapping[str, Callable[[str], None]]:
+def faults(stack: Stack, cables: Cables) -> Mapping[str, Callable[[str], None]]:
     """Return what can be done to a process, by name; what ends is started again."""
 
     def send(name: str, number: signal.Signals) -> None:
@@ -75,19 +81,26 @@ def faults(stack: Stack) -> Mapping[str, Callable[[str], None]]:
         time.sleep(FROZEN_S)
         send(name, signal.SIGCONT)
 
+    def cut(name: str) -> None:
+        cables[name].pull()
+        time.sleep(FROZEN_S)
+        cables[name].plug()
+
     return {
         "kill": stack.kill,
         "freeze": freeze,
+        "cut": cut,
         "roll": lambda name: send(name, signal.SIGTERM),
     }
 
 
-def break_things(stack: Stack, seconds: float) -> list[tuple[float, str, str]]:
+def break_things(stack: Stack, cables: Cables, seconds: float) -> list[tuple[float, str, str]]:
     """Cause a fault after the other for so long; return when, which, and to whom."""
     caused: list[tuple[float, str, str]] = []
     names = [name for name in stack.processes if name.partition("-")[0] in STATELESS]
-    # Each process gets each fault before one comes again.
-    plan = [(kind, name) for name in names for kind in faults(stack)]
+    # Each process gets each fault before one comes again; nobody calls those without a cable.
+    known = faults(stack, cables)
+    plan = [(kind, name) for name in names for kind in known if kind != "cut" or name in cables]
     random.Random(1).shuffle(plan)  # noqa: S311 - an order, not a secret
     deadline = time.monotonic() + seconds
     for kind, name in itertools.cycle(plan):
@@ -95,9 +108,25 @@ def break_things(stack: Stack, seconds: float) -> list[tuple[float, str, str]]:
             return caused
         caused.append((time.monotonic(), kind, name))
         print(f"{kind:<7}{name}", flush=True)
-        faults(stack)[kind](name)
+        known[kind](name)
         time.sleep(PAUSE_S)
     return caused
+
+
+def mixed(table: Table, before: Path) -> Table:
+    """Return the same table with the code of another checkout in every other replica, and in the worker."""
+
+    def old(program: Program) -> Program:
+        if not (program.name.endswith("-1") or program.name == "worker"):
+            return program
+        path = f"{before}:{before / 'proto/gen'}"
+        return replace(program, cwd=before, env={**program.env, "PYTHONPATH": path})
+
+    def laid(site: Site) -> Plan:
+        plan = table(site)
+        return replace(plan, tiers=[[old(each) for each in tier] for tier in plan.tiers])
+
+    return laid
 
 
 def told(stack: Stack) -> bool:
@@ -169,10 +198,13 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--before", type=Path, help="a checkout whose code every other replica runs")
     asked = parser.parse_args()
+    cables = Cables()
     with Stack(
         api_replicas=asked.replicas,
         gateway_replicas=asked.replicas,
+        table=mixed(cables.table, asked.before) if asked.before else cables.table,
         say=lambda line: print(line, flush=True),
     ) as stack:
         slug, pool_id, people = found(stack, asked.writers)
@@ -183,7 +215,7 @@ def main() -> int:
         ]
         for writer in writers:
             writer.start()
-        caused = break_things(stack, asked.seconds)
+        caused = break_things(stack, cables, asked.seconds)
         stop.set()
         for writer in writers:
             writer.join()
