@@ -19,7 +19,7 @@ SECONDS ?= 20
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
         test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
-        bench-pop bench-telephony bench-scale bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
+        bench-pop bench-telephony bench-scale bench-capacity bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,10 @@ chaos: ## replicas killed, frozen, cut off and rolled under load: nothing is los
 bench-scale: ## the same load on one, two and four replicas of everything, and what a request costs
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.scale
+
+bench-capacity: ## what an agent, a call and a customer cost: processors' time, disk and memory, for docs/capacity.md
+	@$(BOOTSTRAP) demo
+	@$(PYTHON) -m tests.bench.capacity
 
 bench-pool: ## claims, pool pages and sweeps beside the bare statement and the naive way: [CUSTOMERS=1000000]
 	@$(BOOTSTRAP) test

@@ -1,0 +1,167 @@
+"""What each unit costs: an agent at the desk, a call, a customer; processors' time, disk and memory, by who spends it.
+
+    make bench-capacity        100 agents, 300 calls at 10 a second, 2,000 customers by the API
+
+Everything runs on this machine, and its processors' time is counted from /proc, the stores' too: so the figures add up
+and are the same on an idle machine and on a busy one. docs/capacity.md reckons with them. The last line is one JSON
+object: cpu_ms of an agent's minute, of a call and of a customer; bytes of a call and of a customer, indexes included,
+by schema; rss_mb of each process at the end.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psycopg
+import websockets
+
+from deploy.local.pbx.asterisk import LOAD_AGENTS
+from deploy.local.stack import Stack
+from services.chassis.settings import SERVICES
+from tests.bench.pop import FIRST_MOBILE, LOAD_DID, prepare, watch
+from tests.bench.scale import children, cpu_s
+from tests.chaos.load import Person, found
+from tests.e2e.desk import Desk
+
+WRITERS = 4
+SIZES = """
+SELECT n.nspname, sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = ANY(%s) AND c.relkind = 'r' AND c.relname NOT IN ('outbox', 'inbox', 'request') GROUP BY 1
+"""
+
+
+class Meter:
+    """Reads what a stack has used so far."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+
+    def cost(self, units: float, work: Callable[[], object]) -> dict[str, dict[str, float]]:
+        """Do something; return what a unit of it took: cpu_ms by process, bytes by schema."""
+        used, stored = cpu_s(self._stack), self._sizes()
+        work()
+        spent, kept = cpu_s(self._stack), self._sizes()
+        cpu = {name: round((spent[name] - used[name]) * 1000 / units, 2) for name in spent}
+        size = {name: round((kept[name] - stored[name]) / units) for name in kept}
+        return {
+            "cpu_ms": {name: ms for name, ms in cpu.items() if ms >= 0.05}
+            | {"all": round(sum(cpu.values()), 1)},
+            "bytes": {name: count for name, count in size.items() if count >= 10}
+            | {"all": sum(size.values())},
+        }
+
+    def rss_mb(self) -> dict[str, float]:
+        """Return the memory of each process with its children, what they share counted once for each."""
+        return {
+            name: round(sum(_rss_kb(pid) for pid in (process.pid or 0, *children(process.pid or 0))) / 1024)
+            for name, process in self._stack.processes.items()
+        }
+
+    def _sizes(self) -> dict[str, int]:
+        with psycopg.connect(self._stack.stores.database_urls["main"]) as database:
+            return {name: size for name, size in database.execute(SIZES, [list(SERVICES)])}
+
+
+def _rss_kb(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
+
+
+async def hold(desks: Sequence[Desk], address: str, seconds: float) -> None:
+    """Keep each agent's live socket open for so long, and read what comes."""
+    async with AsyncExitStack() as sockets:
+        for desk in desks:
+            cookies = "; ".join(f"{name}={value}" for name, value in desk.http.cookies.items())
+            url = address.replace("http", "ws", 1) + "/api/v1/live"
+            await sockets.enter_async_context(
+                websockets.connect(url, additional_headers={"Cookie": cookies}, origin=address)  # type: ignore[arg-type]  # any string will do
+            )
+        await asyncio.sleep(seconds)
+
+
+def create(people: Sequence[Person], customers: int) -> None:
+    """Create so many customers with a number each, shared out among some people."""
+
+    def work(person: Person, numbers: range) -> None:
+        for number in numbers:
+            phones = [{"number": f"139{number:08d}"}]
+            person.post("customers", name=f"容量{number}科技有限公司", phones=phones)
+
+    share = customers // len(people)
+    threads = [
+        threading.Thread(target=work, args=(person, range(turn * share, (turn + 1) * share)))
+        for turn, person in enumerate(people)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # What follows from them is part of their cost.
+    time.sleep(10)
+
+
+def main() -> int:
+    """Measure one kind of unit after the other and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.capacity", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--rate", type=int, default=10, help="calls a second")
+    parser.add_argument("--customers", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=60, help="of agents at the desk")
+    asked = parser.parse_args()
+    with Stack(
+        given={**os.environ, "REQUESTS_PER_SECOND": "0"}, say=lambda line: print(line, flush=True)
+    ) as stack:
+        pbx = stack.pbx
+        assert pbx is not None
+        meter = Meter(stack)
+        desks = list(prepare(stack, 20_000).desks.values())
+        idle = meter.cost(asked.seconds / 60, lambda: time.sleep(asked.seconds))
+        agents = meter.cost(
+            len(desks) * asked.seconds / 60, lambda: asyncio.run(hold(desks, stack.address, asked.seconds))
+        )
+        print(json.dumps({"idle_minute": idle["cpu_ms"], "agent_minute": agents["cpu_ms"]}), flush=True)
+        numbers = [str(FIRST_MOBILE + 61 * number) for number in range(asked.calls)]
+        calls = meter.cost(
+            asked.calls,
+            lambda: asyncio.run(watch(pbx, [stack.address], desks, numbers, LOAD_DID, 1.0, asked.rate)),
+        )
+        print(json.dumps({"call": calls}), flush=True)
+        _, _, people = found(stack, WRITERS)
+        create(people, WRITERS * 50)
+        customers = meter.cost(asked.customers, lambda: create(people, asked.customers))
+        print(json.dumps({"customer": customers}), flush=True)
+        memory = meter.rss_mb()
+        for closed in itertools.chain(desks, people):
+            closed.close()
+    print(
+        json.dumps(
+            {
+                "agents": len(LOAD_AGENTS),
+                "idle_minute_cpu_ms": idle["cpu_ms"],
+                "agent_minute_cpu_ms": agents["cpu_ms"],
+                "call_cpu_ms": calls["cpu_ms"],
+                "call_bytes": calls["bytes"],
+                "customer_cpu_ms": customers["cpu_ms"],
+                "customer_bytes": customers["bytes"],
+                "rss_mb": memory,
+            }
+        )
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
