@@ -10,7 +10,6 @@ by schema; rss_mb of each process at the end.
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import sys
@@ -33,7 +32,8 @@ from tests.e2e.desk import Desk
 
 WRITERS = 4
 SIZES = """
-SELECT n.nspname, sum(pg_total_relation_size(c.oid))::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT n.nspname, sum(pg_total_relation_size(c.oid))::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = ANY(%s) AND c.relkind = 'r' AND c.relname NOT IN ('outbox', 'inbox', 'request') GROUP BY 1
 """
 
@@ -50,7 +50,7 @@ class Meter:
         work()
         spent, kept = cpu_s(self._stack), self._sizes()
         cpu = {name: round((spent[name] - used[name]) * 1000 / units, 2) for name in spent}
-        size = {name: round((kept[name] - stored[name]) / units) for name in kept}
+        size = {name: round((kept[name] - stored[name]) / units, 0) for name in kept}
         return {
             "cpu_ms": {name: ms for name, ms in cpu.items() if ms >= 0.05}
             | {"all": round(sum(cpu.values()), 1)},
@@ -67,7 +67,7 @@ class Meter:
 
     def _sizes(self) -> dict[str, int]:
         with psycopg.connect(self._stack.stores.database_urls["main"]) as database:
-            return {name: size for name, size in database.execute(SIZES, [list(SERVICES)])}
+            return dict(database.execute(SIZES, [list(SERVICES)]).fetchall())
 
 
 def _rss_kb(pid: int) -> int:
@@ -144,8 +144,10 @@ def main() -> int:
         customers = meter.cost(asked.customers, lambda: create(people, asked.customers))
         print(json.dumps({"customer": customers}), flush=True)
         memory = meter.rss_mb()
-        for closed in itertools.chain(desks, people):
-            closed.close()
+        for desk in desks:
+            desk.close()
+        for person in people:
+            person.close()
     print(
         json.dumps(
             {
