@@ -97,6 +97,7 @@ def work(queue: str) -> Sequence[Panel]:
 
 CALLS = (
     Panel("进行中的通话 / live calls", "sum by (pbx) (crm_telephony_live_calls)", "{{pbx}}"),
+    Panel("振铃中的来电 / calls ringing", "sum by (pbx) (crm_telephony_ringing_calls)", "{{pbx}}"),
     Panel(
         "弹屏写入 / event to commit",
         "histogram_quantile(0.99, sum by (le) (rate(crm_telephony_call_write_seconds_bucket[5m])))",
@@ -126,6 +127,11 @@ SMS = (
         "sum by (outcome) (rate(crm_telephony_sms_segments_total[5m]))",
         "{{outcome}}",
         "cps",
+    ),
+    Panel(
+        "SIM 卡剩余额度 / what SIMs may still send",
+        "min by (modem, period) (crm_telephony_sim_quota_left_segments)",
+        "{{modem}} {{period}}",
     ),
     Panel("结果未知 / uncertain", "max by (database) (crm_telephony_sms_uncertain)", "{{database}}"),
 )

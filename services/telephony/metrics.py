@@ -8,6 +8,7 @@ AMI_EVENTS = Counter("crm_telephony_ami_events", "AMI events taken in.", ["pbx"]
 AMI_OVERFLOWS = Gauge("crm_telephony_ami_dropped_events", "AMI events dropped, a resync followed.", ["pbx"])
 EDGE_ACTIVE = Gauge("crm_telephony_edge_active", "1 while this process holds the lease.", ["edge"])
 LIVE_CALLS = Gauge("crm_telephony_live_calls", "Calls that are going on.", ["pbx"])
+RINGING_CALLS = Gauge("crm_telephony_ringing_calls", "Of these, calls that nobody answered yet.", ["pbx"])
 UNASSIGNED = Counter("crm_telephony_unassigned_calls", "Calls whose numbers belong to no tenant.", ["pbx"])
 WRITE_SECONDS = Histogram(
     "crm_telephony_call_write_seconds",
@@ -25,6 +26,11 @@ SIM_STOPPED = Gauge(
     "crm_telephony_sim_stopped",
     "1 while the SIM is missing, locked or barred: a person has to look.",
     ["modem"],
+)
+SIM_QUOTA_LEFT = Gauge(
+    "crm_telephony_sim_quota_left_segments",
+    "SMS segments that a SIM may still send, of its limits for an hour and for 24 hours.",
+    ["modem", "period"],
 )
 SMS_BLOCKED = Gauge(
     "crm_telephony_sms_blocked",

@@ -249,7 +249,10 @@ class PbxEdge:
                     self._followed_s = item.time_s
             metrics.AMI_EVENTS.labels(self._settings.name).inc(len(batch))
             metrics.AMI_OVERFLOWS.labels(self._settings.name).set(self._link.overflows)
-            metrics.LIVE_CALLS.labels(self._settings.name).set(len(self._graph.calls))
+            calls = self._graph.calls.values()
+            metrics.LIVE_CALLS.labels(self._settings.name).set(len(calls))
+            ringing = sum(call.answer_time is None for call in calls)
+            metrics.RINGING_CALLS.labels(self._settings.name).set(ringing)
 
     async def _resync(self, gap: Gap) -> None:
         self._in_step = False

@@ -5,6 +5,7 @@ finds the same rows. A database or service that is away is tried again with the 
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,7 @@ from services.telephony import metrics
 from services.telephony.clients import Directory
 from services.telephony.domain.sms import Lane, SmsState
 from services.telephony.store import tables
-from services.telephony.usecases import replies, upkeep
+from services.telephony.usecases import modems, replies, upkeep
 
 log = get_logger(__name__)
 
@@ -28,6 +29,8 @@ ROUND_S: Final = 2.0
 LOOKUP_S: Final = 2.0
 # Received messages whose senders one round finds, for each tenant.
 LOOKUPS: Final = 20
+# Between two looks at what the SIMs may still send, in seconds.
+QUOTAS_S: Final = 30.0
 
 
 class SmsKeeper:
@@ -43,6 +46,9 @@ class SmsKeeper:
         # A process that ends takes the thread with it: each round is transactions only.
         self._thread = threading.Thread(target=self._run, name="sms-keeper", daemon=True)
         self._quiet: set[str] = set()
+        # When quotas are measured next, and of which SIMs they were, by database.
+        self._quotas_due_s: dict[str, float] = {}
+        self._quotas: dict[str, set[tuple[str, str]]] = {}
 
     def start(self) -> None:
         """Begin."""
@@ -70,6 +76,27 @@ class SmsKeeper:
             self._find_senders(tenant)
         metrics.SMS_BLOCKED.labels(database).set(blocked)
         self._count(database)
+        if time.monotonic() > self._quotas_due_s.get(database, 0.0):
+            self._quotas_due_s[database] = time.monotonic() + QUOTAS_S
+            self._measure_quotas(database)
+
+    def _measure_quotas(self, database: str) -> None:
+        """Say what each SIM may still send; one that is nobody's any more says nothing."""
+        modem = tables.modem
+        with self._store.across(database) as session:
+            tenants = session.scalars(select(modem.c.tenant_id).distinct()).all()
+        left: dict[tuple[str, str], int] = {}
+        for tenant_id in tenants:
+            with self._store.transaction(Tenant(tenant_id, database)) as tx:
+                for view in modems.list_modems(tx):
+                    name = view.row["name"]
+                    left[name, "hour"] = max(0, view.row["hourly_limit"] - view.sent_hour)
+                    left[name, "day"] = max(0, view.row["daily_limit"] - view.sent_day)
+        for gone in self._quotas.get(database, set()) - left.keys():
+            metrics.SIM_QUOTA_LEFT.remove(*gone)
+        for labels, count in left.items():
+            metrics.SIM_QUOTA_LEFT.labels(*labels).set(count)
+        self._quotas[database] = set(left)
 
     def _find_senders(self, tenant: Tenant) -> None:
         with self._store.transaction(tenant) as tx:

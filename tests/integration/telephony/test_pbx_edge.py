@@ -452,12 +452,21 @@ async def test_a_call_on_lines_of_nobody_is_counted_and_let_go(main_shop: Shop) 
 
 
 async def test_a_line_registered_meanwhile_is_found(main_shop: Shop) -> None:
+    """The gauge of calls that ring follows it until somebody answers."""
+    ringing, rest = cut_at("queue-call", *RINGING)
+
+    def waiting() -> float | None:
+        return REGISTRY.get_sample_value("crm_telephony_ringing_calls", {"pbx": main_shop.pbx})
+
     async with ami_server() as server:
         lists_nothing(server)
         async with following(main_shop, server, Customers()):
             main_shop.agent("王小明", "1001")
-            server.send(cut_at("queue-call", *RINGING)[0])
+            server.send(ringing)
             await soon(lambda: states(main_shop) == ["RINGING"])
+            await soon(lambda: waiting() == 1)
+            server.send(rest)
+            await soon(lambda: waiting() == 0)
 
 
 async def test_two_tenants_share_a_pbx_and_see_only_their_own_calls(store: Store) -> None:

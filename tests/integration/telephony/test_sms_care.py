@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
@@ -203,6 +204,22 @@ def test_a_reply_is_matched_to_its_customer_and_told_once_though_customers_was_a
     (event,) = desk.events("sms_received")
     assert (event.data["customerId"], event.data["text"]) == (directory.found[0].customer_id, "好的")
     assert event.data["ownerId"] == directory.found[0].owner_id
+
+
+def test_what_a_sim_may_still_send_is_measured(desk: Shop) -> None:
+    keeper = SmsKeeper(desk.store, Directory(), lambda _: True)
+    name = modem_of(desk)
+    with desk.store.transaction(desk.tenant) as tx:
+        modems.configure_modem(tx, name, Limits(True, 20, 300))
+    send(desk, "一条")
+    submit(queue_of(desk))
+    keeper.round(desk.tenant.database)
+
+    def left(period: str) -> float | None:
+        labels = {"modem": name, "period": period}
+        return REGISTRY.get_sample_value("crm_telephony_sim_quota_left_segments", labels)
+
+    assert (left("hour"), left("day")) == (19, 299)
 
 
 def test_what_a_modem_had_that_is_gone_falls_to_another(desk: Shop, clock: Clock) -> None:
