@@ -292,10 +292,11 @@ class Relay:
 
 
 class EventDestination:
-    """The amqp lane: events go to RabbitMQ."""
+    """The amqp lane: events go to RabbitMQ. long_queue: so many that wait are enough."""
 
-    def __init__(self, publisher: "PublishesEvents") -> None:
+    def __init__(self, publisher: "PublishesEvents", long_queue: int = LONG_QUEUE) -> None:
         self._publisher = publisher
+        self._long_queue = long_queue
 
     def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
         """Publish the envelope."""
@@ -303,7 +304,7 @@ class EventDestination:
 
     def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether a queue that takes such events is long."""
-        return self._publisher.longest_queue(bodies) >= LONG_QUEUE
+        return self._publisher.longest_queue(bodies) >= self._long_queue
 
     def reset(self) -> None:
         """Reconnect before the next one."""

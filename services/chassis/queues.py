@@ -64,15 +64,18 @@ def _rebuild(connection: Connection, queue: Queue) -> None:
     with connection.channel() as channel:
         waiting.bind(channel).declare()
     if not _is_so(connection, queue):
-        with connection.channel() as channel:
-            if queue.exchange:
-                channel.queue_unbind(queue.name, queue.exchange.name, queue.routing_key)
+        _unbind(connection, queue)
         _empty(connection, queue.name, waiting.name)
         _is_so(connection, queue)
-    with connection.channel() as channel:
-        if queue.exchange:
-            channel.queue_unbind(waiting.name, queue.exchange.name, queue.routing_key)
+    _unbind(connection, waiting)
     _empty(connection, waiting.name, queue.name)
+
+
+def _unbind(connection: Connection, queue: Queue) -> None:
+    # Retries and dead letters are bound to nothing but their names.
+    if queue.routing_key:
+        with connection.channel() as channel:
+            channel.queue_unbind(queue.name, queue.exchange.name, queue.routing_key)
 
 
 def _empty(connection: Connection, source: str, target: str) -> None:

@@ -5,7 +5,8 @@
 Everything runs on this machine, and its processors' time is counted from /proc, the stores' too: so the figures add up
 and are the same on an idle machine and on a busy one. docs/capacity.md reckons with them. The last line is one JSON
 object: cpu_ms of an agent's minute, of a call and of a customer; bytes of a call and of a customer, indexes included,
-by schema; rss_mb of each process at the end.
+by schema; rss_mb of each process at the end; events a second that one relay delivers to queues of each type, and rows a
+second that a move of a tenant copies, and compares while nobody may write.
 """
 
 import argparse
@@ -21,10 +22,21 @@ from pathlib import Path
 
 import psycopg
 import websockets
+from sqlalchemy import text
 
 from deploy.local.pbx.asterisk import LOAD_AGENTS
 from deploy.local.stack import Stack
-from services.chassis.settings import SERVICES
+from services.chassis.amqp import Publisher, declare
+from services.chassis.clock import utc_now
+from services.chassis.db import Store, service_metadata
+from services.chassis.ids import new_id
+from services.chassis.outbox import EventDestination, Relay
+from services.chassis.relocation import Relocation
+from services.chassis.settings import SERVICES, QueueType, Settings
+from services.chassis.tenancy import Tenant
+from services.identity.__main__ import SERVICE as IDENTITY
+from services.identity.store.queries import tenant_by_slug
+from services.identity.usecases.tenants import register
 from tests.bench.pop import FIRST_MOBILE, LOAD_DID, prepare, watch
 from tests.bench.scale import children, cpu_s
 from tests.chaos.load import Person, found
@@ -111,6 +123,51 @@ def create(people: Sequence[Person], customers: int) -> None:
     time.sleep(10)
 
 
+def relayed_per_s(stack: Stack, kind: QueueType, events: int) -> float:
+    """Return how many events a second a service's relay delivers in one database."""
+    service = f"bench{kind}"
+    entry = {"exchange": f"{service}.events", "routing_key": "happened", "queue": f"evt-{service}"}
+    metadata, amqp_url = service_metadata(service), stack.stores.amqp_url
+    store = Store({"main": stack.stores.database_urls["main"]}, metadata, utc_now)
+    with store.engine("main").begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {service}"))
+        metadata.create_all(connection)
+    declare(amqp_url, [service], [entry], kind)
+    with store.transaction(Tenant(new_id(), "main")) as tx:
+        for _ in range(events):
+            tx.emit("happened", new_id(), 1, {"customerId": new_id(), "name": "上海某某科技有限公司"})
+    publisher = Publisher(amqp_url, [entry])
+    # All of it: how it is shared out is not the question here.
+    relay = Relay(store, "main", "amqp", EventDestination(publisher, long_queue=events + 1))
+    begin = time.monotonic()
+    relay.start()
+    try:
+        while publisher.longest_queue([{"source": service, "type": "happened"}]) < events:
+            time.sleep(0.05)
+        return round(events / (time.monotonic() - begin), 1)
+    finally:
+        relay.stop()
+        store.close()
+
+
+def moved(stack: Stack, slug: str) -> dict[str, float]:
+    """Move a tenant to the other database; return its rows, and how long it took and was frozen, in seconds."""
+    environment = {**os.environ, **stack.plan.environment}
+    runtime = IDENTITY.runtime(Settings.read(environment), environment)
+    with runtime.store.across("main") as home:
+        found_one = tenant_by_slug(home, slug)
+    assert found_one is not None
+    begin = time.monotonic()
+    move = Relocation(found_one.id, "main", "south", runtime.settings.database_urls, patience_s=60)
+    done = move.run(lambda: register(runtime.store, found_one.id, "south"))
+    runtime.store.close()
+    return {
+        "rows": done.rows,
+        "took_s": round(time.monotonic() - begin, 1),
+        "frozen_s": round(done.frozen_s, 2),
+    }
+
+
 def main() -> int:
     """Measure one kind of unit after the other and print."""
     parser = argparse.ArgumentParser(
@@ -127,7 +184,8 @@ def main() -> int:
         pbx = stack.pbx
         assert pbx is not None
         meter = Meter(stack)
-        desks = list(prepare(stack, 20_000).desks.values())
+        team = prepare(stack, 20_000)
+        desks = list(team.desks.values())
         idle = meter.cost(asked.seconds / 60, lambda: time.sleep(asked.seconds))
         agents = meter.cost(
             len(desks) * asked.seconds / 60, lambda: asyncio.run(hold(desks, stack.address, asked.seconds))
@@ -144,6 +202,8 @@ def main() -> int:
         customers = meter.cost(asked.customers, lambda: create(people, asked.customers))
         print(json.dumps({"customer": customers}), flush=True)
         memory = meter.rss_mb()
+        relayed = {kind.value: relayed_per_s(stack, kind, 3000) for kind in QueueType}
+        move = moved(stack, team.slug)
         for desk in desks:
             desk.close()
         for person in people:
@@ -159,6 +219,8 @@ def main() -> int:
                 "customer_cpu_ms": customers["cpu_ms"],
                 "customer_bytes": customers["bytes"],
                 "rss_mb": memory,
+                "relayed_per_s": relayed,
+                "move": move,
             }
         )
     )
