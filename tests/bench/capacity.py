@@ -1,6 +1,6 @@
 """What each unit costs: an agent at the desk, a call, a customer; processors' time, disk and memory, by who spends it.
 
-    make bench-capacity        100 agents, 300 calls at 10 a second, 2,000 customers by the API
+    make bench-capacity        100 agents, 300 calls at 10 a second, 1,000 customers by the API
 
 Everything runs on this machine, and its processors' time is counted from /proc, the stores' too: so the figures add up
 and are the same on an idle machine and on a busy one. docs/capacity.md reckons with them. The last line is one JSON
@@ -136,17 +136,18 @@ def relayed_per_s(stack: Stack, kind: QueueType, events: int) -> float:
     with store.transaction(Tenant(new_id(), "main")) as tx:
         for _ in range(events):
             tx.emit("happened", new_id(), 1, {"customerId": new_id(), "name": "上海某某科技有限公司"})
-    publisher = Publisher(amqp_url, [entry])
+    looker, publisher = Publisher(amqp_url, [entry]), Publisher(amqp_url, [entry])
     # All of it: how it is shared out is not the question here.
     relay = Relay(store, "main", "amqp", EventDestination(publisher, long_queue=events + 1))
     begin = time.monotonic()
     relay.start()
     try:
-        while publisher.longest_queue([{"source": service, "type": "happened"}]) < events:
+        while looker.longest_queue([{"source": service, "type": "happened"}]) < events:
             time.sleep(0.05)
         return round(events / (time.monotonic() - begin), 1)
     finally:
         relay.stop()
+        looker.close()
         store.close()
 
 
@@ -175,8 +176,8 @@ def main() -> int:
     )
     parser.add_argument("--calls", type=int, default=300)
     parser.add_argument("--rate", type=int, default=10, help="calls a second")
-    parser.add_argument("--customers", type=int, default=2000)
-    parser.add_argument("--seconds", type=float, default=60, help="of agents at the desk")
+    parser.add_argument("--customers", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=30, help="of agents at the desk")
     asked = parser.parse_args()
     with Stack(
         given={**os.environ, "REQUESTS_PER_SECOND": "0"}, say=lambda line: print(line, flush=True)
