@@ -21,8 +21,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import grpc
 import psycopg
-from amqp.connection import Connection as AmqpConnection  # type: ignore[import-untyped]  # has no types
-from amqp.exceptions import AMQPError  # type: ignore[import-untyped]  # has no types
+from amqp.connection import Connection as AmqpConnection
+from amqp.exceptions import AMQPError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.ports import is_free
