@@ -102,8 +102,8 @@ async def hold(desks: Sequence[Desk], address: str, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
-def create(people: Sequence[Person], customers: int) -> None:
-    """Create so many customers with a number each, shared out among some people."""
+def create(people: Sequence[Person], customers: int, first: int = 0) -> None:
+    """Create so many customers with a number each, from this one on, shared out among some people."""
 
     def work(person: Person, numbers: range) -> None:
         for number in numbers:
@@ -112,7 +112,7 @@ def create(people: Sequence[Person], customers: int) -> None:
 
     share = customers // len(people)
     threads = [
-        threading.Thread(target=work, args=(person, range(turn * share, (turn + 1) * share)))
+        threading.Thread(target=work, args=(person, range(first + turn * share, first + (turn + 1) * share)))
         for turn, person in enumerate(people)
     ]
     for thread in threads:
@@ -200,7 +200,7 @@ def main() -> int:
         print(json.dumps({"call": calls}), flush=True)
         _, _, people = found(stack, WRITERS)
         create(people, WRITERS * 50)
-        customers = meter.cost(asked.customers, lambda: create(people, asked.customers))
+        customers = meter.cost(asked.customers, lambda: create(people, asked.customers, WRITERS * 50))
         print(json.dumps({"customer": customers}), flush=True)
         memory = meter.rss_mb()
         relayed = {kind.value: relayed_per_s(stack, kind, 3000) for kind in QueueType}
