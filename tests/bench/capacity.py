@@ -51,17 +51,30 @@ WHERE n.nspname = ANY(%s) AND c.relkind = 'r' AND c.relname NOT IN ('outbox', 'i
 
 
 class Meter:
-    """Reads what a stack has used so far."""
+    """Reads what a stack has used so far; what it uses when nobody does anything is not a unit's cost."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self.idle_ms_per_s: dict[str, float] = {}
+
+    def rest(self, seconds: float) -> None:
+        """Learn what is used when nobody does anything."""
+        used, begin = cpu_s(self._stack), time.monotonic()
+        time.sleep(seconds)
+        took_s, spent = time.monotonic() - begin, cpu_s(self._stack)
+        self.idle_ms_per_s = {name: (spent[name] - used[name]) * 1000 / took_s for name in spent}
 
     def cost(self, units: float, work: Callable[[], object]) -> dict[str, dict[str, float]]:
         """Do something; return what a unit of it took: cpu_ms by process, bytes by schema."""
-        used, stored = cpu_s(self._stack), self._sizes()
+        used, stored, begin = cpu_s(self._stack), self._sizes(), time.monotonic()
         work()
-        spent, kept = cpu_s(self._stack), self._sizes()
-        cpu = {name: round((spent[name] - used[name]) * 1000 / units, 2) for name in spent}
+        spent, kept, took_s = cpu_s(self._stack), self._sizes(), time.monotonic() - begin
+        cpu = {
+            name: round(
+                ((spent[name] - used[name]) * 1000 - self.idle_ms_per_s.get(name, 0) * took_s) / units, 2
+            )
+            for name in spent
+        }
         size = {name: round((kept[name] - stored[name]) / units, 0) for name in kept}
         return {
             "cpu_ms": {name: ms for name, ms in cpu.items() if ms >= 0.05}
@@ -187,11 +200,12 @@ def main() -> int:
         meter = Meter(stack)
         team = prepare(stack, 20_000)
         desks = list(team.desks.values())
-        idle = meter.cost(asked.seconds / 60, lambda: time.sleep(asked.seconds))
+        meter.rest(asked.seconds)
+        idle = {name: round(ms, 1) for name, ms in meter.idle_ms_per_s.items()}
         agents = meter.cost(
             len(desks) * asked.seconds / 60, lambda: asyncio.run(hold(desks, stack.address, asked.seconds))
         )
-        print(json.dumps({"idle_minute": idle["cpu_ms"], "agent_minute": agents["cpu_ms"]}), flush=True)
+        print(json.dumps({"idle_ms_per_s": idle, "agent_minute": agents["cpu_ms"]}), flush=True)
         numbers = [str(FIRST_MOBILE + 61 * number) for number in range(asked.calls)]
         calls = meter.cost(
             asked.calls,
@@ -213,7 +227,7 @@ def main() -> int:
         json.dumps(
             {
                 "agents": len(LOAD_AGENTS),
-                "idle_minute_cpu_ms": idle["cpu_ms"],
+                "idle_cpu_ms_per_s": idle,
                 "agent_minute_cpu_ms": agents["cpu_ms"],
                 "call_cpu_ms": calls["cpu_ms"],
                 "call_bytes": calls["bytes"],
