@@ -14,6 +14,7 @@ from services.orders.usecases.printing import (
     delete_template,
     list_templates,
     print_document,
+    sample_template,
 )
 
 KINDS = {
@@ -60,6 +61,14 @@ class PrintingApi(printing_pb2_grpc.PrintingServiceServicer, Api):
             )
 
         return self.read(work)
+
+    def GetSampleTemplate(
+        self, request: printing_pb2.GetSampleTemplateRequest, context: grpc.ServicerContext
+    ) -> printing_pb2.GetSampleTemplateResponse:
+        sample = sample_template(document_kind(request.kind))
+        return printing_pb2.GetSampleTemplateResponse(
+            name=sample.name, content_type=sample.content_type, content=sample.content
+        )
 
     def PrintDocument(
         self, request: printing_pb2.PrintDocumentRequest, context: grpc.ServicerContext

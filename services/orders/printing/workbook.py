@@ -15,13 +15,26 @@ import openpyxl
 from openpyxl.cell.cell import Cell, MergedCell
 from openpyxl.formula.tokenizer import Token, Tokenizer
 from openpyxl.formula.translate import Translator
+from openpyxl.styles import Font
 from openpyxl.utils.exceptions import InvalidFileException
 from openpyxl.workbook.workbook import Workbook
 from openpyxl.worksheet.cell_range import CellRange
 from openpyxl.worksheet.worksheet import Worksheet
 
 from services.chassis.errors import InvalidInput
-from services.orders.domain.documents import Document, DocumentKind, Value, field_names, plain
+from services.orders.domain.documents import (
+    FIELDS,
+    LINE_FIELDS,
+    LINE_PREFIXES,
+    LINED,
+    SUMS,
+    TITLES,
+    Document,
+    DocumentKind,
+    Value,
+    field_names,
+    plain,
+)
 
 # The parts of a workbook, unpacked: beyond this a small file would fill the memory.
 MOST_UNPACKED_BYTES = 32 * 1024 * 1024
@@ -73,6 +86,32 @@ def check_template(kind: DocumentKind, content: bytes) -> None:
         )
 
 
+def sample(kind: DocumentKind) -> bytes:
+    """Return a workbook to start from: every field of a kind, its lines and its sums, each with its name."""
+    book = openpyxl.Workbook()
+    (sheet,) = book.worksheets
+    sheet.title = TITLES[kind][0]
+    sheet.append([" ".join(TITLES[kind])])
+    sheet["A1"].font = Font(size=18, bold=True)
+    facts = [field for field in FIELDS[kind] if field.key not in SUMS]
+    for field in facts:
+        sheet.append([f"{field.zh} {field.en}", f"{{{{{field.zh}}}}}"])
+    if kind in LINED:
+        sheet.append([])
+        sheet.append([f"{field.zh} {field.en}" for field in LINE_FIELDS])
+        for cell in sheet[sheet.max_row]:
+            cell.font = Font(bold=True)
+        sheet.append([f"{{{{{LINE_PREFIXES[1]}{field.zh}}}}}" for field in LINE_FIELDS])
+    sheet.append([])
+    for field in FIELDS[kind]:
+        if field.key in SUMS:
+            sheet.append([f"{field.zh} {field.en}", f"{{{{{field.zh}}}}}"])
+            sheet.cell(sheet.max_row, 2).number_format = "#,##0.00"
+    for column in "ABCDEFG":
+        sheet.column_dimensions[column].width = 24
+    return _saved(book)
+
+
 def render(document: Document, template: bytes) -> bytes:
     """Return a template that was checked with a document's data in its cells."""
     known = field_names(document.kind)
@@ -93,6 +132,10 @@ def render(document: Document, template: bytes) -> bytes:
             inside = line_row and 0 <= index < len(document.lines)
             line = document.lines[index] if inside else {}
             _fill(cell, known, document.values, line)
+    return _saved(book)
+
+
+def _saved(book: Workbook) -> bytes:
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()

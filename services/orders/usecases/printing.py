@@ -12,7 +12,7 @@ from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.ids import new_id, parse_id
 from services.chassis.tokens import Caller
 from services.kernel.texts import parse_text
-from services.orders.domain.documents import Document, DocumentKind, Value
+from services.orders.domain.documents import TITLES, Document, DocumentKind, Value
 from services.orders.domain.files import PDF_TYPE, XLSX_TYPE, check_size
 from services.orders.domain.numbers import business_day
 from services.orders.printing import pdf, workbook
@@ -63,6 +63,11 @@ def create_template(tx: Transaction, kind: DocumentKind, name: str, content: byt
             "TEMPLATE_EXISTS", "模板“{name}”已存在", "There is a template “{name}” already", name=name
         )
     return template
+
+
+def sample_template(kind: DocumentKind) -> Printed:
+    """Return a workbook to start from."""
+    return Printed(f"{TITLES[kind][0]}.xlsx", XLSX_TYPE, workbook.sample(kind))
 
 
 def delete_template(tx: Transaction, template_id: str) -> None:

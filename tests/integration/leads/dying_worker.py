@@ -70,14 +70,14 @@ def live(folder: Path) -> None:
         contracts.FINISH,
         contracts.ABORT,
     )
-    # The conversion's come first; the pool's sweep lives on.
-    conversion, others = bundle.activities[: len(names)], bundle.activities[len(names) :]
+    # Every one of a conversion's, or this does not start; the pool's sweep and the pushes live on.
+    *conversion, sweep, push = bundle.activities
     activities = [mortal(function, name, folder) for function, name in zip(conversion, names, strict=True)]
     asyncio.run(
         run_workers(
             settings.temporal_address,
             settings.temporal_namespace,
-            [WorkerBundle(bundle.queue, bundle.workflows, [*activities, *others])],
+            [WorkerBundle(bundle.queue, bundle.workflows, [*activities, sweep, push])],
             asyncio.Event(),
         )
     )

@@ -13,7 +13,7 @@ from openpyxl.styles import Font
 from openpyxl.worksheet.worksheet import Worksheet
 
 from services.chassis.errors import InvalidInput
-from services.orders.domain.documents import Document, DocumentKind, Value
+from services.orders.domain.documents import FIELDS, LINE_FIELDS, LINED, Document, DocumentKind, Value
 from services.orders.domain.quotes import (
     Delivery,
     QuoteMode,
@@ -205,6 +205,20 @@ def test_a_workbook_gets_the_data_in_its_cells() -> None:
     assert (result["C6"].value, str(result.merged_cells)) == ("=E5*$E$5", "A6:B6")
     # What a person wrote never computes.
     assert (result["A6"].value, result["A6"].data_type) == ("=HYPERLINK(1)", "s")
+
+
+@pytest.mark.parametrize("kind", DocumentKind)
+def test_a_sample_to_start_from_takes_every_field(kind: DocumentKind) -> None:
+    """F96: it is a template as it is, and names all that documents of its kind have."""
+    content = workbook.sample(kind)
+    workbook.check_template(kind, content)
+    values = {each.key: each.en for each in FIELDS[kind]}
+    lines = [{each.key: each.en for each in LINE_FIELDS}] * 2 if kind in LINED else []
+    filled = openpyxl.load_workbook(io.BytesIO(workbook.render(Document(kind, "1", values, lines), content)))
+    shown = [cell.value for row in filled.worksheets[0].iter_rows() for cell in row if cell.value]
+    assert not any("{{" in str(text) for text in shown)
+    for value in (*values.values(), *(text for line in lines for text in line.values())):
+        assert value in shown
 
 
 def test_one_line_or_none_leaves_a_workbook_as_it_is() -> None:

@@ -276,6 +276,58 @@ class ListPrintTemplatesResponse(_message.Message):
 Global___ListPrintTemplatesResponse: _TypeAlias = ListPrintTemplatesResponse  # noqa: Y015
 
 @_typing.final
+class GetSampleTemplateRequest(_message.Message):
+    """Request of GetSampleTemplate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    kind: Global___DocumentKind.ValueType
+    """For which documents."""
+    def __init__(
+        self,
+        *,
+        kind: Global___DocumentKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleTemplateRequest: _TypeAlias = GetSampleTemplateRequest  # noqa: Y015
+
+@_typing.final
+class GetSampleTemplateResponse(_message.Message):
+    """Response of GetSampleTemplate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """File name."""
+    content_type: _builtins.str
+    """MIME type."""
+    content: _builtins.bytes
+    """The file."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        content: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "content_type", b"content_type", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSampleTemplateResponse: _TypeAlias = GetSampleTemplateResponse  # noqa: Y015
+
+@_typing.final
 class PrintDocumentRequest(_message.Message):
     """Request of PrintDocument."""
 

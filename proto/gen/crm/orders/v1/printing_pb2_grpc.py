@@ -50,6 +50,11 @@ class PrintingServiceStub:
                 request_serializer=crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesRequest.SerializeToString,
                 response_deserializer=crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesResponse.FromString,
                 _registered_method=True)
+        self.GetSampleTemplate = channel.unary_unary(
+                '/crm.orders.v1.PrintingService/GetSampleTemplate',
+                request_serializer=crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateRequest.SerializeToString,
+                response_deserializer=crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateResponse.FromString,
+                _registered_method=True)
         self.PrintDocument = channel.unary_unary(
                 '/crm.orders.v1.PrintingService/PrintDocument',
                 request_serializer=crm_dot_orders_dot_v1_dot_printing__pb2.PrintDocumentRequest.SerializeToString,
@@ -83,6 +88,13 @@ class PrintingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSampleTemplate(self, request, context):
+        """A workbook to start from, with everything in it that documents of a kind have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PrintDocument(self, request, context):
         """Print what the caller sees.
         """
@@ -107,6 +119,11 @@ def add_PrintingServiceServicer_to_server(servicer, server):
                     servicer.ListPrintTemplates,
                     request_deserializer=crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesRequest.FromString,
                     response_serializer=crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesResponse.SerializeToString,
+            ),
+            'GetSampleTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSampleTemplate,
+                    request_deserializer=crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateRequest.FromString,
+                    response_serializer=crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateResponse.SerializeToString,
             ),
             'PrintDocument': grpc.unary_unary_rpc_method_handler(
                     servicer.PrintDocument,
@@ -196,6 +213,33 @@ class PrintingService:
             '/crm.orders.v1.PrintingService/ListPrintTemplates',
             crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesRequest.SerializeToString,
             crm_dot_orders_dot_v1_dot_printing__pb2.ListPrintTemplatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSampleTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.orders.v1.PrintingService/GetSampleTemplate',
+            crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateRequest.SerializeToString,
+            crm_dot_orders_dot_v1_dot_printing__pb2.GetSampleTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,8 @@ class PrintingServiceStub:
     """Remove a workbook."""
     ListPrintTemplates: _grpc.UnaryUnaryMultiCallable[_printing_pb2.ListPrintTemplatesRequest, _printing_pb2.ListPrintTemplatesResponse]
     """The workbooks by name, and what their cells may name."""
+    GetSampleTemplate: _grpc.UnaryUnaryMultiCallable[_printing_pb2.GetSampleTemplateRequest, _printing_pb2.GetSampleTemplateResponse]
+    """A workbook to start from, with everything in it that documents of a kind have."""
     PrintDocument: _grpc.UnaryUnaryMultiCallable[_printing_pb2.PrintDocumentRequest, _printing_pb2.PrintDocumentResponse]
     """Print what the caller sees."""
 
@@ -57,6 +59,8 @@ class PrintingServiceAsyncStub(PrintingServiceStub):
     """Remove a workbook."""
     ListPrintTemplates: _aio.UnaryUnaryMultiCallable[_printing_pb2.ListPrintTemplatesRequest, _printing_pb2.ListPrintTemplatesResponse]  # type: ignore[assignment]
     """The workbooks by name, and what their cells may name."""
+    GetSampleTemplate: _aio.UnaryUnaryMultiCallable[_printing_pb2.GetSampleTemplateRequest, _printing_pb2.GetSampleTemplateResponse]  # type: ignore[assignment]
+    """A workbook to start from, with everything in it that documents of a kind have."""
     PrintDocument: _aio.UnaryUnaryMultiCallable[_printing_pb2.PrintDocumentRequest, _printing_pb2.PrintDocumentResponse]  # type: ignore[assignment]
     """Print what the caller sees."""
 
@@ -88,6 +92,14 @@ class PrintingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_printing_pb2.ListPrintTemplatesResponse, _abc.Awaitable[_printing_pb2.ListPrintTemplatesResponse]]:
         """The workbooks by name, and what their cells may name."""
+
+    @_abc_1.abstractmethod
+    def GetSampleTemplate(
+        self,
+        request: _printing_pb2.GetSampleTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_printing_pb2.GetSampleTemplateResponse, _abc.Awaitable[_printing_pb2.GetSampleTemplateResponse]]:
+        """A workbook to start from, with everything in it that documents of a kind have."""
 
     @_abc_1.abstractmethod
     def PrintDocument(

@@ -4508,6 +4508,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/printTemplates:sample": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A workbook to start from, with everything in it that documents of a kind have.
+         * @description Needs the right `settings.manage`.
+         */
+        get: operations["orders.GetSampleTemplate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/productFields": {
         parameters: {
             query?: never;
@@ -11777,6 +11797,18 @@ export interface components {
         "orders.GetQuoteResponse": {
             /** @description The quote. */
             quote?: components["schemas"]["orders.Quote"];
+        };
+        /** @description Response of GetSampleTemplate. */
+        "orders.GetSampleTemplateResponse": {
+            /** @description File name. */
+            name: string;
+            /** @description MIME type. */
+            contentType: string;
+            /**
+             * Format: byte
+             * @description The file.
+             */
+            content: string;
         };
         /** @description Response of GetSettings. */
         "orders.GetSettingsResponse": {
@@ -20864,6 +20896,30 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["orders.DeletePrintTemplateResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "orders.GetSampleTemplate": {
+        parameters: {
+            query?: {
+                /** @description For which documents. */
+                kind?: components["schemas"]["orders.DocumentKind"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["orders.GetSampleTemplateResponse"];
                 };
             };
             default: components["responses"]["Error"];

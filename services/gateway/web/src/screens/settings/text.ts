@@ -39,6 +39,7 @@ export default {
     },
     print: {
       title: '打印模板（Excel）',
+      sample: '下载示例',
       name: '模板名称',
       remove: '删除模板',
       sure: '确定删除模板「{name}」吗？',
@@ -183,6 +184,7 @@ export default {
     },
     print: {
       title: 'Print templates (Excel)',
+      sample: 'Download a sample',
       name: 'Name',
       remove: 'Remove the template',
       sure: 'Remove the template "{name}"?',
