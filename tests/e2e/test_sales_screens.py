@@ -6,12 +6,13 @@ opportunity over the board and wins it; fills the order in and submits it to an 
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import FilePayload, expect
 
 from tests.e2e.company import Company, customer_of, fresh_mobile, fresh_name
-from tests.e2e.desk import Desk, Json
+from tests.e2e.desk import Desk, Json, Refused
 from tests.e2e.screen import PATIENCE_MS, Screen
-from tests.e2e.test_lead_to_order import order_of
+from tests.e2e.test_lead_to_order import capture, order_of
 from tests.support.until import until
 
 SignIn = Callable[[str, str], Screen]
@@ -27,9 +28,9 @@ def namesakes(company: Company, desk: Desk, name: str) -> set[object]:
         if (rule["kind"], rule["field"]) == ("SUBJECT_KIND_CUSTOMER", "RULE_FIELD_NAME")
     )
     path = f"dedupe/rules/{rule['ruleId']}"
-    rule = company.admin.patch(path, rule={**rule, "active": False}, updateMask="active")["rule"]
+    company.admin.patch(path, active=False)
     found = {customer_of(desk, name, fresh_mobile())["customerId"] for _ in range(2)}
-    company.admin.patch(path, rule={**rule, "active": True}, updateMask="active")
+    company.admin.patch(path, active=True)
     return found
 
 
@@ -92,6 +93,29 @@ def test_a_lead_is_claimed_followed_up_and_converted_on_the_pages(company: Compa
     assert opportunity["customerId"] in both
 
 
+def test_an_outside_source_is_let_in_on_the_pages(company: Company, sign_in: SignIn) -> None:
+    """F136: a key that may send leads and nothing else, shown once; a source that is registered has to sign."""
+    admin = sign_in("admin", "管理员")
+    admin.open("/settings")
+    admin.click("capture-key-add")
+    admin.fill("capture-form-name", "官网")
+    admin.click("capture-form-submit")
+    admin.says("capture-secret", "官网")
+    secret = admin.at("capture-secret").locator("code").inner_text()
+    website = Desk(company.url, token=secret)
+    lead = capture(website, fresh_name("来客"), fresh_mobile())
+    assert company.admin.get(f"leads/{lead['leadId']}")["lead"]["state"] == "LEAD_STATE_UNASSIGNED"
+    admin.click("capture-source-add")
+    admin.fill("capture-form-name", "website")
+    admin.click("capture-form-submit")
+    admin.shows("capture-source", 1)
+    admin.fits("capture")
+    with pytest.raises(Refused) as refused:
+        capture(website, fresh_name("来客"), fresh_mobile())
+    assert refused.value.reason == "SIGNATURE_MISSING"
+    website.close()
+
+
 def test_an_opportunity_is_moved_forecast_and_won_on_the_pages(company: Company, sign_in: SignIn) -> None:
     """F55, F78, F80, F50: dragged into the next stage, weighted by its probability, and then an order."""
     rep = company.hire("li", "李雷", "sales_rep")
@@ -135,10 +159,11 @@ def test_an_order_is_filled_in_submitted_and_seen_by_its_approver(company: Compa
     page.click("order-papers-open")
     page.choose("line-product-0", "空调")
     page.fill("line-quantity-0", "2")
+    papers = page.at("order-papers")
     page.click("order-lines-save")
-    expect(page.at("order-papers")).to_contain_text("8,000.00", timeout=PATIENCE_MS)
-    page.page.get_by_placeholder("开始日期").fill("2026-01-01")
-    page.page.get_by_placeholder("结束日期").fill("2036-12-31")
+    expect(papers).to_contain_text("8,000.00", timeout=PATIENCE_MS)
+    papers.get_by_placeholder("开始日期").fill("2026-01-01")
+    papers.get_by_placeholder("结束日期").fill("2036-12-31")
     page.page.keyboard.press("Enter")
     page.fits("order-papers")
     page.click("order-contract-save")

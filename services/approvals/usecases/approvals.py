@@ -298,7 +298,9 @@ def withdraw(tx: Transaction, approval_id: str, submitter_id: str) -> Whole:
 
 
 def may_recall(found: Whole) -> bool:
-    """Return whether an undecided approval's flow lets its submitter take it back."""
+    """Return whether the submitter may take an undecided approval back: its flow says so, or nobody was asked yet."""
+    if found.approval.state == ApprovalState.PREPARING:
+        return True
     recall = queries.unpack_rules(found.approval.rules).recall
     return recall is Recall.UNDECIDED or (recall is Recall.UNTOUCHED and not any(found.decisions.values()))
 

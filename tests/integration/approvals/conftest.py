@@ -13,6 +13,7 @@ from services.chassis.db import Event
 from services.chassis.ids import new_id
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
+from services.chassis.temporal import WorkflowExecutionStatus
 from services.identity.__main__ import SERVICE as IDENTITY
 from tests.support.callers import Caller
 from tests.support.running import event_of, relaying, take, working
@@ -148,3 +149,9 @@ def desk(
 ) -> Desk:
     """A company in each of the databases in turn."""
     return Desk(found_company(request.param), runtime, stub)
+
+
+def finished(desk: Desk, handle_id: str) -> bool:
+    """Return whether a workflow is over."""
+    description = desk.runtime.temporal.run(lambda client: client.get_workflow_handle(handle_id).describe())
+    return description.status == WorkflowExecutionStatus.COMPLETED

@@ -11,10 +11,11 @@ from sqlalchemy import select
 
 from services.approvals.store.tables import Decision
 from services.approvals.usecases.approvals import NAMED_NOTE
+from services.approvals.workflows.contracts import approval_workflow_id
 from services.chassis.clock import utc_now
 from services.chassis.errors import Forbidden, InvalidInput, NotFound, RuleViolation
 from services.chassis.ids import new_id
-from tests.integration.approvals.conftest import Desk
+from tests.integration.approvals.conftest import Desk, finished
 from tests.support.callers import Caller
 from tests.support.running import emitted, event_of
 from tests.support.until import until
@@ -364,7 +365,26 @@ def test_a_flow_says_when_a_submission_may_be_taken_back(desk: Desk) -> None:
     assert not looked_at(desk, rep, asked.approval_id).withdrawable
     assert rep.refused(desk.stub.WithdrawApproval, withdrawn(asked)).reason == "RECALL_REFUSED"
     set_flow(desk, *steps, of=pb.SUBJECT_TYPE_EXPENSE, recall=pb.RECALL_NEVER)
-    assert rep.refused(desk.stub.WithdrawApproval, withdrawn(ask(desk, rep))).reason == "RECALL_REFUSED"
+    asked = ask(desk, rep)
+    desk.waiting(manager, asked.subject_id)
+    assert rep.refused(desk.stub.WithdrawApproval, withdrawn(asked)).reason == "RECALL_REFUSED"
+
+
+@pytest.mark.parametrize("desk", ["main"], indirect=True)
+def test_what_nobody_could_be_asked_for_is_taken_back_whatever_the_flow_says(desk: Desk) -> None:
+    """F177: the only administrator submits, and nobody else may decide: it waits for an approver, but not for ever."""
+    desk.company.add("li", "sales_rep")
+    step = pb.FlowStep(name="财务", roles=["finance"])
+    set_flow(desk, step, of=pb.SUBJECT_TYPE_EXPENSE, recall=pb.RECALL_NEVER)
+    admin = desk.company.admin
+    question = pb.PreviewApprovalRequest(subject_type=pb.SUBJECT_TYPE_EXPENSE, amount="800")
+    assert admin.refused(desk.stub.PreviewApproval, question).reason == "NO_APPROVER"
+    asked = ask(desk, admin)
+    assert (asked.state, asked.withdrawable) == (pb.APPROVAL_STATE_PREPARING, True)
+    request = pb.WithdrawApprovalRequest(request_id=new_id(), approval_id=asked.approval_id)
+    assert admin(desk.stub.WithdrawApproval, request).approval.state == pb.APPROVAL_STATE_WITHDRAWN
+    handle_id = approval_workflow_id(asked.approval_id)
+    until(lambda: finished(desk, handle_id), timeout_s=120)
 
 
 @pytest.mark.parametrize("desk", ["main"], indirect=True)

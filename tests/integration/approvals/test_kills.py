@@ -23,8 +23,7 @@ from services.approvals.workflows.contracts import (
 from services.chassis.ids import derive_id
 from services.chassis.service import Runtime
 from services.chassis.settings import Settings
-from services.chassis.temporal import WorkflowExecutionStatus
-from tests.integration.approvals.conftest import Desk
+from tests.integration.approvals.conftest import Desk, finished
 from tests.integration.approvals.test_approvers import switch_off
 from tests.support.running import event_of, relaying
 from tests.support.until import until
@@ -108,12 +107,6 @@ def hurry(desk: Desk, approval_id: str) -> str:
     start = {"workflow": WORKFLOW, "id": handle_id, "queue": QUEUE, "payload": payload, "signal": ""}
     desk.runtime.temporal.deliver("workflow_start", start)
     return handle_id
-
-
-def finished(desk: Desk, handle_id: str) -> bool:
-    """Return whether a workflow is over."""
-    description = desk.runtime.temporal.run(lambda client: client.get_workflow_handle(handle_id).describe())
-    return description.status == WorkflowExecutionStatus.COMPLETED
 
 
 @pytest.mark.timeout(300)

@@ -262,7 +262,7 @@ class _RecallEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Recall.ValueTy
     RECALL_UNTOUCHED: _Recall.ValueType  # 2
     """Until the first approver decides."""
     RECALL_NEVER: _Recall.ValueType  # 3
-    """Never."""
+    """Not once somebody was asked."""
 
 class Recall(_Recall, metaclass=_RecallEnumTypeWrapper):
     """When a submitter may take a submission back."""
@@ -274,7 +274,7 @@ RECALL_UNDECIDED: Recall.ValueType  # 1
 RECALL_UNTOUCHED: Recall.ValueType  # 2
 """Until the first approver decides."""
 RECALL_NEVER: Recall.ValueType  # 3
-"""Never."""
+"""Not once somebody was asked."""
 Global___Recall: _TypeAlias = Recall  # noqa: Y015
 
 class _Repeat:

@@ -5667,7 +5667,7 @@ export interface components {
          *     - `RECALL_UNSPECIFIED`: Not set: as UNDECIDED.
          *     - `RECALL_UNDECIDED`: While the approval is not decided.
          *     - `RECALL_UNTOUCHED`: Until the first approver decides.
-         *     - `RECALL_NEVER`: Never.
+         *     - `RECALL_NEVER`: Not once somebody was asked.
          * @enum {string}
          */
         "approvals.Recall": "RECALL_UNSPECIFIED" | "RECALL_UNDECIDED" | "RECALL_UNTOUCHED" | "RECALL_NEVER";

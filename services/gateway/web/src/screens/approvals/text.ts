@@ -13,7 +13,7 @@ export default {
     createTime: '提交时间',
     shown: '审批内容',
     steps: '审批步骤',
-    preparing: '正在确定审批人…',
+    preparing: '正在确定审批人；如一直停在这里，说明暂无人可审，可撤回或请管理员安排审批人。',
     approvers: '审批人',
     auto: {
       AUTO_REASON_CONDITION: '条件不满足，系统自动通过',
@@ -121,7 +121,8 @@ export default {
     createTime: 'Submitted',
     shown: 'What is approved',
     steps: 'Steps',
-    preparing: 'Finding the approvers…',
+    preparing:
+      'Finding the approvers. If it stays like this, nobody can decide yet: withdraw it, or ask an administrator to name somebody.',
     approvers: 'Approvers',
     auto: {
       AUTO_REASON_CONDITION: 'Its condition does not hold: passed by rule',

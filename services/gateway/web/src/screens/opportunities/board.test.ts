@@ -21,7 +21,8 @@ it('puts each into its stage, and one of before there were stages into the first
   ])
 })
 
-it('tells a time in hours below a day', () => {
+it('tells a time in hours below a day and in minutes below an hour', () => {
+  expect(span(119)).toEqual({ unit: 'minutes', n: 1 })
   expect(span(7200)).toEqual({ unit: 'hours', n: 2 })
   expect(span(3 * 86_400 + 5)).toEqual({ unit: 'days', n: 3 })
 })

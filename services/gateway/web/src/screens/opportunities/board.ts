@@ -25,8 +25,9 @@ export function columnsOf(stages: OpportunityStage[], opportunities: Opportunity
   })
 }
 
-/** Whole days, or hours below a day, of a time in seconds. */
-export function span(seconds: number): { unit: 'days' | 'hours'; n: number } {
+/** Whole days, hours below a day, or minutes below an hour, of a time in seconds. */
+export function span(seconds: number): { unit: 'days' | 'hours' | 'minutes'; n: number } {
+  if (seconds < 3600) return { unit: 'minutes', n: Math.floor(seconds / 60) }
   return seconds < 86_400
     ? { unit: 'hours', n: Math.floor(seconds / 3600) }
     : { unit: 'days', n: Math.floor(seconds / 86_400) }

@@ -28,7 +28,7 @@ export default {
     fromTo: '{from} → {to}',
     cut: '商机过多，仅显示最新的 1000 个',
     views: { board: '看板', list: '列表', forecast: '预测' },
-    span: { days: '{n} 天', hours: '{n} 小时' },
+    span: { days: '{n} 天', hours: '{n} 小时', minutes: '{n} 分钟' },
     actions: { update: '编辑', lose: '输单', transfer: '移交' },
     changes: {
       created: '建立',
@@ -85,7 +85,7 @@ export default {
     fromTo: '{from} → {to}',
     cut: 'Too many: the newest 1000 are shown',
     views: { board: 'Board', list: 'List', forecast: 'Forecast' },
-    span: { days: '{n} d', hours: '{n} h' },
+    span: { days: '{n} d', hours: '{n} h', minutes: '{n} min' },
     actions: { update: 'Edit', lose: 'Lost', transfer: 'Hand over' },
     changes: {
       created: 'Made',
