@@ -23,7 +23,7 @@ from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import MatchRecord, Rule
 from services.dedupe.suspects_api import SuspectsApi
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
-from services.dedupe.usecases.lookups import find_holders
+from services.dedupe.usecases.lookups import find_holders, find_namesakes
 from services.dedupe.usecases.matching import SHOWN, check_duplicates, mask_company, may_see
 from services.dedupe.usecases.receipts import receipt_of
 from services.dedupe.usecases.refusals import report_refusal
@@ -155,9 +155,15 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
     def FindHolders(
         self, request: pb.FindHoldersRequest, context: grpc.ServicerContext
     ) -> pb.FindHoldersResponse:
-        """Return who holds the keys of these subjects."""
+        """Return who holds the keys of these subjects, and further customers of their names."""
         subjects = _subjects(request.subjects)
-        return self.read(lambda tx: pb.FindHoldersResponse(holders=map(_holder, find_holders(tx, subjects))))
+
+        def answer(tx: Transaction) -> pb.FindHoldersResponse:
+            held = find_holders(tx, subjects)
+            namesakes = find_namesakes(tx, subjects, held)
+            return pb.FindHoldersResponse(holders=map(_holder, [*held, *namesakes]))
+
+        return self.read(answer)
 
     def CheckKeys(self, request: pb.CheckKeysRequest, context: grpc.ServicerContext) -> pb.CheckKeysResponse:
         """Tell whether a form's keys are free."""

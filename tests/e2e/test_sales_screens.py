@@ -180,7 +180,7 @@ def test_an_order_is_filled_in_submitted_and_seen_by_its_approver(company: Compa
     page.click("contract-link")
     page.shows("contract-drawer", 1)
     page.fits("contract")
-    page.click("contract-update")
+    page.at("contract-drawer").get_by_test_id("contract-update").click()
     page.shows("contract-form", 1)
     page.fits("contract-form")
 

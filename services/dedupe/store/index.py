@@ -34,7 +34,7 @@ from sqlalchemy.orm import defer
 
 from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
-from services.dedupe.domain.keys import Subject, SubjectKind, digest_of
+from services.dedupe.domain.keys import Subject, SubjectKind, digest_of, normalise_name
 from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams, tenant_seed
 from services.dedupe.matching.normalise import Name, fold, normalise
 from services.dedupe.matching.ranking import Candidates
@@ -287,6 +287,20 @@ def look_up(tx: Transaction, query: str, limit: int) -> Sequence[MatchRecord]:
 
     scored = sorted(((likeness(row), row) for row in rows), key=lambda item: (-item[0], item[1].subject_id))
     return [row for score, row in scored if score >= 0.5][:limit]
+
+
+def namesakes(tx: Transaction, name: str) -> list[MatchRecord]:
+    """Return the customers whose names are equal to this one, keys or not, the oldest first."""
+    grams = name_grams(tenant_seed(tx.tenant.id), normalise(name))
+    rows = tx.session.scalars(
+        select(MatchRecord)
+        .where(OWN_RECORD, MatchRecord.kind == SubjectKind.CUSTOMER, MatchRecord.grams.contains(_rarest()))
+        .limit(MOST_CANDIDATES),
+        {"tenant_id": tx.tenant.id, "grams": grams},
+    )
+    wanted = normalise_name(name)
+    found = [row for row in rows if normalise_name(row.name) == wanted]
+    return sorted(found, key=lambda row: (row.create_time, row.subject_id))
 
 
 def record_of(tx: Transaction, customer_id: str) -> Record | None:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from services.chassis.db import Transaction
-from services.dedupe.domain.keys import Subject, keys_of
-from services.dedupe.store import queries
+from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, keys_of
+from services.dedupe.store import index, queries
 from services.dedupe.store.queries import Held
 
 
@@ -13,3 +13,21 @@ def find_holders(tx: Transaction, subjects: Sequence[Subject]) -> list[Held]:
     active = queries.active_rules(tx)
     keys = {key for subject in subjects for key in keys_of(subject, active.asked)}
     return queries.holders(tx, keys)
+
+
+def find_namesakes(tx: Transaction, subjects: Sequence[Subject], held: Sequence[Held]) -> list[Held]:
+    """Return the customers of the names asked for that do not hold the key (O5).
+
+    They are from when the rule of names was off, or let them pass. held: what `find_holders` returned.
+    """
+    rule = (SubjectKind.CUSTOMER, RuleField.NAME)
+    if rule not in queries.active_rules(tx).asked:
+        return []
+    known = {(item.key, item.subject_id) for item in held}
+    return [
+        Held(key, row.subject_id, row.reservation_id, row.holder_name, row.create_time)
+        for subject in subjects
+        for key in keys_of(subject, {rule})
+        for row in index.namesakes(tx, subject.name)
+        if (key, row.subject_id) not in known
+    ]

@@ -16,7 +16,7 @@ from services.dedupe import events
 from services.dedupe.domain.keys import Subject, SubjectKind
 from services.dedupe.domain.reservations import SETTLE_AFTER
 from services.dedupe.store.tables import HeldKey
-from services.dedupe.usecases.lookups import find_holders
+from services.dedupe.usecases.lookups import find_holders, find_namesakes
 from services.dedupe.usecases.reservations import cancel, confirm, reserve_keys
 from services.dedupe.usecases.rules import list_rules, update_rule
 from tests.support.until import until
@@ -167,6 +167,32 @@ def test_holders_are_found_by_name_and_by_phone(store: Store, tenant: Tenant) ->
     reserve(store, tenant, held)
     found = run(store, tenant, lambda tx: find_holders(tx, [customer("在册 公司", "+8613800138004")]))
     assert [(item.key.field, item.subject_id) for item in found] == [("name", held.id), ("phone", held.id)]
+
+
+def test_customers_of_one_name_are_all_found_though_one_holds_the_key(store: Store, tenant: Tenant) -> None:
+    """O5: from when the rule was off; the others are found too when the holder is gone, and not under another name."""
+    rule = derive_id(tenant.id, "customer", "name")
+    run(store, tenant, lambda tx: update_rule(tx, rule, active=False))
+    first, second, third = (customer(name) for name in ("同名贸易公司", "同名 贸易公司", "同名贸易公司"))
+    reservation = reserve(store, tenant, first)
+    for each in (second, third, customer("同名贸易有限公司"), customer("异名贸易公司")):
+        reserve(store, tenant, each)
+    wanted = [customer("同名贸易（公司）")]
+
+    def found() -> set[str]:
+        held = run(store, tenant, lambda tx: find_holders(tx, wanted))
+        others = run(store, tenant, lambda tx: find_namesakes(tx, wanted, held))
+        ids = [item.subject_id for item in (*held, *others)]
+        assert len(ids) == len(set(ids))
+        return set(ids)
+
+    assert found() == set()
+    run(store, tenant, lambda tx: update_rule(tx, rule, active=True))
+    assert found() == {first.id, second.id, third.id}
+    renamed = Subject(SubjectKind.CUSTOMER, third.id, "改名贸易公司", ())
+    reserve(store, tenant, renamed)
+    run(store, tenant, lambda tx: cancel(tx, reservation))
+    assert found() == {second.id}
 
 
 @pytest.mark.parametrize("event_type", ["customer_created", "contact_created", "registration_passed"])

@@ -773,7 +773,7 @@ class FindHoldersResponse(_message.Message):
     HOLDERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def holders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Holder]:
-        """One for each key that is held."""
+        """One for each key that is held, and one for each further customer of a name: from when its rule was off."""
 
     def __init__(
         self,
