@@ -370,7 +370,6 @@ class Store:
                 sqlalchemy_url(url),
                 pool_size=pool_size,
                 max_overflow=pool_size,
-                pool_pre_ping=True,
                 # With autocommit psycopg leaves BEGIN to us: it goes together with the word whose the rows are.
                 connect_args={
                     "application_name": self.service,

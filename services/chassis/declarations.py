@@ -44,6 +44,7 @@ class _Call:
 _call: contextvars.ContextVar[_Call | None] = contextvars.ContextVar("declared_call", default=None)
 
 
+@cache
 def access_of(method: str) -> pb.Access | None:
     """Return what the contract declares for "/package.Service/Method"; None when it declares nothing."""
     service_name, _, method_name = method.lstrip("/").partition("/")

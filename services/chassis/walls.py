@@ -22,6 +22,8 @@ EVERY_TENANT = "*"
 # The same for a connection without an engine, as libpq's `options`.
 EVERY_TENANT_OPTIONS = f"-c crm.tenant={EVERY_TENANT}"
 POLICY = "tenant_wall"
+# Connections that a pool holds at most, so many may be closed at once: when the database starts anew.
+MOST_STALE = 100
 
 # Tables with a tenant that have no wall yet, or one that their owner passes.
 _BARE_TABLES = text(
@@ -75,7 +77,10 @@ def binds(connection: Connection) -> bool:
 def say_whose(engine: Engine) -> None:
     """Let each transaction of an engine begin with the word whose it is, as its TENANT_OPTION says.
 
-    The engine's connections must be in psycopg's autocommit, so that it sends no BEGIN of its own.
+    A pooled connection that the database closed meanwhile says so here, in the first answer of a transaction, when
+    nothing is done yet: another one takes its place. So nobody has to ask a connection whether it lives before using
+    it, which would cost each transaction a round trip. The engine's connections must be in psycopg's autocommit, so
+    that it sends no BEGIN of its own.
     """
 
     @event.listens_for(engine, "begin")
@@ -89,13 +94,20 @@ def say_whose(engine: Engine) -> None:
             one_tenant, whose = True, str(UUID(tenant))
             question = places.QUESTION.format(tenant=whose)
             statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'; {question}"
-        driver = connection.connection.driver_connection
-        if not isinstance(driver, psycopg.Connection):
-            raise TypeError("the store speaks psycopg")
-        try:
-            # psycopg would prepare what comes often, and two statements cannot be.
-            cursor = driver.execute(statement, prepare=False)
-            connection.info[places.PLACE] = places.answer(cursor) if one_tenant else None
-        except psycopg.OperationalError as error:
-            connection.invalidate(error)
-            raise OperationalError("BEGIN", None, error, connection_invalidated=True) from error
+        for stale in range(MOST_STALE + 1):
+            try:
+                # Behind an invalid one this is the next of the pool, or a fresh one when none is left.
+                driver = connection.connection.driver_connection
+                if not isinstance(driver, psycopg.Connection):
+                    raise TypeError("the store speaks psycopg")
+                # psycopg would prepare what comes often, and two statements cannot be.
+                cursor = driver.execute(statement, prepare=False)
+                connection.info[places.PLACE] = places.answer(cursor) if one_tenant else None
+            except psycopg.OperationalError as error:
+                unreachable = connection.invalidated
+                if not unreachable:
+                    connection.invalidate(error)
+                if unreachable or stale == MOST_STALE:
+                    raise OperationalError("BEGIN", None, error, connection_invalidated=True) from error
+            else:
+                return

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import psycopg
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from sqlalchemy import func, select, text
+from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from deploy.local.stores import PrivateStores
 from services.chassis import places
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
+from services.chassis.driver_queries import DriverQuery, array_text
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
@@ -60,6 +63,64 @@ def test_a_tenant_lives_in_its_own_database(store: Store, stores: PrivateStores)
         tx.emit("thing_happened", new_id(), 1, {})
     assert outbox_rows(store, south) == 1
     assert outbox_rows(store, Tenant(south.id, "main")) == 0
+
+
+def test_a_transaction_takes_another_connection_when_the_database_closed_its_own(
+    store: Store, main_tenant: Tenant
+) -> None:
+    """The database was started anew: whoever comes next finds every pooled connection closed and notices nothing."""
+    barrier = Barrier(4)
+
+    def who_serves(_: int) -> int:
+        with store.transaction(main_tenant) as tx:
+            barrier.wait()
+            return tx.session.scalar(select(func.pg_backend_pid())) or 0
+
+    with ThreadPoolExecutor(barrier.parties) as threads:
+        before = set(threads.map(who_serves, range(barrier.parties)))
+    with psycopg.connect(store.urls["main"]) as connection:
+        for process in before:
+            connection.execute("SELECT pg_terminate_backend(%s)", [process])
+    with ThreadPoolExecutor(barrier.parties) as threads:
+        after = set(threads.map(who_serves, range(barrier.parties)))
+    assert len(before) == len(after) == barrier.parties
+    assert not before & after
+
+
+def test_a_transaction_says_so_when_the_database_takes_nobody(
+    stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    nowhere = Store(
+        {"main": f"{stores.database_urls['main']}_that_is_not_there"}, service_metadata("storetest"), utc_now
+    )
+
+    def look() -> None:
+        with nowhere.transaction(main_tenant) as tx:
+            tx.session.execute(select(1))
+
+    with pytest.raises(OperationalError):
+        look()
+    nowhere.close()
+
+
+def test_a_query_straight_by_the_driver_sees_its_transaction_and_tells_of_a_lost_connection(
+    store: Store, main_tenant: Tenant
+) -> None:
+    """Whoever loses the connection in the middle is told as by SQLAlchemy; the next one notices nothing."""
+    own = DriverQuery(select(store.tables["outbox"].c.id).where(bindparam("ids") != "{}"))
+    dying = DriverQuery(select(func.pg_terminate_backend(func.pg_backend_pid())))
+
+    def die() -> None:
+        with store.transaction(main_tenant) as tx:
+            dying.rows(tx, {})
+
+    with pytest.raises(OperationalError):
+        die()
+    with store.transaction(main_tenant) as tx:
+        tx.emit("thing_happened", new_id(), 1, {})
+        tx.post()
+        assert len(own.rows(tx, {"ids": array_text([1, 2])})) == 1
+        assert not own.rows(tx, {"ids": array_text([])})
 
 
 def test_an_event_is_taken_once(store: Store, tenant: Tenant) -> None:

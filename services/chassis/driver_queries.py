@@ -1,0 +1,49 @@
+"""Queries that somebody waits for at every key: compiled once and handed to the driver as they are.
+
+SQLAlchemy looks a statement up, converts each parameter and describes each column, which takes longer than the database
+takes for a good index. A lost connection is told of as SQLAlchemy tells it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+from sqlalchemy import Select
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import OperationalError
+
+from services.chassis.db import Transaction
+
+
+class DriverQuery:
+    """A query whose parameters are given by name at each call, as the driver takes them: a list by `array_text`."""
+
+    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+        compiled = statement.compile(dialect=postgresql.psycopg.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+        # Our own text and nothing else, which never changes: the driver keeps a prepared statement by it.
+        self._text = str(compiled).encode()
+        self._constants = compiled.params
+
+    def rows(self, tx: Transaction, parameters: Mapping[str, Any]) -> Sequence[tuple[Any, ...]]:
+        """Return all rows, columns in the statement's order; what the transaction has not written yet goes before.
+
+        Raises SQLAlchemy's OperationalError when the database is away.
+        """
+        tx.session.flush()
+        connection = tx.session.connection()
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, psycopg.Connection):
+            raise TypeError("the store speaks psycopg")
+        try:
+            return driver.execute(self._text, {**self._constants, **parameters}).fetchall()
+        except psycopg.OperationalError as error:
+            if driver.closed:
+                connection.invalidate(error)
+            raise OperationalError(
+                self._text.decode(), None, error, connection_invalidated=bool(driver.closed)
+            ) from error
+
+
+def array_text(values: Iterable[object]) -> str:
+    """Return numbers or ids as PostgreSQL reads an array; the driver takes a list apart to do the same."""
+    return "{" + ",".join(map(str, values)) + "}"
