@@ -37,12 +37,16 @@ class Candidates:
                 asked, values, scorer=Indel.normalized_similarity, limit=RANKED, processor=None
             ):
                 best[index] = max(best.get(index, 0.0), worth * score)
-        for index, core in enumerate(self.cores):
-            if core.startswith(name.core):
-                best[index] = max(best.get(index, 0.0), PREFIX_LIKENESS)
+        for index in [place for place, core in enumerate(self.cores) if core.startswith(name.core)]:
+            best[index] = max(best.get(index, 0.0), PREFIX_LIKENESS)
+
+        # Regions move nobody further than this, so who is farther behind the last one is out already.
+        likeliest = nlargest(COMPARED, best.values())
+        least = likeliest[-1] - 2 * REGION_LIKENESS if likeliest else 0.0
 
         def rank(index: int) -> float:
             regions = tuple(filter(None, self.regions[index].split(",")))
             return best[index] + REGION_LIKENESS * compare_regions(name.regions, regions)
 
-        return [self.ids[index] for index in nlargest(COMPARED, best, rank)]
+        left = [index for index, score in best.items() if score >= least]
+        return [self.ids[index] for index in nlargest(COMPARED, left, rank)]

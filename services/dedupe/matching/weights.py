@@ -88,7 +88,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Reason:
-    """One field's part of a score. zh, en: what was found."""
+    """One field's part of a score. weight: in bits, to a tenth. zh, en: what was found."""
 
     field: Field
     weight: float
@@ -117,9 +117,15 @@ def compare(one: Record, other: Record, frequencies: Frequencies, weights: Weigh
         _contact(one, other, weights),
         _address(one, other, weights),
     ]
-    reasons = tuple(replace(reason, weight=round(reason.weight, 1)) for reason in found if reason)
+    reasons = tuple(map(_to_a_tenth, filter(None, found)))
     score = round(sum(reason.weight for reason in reasons), 1)
     return Match(verdict_of(score, weights), score, likeness.score, reasons)
+
+
+def _to_a_tenth(reason: Reason) -> Reason:
+    weight = round(reason.weight, 1)
+    # Most weights are as configured: copying is what costs.
+    return reason if weight == reason.weight else replace(reason, weight=weight)
 
 
 def verdict_of(score: float, weights: Weights) -> Verdict:

@@ -5,7 +5,9 @@ It is written in the transaction that takes the keys, so that whoever asks next,
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from itertools import starmap
+from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Indel
 from sqlalchemy import (
@@ -30,10 +32,10 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, Insert
-from sqlalchemy.orm import defer
 
 from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery, array_text
 from services.dedupe.domain.keys import Subject, SubjectKind, digest_of, normalise_name
 from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams, tenant_seed
 from services.dedupe.matching.normalise import Name, fold, normalise
@@ -45,7 +47,7 @@ from services.kernel.masking import mask_name
 # The kind of a record that was merged into another one: its name still leads there.
 FORMER = "former"
 # Rows that the lists of the grams asked for may have together, by count.
-BUDGET = 320
+BUDGET = 160
 # Grams that are asked for, whatever the counts say.
 LEAST = 2
 # Rows that are looked at, whatever the counts said.
@@ -53,9 +55,11 @@ MOST_CANDIDATES = 3000
 # Records with the same phone or code that are compared.
 MOST_EXACT = 50
 # Records that grams are counted over; more say the same.
-SAMPLE = 50_000
+SAMPLE = 200_000
 # A gram with fewer records than this is rare and not noted.
-RARE = 50
+RARE = 10
+# Grams are counted anew when so large a part of the records has come since.
+FRESH_PART = 1 / 50
 # Between values that come in one string; no folded name has it.
 SEPARATOR = "\x1f"
 
@@ -120,12 +124,35 @@ def _candidates_statement() -> Select[*tuple[Any, ...]]:
     return select(names, values, records).join_from(names, values, true())
 
 
-CANDIDATES = _candidates_statement()
-COMPARED_RECORDS = (
-    select(MatchRecord)
-    .where(OWN_RECORD, MatchRecord.customer_id == any_(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))))
-    .options(defer(MatchRecord.grams, raiseload=True))
-)
+class Compared(NamedTuple):
+    """What of a match record is compared, and shown of it; the columns of that name."""
+
+    customer_id: str
+    kind: str
+    name: str
+    whole: str
+    core: str
+    sound: str
+    brand_length: int | None
+    regions: Sequence[str]
+    phones: Sequence[bytes]
+    credit_code: bytes
+    address: str
+    owner_id: str | None
+    holder_name: str
+    create_time: datetime
+
+
+def _compared_statement() -> Select[*tuple[Any, ...]]:
+    wanted = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
+    columns = [MatchRecord.__table__.c[name] for name in Compared._fields]
+    return select(
+        *(cast(column, Text) if isinstance(column.type, Uuid) else column for column in columns)
+    ).where(OWN_RECORD, MatchRecord.customer_id == any_(wanted))
+
+
+CANDIDATES = DriverQuery(_candidates_statement())
+COMPARED = DriverQuery(_compared_statement())
 
 
 @dataclass(frozen=True)
@@ -136,7 +163,7 @@ class Found:
     owner_id: str | None
     holder_name: str
     match: Match
-    row: MatchRecord
+    row: Compared
 
 
 def add(
@@ -233,9 +260,10 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
     ids = {*near.nearest(probe.name), *equal} - {besides}
     if not ids:
         return []
-    customers: dict[str, MatchRecord] = {}
-    others: dict[str, list[MatchRecord]] = {}
-    for row in tx.session.scalars(COMPARED_RECORDS, {"tenant_id": tx.tenant.id, "ids": list(ids)}):
+    customers: dict[str, Compared] = {}
+    others: dict[str, list[Compared]] = {}
+    rows = COMPARED.rows(tx, {"tenant_id": tx.tenant.id, "ids": array_text(ids)})
+    for row in starmap(Compared, rows):
         if row.kind == SubjectKind.CUSTOMER:
             customers[row.customer_id] = row
         else:
@@ -248,7 +276,7 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
         phones={
             phone: sum(phone in record.phones for record in found_records.values()) for phone in probe.phones
         },
-        names=sum(core == probe.name.core for core in near.cores),
+        names=near.cores.count(probe.name.core),
     )
     found = []
     for customer_id, record in found_records.items():
@@ -325,12 +353,13 @@ def newest(tx: Transaction, limit: int) -> Sequence[str]:
 
 
 def recount(tx: Transaction) -> bool:
-    """Count grams anew, over a sample, when records have come since the last time; tell whether it was done."""
+    """Count grams anew, over a sample, when enough records have come since the last time; tell whether it was done."""
     last = tx.session.get(GramCounting, tx.tenant.id)
-    fresh = select(MatchRecord.subject_id).where(MatchRecord.tenant_id == tx.tenant.id).limit(1)
+    enough = max(1, int(last.records * FRESH_PART)) if last else 1
+    fresh = select(MatchRecord.subject_id).where(MatchRecord.tenant_id == tx.tenant.id).limit(enough)
     if last:
         fresh = fresh.where(MatchRecord.create_time > last.count_time)
-    if tx.session.scalar(fresh) is None:
+    if (tx.session.scalar(select(func.count()).select_from(fresh.subquery())) or 0) < enough:
         return False
     records = tx.session.scalar(
         select(func.count()).select_from(MatchRecord).where(MatchRecord.tenant_id == tx.tenant.id)
@@ -359,18 +388,18 @@ def _candidates(
 
     Hundreds of rows come as one, in four strings: taking them apart here costs a twentieth of so many rows.
     """
-    row = tx.session.execute(
-        CANDIDATES, {"tenant_id": tx.tenant.id, "grams": list(grams), "exact": list(exact)}
-    ).one()
-    *near, equal = map(_split, row[:-1])
-    return Candidates(*near), equal, row[-1] or 0
+    ((*joined, records),) = CANDIDATES.rows(
+        tx, {"tenant_id": tx.tenant.id, "grams": array_text(grams), "exact": array_text(exact)}
+    )
+    *near, equal = map(_split, joined)
+    return Candidates(*near), equal, records or 0
 
 
 def _split(joined: str | None) -> list[str]:
     return joined.split(SEPARATOR) if joined is not None else []
 
 
-def _record(row: MatchRecord, others: Sequence[MatchRecord]) -> Record:
+def _record(row: Compared | MatchRecord, others: Sequence[Compared] | Sequence[MatchRecord]) -> Record:
     return Record(
         name=_name(row),
         phones=frozenset((*row.phones, *(phone for other in others for phone in other.phones))),
@@ -380,7 +409,7 @@ def _record(row: MatchRecord, others: Sequence[MatchRecord]) -> Record:
     )
 
 
-def _name(row: MatchRecord) -> Name:
+def _name(row: Compared | MatchRecord) -> Name:
     if row.brand_length is None:
         return normalise(row.name)
     return Name(row.whole or row.name, row.core, row.core[: row.brand_length], tuple(row.regions), row.sound)
