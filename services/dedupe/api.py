@@ -18,7 +18,7 @@ from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.matching import weights
 from services.dedupe.projects_api import ProjectsApi
 from services.dedupe.scans_api import ScansApi
-from services.dedupe.store.index import Found, look_up
+from services.dedupe.store.index import Compared, Found, look_up
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import MatchRecord, Rule
 from services.dedupe.suspects_api import SuspectsApi
@@ -398,7 +398,7 @@ def _similar(found: Found, caller: Caller) -> pb.Similar:
     return shown
 
 
-def _shown(row: MatchRecord, caller: Caller) -> pb.Similar:
+def _shown(row: Compared | MatchRecord, caller: Caller) -> pb.Similar:
     seen = may_see(caller, row)
     return pb.Similar(
         customer_id=row.customer_id if seen else "",

@@ -1,5 +1,7 @@
 """Inquiries and suspects: proto to use case and back."""
 
+from dataclasses import replace
+
 import grpc
 from crm.dedupe.v1 import dedupe_pb2 as pb
 
@@ -9,6 +11,7 @@ from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.timestamps import timestamp
+from services.dedupe.domain.evidence import EVIDENCE_LIMITS, Evidence
 from services.dedupe.domain.suspects import Dimension, SuspectState, Suspicion
 from services.dedupe.matching.weights import Verdict
 from services.dedupe.projects_api import project_message
@@ -29,6 +32,7 @@ DIMENSION_NUMBERS = {
     Dimension.PRODUCT: pb.DIMENSION_PRODUCT,
     Dimension.PROJECT: pb.DIMENSION_PROJECT,
 }
+DIMENSIONS = {number: dimension for dimension, number in DIMENSION_NUMBERS.items()}
 VERDICT_NUMBERS = {Verdict.SAME: pb.MATCH_VERDICT_SAME, Verdict.NEAR: pb.MATCH_VERDICT_NEAR}
 # What a suspect says that raised it.
 REASONS = {
@@ -102,7 +106,7 @@ class SuspectsApi(Api):
     def GetSuspicionSettings(
         self, request: pb.GetSuspicionSettingsRequest, context: grpc.ServicerContext
     ) -> pb.GetSuspicionSettingsResponse:
-        """Return windows and thresholds."""
+        """Return windows, thresholds and weights."""
         return self.read(
             lambda tx: pb.GetSuspicionSettingsResponse(settings=_settings(suspects.suspicion_of(tx)))
         )
@@ -110,7 +114,7 @@ class SuspectsApi(Api):
     def UpdateSuspicionSettings(
         self, request: pb.UpdateSuspicionSettingsRequest, context: grpc.ServicerContext
     ) -> pb.UpdateSuspicionSettingsResponse:
-        """Change windows and thresholds."""
+        """Change windows, thresholds and weights."""
         given = request.settings
         settings = Suspicion(
             window_days=given.window_days,
@@ -119,14 +123,21 @@ class SuspectsApi(Api):
             address_likeness=given.address_likeness,
             scheme_likeness=given.scheme_likeness,
             hold_quotes=given.hold_quotes,
+            off=tuple(sorted({_dimension(number, place) for place, number in enumerate(given.off)})),
         )
-        return self.write(
-            request,
-            pb.UpdateSuspicionSettingsResponse,
-            lambda tx: pb.UpdateSuspicionSettingsResponse(
-                settings=_settings(suspects.update_suspicion(tx, settings))
-            ),
+        evidence = (
+            Evidence(**{name: getattr(given.evidence, name) for name in EVIDENCE_LIMITS})
+            if given.HasField("evidence")
+            else None
         )
+
+        def work(tx: Transaction) -> pb.UpdateSuspicionSettingsResponse:
+            worth = evidence or suspects.suspicion_of(tx).evidence
+            return pb.UpdateSuspicionSettingsResponse(
+                settings=_settings(suspects.update_suspicion(tx, replace(settings, evidence=worth)))
+            )
+
+        return self.write(request, pb.UpdateSuspicionSettingsResponse, work)
 
 
 def _draft(request: pb.RecordInquiryRequest) -> InquiryDraft:
@@ -203,4 +214,12 @@ def _settings(settings: Suspicion) -> pb.SuspicionSettings:
         address_likeness=settings.address_likeness,
         scheme_likeness=settings.scheme_likeness,
         hold_quotes=settings.hold_quotes,
+        off=[DIMENSION_NUMBERS[dimension] for dimension in settings.off],
+        evidence=pb.Evidence(**vars(settings.evidence)),
     )
+
+
+def _dimension(number: pb.Dimension.ValueType, place: int) -> Dimension:
+    if number not in DIMENSIONS:
+        raise InvalidInput(f"settings.off[{place}]", "DIMENSION_MISSING", "请指明维度", "Say which dimension")
+    return DIMENSIONS[number]

@@ -1,9 +1,12 @@
 """Suspects: inquiries of different people that are perhaps one customer's (F154-F162)."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from services.chassis.errors import InvalidInput, RuleViolation
+from services.dedupe.domain.evidence import EVIDENCE_LIMITS, Evidence
 
 
 class Dimension(StrEnum):
@@ -23,7 +26,10 @@ class SuspectState(StrEnum):
 
 @dataclass(frozen=True)
 class Suspicion:
-    """Windows and thresholds, configuration of a tenant (F162); limits in `LIMITS`."""
+    """Windows, thresholds and weights, configuration of a tenant (F162); limits in `LIMITS`.
+
+    off: dimensions that raise no suspect. evidence: what it is worth.
+    """
 
     window_days: int = 14
     product_likeness: float = 0.5
@@ -31,6 +37,8 @@ class Suspicion:
     address_likeness: float = 0.75
     scheme_likeness: float = 0.4
     hold_quotes: bool = True
+    off: tuple[Dimension, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 # Least and most of each number.
@@ -43,22 +51,32 @@ LIMITS = {
 }
 
 
+def suspicion_from(stored: Mapping[str, Any]) -> Suspicion:
+    """Return settings as they were stored; what was not known then is as preset."""
+    off = tuple(map(Dimension, stored.get("off", ())))
+    return Suspicion(**{**stored, "off": off, "evidence": Evidence(**stored.get("evidence", {}))})
+
+
 def check_suspicion(settings: Suspicion) -> Suspicion:
     """Return settings that can be; raises InvalidInput SETTING_OUT_OF_RANGE naming the field."""
-    for field in fields(settings):
-        if field.name in LIMITS:
-            least, most = LIMITS[field.name]
-            if not least <= getattr(settings, field.name) <= most:
-                raise InvalidInput(
-                    f"settings.{field.name}",
-                    "SETTING_OUT_OF_RANGE",
-                    "{name} 须在 {least} 到 {most} 之间",
-                    "{name} is {least} to {most}",
-                    name=field.name,
-                    least=str(least),
-                    most=str(most),
-                )
+    _check_limits("settings", settings, LIMITS)
+    _check_limits("settings.evidence", settings.evidence, EVIDENCE_LIMITS)
     return settings
+
+
+def _check_limits(where: str, values: object, limits: Mapping[str, tuple[float, float]]) -> None:
+    for name, (least, most) in limits.items():
+        # Written so that what is no number is out of range too.
+        if not least <= getattr(values, name) <= most:
+            raise InvalidInput(
+                f"{where}.{name}",
+                "SETTING_OUT_OF_RANGE",
+                "{name} 须在 {least} 到 {most} 之间",
+                "{name} is {least} to {most}",
+                name=name,
+                least=str(least),
+                most=str(most),
+            )
 
 
 def check_open(state: str) -> None:

@@ -63,11 +63,12 @@ def compare_sets(
     inquirers: int,
     near_likeness: float,
     near_bits: float,
+    specification_bits: float = SPECIFICATION_BITS,
 ) -> SetMatch:
     """Return the verdict on two sets of products.
 
     askers: by product, how many inquirers of the window asked for it. inquirers: of the window. near_likeness,
-    near_bits: from which on two sets are near.
+    near_bits: from which on two sets are near. specification_bits: what agreeing specifications add to a product.
     """
     base = max(inquirers, FEWEST_INQUIRERS)
 
@@ -88,7 +89,7 @@ def compare_sets(
         # Of two spellings the one counts that more have asked for.
         part = alike * min(bits(item), bits(best))
         if item.specification and best.specification:
-            part += alike * SPECIFICATION_BITS
+            part += alike * specification_bits
         parts.append(round(part, 1))
         surprise += part
     likeness /= max(len(one) + len(other) - len(shared), 1)

@@ -4,18 +4,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from itertools import starmap
+from typing import Any, NamedTuple
 
-from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, exists, func, select
+from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, cast, exists, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.ids import derive_id
+from services.dedupe.domain.evidence import Evidence
 from services.dedupe.domain.keys import ALWAYS_NOTED, PRESET_RULES, Key, RuleField, SubjectKind
 from services.dedupe.domain.reservations import ReservationState
 from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.domain.suspects import Suspicion as SuspicionSettings
+from services.dedupe.domain.suspects import suspicion_from
 from services.dedupe.matching.weights import Weights
-from services.dedupe.store.tables import HeldKey, Reservation, Rule
+from services.dedupe.store.tables import HeldKey, Reservation, Rule, Suspicion
 
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
 
@@ -35,8 +40,8 @@ def _holders_statement() -> Select[*tuple[Any, ...]]:
             HeldKey.kind,
             HeldKey.field,
             HeldKey.digest,
-            HeldKey.subject_id,
-            HeldKey.reservation_id,
+            cast(HeldKey.subject_id, Text).label("subject_id"),
+            cast(HeldKey.reservation_id, Text).label("reservation_id"),
             Reservation.holder_name,
             Reservation.create_time,
         )
@@ -58,7 +63,28 @@ def _holders_statement() -> Select[*tuple[Any, ...]]:
 
 # Made once, with one parameter for each list: a check waits for them.
 RULES = select(Rule).where(Rule.tenant_id == TENANT).order_by(Rule.kind, Rule.field)
-HOLDERS = _holders_statement()
+HOLDERS = DriverQuery(_holders_statement())
+SETTINGS = select(Suspicion.settings).where(Suspicion.tenant_id == TENANT)
+
+
+class ActiveRule(NamedTuple):
+    """What of a rule a check goes by; the columns of that name, and the tenant's settings beside each."""
+
+    kind: str
+    field: str
+    active: bool
+    verdict: str
+    threshold: float | None
+    entrances: Sequence[str]
+    settings: Mapping[str, Any] | None
+
+
+ACTIVE_RULES = DriverQuery(
+    select(
+        *(Rule.__table__.c[name] for name in ActiveRule._fields[:-1]),
+        SETTINGS.scalar_subquery().label("settings"),
+    ).where(Rule.tenant_id == TENANT)
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,11 @@ def rules(tx: Transaction) -> Sequence[Rule]:
         return found
     lay_down_rules(tx)
     return tx.session.scalars(RULES, {"tenant_id": tx.tenant.id}).all()
+
+
+def suspicion(tx: Transaction) -> SuspicionSettings:
+    """Return the tenant's windows, thresholds and weights, or the presets."""
+    return suspicion_from(tx.session.scalar(SETTINGS, {"tenant_id": tx.tenant.id}) or {})
 
 
 def go_by_rules(tx: Transaction) -> None:
@@ -126,13 +157,15 @@ def lay_down_rules(tx: Transaction) -> None:
 class Active:
     """The rules that hold at an entrance. similar_from: score in bits, None when that rule is off.
 
-    verdicts: by kind and field of each rule of equal keys. noted: kind and field of every key that is kept.
+    verdicts: by kind and field of each rule of equal keys. noted: kind and field of every key that is kept. evidence:
+    what it is worth.
     """
 
     verdicts: Mapping[tuple[str, str], Verdict]
     noted: frozenset[tuple[str, str]]
     similar_from: float | None
     similar_verdict: Verdict | None
+    evidence: Evidence
 
     @property
     def asked(self) -> Collection[tuple[str, str]]:
@@ -146,7 +179,10 @@ class Active:
 
 def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
     """Return the rules that hold for what comes in by an entrance."""
-    found = rules(tx)
+    found = list(starmap(ActiveRule, ACTIVE_RULES.rows(tx, {"tenant_id": tx.tenant.id})))
+    if len(found) < len(PRESET_RULES):
+        lay_down_rules(tx)
+        found = list(starmap(ActiveRule, ACTIVE_RULES.rows(tx, {"tenant_id": tx.tenant.id})))
     here = [rule for rule in found if rule.active and (not rule.entrances or entrance in rule.entrances)]
     similar = next((rule for rule in here if rule.field == RuleField.SIMILAR), None)
     return Active(
@@ -156,6 +192,7 @@ def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
         noted=ALWAYS_NOTED | {(rule.kind, rule.field) for rule in found if rule.active},
         similar_from=similar.threshold if similar else None,
         similar_verdict=Verdict(similar.verdict) if similar else None,
+        evidence=suspicion_from(found[0].settings or {}).evidence,
     )
 
 
@@ -197,8 +234,8 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
     """Return who holds these keys, in the order of the keys."""
     if not keys:
         return []
-    rows = tx.session.execute(
-        HOLDERS,
+    rows = HOLDERS.rows(
+        tx,
         {
             "tenant_id": tx.tenant.id,
             "kinds": [key.kind.value for key in keys],
@@ -206,16 +243,7 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
             "digests": [key.digest for key in keys],
         },
     )
-    found = [
-        Held(
-            _key(row.kind, row.field, row.digest),
-            row.subject_id,
-            row.reservation_id,
-            row.holder_name,
-            row.create_time,
-        )
-        for row in rows
-    ]
+    found = [Held(_key(kind, field, digest), *rest) for kind, field, digest, *rest in rows]
     return sorted(found, key=lambda item: item.key)
 
 

@@ -179,7 +179,7 @@ class Backfill(Base):
 
 
 class Suspicion(Base):
-    """A tenant's windows and thresholds; absent: the preset."""
+    """A tenant's windows, thresholds and weights; absent, or absent in it: the preset."""
 
     __tablename__ = "suspicion"
     tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)

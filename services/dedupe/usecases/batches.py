@@ -1,6 +1,7 @@
 """Many reservations in one transaction, for imports: each whole or not at all, each with its own result.
 
-What stands in a reservation and how it ends is the same as of `reserve_keys`; only the statements are few.
+What stands in a reservation and how it ends is the same as of `reserve_keys`; only the statements are few. Similar
+customers are looked for where that rule blocks or asks for a review: an import has nobody to list them to.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from services.dedupe.metrics import RESERVATIONS
 from services.dedupe.store import index, queries
 from services.dedupe.store.queries import Active, Held
 from services.dedupe.store.tables import HeldKey, Reservation
+from services.dedupe.usecases.matching import find_similar, similar_exists
 from services.dedupe.usecases.reservations import cancelled, key_held, request_digest
 from services.dedupe.usecases.reviews import raise_reviews
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
@@ -74,7 +76,11 @@ def reserve_batch(
             attempt.rollback()
     index.add(tx, [(item.reservation_id, item.subjects) for item in accepted], holder_id, holder_name)
     for item in accepted:
-        raise_reviews(tx, item.subjects, judged.for_review.get(item.reservation_id, ()), ())
+        # Now that all are in the index, they are found like each other too.
+        similar = (
+            find_similar(tx, item.subjects, (), active) if active.similar_verdict is Verdict.REVIEW else ()
+        )
+        raise_reviews(tx, item.subjects, judged.for_review.get(item.reservation_id, ()), similar)
     results = judged.results
     if accepted and not will_wake:
         tx.start_workflow(
@@ -146,6 +152,9 @@ def _judge(
                 break
             if active.of(key) is Verdict.REVIEW:
                 for_review.setdefault(item.reservation_id, []).append((keys[key], holder))
+        if refusal is None and active.similar_verdict is Verdict.BLOCK:
+            similar = find_similar(tx, item.subjects, (), active)
+            refusal = similar_exists(similar[0]) if similar else None
         results[item.reservation_id] = refusal
         if refusal is None:
             accepted.append(item)

@@ -82,7 +82,7 @@ def record_inquiry(tx: Transaction, draft: InquiryDraft) -> tuple[Inquiry, list[
         if project.owner_id != inquiry.recorder_id and suspects.mark_of(project) not in apart
         for found in suspects.same_project(inquiry, project, settings)
     ]
-    return inquiry, suspects.raise_suspects(tx, inquiry, alike)
+    return inquiry, suspects.raise_suspects(tx, inquiry, alike, settings)
 
 
 def request_quote(tx: Transaction, inquiry_id: str) -> str:
@@ -131,6 +131,7 @@ def _same_products(
         askers[""],
         settings.product_likeness,
         settings.product_surprise,
+        settings.evidence.specification,
     )
     if match.verdict is Verdict.DIFFERENT:
         return []

@@ -8,13 +8,14 @@ from sqlalchemy import update
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists
 from services.chassis.tokens import Caller
+from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, digest_of, keys_of
 from services.dedupe.domain.rules import Entrance, Verdict, strongest
 from services.dedupe.matching.normalise import LEGAL_FORMS, fold, normalise
-from services.dedupe.matching.weights import Record, Weights
+from services.dedupe.matching.weights import Record
 from services.dedupe.store import index, queries
-from services.dedupe.store.index import Found
-from services.dedupe.store.queries import Held
+from services.dedupe.store.index import Compared, Found
+from services.dedupe.store.queries import Active, Held
 from services.dedupe.store.tables import MatchRecord
 from services.kernel.china_time import display_time
 from services.kernel.visibility import sees_all
@@ -36,7 +37,7 @@ def check_duplicates(tx: Transaction, subject: Subject, contacts: Sequence[str],
     """Return what a customer would hit, by the rules of an entrance (F149, O2). contacts: names as typed."""
     active = queries.active_rules(tx, entrance)
     held = queries.holders(tx, keys_of(subject, active.asked))
-    similar = find_similar(tx, [subject], contacts, active.similar_from)
+    similar = find_similar(tx, [subject], contacts, active)
     hits = [active.of(item.key) for item in held]
     if similar:
         hits.append(active.similar_verdict)
@@ -44,11 +45,11 @@ def check_duplicates(tx: Transaction, subject: Subject, contacts: Sequence[str],
 
 
 def find_similar(
-    tx: Transaction, subjects: Sequence[Subject], contacts: Sequence[str], threshold: float | None
+    tx: Transaction, subjects: Sequence[Subject], contacts: Sequence[str], active: Active
 ) -> list[Found]:
-    """Return customers like the one among the subjects, the likeliest first; none without one or a threshold."""
+    """Return customers like the one among the subjects, the likeliest first; none while the rule of that is off."""
     customer = next((subject for subject in subjects if subject.kind == SubjectKind.CUSTOMER), None)
-    if customer is None or threshold is None:
+    if customer is None or active.similar_from is None:
         return []
     of_contacts = [subject for subject in subjects if subject.kind == SubjectKind.CONTACT]
     probe = Record(
@@ -60,7 +61,7 @@ def find_similar(
         ),
         address=customer.address,
     )
-    weights = Weights(near=threshold, same=max(threshold, Weights.same))
+    weights = weights_of(active.evidence, active.similar_from)
     return index.find(tx, probe, weights, SHOWN, besides=customer.id)
 
 
@@ -99,6 +100,6 @@ def mask_company(name: str) -> str:
     return f"{name[:2]}****{form}"
 
 
-def may_see(caller: Caller, row: MatchRecord) -> bool:
+def may_see(caller: Caller, row: Compared | MatchRecord) -> bool:
     """Tell whether somebody may know which customer it is: the owner, and who sees all."""
     return bool(caller.service) or sees_all(caller) or row.owner_id == caller.person_id

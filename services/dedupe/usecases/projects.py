@@ -99,7 +99,7 @@ def register_project(tx: Transaction, caller: Caller, draft: ProjectDraft) -> tu
         if inquiry.recorder_id != project.owner_id and suspects.mark_of(inquiry) not in apart
         for found in suspects.same_project(project, inquiry, settings)
     ]
-    return project, suspects.raise_suspects(tx, project, alike)
+    return project, suspects.raise_suspects(tx, project, alike, settings)
 
 
 def holders_of(tx: Transaction, draft: ProjectDraft) -> list[Held]:

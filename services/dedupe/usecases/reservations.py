@@ -100,7 +100,7 @@ def reserve_keys(
         if active.of(held.key) is Verdict.BLOCK:
             RESERVATIONS.labels("refused").inc()
             raise key_held(held)
-    similar = find_similar(tx, subjects, (), active.similar_from)
+    similar = find_similar(tx, subjects, (), active)
     if similar and active.similar_verdict is Verdict.BLOCK:
         RESERVATIONS.labels("refused").inc()
         raise similar_exists(similar[0])

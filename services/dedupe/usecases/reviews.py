@@ -7,10 +7,11 @@ from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
+from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import Subject, SubjectKind
 from services.dedupe.domain.pairs import PairState
 from services.dedupe.matching.weights import Frequencies, Match, Verdict, Weights, compare
-from services.dedupe.store import index
+from services.dedupe.store import index, queries
 from services.dedupe.store.index import Found
 from services.dedupe.store.queries import Held
 from services.dedupe.store.tables import DuplicatePair, MatchRecord
@@ -100,5 +101,6 @@ def _compare(tx: Transaction, one: str, other: str) -> Match | None:
     records = index.record_of(tx, one), index.record_of(tx, other)
     if records[0] is None or records[1] is None:
         return None
-    match = compare(records[0], records[1], Frequencies(), Weights())
+    weights = weights_of(queries.suspicion(tx).evidence, Weights.near)
+    match = compare(records[0], records[1], Frequencies(), weights)
     return replace(match, verdict=Verdict.NEAR) if match.verdict is Verdict.DIFFERENT else match

@@ -7,9 +7,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import not_found
+from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import RuleField
 from services.dedupe.domain.rules import Entrance, Verdict, check_threshold, check_width
-from services.dedupe.matching.weights import Weights
 from services.dedupe.store import index, queries
 from services.dedupe.store.tables import Backfill, Clash, MatchRecord, Rule
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
@@ -108,7 +108,7 @@ def _start_backfill(tx: Transaction, rule: Rule) -> None:
 
 def _tried(tx: Transaction, threshold: float) -> tuple[int, int]:
     """Return how many of the newest customers a threshold would hit, and how many it was tried on."""
-    weights = Weights(near=threshold, same=max(threshold, Weights.same))
+    weights = weights_of(queries.suspicion(tx).evidence, threshold)
     ids = index.newest(tx, TRIED)
     hit = 0
     for customer_id in ids:

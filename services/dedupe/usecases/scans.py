@@ -12,6 +12,7 @@ from sqlalchemy import func, or_, select, tuple_, update
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import RuleViolation, not_found
 from services.chassis.ids import new_id
+from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import RuleField, SubjectKind
 from services.dedupe.domain.pairs import PairState, check_decidable
 from services.dedupe.matching.groups import Pair, group_pairs
@@ -91,7 +92,7 @@ def scan_batch(tx: Transaction, scan_id: str, limit: int = BATCH) -> bool:
         .limit(limit)
     ).all()
     threshold = _threshold(tx)
-    weights = Weights(near=threshold, same=max(threshold, Weights.same))
+    weights = weights_of(queries.suspicion(tx).evidence, threshold)
     for customer_id in ids:
         probe = index.record_of(tx, customer_id)
         if probe is not None:

@@ -23,6 +23,7 @@ from services.dedupe.domain.suspects import (
 from services.dedupe.matching.places import compare_addresses, compare_schemes
 from services.dedupe.matching.products import SAME_SET
 from services.dedupe.matching.weights import Verdict
+from services.dedupe.store import queries
 from services.dedupe.store.tables import Inquiry, Project, Suspect, ToldApart
 from services.dedupe.store.tables import Suspicion as SuspicionRow
 
@@ -54,9 +55,8 @@ class Content:
 
 
 def suspicion_of(tx: Transaction) -> Suspicion:
-    """Return the tenant's windows and thresholds."""
-    stored = tx.session.get(SuspicionRow, tx.tenant.id)
-    return Suspicion(**stored.settings) if stored else Suspicion()
+    """Return the tenant's windows, thresholds and weights."""
+    return queries.suspicion(tx)
 
 
 def update_suspicion(tx: Transaction, settings: Suspicion) -> Suspicion:
@@ -81,7 +81,8 @@ def same_project(
     scheme = 1.0 if equal_names else compare_schemes(one.scheme, other.scheme)
     if address < settings.address_likeness or scheme < settings.scheme_likeness:
         return []
-    likeness = round(min(address, scheme), 3)
+    share = settings.evidence.site_share
+    likeness = round(share * address + (1 - share) * scheme, 3)
     verdict = Verdict.SAME if likeness >= SAME_SET else Verdict.NEAR
     return [Alike(Dimension.PROJECT, other, verdict, likeness, 0.0, (other.site_address,))]
 
@@ -124,9 +125,12 @@ def mark_of(subject: Subject) -> bytes:
     return subject.inquirer if isinstance(subject, Inquiry) else digest_of(subject.project_id)
 
 
-def raise_suspects(tx: Transaction, subject: Subject, alike: Sequence[Alike]) -> list[Suspect]:
-    """Add a subject to the open suspects of those that it is like, or make them, one for each dimension."""
-    by_dimension = ([pair for pair in alike if pair.dimension == dimension] for dimension in Dimension)
+def raise_suspects(
+    tx: Transaction, subject: Subject, alike: Sequence[Alike], settings: Suspicion
+) -> list[Suspect]:
+    """Add a subject to the open suspects of those that it is like, or make them, one for each dimension that is on."""
+    dimensions = [dimension for dimension in Dimension if dimension not in settings.off]
+    by_dimension = ([pair for pair in alike if pair.dimension == dimension] for dimension in dimensions)
     return [_raise(tx, subject, pairs) for pairs in by_dimension if pairs]
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
+from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import ALWAYS_NOTED, RuleField, SubjectKind, keys_from, normalise_name
 from services.dedupe.domain.rules import check_threshold
 from services.dedupe.matching.grams import exact_gram, tenant_seed
@@ -65,7 +66,7 @@ def _is_like_an_older_one(tx: Transaction, row: MatchRecord, threshold: float) -
     probe = index.record_of(tx, row.customer_id)
     if probe is None:
         return False
-    weights = Weights(near=threshold, same=max(threshold, Weights.same))
+    weights = weights_of(queries.suspicion(tx).evidence, threshold)
     found = index.find(tx, probe, weights, 5, besides=row.customer_id)
     return any(
         (item.row.create_time, item.customer_id) < (row.create_time, row.customer_id) for item in found

@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 
 from services.chassis.db import Store
 from services.chassis.errors import AlreadyExists, AppError
-from services.chassis.ids import new_id
+from services.chassis.ids import derive_id, new_id
 from services.chassis.tenancy import Tenant
-from services.dedupe.domain.keys import Subject, SubjectKind
+from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
+from services.dedupe.domain.pairs import PairState
+from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
 from services.dedupe.usecases.reservations import cancel
+from services.dedupe.usecases.rules import update_rule
+from services.dedupe.usecases.scans import list_groups
 from tests.integration.dedupe.test_reservations import held_keys, reserve, run
 
 # Few names and numbers, so that they meet.
@@ -81,3 +85,27 @@ def test_a_repeated_batch_gives_the_same_and_a_look_takes_nothing(store: Store, 
     run(store, main_tenant, lambda tx: cancel(tx, items[0].reservation_id))
     results = take(store, main_tenant, items)
     assert reasons(results, items) == ["RESERVATION_CANCELLED", "", ""]
+
+
+def test_the_rule_of_similarity_holds_for_imports_where_it_blocks_or_asks_for_a_review(
+    store: Store, main_tenant: Tenant
+) -> None:
+    """F165: refused row by row, looked at beforehand too; reviewed also among the rows of one batch."""
+    take(store, main_tenant, wanted("成都知品科技有限公司"))
+    similar = derive_id(main_tenant.id, SubjectKind.CUSTOMER, RuleField.SIMILAR)
+
+    def rule(verdict: Verdict, *entrances: Entrance) -> None:
+        run(store, main_tenant, lambda tx: update_rule(tx, similar, True, verdict, None, entrances))
+
+    rows = wanted("知品科技（成都）有限责任公司", "沈阳北方机械厂")
+    rule(Verdict.BLOCK, Entrance.IMPORT)
+    assert reasons(run(store, main_tenant, lambda tx: check_batch(tx, rows)), rows) == ["SIMILAR_EXISTS", ""]
+    assert reasons(take(store, main_tenant, rows), rows) == ["SIMILAR_EXISTS", ""]
+    rule(Verdict.BLOCK, Entrance.FORM)
+    assert reasons(take(store, main_tenant, rows), rows) == ["", ""]
+
+    rule(Verdict.REVIEW, Entrance.IMPORT)
+    pair = wanted("大连恒达物流有限公司", "恒达物流（大连）公司")
+    assert reasons(take(store, main_tenant, pair), pair) == ["", ""]
+    (group,) = run(store, main_tenant, lambda tx: list_groups(tx, PairState.OPEN, "", 10))
+    assert {customer.name for customer in group.customers} == {item.subjects[0].name for item in pair}

@@ -21,8 +21,10 @@ from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller, Signer
 from services.dedupe import events
 from services.dedupe.__main__ import SERVICE
+from services.dedupe.domain.evidence import Evidence
 from services.dedupe.domain.keys import Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
+from services.dedupe.domain.suspects import Suspicion
 from services.dedupe.store import index
 from services.dedupe.store.tables import MatchRecord
 from services.dedupe.usecases.backfill import backfill
@@ -30,6 +32,7 @@ from services.dedupe.usecases.batches import Wanted, reserve_batch
 from services.dedupe.usecases.matching import check_duplicates, mask_company, note_owner
 from services.dedupe.usecases.reservations import Reserved, cancel, reserve_keys
 from services.dedupe.usecases.rules import list_clashes, update_rule
+from services.dedupe.usecases.suspects import update_suspicion
 from tests.support.names import Names
 from tests.support.running import event_of, take
 from tests.support.served import served
@@ -114,6 +117,20 @@ def test_a_contacts_number_finds_the_customer_under_another_name(store: Store, m
     assert check(store, main_tenant, customer("成都知品信息技术有限公司", PHONE), "王小明") == [
         "成都知品科技有限公司"
     ]
+
+
+def test_what_evidence_is_worth_is_each_companys_own(store: Store, main_tenant: Tenant) -> None:
+    """F162: for a company whose numbers never wander an equal number is proof, whatever the name."""
+    neighbour = Tenant(new_id(), main_tenant.database)
+    for tenant in (main_tenant, neighbour):
+        reserve(store, tenant, customer("成都知品科技有限公司", PHONE))
+    settings = Suspicion(evidence=Evidence(phone=30.0))
+    run(store, main_tenant, lambda tx: update_suspicion(tx, settings))
+    other = customer("大连恒达物流公司", PHONE)
+    assert check(store, main_tenant, other) == ["成都知品科技有限公司"]
+    assert not check(store, neighbour, other)
+    (found,) = run(store, main_tenant, lambda tx: check_duplicates(tx, other, (), Entrance.FORM)).similar
+    assert {reason.field.value: reason.weight for reason in found.match.reasons}["phone"] == 30.0
 
 
 def test_a_batch_is_found_too(store: Store, main_tenant: Tenant) -> None:

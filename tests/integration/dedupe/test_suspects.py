@@ -84,15 +84,24 @@ class Desk:
 
     def configure(self, **changed: float | bool) -> None:
         """Change settings."""
-        token = self.token(new_id(), "settings.manage")
-        stub = self.client.stub
-        settings = self.client.forward(
-            stub.GetSuspicionSettings, pb.GetSuspicionSettingsRequest(), token
-        ).settings
+        settings = self.settings()
         for name, value in changed.items():
             setattr(settings, name, value)
+        self.save(settings)
+
+    def settings(self) -> pb.SuspicionSettings:
+        """Return the settings."""
+        return self.client.forward(
+            self.client.stub.GetSuspicionSettings,
+            pb.GetSuspicionSettingsRequest(),
+            self.token(new_id(), "settings.manage"),
+        ).settings
+
+    def save(self, settings: pb.SuspicionSettings) -> None:
+        """Store settings."""
         request = pb.UpdateSuspicionSettingsRequest(request_id=new_id(), settings=settings)
-        self.client.forward(stub.UpdateSuspicionSettings, request, token)
+        token = self.token(new_id(), "settings.manage")
+        self.client.forward(self.client.stub.UpdateSuspicionSettings, request, token)
 
 
 @pytest.fixture
@@ -186,6 +195,54 @@ def test_quotes_are_flagged_where_they_are_not_held_and_a_confirmed_pair_stays_s
     desk.decide(zhang.suspect_ids[0], same=True)
     assert desk.quote(zhang) == ""
     assert desk.quote(wang) == zhang.suspect_ids[0]
+
+
+def test_dimensions_and_weights_are_each_companys_own(desk: Desk) -> None:
+    """F162: a dimension that is off raises nothing; what specifications are worth decides whether the rest is near."""
+    settings = desk.settings()
+    settings.off.append(pb.DIMENSION_PRODUCT)
+    desk.save(settings)
+    desk.ask("王经理", "", "13800138000", PARTS)
+    assert not desk.ask("张经理", "", "13900139000", PARTS).suspect_ids
+    del settings.off[:]
+    settings.evidence.specification = 0
+    desk.save(settings)
+    desk.ask("李经理", "", "13700137000", PARTS)
+    (plain,) = desk.suspects()
+    assert desk.decide(plain.suspect_id, same=False).state == pb.SUSPECT_STATE_DISMISSED
+    # An update from before there were weights leaves them as they are.
+    settings.ClearField("evidence")
+    desk.save(settings)
+    assert desk.settings().evidence.specification == 0
+    settings.evidence.CopyFrom(desk.settings().evidence)
+    settings.evidence.specification = 20
+    desk.save(settings)
+    desk.ask("赵经理", "", "13600136000", PARTS)
+    (weighty,) = desk.suspects()
+    assert weighty.surprise > plain.surprise
+
+
+def test_settings_that_cannot_be_name_their_field(desk: Desk) -> None:
+    """F162: bad input."""
+    for name, value in (
+        ("phone", 31.0),
+        ("region_conflicts", 1.0),
+        ("name", 0.0),
+        ("site_share", float("nan")),
+    ):
+        settings = desk.settings()
+        setattr(settings.evidence, name, value)
+        with pytest.raises(InvalidInput) as refused:
+            desk.save(settings)
+        assert (refused.value.field, refused.value.reason) == (
+            f"settings.evidence.{name}",
+            "SETTING_OUT_OF_RANGE",
+        )
+    settings = desk.settings()
+    settings.off.append(pb.DIMENSION_UNSPECIFIED)
+    with pytest.raises(InvalidInput) as refused:
+        desk.save(settings)
+    assert refused.value.field == "settings.off[0]"
 
 
 def test_of_two_simultaneous_inquiries_the_later_one_sees_the_earlier(desk: Desk) -> None:

@@ -1906,7 +1906,7 @@ Global___DecideSuspectResponse: _TypeAlias = DecideSuspectResponse  # noqa: Y015
 
 @_typing.final
 class SuspicionSettings(_message.Message):
-    """Windows and thresholds of suspicion."""
+    """Windows, thresholds and weights of suspicion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1916,6 +1916,8 @@ class SuspicionSettings(_message.Message):
     ADDRESS_LIKENESS_FIELD_NUMBER: _builtins.int
     SCHEME_LIKENESS_FIELD_NUMBER: _builtins.int
     HOLD_QUOTES_FIELD_NUMBER: _builtins.int
+    OFF_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     window_days: _builtins.int
     """Days that an inquiry is compared for, 1 to 90."""
     product_likeness: _builtins.float
@@ -1928,6 +1930,14 @@ class SuspicionSettings(_message.Message):
     """Likeness of two schemes from which they are near, 0.1 to 1."""
     hold_quotes: _builtins.bool
     """True: a second quote is held; false: flagged only."""
+    @_builtins.property
+    def off(self) -> _containers.RepeatedScalarFieldContainer[Global___Dimension.ValueType]:
+        """Dimensions that raise no suspect; none: all do."""
+
+    @_builtins.property
+    def evidence(self) -> Global___Evidence:
+        """What evidence is worth; unset in an update: stays as it is."""
+
     def __init__(
         self,
         *,
@@ -1937,14 +1947,78 @@ class SuspicionSettings(_message.Message):
         address_likeness: _builtins.float = ...,
         scheme_likeness: _builtins.float = ...,
         hold_quotes: _builtins.bool = ...,
+        off: _abc.Iterable[Global___Dimension.ValueType] | None = ...,
+        evidence: Global___Evidence | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_likeness", b"address_likeness", "hold_quotes", b"hold_quotes", "product_likeness", b"product_likeness", "product_surprise", b"product_surprise", "scheme_likeness", b"scheme_likeness", "window_days", b"window_days"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_likeness", b"address_likeness", "evidence", b"evidence", "hold_quotes", b"hold_quotes", "off", b"off", "product_likeness", b"product_likeness", "product_surprise", b"product_surprise", "scheme_likeness", b"scheme_likeness", "window_days", b"window_days"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SuspicionSettings: _TypeAlias = SuspicionSettings  # noqa: Y015
+
+@_typing.final
+class Evidence(_message.Message):
+    """What evidence is worth, in bits: a similar customer's score and a suspect's surprise are sums of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REGION_AGREES_FIELD_NUMBER: _builtins.int
+    REGION_CONFLICTS_FIELD_NUMBER: _builtins.int
+    PHONE_FIELD_NUMBER: _builtins.int
+    SHARED_PHONE_FIELD_NUMBER: _builtins.int
+    CREDIT_CODE_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    SAME_SCORE_FIELD_NUMBER: _builtins.int
+    SPECIFICATION_FIELD_NUMBER: _builtins.int
+    SITE_SHARE_FIELD_NUMBER: _builtins.int
+    name: _builtins.float
+    """Most that a name gives which is like another, 1 to 30."""
+    region_agrees: _builtins.float
+    """What the same region gives, 0 to 30."""
+    region_conflicts: _builtins.float
+    """What different regions give, -30 to 0."""
+    phone: _builtins.float
+    """What an equal number gives, 0 to 30."""
+    shared_phone: _builtins.float
+    """What an equal number gives that is a switchboard's, 0 to 30."""
+    credit_code: _builtins.float
+    """What an equal credit code gives, 0 to 40."""
+    contact: _builtins.float
+    """What a contact of the same name gives, 0 to 30."""
+    address: _builtins.float
+    """Most that an address gives which is like another, 0 to 30."""
+    same_score: _builtins.float
+    """Score from which two customers are the same, 1 to 40."""
+    specification: _builtins.float
+    """What agreeing specifications add to a product, 0 to 20."""
+    site_share: _builtins.float
+    """The site's part of the likeness of two projects, 0 to 1; the scheme has the rest."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.float = ...,
+        region_agrees: _builtins.float = ...,
+        region_conflicts: _builtins.float = ...,
+        phone: _builtins.float = ...,
+        shared_phone: _builtins.float = ...,
+        credit_code: _builtins.float = ...,
+        contact: _builtins.float = ...,
+        address: _builtins.float = ...,
+        same_score: _builtins.float = ...,
+        specification: _builtins.float = ...,
+        site_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "contact", b"contact", "credit_code", b"credit_code", "name", b"name", "phone", b"phone", "region_agrees", b"region_agrees", "region_conflicts", b"region_conflicts", "same_score", b"same_score", "shared_phone", b"shared_phone", "site_share", b"site_share", "specification", b"specification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class GetSuspicionSettingsRequest(_message.Message):

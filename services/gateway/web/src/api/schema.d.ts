@@ -8169,6 +8169,122 @@ export interface components {
             /** @description Each once. */
             entrances?: components["schemas"]["dedupe.Entrance"][];
         };
+        /** @description What evidence is worth, in bits: a similar customer's score and a suspect's surprise are sums of them. */
+        "dedupe.Evidence": {
+            /**
+             * Format: double
+             * @description Most that a name gives which is like another, 1 to 30.
+             */
+            name: number;
+            /**
+             * Format: double
+             * @description What the same region gives, 0 to 30.
+             */
+            regionAgrees: number;
+            /**
+             * Format: double
+             * @description What different regions give, -30 to 0.
+             */
+            regionConflicts: number;
+            /**
+             * Format: double
+             * @description What an equal number gives, 0 to 30.
+             */
+            phone: number;
+            /**
+             * Format: double
+             * @description What an equal number gives that is a switchboard's, 0 to 30.
+             */
+            sharedPhone: number;
+            /**
+             * Format: double
+             * @description What an equal credit code gives, 0 to 40.
+             */
+            creditCode: number;
+            /**
+             * Format: double
+             * @description What a contact of the same name gives, 0 to 30.
+             */
+            contact: number;
+            /**
+             * Format: double
+             * @description Most that an address gives which is like another, 0 to 30.
+             */
+            address: number;
+            /**
+             * Format: double
+             * @description Score from which two customers are the same, 1 to 40.
+             */
+            sameScore: number;
+            /**
+             * Format: double
+             * @description What agreeing specifications add to a product, 0 to 20.
+             */
+            specification: number;
+            /**
+             * Format: double
+             * @description The site's part of the likeness of two projects, 0 to 1; the scheme has the rest.
+             */
+            siteShare: number;
+        };
+        /** @description What evidence is worth, in bits: a similar customer's score and a suspect's surprise are sums of them. */
+        "dedupe.Evidence.Input": {
+            /**
+             * Format: double
+             * @description Most that a name gives which is like another, 1 to 30.
+             */
+            name?: number;
+            /**
+             * Format: double
+             * @description What the same region gives, 0 to 30.
+             */
+            regionAgrees?: number;
+            /**
+             * Format: double
+             * @description What different regions give, -30 to 0.
+             */
+            regionConflicts?: number;
+            /**
+             * Format: double
+             * @description What an equal number gives, 0 to 30.
+             */
+            phone?: number;
+            /**
+             * Format: double
+             * @description What an equal number gives that is a switchboard's, 0 to 30.
+             */
+            sharedPhone?: number;
+            /**
+             * Format: double
+             * @description What an equal credit code gives, 0 to 40.
+             */
+            creditCode?: number;
+            /**
+             * Format: double
+             * @description What a contact of the same name gives, 0 to 30.
+             */
+            contact?: number;
+            /**
+             * Format: double
+             * @description Most that an address gives which is like another, 0 to 30.
+             */
+            address?: number;
+            /**
+             * Format: double
+             * @description Score from which two customers are the same, 1 to 40.
+             */
+            sameScore?: number;
+            /**
+             * Format: double
+             * @description What agreeing specifications add to a product, 0 to 20.
+             */
+            specification?: number;
+            /**
+             * Format: double
+             * @description The site's part of the likeness of two projects, 0 to 1; the scheme has the rest.
+             */
+            siteShare?: number;
+        };
         /** @description Response of GetReceipt. */
         "dedupe.GetReceiptResponse": {
             /** @description A JSON web token signed by dedupe (EdDSA): holder, masked name, time, state, and each key's kind, field and digest. */
@@ -8563,7 +8679,7 @@ export interface components {
          * @enum {string}
          */
         "dedupe.SuspectState": "SUSPECT_STATE_UNSPECIFIED" | "SUSPECT_STATE_OPEN" | "SUSPECT_STATE_CONFIRMED" | "SUSPECT_STATE_DISMISSED";
-        /** @description Windows and thresholds of suspicion. */
+        /** @description Windows, thresholds and weights of suspicion. */
         "dedupe.SuspicionSettings": {
             /**
              * Format: int32
@@ -8592,8 +8708,12 @@ export interface components {
             schemeLikeness: number;
             /** @description True: a second quote is held; false: flagged only. */
             holdQuotes: boolean;
+            /** @description Dimensions that raise no suspect; none: all do. */
+            off: components["schemas"]["dedupe.Dimension"][];
+            /** @description What evidence is worth; unset in an update: stays as it is. */
+            evidence?: components["schemas"]["dedupe.Evidence"];
         };
-        /** @description Windows and thresholds of suspicion. */
+        /** @description Windows, thresholds and weights of suspicion. */
         "dedupe.SuspicionSettings.Input": {
             /**
              * Format: int32
@@ -8622,6 +8742,10 @@ export interface components {
             schemeLikeness?: number;
             /** @description True: a second quote is held; false: flagged only. */
             holdQuotes?: boolean;
+            /** @description Dimensions that raise no suspect; none: all do. */
+            off?: components["schemas"]["dedupe.Dimension"][];
+            /** @description What evidence is worth; unset in an update: stays as it is. */
+            evidence?: components["schemas"]["dedupe.Evidence.Input"];
         };
         /** @description Response of TryRule. */
         "dedupe.TryRuleResponse": {

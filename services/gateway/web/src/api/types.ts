@@ -116,6 +116,8 @@ export type BulkRecipientState = Schemas['telephony.BulkRecipientState']
 export type Modem = Schemas['telephony.Modem']
 
 export type DedupeRule = Schemas['dedupe.Rule']
+export type Evidence = Schemas['dedupe.Evidence']
+export type SuspicionSettings = Schemas['dedupe.SuspicionSettings']
 export type Holder = Schemas['dedupe.Holder']
 export type MatchReason = Schemas['dedupe.Reason']
 export type Similar = Schemas['dedupe.Similar']
