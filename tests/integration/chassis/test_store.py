@@ -107,7 +107,10 @@ def test_a_query_straight_by_the_driver_sees_its_transaction_and_tells_of_a_lost
     store: Store, main_tenant: Tenant
 ) -> None:
     """Whoever loses the connection in the middle is told as by SQLAlchemy; the next one notices nothing."""
-    own = DriverQuery(select(store.tables["outbox"].c.id).where(bindparam("ids") != "{}"))
+    outbox = store.tables["outbox"]
+    own = DriverQuery(
+        select(outbox.c.id).where(outbox.c.tenant_id == main_tenant.id, bindparam("ids") != "{}")
+    )
     dying = DriverQuery(select(func.pg_terminate_backend(func.pg_backend_pid())))
 
     def die() -> None:
