@@ -251,7 +251,8 @@ class Bench:
 
     def _lay_down_trigrams(self) -> None:
         """Give pg_trgm the same normalised names."""
-        with self.store.across(self.tenant.database) as session:
+        with self.store.transaction(self.tenant) as tx:
+            session = tx.session
             session.execute(
                 text("CREATE TABLE dedupe.bench_name AS SELECT name, core FROM dedupe.match_record")
             )
@@ -494,7 +495,7 @@ def race(store: Store, creates: int, create: Callable[[Store, Tenant, str], bool
     """Create customers by 16 connections of two processes, each name by two; return the p99 and the surplus names."""
     tenant = Tenant(new_id(), "main")
     if create is look_then_insert:
-        with store.across("main") as session:
+        with store.nobodys("main") as session:
             session.execute(text("CREATE TABLE dedupe.bench_customer (name text)"))
             session.execute(text("CREATE INDEX ON dedupe.bench_customer (name)"))
     else:
@@ -545,7 +546,7 @@ def reserve(store: Store, tenant: Tenant, name: str) -> bool:
 
 def look_then_insert(store: Store, tenant: Tenant, name: str) -> bool:
     """Create as peers do: look, then insert."""
-    with store.across("main") as session:
+    with store.nobodys("main") as session:
         if session.scalar(text("SELECT 1 FROM dedupe.bench_customer WHERE name = :name"), {"name": name}):
             return False
         session.execute(text("INSERT INTO dedupe.bench_customer VALUES (:name)"), {"name": name})
