@@ -172,7 +172,7 @@ proto: ## generate code and the API's document from the contracts
 web: ## build the agent desktop
 	@$(BOOTSTRAP) web
 
-backup: ## put a stopped stack into one file: TO=/backups/gonghai.tar.gz [STACK=up]
+backup: ## put a stack into one file, running or not: TO=/backups/gonghai.tar.gz [STACK=up]
 	@test -n "$(TO)" -a "$(TO)" != 4000 || { echo "make backup TO=/backups/gonghai.tar.gz [STACK=up]"; exit 2; }
 	@$(LOCAL) backup "$(TO)"
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.local.backup import backup, restore
+from deploy.local.backup import backup, backup_running, restore
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
 from deploy.local.pbx.phones import Caller
@@ -207,7 +207,13 @@ def clean(names: Sequence[str]) -> int:
 
 
 def back_up(name: str, to: Path) -> int:
-    """Write a stack that does not run to one file."""
+    """Write a stack to one file; one that runs stands still while its stores' files are copied."""
+    if running_pid(name):
+        processes = read_stack(name)["processes"]
+        pids = {each["name"]: each["pid"] for each in processes if each["pid"]}
+        size, stood_s = backup_running((STACKS / name).resolve(), to, pids)
+        print(f"{name} -> {to} ({size / 1e6:.1f} MB, {stood_s:.1f} s 停顿 / stood still)")
+        return 0
     with held(name) as folder:
         size = backup(folder, to)
     print(f"{name} -> {to} ({size / 1e6:.1f} MB)")

@@ -1,7 +1,9 @@
-"""Put a stack that does not run into one file, and make a stack from it again.
+"""Put a stack into one file, and make a stack from it again.
 
 What is stopped stands still: the databases, the messages in the queues, the running workflows, recordings and
-secrets of one file belong together, to the last row. The file holds secrets and is for its owner's eyes only. It is
+secrets of one file belong together, to the last row. Of a stack that runs, the stores stand still for as long as it
+takes to copy their files, and the file holds what a power cut at that instant would have left: all that was
+acknowledged. The file holds secrets and is for its owner's eyes only. It is
 made under another name, read back against the digests in its list, and only then gets its name; a restore fills a
 folder of another name and only then becomes the stack. So neither leaves something half-done that looks whole.
 """
@@ -13,14 +15,16 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Final
 
 from deploy.local.account import Account, ordinary_account, reachable_directory
 from deploy.local.errors import LocalError
+from deploy.local.freezer import standing_still
 from deploy.local.stores import POSTGRESQL_BIN_DIRECTORIES
 
 # The last member: the digest of every file before it.
@@ -28,6 +32,12 @@ LIST: Final = "backup.json"
 FORMAT: Final = 1
 # Of the moment, and of no use elsewhere: who holds the lock, which processes ran, what they said, where they listened.
 MOMENTARY: Final = frozenset({"lock", "stack.json", "log", "ports.json"})
+# The stores, in the order in which they stand still: nobody has taken what the databases do not know of.
+STORES: Final = ("postgresql", "rabbitmq", "temporal")
+# What is written once and never changed, and so needs no standing still; large.
+WRITTEN_ONCE: Final = "recordings"
+# Says of a PostgreSQL that it runs.
+RUNNING: Final = "postgresql/data/postmaster.pid"
 # Bytes read at once.
 CHUNK: Final = 1 << 20
 
@@ -57,6 +67,34 @@ def backup(state: Path, to: Path) -> int:
     finally:
         draft.unlink(missing_ok=True)
     return to.stat().st_size
+
+
+def backup_running(state: Path, to: Path, pids: Mapping[str, int]) -> tuple[int, float]:
+    """Write the stack in the folder `state`, which runs, to the file `to`; return its bytes, and seconds stood still.
+
+    pids: of the processes of the stack, by name. Raises LocalError as `backup` does.
+    """
+    place = state.with_name(f".{state.name}.copying")
+    shutil.rmtree(place, ignore_errors=True)
+    kept = [path for path in state.iterdir() if path.name not in MOMENTARY]
+    moving = [path for path in kept if path.name != WRITTEN_ONCE]
+    needed = sum(path.lstat().st_size for top in moving for path in top.rglob("*") if path.is_file())
+    if shutil.disk_usage(state).free < 2 * needed:
+        raise LocalError(f"磁盘空间不足 / no room for a copy beside {state}")
+    place.mkdir(mode=0o700)
+    try:
+        begin = time.monotonic()
+        with standing_still([pids[name] for name in STORES if name in pids]):
+            # As they are, owners too; where the file system can, without copying.
+            subprocess.run(["cp", "--archive", "--reflink=auto", *moving, place], check=True)
+        stood_s = time.monotonic() - begin
+        (place / RUNNING).unlink(missing_ok=True)
+        for path in kept:
+            if path.name == WRITTEN_ONCE:
+                subprocess.run(["cp", "--archive", "--link", path, place], check=True)
+        return backup(place, to), stood_s
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def verify(file: Path) -> dict[str, Any]:

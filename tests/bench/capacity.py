@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -104,15 +104,24 @@ def _rss_kb(pid: int) -> int:
 
 
 async def hold(desks: Sequence[Desk], address: str, seconds: float) -> None:
-    """Keep each agent's live socket open for so long, and read what comes."""
-    async with AsyncExitStack() as sockets:
-        for desk in desks:
-            cookies = "; ".join(f"{name}={value}" for name, value in desk.http.cookies.items())
-            url = address.replace("http", "ws", 1) + "/api/v1/live"
-            await sockets.enter_async_context(
-                websockets.connect(url, additional_headers={"Cookie": cookies}, origin=address)  # type: ignore[arg-type]  # any string will do
-            )
-        await asyncio.sleep(seconds)
+    """Keep each agent's live socket open for so long, as a page does: again when it was closed, and reading."""
+    url = address.replace("http", "ws", 1) + "/api/v1/live"
+
+    async def page(desk: Desk) -> None:
+        cookies = "; ".join(f"{name}={value}" for name, value in desk.http.cookies.items())
+        headers = {"Cookie": cookies}
+        while True:
+            with suppress(websockets.ConnectionClosed, OSError):
+                async with websockets.connect(url, additional_headers=headers, origin=address) as socket:  # type: ignore[arg-type]  # any string will do
+                    async for _ in socket:
+                        pass
+            await asyncio.sleep(1)
+
+    pages = [asyncio.create_task(page(desk)) for desk in desks]
+    await asyncio.sleep(seconds)
+    for each in pages:
+        each.cancel()
+    await asyncio.gather(*pages, return_exceptions=True)
 
 
 def create(people: Sequence[Person], customers: int, first: int = 0) -> None:

@@ -1,22 +1,27 @@
 """A backup is a whole stack in one file: rows, messages, workflows and secrets that belong together."""
 
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from kombu import Connection, Queue
 from temporalio.client import Client
 
-from deploy.local.backup import backup, restore, verify
+from deploy.local.backup import backup, backup_running, restore, verify
 from deploy.local.errors import LocalError
 from deploy.local.state import State
 from deploy.local.stores import PrivateStores
 from deploy.local.table import ROOT
 from tests.support.until import until
+
+PIPES: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
 
 def put(stores: PrivateStores) -> None:
@@ -67,6 +72,74 @@ async def test_a_restored_stack_holds_what_the_stopped_one_held(state_directory:
         restore(file, state_directory / "second")
     with pytest.raises(LocalError, match="exists already"):
         backup(first.path, file)
+
+
+def test_a_stack_is_put_away_while_it_is_written(state_directory: Path) -> None:
+    """What was acknowledged before the backup began is in it; what came meanwhile is there up to an instant, or not."""
+    first, file = State(state_directory / "running"), state_directory / "backups/running.tar.gz"
+    stop, written = threading.Event(), [0]
+    with PrivateStores(first, ("main",)) as stores:
+        url = stores.database_urls["main"]
+        with Connection(stores.amqp_url, transport_options={"confirm_publish": True}) as broker:
+            queue = Queue("kept", durable=True)
+            broker.Producer().publish({}, routing_key="kept", declare=[queue], delivery_mode=2)
+
+        def write() -> None:
+            with psycopg.connect(url, autocommit=True) as database:
+                database.execute("CREATE TABLE kept (number int)")
+                while not stop.is_set():
+                    database.execute("INSERT INTO kept VALUES (%s)", [written[0] + 1])
+                    written[0] += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            until(lambda: written[0] > 20)
+            before = written[0]
+            pids = {name: process.pid or 0 for name, process in stores.processes.items()}
+            backup_running(first.path, file, pids)
+            after = written[0]
+            # It goes on.
+            until(lambda: written[0] > after + 20)
+        finally:
+            stop.set()
+            writer.join()
+    restore(file, state_directory / "again")
+    with PrivateStores(State(state_directory / "again"), ("main",)) as stores:
+        with psycopg.connect(stores.database_urls["main"]) as database:
+            numbers = [row[0] for row in database.execute("SELECT number FROM kept ORDER BY number")]
+        with Connection(stores.amqp_url) as broker:
+            assert Queue("kept", durable=True).bind(broker.default_channel).get(no_ack=True)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert before <= len(numbers) <= after
+    assert not list(state_directory.glob(".*copying"))
+
+
+FREEZE = """
+import os, signal, sys
+from deploy.local.freezer import standing_still
+with standing_still([int(sys.argv[1])]):
+    print("stands", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_who_stands_still_goes_on_when_the_backup_is_killed() -> None:
+    with subprocess.Popen(["sh", "-c", "while read line; do echo $line; done"], **PIPES) as echo:
+        assert echo.stdin
+        assert echo.stdout
+        killed = subprocess.run(
+            [sys.executable, "-c", FREEZE, str(echo.pid)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (killed.returncode, killed.stdout) == (-signal.SIGKILL, "stands\n")
+        echo.stdin.write("on\n")
+        echo.stdin.flush()
+        assert echo.stdout.readline() == "on\n"
+        echo.stdin.close()
 
 
 @pytest.fixture
