@@ -6,6 +6,7 @@ too, and so is what those begin with: a search for one or two letters finds what
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -54,6 +55,28 @@ def _all_pieces(folded: str, letters: str) -> list[str]:
     return sorted(pieces)
 
 
+def _pieces(text: str, length: int) -> set[str]:
+    return {text[at : at + length] for at in range(len(text) - length + 1)}
+
+
+# Pieces of what company names end with: nearly every name has them, so they narrow nothing down, and each would be a
+# list of nearly every name to go through.
+SHARED = frozenset(
+    piece
+    for end in ("有限公司", "有限责任公司", "股份有限公司")
+    for piece in (
+        *_pieces(end, NAME_PIECE),
+        *(INITIALS_MARK + marked for marked in _pieces(initials(end), INITIALS_PIECE)),
+    )
+)
+
+
+def _telling(pieces: Iterable[str]) -> tuple[str, ...]:
+    """Return which of the pieces that all have to be there are worth looking up; at least one."""
+    ordered = sorted(pieces)
+    return tuple(piece for piece in ordered if piece not in SHARED) or tuple(ordered[:1])
+
+
 @dataclass(frozen=True)
 class Search:
     """What to look for. pieces: all have to be there. name, letters: part of the folded name, or of the initials.
@@ -76,12 +99,8 @@ def parse_search(text: str) -> Search:
     digits = folded if folded.isascii() and folded.isdigit() and len(folded) >= FEWEST_DIGITS else ""
     if LATIN.fullmatch(folded):
         start = len(folded) < INITIALS_PIECE
-        pieces = (START_MARK + folded,) if start else sorted(_pieces(folded, INITIALS_PIECE))
-        marked = tuple(INITIALS_MARK + piece for piece in pieces)
+        pieces = {START_MARK + folded} if start else _pieces(folded, INITIALS_PIECE)
+        marked = _telling(INITIALS_MARK + piece for piece in pieces)
         return Search(marked, letters=folded, start=start, number=number, digits=digits)
-    pieces = [folded] if len(folded) < NAME_PIECE else sorted(_pieces(folded, NAME_PIECE))
-    return Search(tuple(pieces), name=folded, number=number)
-
-
-def _pieces(text: str, length: int) -> set[str]:
-    return {text[at : at + length] for at in range(len(text) - length + 1)}
+    pieces = {folded} if len(folded) < NAME_PIECE else _pieces(folded, NAME_PIECE)
+    return Search(_telling(pieces), name=folded, number=number)

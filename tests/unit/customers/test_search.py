@@ -29,3 +29,13 @@ def test_words_decide_a_reading() -> None:
     assert not found("重庆长安汽车", "zqca")
     assert parse_search("138 0013 8000").number == "+8613800138000"
     assert parse_search("8000").digits == "8000"
+
+
+def test_what_nearly_every_name_ends_with_is_looked_up_only_where_nothing_else_is_asked() -> None:
+    """F70: 科技有限公司 goes through the names with 科技, not through every company's."""
+    assert set(parse_search("科技有限公司").pieces) == {"科技", "技有"}
+    assert set(parse_search("kjyxgs").pieces) == {"~kjy", "~jyx"}
+    assert len(parse_search("有限公司").pieces) == 1
+    assert found("重庆长城科技有限公司", "长城科技有限公司")
+    assert found("重庆长城科技有限公司", "有限公司")
+    assert not found("重庆长城贸易中心", "有限公司")
