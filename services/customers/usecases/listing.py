@@ -232,7 +232,7 @@ def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, di
     if number:
         queries.append(select(Phone.customer_id).where(Phone.tenant_id == here, Phone.e164 == number))
     elif digits:
-        tail = func.reverse(Phone.e164).startswith(digits[::-1], autoescape=True)
+        tail = Phone.tail.startswith(digits[::-1], autoescape=True)
         query = select(Phone.customer_id).where(Phone.tenant_id == here, tail)
         if "numbers.view_all" not in caller.rights:
             query = query.join(

@@ -229,6 +229,8 @@ def in_view(tx: Transaction, caller: Caller, view: View) -> ColumnElement[bool]:
 def _show(
     tx: Transaction, caller: Caller, customers: Sequence[Customer], *, with_contacts: bool
 ) -> list[SeenCustomer]:
+    if not customers:
+        return []
     ids = [customer.customer_id for customer in customers]
     own_phones = select(Phone).where(Phone.tenant_id == tx.tenant.id, Phone.customer_id.in_(ids))
     if not with_contacts:
