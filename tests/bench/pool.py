@@ -132,8 +132,9 @@ class Bench:
                 for row in self._rows():
                     copy.write_row(row)
             connection.execute(COPY)
-        # As a base that was not filled just now.
+        # As a base that was not filled just now: a claim would wait until the disk has taken what was.
         connection.execute("VACUUM ANALYZE customers.customer, customers.customer_search, customers.bare")
+        os.sync()
 
     def _rows(self) -> Iterator[tuple[object, ...]]:
         now = utc_now()
@@ -281,6 +282,8 @@ class Bench:
                 )
                 for source in SOURCES
             )
+        # The sweep is not to wait until the disk has taken all this.
+        os.sync()
         return len(ids)
 
     def due(self) -> bool:
