@@ -2,6 +2,7 @@
 
     make chaos                  ten minutes [FOR=600 REPLICAS=2]
     make chaos BEFORE=...       the same while every other replica runs the code of that checkout, a release before
+    make chaos MOVE=yes         the same while the tenant moves to another database
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
 the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds, cut off from who
@@ -22,6 +23,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -35,7 +37,7 @@ import psycopg
 
 from deploy.local.process import Program
 from deploy.local.stack import Stack
-from deploy.local.table import Plan, Site, Table
+from deploy.local.table import ROOT, Plan, Site, Table
 from services.__main__ import load
 from services.chassis.settings import SERVICES, Settings
 from services.chassis.walls import EVERY_TENANT_OPTIONS
@@ -62,8 +64,9 @@ SELECT c.name, c.customer_id::text,
     (SELECT count(*) FROM customers.ownership_change o
         WHERE o.tenant_id = c.tenant_id AND o.customer_id = c.customer_id),
     c.owner_id IS NULL
-FROM customers.customer c JOIN identity.tenant t ON t.id = c.tenant_id WHERE t.slug = %s
+FROM customers.customer c WHERE c.tenant_id = %s
 """
+WHERE = "SELECT id::text, database FROM identity.tenant WHERE slug = %s"
 
 
 def faults(stack: Stack, cables: Cables) -> Mapping[str, Callable[[str], None]]:
@@ -129,6 +132,25 @@ def mixed(table: Table, before: Path) -> Table:
     return laid
 
 
+def move(stack: Stack, slug: str, database: str) -> None:
+    """Move the tenant to another database by the operator's command."""
+    words = ("services.identity", "move-tenant", "--slug", slug, "--to", database, "--patience", "30")
+    environment = {**os.environ, **stack.plan.environment}
+    while True:
+        # It gives up while a frozen process has a transaction open, and goes on when it is run again.
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            env=environment,
+            cwd=ROOT,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        print(f"move   {slug}: {(done.stdout or done.stderr).strip().splitlines()[-1]}", flush=True)
+        if done.returncode == 0:
+            return
+
+
 def told(stack: Stack) -> bool:
     """Tell whether every outbox is empty."""
     for url in stack.stores.database_urls.values():
@@ -142,8 +164,16 @@ def told(stack: Stack) -> bool:
 
 def judge(stack: Stack, slug: str, done: list[Done]) -> tuple[int, int]:
     """Return how much of what was acknowledged is not there, and how much is there more often than it was done."""
-    with psycopg.connect(stack.stores.database_urls["main"], options=EVERY_TENANT_OPTIONS) as database:
-        rows = database.execute(FOUND, [slug]).fetchall()
+    urls = stack.stores.database_urls
+    with psycopg.connect(urls["main"], options=EVERY_TENANT_OPTIONS) as database:
+        tenant_id, where = database.execute(WHERE, [slug]).fetchall()[0]
+    rows = []
+    for name, url in urls.items():
+        with psycopg.connect(url, options=EVERY_TENANT_OPTIONS) as database:
+            here = database.execute(FOUND, [tenant_id]).fetchall()
+        if name != where and here:
+            raise AssertionError(f"{len(here)} customers are left in {name}, which the tenant has left")
+        rows += here
     there = defaultdict(list)
     for name, *rest in rows:
         there[name].append(rest)
@@ -198,6 +228,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--writers", type=int, default=4)
+    parser.add_argument("--move", action="store_true", help="move the tenant meanwhile")
     parser.add_argument("--before", type=Path, help="a checkout whose code every other replica runs")
     asked = parser.parse_args()
     cables = Cables()
@@ -215,7 +246,12 @@ def main() -> int:
         ]
         for writer in writers:
             writer.start()
+        moving = threading.Thread(target=move, args=(stack, slug, "south"))
+        if asked.move:
+            moving.start()
         caused = break_things(stack, cables, asked.seconds)
+        if asked.move:
+            moving.join()
         stop.set()
         for writer in writers:
             writer.join()
