@@ -20,6 +20,7 @@ fast. Hosts are loopback ports. The last line is one JSON object:
 import argparse
 import itertools
 import json
+import math
 import os
 import random
 import signal
@@ -211,12 +212,20 @@ def disagreements(stack: Stack) -> int:
 
 
 def waits_after(caused: list[tuple[float, str, str]], done: list[Done]) -> dict[str, float]:
-    """Return the longest that a change waited which was sent within a pause of a fault, by the fault's kind."""
+    """Return the longest that a change waited which was under way after a fault and before the next, by kind.
+
+    Where it spans two, it is put down to the one in whose time it waited longer.
+    """
     longest: dict[str, float] = defaultdict(float)
+    ends = [when for when, _, _ in caused[1:]] + [math.inf]
     for began, waited in (wait for each in done for wait in each.waits):
-        for when, kind, _ in caused:
-            if when - waited <= began <= when + FROZEN_S + PAUSE_S:
-                longest[kind] = max(longest[kind], round(waited, 2))
+        shares = {
+            min(began + waited, end) - max(began, when): kind
+            for (when, kind, _), end in zip(caused, ends, strict=True)
+        }
+        if shares and max(shares) > 0:
+            kind = shares[max(shares)]
+            longest[kind] = max(longest[kind], round(waited, 2))
     return dict(longest)
 
 
