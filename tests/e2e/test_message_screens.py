@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.company import Company, customer_of, fresh_mobile, fresh_name
 from tests.e2e.screen import PATIENCE_MS, Screen
+from tests.support.until import until
 
 
 def test_notes_reminders_and_mails_are_written_on_the_pages(
@@ -41,10 +42,13 @@ def test_notes_reminders_and_mails_are_written_on_the_pages(
     # What a customer said about bulk SMS.
     screen.open(f"/customers/{customer['customerId']}")
     screen.choose("sms-consent", "拒收")
-    expect(screen.page.get_by_text("意愿已登记")).to_be_visible(timeout=PATIENCE_MS)
+
+    def said() -> list[str]:
+        consents = rep.get(f"customers/{customer['customerId']}/smsConsents")["consents"]
+        return [one["consent"] for one in consents]
+
+    until(lambda: said() == ["SMS_CONSENT_REFUSED"])
     screen.fits("consents")
-    (said,) = rep.get(f"customers/{customer['customerId']}/smsConsents")["consents"]
-    assert said["consent"] == "SMS_CONSENT_REFUSED"
 
     # A bulk mail waits for its start; nobody's own customers are nobody.
     admin.open("/bulk-sms?tab=mail")
