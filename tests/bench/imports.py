@@ -208,9 +208,9 @@ def main() -> int:
         store = Store(settings.database_urls, SERVICE.metadata(), utc_now)
         tenant = Tenant(new_id(), "main")
         figures = imported(store, tenant, rows, settings, environment)
-        with store.across("main") as session:
+        with store.transaction(tenant) as tx:
             # Nobody waits for what others are told, and telling it is not what is measured.
-            session.execute(delete(store.tables["outbox"]))
+            tx.session.execute(delete(store.tables["outbox"]))
         with running("customers", environment, settings) as service:
             figures |= exported(service, tenant, settings, rows)
         print(json.dumps({"rows": rows, **figures}))
