@@ -7,6 +7,7 @@ import grpc
 import pytest
 from crm.approvals.v1 import approvals_pb2 as pb
 from crm.approvals.v1.approvals_pb2_grpc import ApprovalsServiceStub
+from temporalio.service import RPCError, RPCStatusCode
 
 from services.approvals.__main__ import SERVICE, handlers, worker
 from services.chassis.db import Event
@@ -152,6 +153,13 @@ def desk(
 
 
 def finished(desk: Desk, handle_id: str) -> bool:
-    """Return whether a workflow is over."""
-    description = desk.runtime.temporal.run(lambda client: client.get_workflow_handle(handle_id).describe())
+    """Return whether a workflow is over; one that the relay has not begun yet is not."""
+    try:
+        description = desk.runtime.temporal.run(
+            lambda client: client.get_workflow_handle(handle_id).describe()
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
     return description.status == WorkflowExecutionStatus.COMPLETED
