@@ -62,7 +62,7 @@ def deaths(plans: Path, *requests: pb.ConvertLeadRequest) -> int:
 def test_a_conversion_survives_kill_9_before_and_after_every_step(
     team: Team, plans: Path, events: Events
 ) -> None:
-    """F120, F127: eleven conversions at once, killed fifteen times between them."""
+    """F120, F127: eleven conversions, two at a time, killed fifteen times between them."""
     rep = team.person()
     places = [[f"{moment} {step}"] for step in FORWARD for moment in MOMENTS]
     # One that dies again and again.
@@ -73,7 +73,8 @@ def test_a_conversion_survives_kill_9_before_and_after_every_step(
     requests = [request_for(lead) for lead in leads]
     for request, wanted in zip(requests, places, strict=True):
         plan(plans, request, *wanted)
-    with ThreadPoolExecutor(len(requests)) as threads:
+    # Not all at once: a death is one of all that are under way, and after each Temporal waits longer with them.
+    with ThreadPoolExecutor(2) as threads:
         answers = list(threads.map(rep.outcome, requests))
     assert deaths(plans, *requests) == sum(map(len, places))
     for lead, answer in zip(leads, answers, strict=True):
