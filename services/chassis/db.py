@@ -40,6 +40,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.event import listen
 from sqlalchemy.exc import InternalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -469,6 +470,7 @@ class Store:
         return True
 
     def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every connection: those at rest now, one that is still in use when it comes back."""
         for engine in self._engines.values():
+            listen(engine.pool, "checkin", lambda _, record: record.invalidate())
             engine.dispose()

@@ -103,6 +103,17 @@ def test_a_transaction_says_so_when_the_database_takes_nobody(
     nowhere.close()
 
 
+def test_a_connection_in_use_is_closed_when_it_comes_back_to_a_closed_store(
+    stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    closing = Store({"main": stores.database_urls["main"]}, service_metadata("storetest"), utc_now)
+    with closing.transaction(main_tenant) as tx:
+        driver = tx.session.connection().connection.driver_connection
+        closing.close()
+    assert isinstance(driver, psycopg.Connection)
+    assert driver.closed
+
+
 def test_a_query_straight_by_the_driver_sees_its_transaction_and_tells_of_a_lost_connection(
     store: Store, main_tenant: Tenant
 ) -> None:
