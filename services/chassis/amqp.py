@@ -166,6 +166,20 @@ def declare(
             ) from error
 
 
+def forward(producer: Producer, message: Any, queue: str, headers: Mapping[str, Any]) -> None:
+    """Put a message into another queue by its name, as it is but for its headers; raises when it did not arrive."""
+    producer.publish(
+        message.body,
+        exchange="",
+        routing_key=queue,
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=2,
+        mandatory=True,
+        headers=dict(headers),
+    )
+
+
 def move_all(connection: Connection, source: str, target: str, *, as_they_are: bool = False) -> int:
     """Move the messages that a queue has now to another one; return how many.
 
@@ -181,16 +195,8 @@ def move_all(connection: Connection, source: str, target: str, *, as_they_are: b
             message = queue.get(no_ack=False)
             if message is None:
                 break
-            producer.publish(
-                message.body,
-                exchange="",
-                routing_key=target,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                delivery_mode=2,
-                mandatory=True,
-                headers={name: message.headers[name] for name in kept if name in message.headers},
-            )
+            headers = {name: message.headers[name] for name in kept if name in message.headers}
+            forward(producer, message, target, headers)
             # Acknowledged only after the confirm.
             message.ack()
             moved += 1

@@ -19,6 +19,7 @@ from services.chassis.amqp import (
     ERROR_HEADER,
     RETRY_DELAYS_S,
     dead_queue,
+    forward,
     handler_arguments,
     is_event,
     plain_and_tls,
@@ -87,16 +88,8 @@ class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no
             connect_timeout=5,
             transport_options={"confirm_publish": True},
         ) as connection:
-            connection.Producer(auto_declare=False).publish(
-                message.body,
-                exchange="",
-                routing_key=queue,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                delivery_mode=2,
-                mandatory=True,
-                headers={ATTEMPT_HEADER: attempt, ERROR_HEADER: str(error)[:500]},
-            )
+            headers = {ATTEMPT_HEADER: attempt, ERROR_HEADER: str(error)[:500]}
+            forward(connection.Producer(auto_declare=False), message, queue, headers)
 
     def _count(self, outcome: str) -> None:
         EVENTS_HANDLED.labels(self.container.service_name, self.event_type, outcome).inc()

@@ -264,7 +264,7 @@ class Relocation:
                     (self._tenant_id,),
                 )
             )
-            for schema in sorted({table.schema for table in self._tables})
+            for schema in self._schemas
         )
 
     def _wait_for(self, left: Callable[[], int], refusal: str) -> None:
@@ -286,7 +286,7 @@ class Relocation:
                 if rows := self._copy_table(table):
                     changed.tables.append(table)
                     changed.rows += rows
-            for schema in sorted({table.schema for table in self._tables}):
+            for schema in self._schemas:
                 self._copy_inbox(schema)
         self._inbox_since_s = began_s - OVERLAP_S
         self.moved.copies += 1
@@ -317,11 +317,37 @@ class Relocation:
             _bucket(table, buckets, offset),
             sql.Literal(stale),
         )
-        # Rows behind the wall between tenants cannot be copied in, only inserted.
         names = sql.SQL(", ").join(map(sql.Identifier, table.columns))
+        self._let_arrive(table.place, names, outgoing)
+        written = self._target.execute(
+            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM arriving").format(
+                table.place, names, names
+            )
+        ).rowcount
+        return max(written, deleted)
+
+    def _copy_inbox(self, schema: str) -> None:
+        inbox = sql.Identifier(schema, "inbox")
+        names = sql.SQL("handler, event_id, create_time")
+        outgoing = sql.SQL("COPY (SELECT {} FROM {} WHERE create_time >= to_timestamp({})) TO STDOUT").format(
+            names, inbox, sql.Literal(self._inbox_since_s or 0.0)
+        )
+        self._let_arrive(inbox, names, outgoing)
+        self._target.execute(
+            sql.SQL("INSERT INTO {} ({}) SELECT {} FROM arriving ON CONFLICT DO NOTHING").format(
+                inbox, names, names
+            )
+        )
+
+    def _let_arrive(self, place: sql.Identifier, names: sql.Composable, outgoing: sql.Composed) -> None:
+        """Copy what leaves the old database into the new one's temporary table `arriving`, in place of what was there.
+
+        Rows behind the wall between tenants cannot be copied in, only inserted from there.
+        """
+        self._target.execute("DROP TABLE IF EXISTS arriving")
         self._target.execute(
             sql.SQL("CREATE TEMP TABLE arriving ON COMMIT DROP AS SELECT {} FROM {} WHERE false").format(
-                names, table.place
+                names, place
             )
         )
         with (
@@ -330,38 +356,6 @@ class Relocation:
         ):
             for part in leaving:
                 arriving.write(part)
-        written = self._target.execute(
-            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM arriving").format(
-                table.place, names, names
-            )
-        ).rowcount
-        self._target.execute("DROP TABLE arriving")
-        return max(written, deleted)
-
-    def _copy_inbox(self, schema: str) -> None:
-        inbox = sql.Identifier(schema, "inbox")
-        since = self._inbox_since_s or 0.0
-        outgoing = sql.SQL(
-            "COPY (SELECT handler, event_id, create_time FROM {} WHERE create_time >= to_timestamp({})) TO STDOUT"
-        ).format(inbox, sql.Literal(since))
-        self._target.execute(
-            sql.SQL("CREATE TEMP TABLE arriving ON COMMIT DROP AS SELECT * FROM {} WHERE false").format(inbox)
-        )
-        with (
-            self._source.cursor().copy(outgoing) as leaving,
-            self._target.cursor().copy(
-                "COPY arriving (handler, event_id, create_time) FROM STDIN"
-            ) as arriving,
-        ):
-            for part in leaving:
-                arriving.write(part)
-        self._target.execute(
-            sql.SQL(
-                "INSERT INTO {} (handler, event_id, create_time) SELECT handler, event_id, create_time FROM arriving"
-                " ON CONFLICT DO NOTHING"
-            ).format(inbox)
-        )
-        self._target.execute("DROP TABLE arriving")
 
     def _digests(
         self, connection: "psycopg.Connection[Any]", table: Table, buckets: int, offset: int
@@ -376,6 +370,10 @@ class Relocation:
         }
 
     # ---------- what is there ----------
+
+    @property
+    def _schemas(self) -> list[str]:
+        return sorted({table.schema for table in self._tables})
 
     def _the_tables(self) -> list[Table]:
         found = [_tables_of(connection) for connection in (self._source, self._target)]
