@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from services.dedupe.matching.products import SPECIFICATION_BITS
 from services.dedupe.matching.weights import Weights
 
 PRESET = Weights()
@@ -27,7 +28,7 @@ class Evidence:
     contact: float = PRESET.contact
     address: float = PRESET.address[-1][1]
     same_score: float = PRESET.same
-    specification: float = 3.0
+    specification: float = SPECIFICATION_BITS
     site_share: float = 0.5
 
 

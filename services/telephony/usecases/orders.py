@@ -7,7 +7,7 @@ action and the outcome after it. An intent without an outcome is uncertain, and 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -125,8 +125,8 @@ def set_do_not_call(tx: Transaction, person_id: str, number: str, do_not_call: b
 def tenants_with_orders(session: Session, pbx: str, state: str) -> list[str]:
     """Return the ids of the tenants of a database who have orders to a PBX in a state."""
     order = tables.pbx_order
-    mine = or_(order.c.pbx == pbx, order.c.pbx == "")
-    return list(session.scalars(select(order.c.tenant_id).where(mine, order.c.state == state).distinct()))
+    query = select(order.c.tenant_id).where(_meant_for(pbx), order.c.state == state).distinct()
+    return list(session.scalars(query))
 
 
 def take_orders(tx: Transaction, pbx: str, limit: int = 10) -> list[Row]:
@@ -135,7 +135,7 @@ def take_orders(tx: Transaction, pbx: str, limit: int = 10) -> list[Row]:
     What waited too long fails instead. Commit before the PBX is told anything.
     """
     order = tables.pbx_order
-    mine = order.c.tenant_id == tx.tenant.id, or_(order.c.pbx == pbx, order.c.pbx == "")
+    mine = order.c.tenant_id == tx.tenant.id, _meant_for(pbx)
     due = (
         select(order.c.id)
         .where(*mine, order.c.state == "queued")
@@ -171,7 +171,7 @@ def settle_order(tx: Transaction, order_id: str, state: str, reason: str = "") -
 def doubt_orders(tx: Transaction, pbx: str) -> None:
     """Mark what a dead edge of this PBX had sent for a tenant without learning the outcome."""
     order = tables.pbx_order
-    mine = order.c.tenant_id == tx.tenant.id, or_(order.c.pbx == pbx, order.c.pbx == "")
+    mine = order.c.tenant_id == tx.tenant.id, _meant_for(pbx)
     tx.session.execute(update(order).where(*mine, order.c.state == "sending").values(state="uncertain"))
 
 
@@ -179,3 +179,8 @@ def _queue(tx: Transaction, **values: str) -> Row:
     order = tables.pbx_order
     added = insert(order).values(tenant_id=tx.tenant.id, state="queued", create_time=tx.now, **values)
     return every(tx.session, added.returning(order))[0]
+
+
+def _meant_for(pbx: str) -> ColumnElement[bool]:
+    """Return the condition that an order is a PBX's, by its name or because it is any one's."""
+    return tables.pbx_order.c.pbx.in_([pbx, ""])
