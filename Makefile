@@ -19,7 +19,7 @@ SECONDS ?= 20
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
         test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
-        bench-pop bench-telephony bench-scale bench-capacity bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
+        image-check bench-pop bench-telephony bench-scale bench-capacity bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,11 @@ chaos: ## replicas killed, frozen, cut off and rolled under load: nothing is los
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.chaos.everything --seconds $(or $(FOR),600) --replicas $(or $(REPLICAS),2) \
 	    $(if $(MOVE),--move) $(if $(BEFORE),--before $(BEFORE))
+
+image-check: ## build the image and run the product out of it, as root, some minutes: [REGISTRY=mirror.example/library/]
+	@$(BOOTSTRAP) image
+	@# What is mounted goes with it, whatever becomes of it.
+	@unshare --mount --propagation private $(PYTHON) -m tests.image.check $(if $(REGISTRY),--registry $(REGISTRY))
 
 bench-scale: ## the same load on one, two and four replicas of everything, and what a request costs
 	@$(BOOTSTRAP) test

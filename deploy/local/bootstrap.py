@@ -1,5 +1,5 @@
-"""Install what the one-machine stack needs: python3 -m deploy.local.bootstrap up | demo | test | venv | web |
-node.
+"""Install what the one-machine stack needs: python3 -m deploy.local.bootstrap up | demo | test | image | venv |
+web | node.
 
 `node` prints the folder of the Node that the web build uses.
 
@@ -76,10 +76,12 @@ TEST_PACKAGES = (
     Package("systemd", "systemd-analyze"),
     Package("prometheus", "prometheus"),
 )
+IMAGE_PACKAGES = (*STORE_PACKAGES, Package("buildah", "buildah"), Package("mmdebstrap", "mmdebstrap"))
 PACKAGES = {
     "up": STORE_PACKAGES,
     "demo": DEMO_PACKAGES,
     "test": TEST_PACKAGES,
+    "image": IMAGE_PACKAGES,
     "venv": (),
     "web": (),
     "node": (),
@@ -130,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
         install_python()
         if target == "node":
             print(node_directory())
-        elif target != "venv":
+        elif target not in ("venv", "image"):
             build_web()
         if target in ("demo", "test"):
             with step("Asterisk"):

