@@ -49,6 +49,7 @@ from services.chassis.bulk import as_rows, inserting
 from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
+from services.chassis.limits import say_limits
 from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
 
@@ -383,6 +384,7 @@ class Store:
         }
         for engine in self._engines.values():
             walls.say_whose(engine)
+            say_limits(engine)
 
     def engine(self, database: str) -> Engine:
         """Return the engine of a database, whose transactions see no tenant's rows; raises KeyError for an unknown."""

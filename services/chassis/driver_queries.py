@@ -9,17 +9,17 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import Select
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 
 from services.chassis.db import Transaction
+from services.chassis.limits import FixedDialect
 
 
 class DriverQuery:
     """A query whose parameters are given by name at each call, as the driver takes them: a list by `array_text`."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
-        compiled = statement.compile(dialect=postgresql.psycopg.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+        compiled = statement.compile(dialect=FixedDialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
         # Our own text and nothing else, which never changes: the driver keeps a prepared statement by it.
         self._text = str(compiled).encode()
         self._constants = compiled.params

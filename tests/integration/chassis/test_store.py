@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 from sqlalchemy import bindparam, func, select, text
+from sqlalchemy.event import listen
 from sqlalchemy.exc import OperationalError
 
 from deploy.local.stores import PrivateStores
@@ -135,6 +136,27 @@ def test_a_query_straight_by_the_driver_sees_its_transaction_and_tells_of_a_lost
         tx.post()
         assert len(own.rows(tx, {"ids": array_text([1, 2])})) == 1
         assert not own.rows(tx, {"ids": array_text([])})
+
+
+def test_each_limit_stands_in_its_statement_where_the_database_plans_for_it(
+    store: Store, main_tenant: Tenant
+) -> None:
+    """Of a limit that is a parameter PostgreSQL assumes a tenth of all rows, and sorts what an index has in order."""
+    inbox = store.tables["inbox"]
+    with store.transaction(main_tenant) as tx:
+        for _ in range(4):
+            assert tx.first_time("counting", new_id())
+    said: list[str] = []
+    listen(store.engine("main"), "before_cursor_execute", lambda *given: said.append(given[2]))
+
+    def first(count: int) -> int:
+        query = select(inbox.c.event_id).where(inbox.c.handler == "counting").limit(count)
+        with store.nobodys("main") as session:
+            return len(session.scalars(query).all())
+
+    # Compiled once and run with each: none may get the number of the one before.
+    assert [first(count) for count in (3, 2, 3, 9)] == [3, 2, 3, 4]
+    assert [statement.rpartition("LIMIT ")[2] for statement in said] == ["3", "2", "3", "9"]
 
 
 def test_an_event_is_taken_once(store: Store, tenant: Tenant) -> None:
