@@ -478,6 +478,35 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
         self.write(request, pb.CreateApiKeyResponse, work)
         return pb.CreateApiKeyResponse(secret=secret if made else "")
 
+    def ListApiKeys(self, request: pb.ListApiKeysRequest, context: ServicerContext) -> pb.ListApiKeysResponse:
+        """Return every key, the newest first."""
+        return self.read(
+            lambda tx: pb.ListApiKeysResponse(
+                api_keys=[
+                    pb.ApiKey(
+                        api_key_id=key.id,
+                        name=key.name,
+                        rights=key.rights,
+                        maker_id=key.person_id,
+                        create_time=timestamp(key.create_time),
+                    )
+                    for key in queries.api_keys(tx)
+                ]
+            )
+        )
+
+    def RevokeApiKey(
+        self, request: pb.RevokeApiKeyRequest, context: ServicerContext
+    ) -> pb.RevokeApiKeyResponse:
+        """End a key; raises NotFound."""
+        key_id = parse_id(request.api_key_id, "api_key_id")
+
+        def work(tx: Transaction) -> pb.RevokeApiKeyResponse:
+            sessions.revoke_api_key(tx, key_id)
+            return pb.RevokeApiKeyResponse()
+
+        return self.write(request, pb.RevokeApiKeyResponse, work)
+
     def FindRoleHolders(
         self, request: pb.FindRoleHoldersRequest, context: ServicerContext
     ) -> pb.FindRoleHoldersResponse:

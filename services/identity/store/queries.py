@@ -67,6 +67,23 @@ def end_sessions(tx: Transaction, person_id: str, *, keys: bool) -> None:
     tx.session.execute(ended if keys else ended.where(Session.kind == "session"))
 
 
+def api_keys(tx: Transaction) -> Sequence[Session]:
+    """Return the tenant's keys, the newest first."""
+    return tx.session.scalars(_api_keys(tx).order_by(Session.create_time.desc(), Session.id.desc())).all()
+
+
+def api_key(tx: Transaction, key_id: str) -> Session:
+    """Return a key; raises NotFound."""
+    key = tx.session.scalars(_api_keys(tx).where(Session.id == key_id)).one_or_none()
+    if key is None:
+        raise not_found("api_key", "接口密钥", key_id)
+    return key
+
+
+def _api_keys(tx: Transaction) -> Select[Session]:
+    return select(Session).where(Session.tenant_id == tx.tenant.id, Session.kind == "api_key")
+
+
 def epochs_since(database: DatabaseSession, since: datetime) -> list[tuple[str, int]]:
     """Return (person id, epoch) of everybody of the database whose epoch was raised since then."""
     found = database.execute(select(Person.id, Person.epoch).where(Person.epoch_time >= since))

@@ -16,6 +16,7 @@ from services.identity.store.queries import Member
 from services.identity.store.tables import Session
 from services.identity.usecases import audit
 from services.identity.usecases.credentials import secret_hash
+from services.identity.usecases.people import raise_epoch, saved
 
 
 def open_session(tx: Transaction, person_id: str, secret: str, *, password_right: bool) -> Member | None:
@@ -124,3 +125,18 @@ def create_api_key(tx: Transaction, maker: Caller, name: str, rights: Collection
     )
     tx.session.add(key)
     audit.record(tx, "api_key_created", key.id, details={"name": key.name, "rights": ", ".join(key.rights)})
+
+
+def revoke_api_key(tx: Transaction, key_id: str) -> None:
+    """End a key, whoever made it; raises NotFound.
+
+    Its tokens are of its maker's epoch, so that is raised: the maker and the maker's other keys get new ones unasked.
+    """
+    maker = queries.lock_person(tx, queries.api_key(tx, key_id).person_id)
+    # Under that lock nobody else ends it.
+    key = queries.api_key(tx, key_id)
+    tx.session.delete(key)
+    raise_epoch(tx, maker)
+    maker.version += 1
+    saved(tx, [maker])
+    audit.record(tx, "api_key_revoked", key_id, details={"name": key.name})

@@ -20,7 +20,7 @@ from services.chassis.service import Runtime
 from services.chassis.settings import Settings
 from tests.support.callers import Caller
 from tests.support.served import free_port
-from tests.support.staff import Company, new_company
+from tests.support.staff import ADMIN_PASSWORD, Company, new_company
 from tests.support.until import until
 
 ROOT = Path(__file__).parents[3]
@@ -128,3 +128,34 @@ def test_a_token_from_before_is_refused_by_another_process_within_two_seconds(
 
         until(refused, timeout_s=10)
         assert time.monotonic() - changed < REACHED_S
+
+
+def test_a_revoked_key_gets_nothing_within_two_seconds(
+    company: Company, processes: Mapping[str, str]
+) -> None:
+    """F243: neither another token nor the one that it was exchanged for; its maker goes on."""
+    admin = company.admin
+    made = pb.CreateApiKeyRequest(request_id=new_id(), name="官网", rights=["orders.view"])
+    secret = admin(company.stub.CreateApiKey, made).secret
+    (listed,) = admin(company.stub.ListApiKeys, pb.ListApiKeysRequest()).api_keys
+    token = company.exchange(secret).access_token
+    key = Caller(lambda: token)
+    with grpc.insecure_channel(processes["orders"]) as channel:
+        stub = orders_pb2_grpc.OrdersServiceStub(channel)
+        key(stub.ListOrders, orders_pb2.ListOrdersRequest())
+        revoke = pb.RevokeApiKeyRequest(request_id=new_id(), api_key_id=listed.api_key_id)
+        admin(company.stub.RevokeApiKey, revoke)
+        revoked = time.monotonic()
+
+        def refused() -> bool:
+            try:
+                key(stub.ListOrders, orders_pb2.ListOrdersRequest())
+            except Unauthenticated as error:
+                return error.reason == "TOKEN_OLD"
+            return False
+
+        until(refused, timeout_s=10)
+        assert time.monotonic() - revoked < REACHED_S
+        company.caller("admin", ADMIN_PASSWORD)(stub.ListOrders, orders_pb2.ListOrdersRequest())
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(secret)

@@ -194,6 +194,39 @@ def test_a_key_never_has_more_than_its_maker(company: Company) -> None:
     assert verifier.verify(company.exchange(secret).access_token).rights == frozenset()
 
 
+def test_keys_are_listed_without_their_secrets_and_revoked_once(company: Company) -> None:
+    """F136: who may let outside systems in also ends what a colleague let in; all of it is accounted for."""
+    admin = company.admin
+    maker_id = company.add("wang", "admin")
+    wang = company.caller("wang")
+    for name in ("官网", "表单"):
+        request = pb.CreateApiKeyRequest(request_id=new_id(), name=name, rights=["leads.capture"])
+        secret = wang(company.stub.CreateApiKey, request).secret
+    newest, oldest = admin(company.stub.ListApiKeys, pb.ListApiKeysRequest()).api_keys
+    assert (newest.name, oldest.name) == ("表单", "官网")
+    assert (newest.maker_id, list(newest.rights)) == (maker_id, ["leads.capture"])
+    assert secret not in str(newest)
+
+    revoke = pb.RevokeApiKeyRequest(request_id=new_id(), api_key_id=newest.api_key_id)
+    admin(company.stub.RevokeApiKey, revoke)
+    admin(company.stub.RevokeApiKey, revoke)
+    again = pb.RevokeApiKeyRequest(request_id=new_id(), api_key_id=newest.api_key_id)
+    assert admin.refused(company.stub.RevokeApiKey, again).reason == "API_KEY_NOT_FOUND"
+    with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+        company.exchange(secret)
+    # A session is no key, whoever knows its id.
+    with company.runtime.store.transaction(company.tenant) as tx:
+        session_id = tx.session.scalars(select(Session.id).where(Session.kind == "session")).first()
+    session = pb.RevokeApiKeyRequest(request_id=new_id(), api_key_id=str(session_id))
+    assert admin.refused(company.stub.RevokeApiKey, session).reason == "API_KEY_NOT_FOUND"
+    assert [key.name for key in wang(company.stub.ListApiKeys, pb.ListApiKeysRequest()).api_keys] == ["官网"]
+    with company.runtime.store.transaction(company.tenant) as tx:
+        entries = tx.session.scalars(select(Audit).where(Audit.action == "api_key_revoked")).all()
+        assert [(entry.subject_id, entry.details) for entry in entries] == [
+            (newest.api_key_id, {"name": "表单"})
+        ]
+
+
 def test_only_the_gateway_opens_sessions(company: Company) -> None:
     request = pb.SignInRequest(tenant=company.slug, login="admin", password=ADMIN_PASSWORD)
     assert isinstance(company.service("orders").refused(company.stub.SignIn, request), Forbidden)

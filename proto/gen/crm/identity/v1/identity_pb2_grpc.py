@@ -95,6 +95,16 @@ class IdentityServiceStub:
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyRequest.SerializeToString,
                 response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ListApiKeys',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeApiKey = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/RevokeApiKey',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.FromString,
+                _registered_method=True)
         self.FindRoleHolders = channel.unary_unary(
                 '/crm.identity.v1.IdentityService/FindRoleHolders',
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.FindRoleHoldersRequest.SerializeToString,
@@ -265,6 +275,20 @@ class IdentityServiceServicer:
 
     def CreateApiKey(self, request, context):
         """Make a key for an outside system; the secret is shown once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """Every key that has not been revoked, the newest first; never a secret.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeApiKey(self, request, context):
+        """End a key for good: it opens nothing any more, nor does a token that it was exchanged for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -451,6 +475,16 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.CreateApiKey,
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyRequest.FromString,
                     response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyResponse.SerializeToString,
+            ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeApiKey,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.SerializeToString,
             ),
             'FindRoleHolders': grpc.unary_unary_rpc_method_handler(
                     servicer.FindRoleHolders,
@@ -863,6 +897,60 @@ class IdentityService:
             '/crm.identity.v1.IdentityService/CreateApiKey',
             crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyRequest.SerializeToString,
             crm_dot_identity_dot_v1_dot_identity__pb2.CreateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ListApiKeys',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/RevokeApiKey',
+            crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.RevokeApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

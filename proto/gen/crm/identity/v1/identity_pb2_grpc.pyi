@@ -57,6 +57,10 @@ class IdentityServiceStub:
     """Departments of the tenant, parents before children."""
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreateApiKeyRequest, _identity_pb2.CreateApiKeyResponse]
     """Make a key for an outside system; the secret is shown once."""
+    ListApiKeys: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]
+    """Every key that has not been revoked, the newest first; never a secret."""
+    RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]
+    """End a key for good: it opens nothing any more, nor does a token that it was exchanged for."""
     FindRoleHolders: _grpc.UnaryUnaryMultiCallable[_identity_pb2.FindRoleHoldersRequest, _identity_pb2.FindRoleHoldersResponse]
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
     FindHeads: _grpc.UnaryUnaryMultiCallable[_identity_pb2.FindHeadsRequest, _identity_pb2.FindHeadsResponse]
@@ -121,6 +125,10 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Departments of the tenant, parents before children."""
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreateApiKeyRequest, _identity_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Make a key for an outside system; the secret is shown once."""
+    ListApiKeys: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListApiKeysRequest, _identity_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    """Every key that has not been revoked, the newest first; never a secret."""
+    RevokeApiKey: _aio.UnaryUnaryMultiCallable[_identity_pb2.RevokeApiKeyRequest, _identity_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
+    """End a key for good: it opens nothing any more, nor does a token that it was exchanged for."""
     FindRoleHolders: _aio.UnaryUnaryMultiCallable[_identity_pb2.FindRoleHoldersRequest, _identity_pb2.FindRoleHoldersResponse]  # type: ignore[assignment]
     """The people who hold a role over a person: of the person's department or the nearest one above that has any."""
     FindHeads: _aio.UnaryUnaryMultiCallable[_identity_pb2.FindHeadsRequest, _identity_pb2.FindHeadsResponse]  # type: ignore[assignment]
@@ -254,6 +262,22 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.CreateApiKeyResponse, _abc.Awaitable[_identity_pb2.CreateApiKeyResponse]]:
         """Make a key for an outside system; the secret is shown once."""
+
+    @_abc_1.abstractmethod
+    def ListApiKeys(
+        self,
+        request: _identity_pb2.ListApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListApiKeysResponse, _abc.Awaitable[_identity_pb2.ListApiKeysResponse]]:
+        """Every key that has not been revoked, the newest first; never a secret."""
+
+    @_abc_1.abstractmethod
+    def RevokeApiKey(
+        self,
+        request: _identity_pb2.RevokeApiKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.RevokeApiKeyResponse, _abc.Awaitable[_identity_pb2.RevokeApiKeyResponse]]:
+        """End a key for good: it opens nothing any more, nor does a token that it was exchanged for."""
 
     @_abc_1.abstractmethod
     def FindRoleHolders(

@@ -223,13 +223,37 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Every key that has not been revoked, the newest first; never a secret.
+         * @description Needs the right `integrations.manage`.
+         */
+        get: operations["identity.ListApiKeys"];
         put?: never;
         /**
          * Make a key for an outside system; the secret is shown once.
          * @description Needs the right `integrations.manage`.
          */
         post: operations["identity.CreateApiKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/apiKeys/{apiKeyId}:revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * End a key for good: it opens nothing any more, nor does a token that it was exchanged for.
+         * @description Needs the right `integrations.manage`.
+         */
+        post: operations["identity.RevokeApiKey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -8806,6 +8830,22 @@ export interface components {
             /** @description The session's secret; only when asked for by `token=true`. */
             sessionToken?: string;
         };
+        /** @description A key of an outside system, without its secret. */
+        "identity.ApiKey": {
+            /** @description UUID. */
+            apiKeyId: string;
+            /** @description What it is for. */
+            name: string;
+            /** @description Rights that it was given; it has those of them that its maker still has. */
+            rights: string[];
+            /** @description Who made it, UUID: it ends with that account. */
+            makerId: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            createTime?: string;
+        };
         /** @description Request of AssignShift. */
         "identity.AssignShiftRequest": {
             /** @description UUID of this request, for safe repetition. */
@@ -9232,6 +9272,11 @@ export interface components {
          * @enum {string}
          */
         "identity.LeaveKind": "LEAVE_KIND_UNSPECIFIED" | "LEAVE_KIND_ANNUAL" | "LEAVE_KIND_SICK" | "LEAVE_KIND_PERSONAL" | "LEAVE_KIND_TRIP" | "LEAVE_KIND_OTHER";
+        /** @description Response of ListApiKeys. */
+        "identity.ListApiKeysResponse": {
+            /** @description The newest first. */
+            apiKeys: components["schemas"]["identity.ApiKey"][];
+        };
         /** @description Response of ListAuditEntries. */
         "identity.ListAuditEntriesResponse": {
             /** @description Newest first. */
@@ -9403,6 +9448,13 @@ export interface components {
             /** @description As stored. */
             person?: components["schemas"]["identity.Person"];
         };
+        /** @description Request of RevokeApiKey. */
+        "identity.RevokeApiKeyRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of RevokeApiKey. */
+        "identity.RevokeApiKeyResponse": Record<string, never>;
         /** @description Something that a role can give. */
         "identity.Right": {
             /** @description Name, as the contracts ask for it, for example "customers.claim". */
@@ -14200,6 +14252,27 @@ export interface operations {
             default: components["responses"]["Error"];
         };
     };
+    "identity.ListApiKeys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.ListApiKeysResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
     "identity.CreateApiKey": {
         parameters: {
             query?: never;
@@ -14223,6 +14296,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["identity.CreateApiKeyResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "identity.RevokeApiKey": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description UUID. */
+                apiKeyId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["identity.RevokeApiKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["identity.RevokeApiKeyResponse"];
                 };
             };
             default: components["responses"]["Error"];

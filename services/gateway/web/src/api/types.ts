@@ -12,6 +12,7 @@ export type RightModule = Schemas['identity.RightModule']
 export type Department = Schemas['identity.Department']
 export type DepartmentInput = Schemas['identity.Department.Input']
 export type AuditEntry = Schemas['identity.AuditEntry']
+export type ApiKey = Schemas['identity.ApiKey']
 export type Colleague = Schemas['identity.Colleague']
 
 export type FieldInput = Schemas['customers.Field.Input']

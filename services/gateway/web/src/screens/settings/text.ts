@@ -48,6 +48,9 @@ export default {
       pool: '进入的线索池',
       issued: '「{name}」的密钥只显示这一次，请立即保存：',
       none: '没有登记的来源：线索无需签名',
+      revoke: '吊销',
+      revokeSure: '吊销「{name}」后，使用该密钥的系统立即无法接入，且不能恢复。确定吊销吗？',
+      revoked: '密钥已吊销',
     },
     print: {
       title: '打印模板（Excel）',
@@ -227,6 +230,9 @@ export default {
       pool: 'Its leads come into',
       issued: 'The secret of {name} is shown this once; keep it now:',
       none: 'No source is registered: leads need no signature',
+      revoke: 'Revoke',
+      revokeSure: 'Whatever uses {name} loses access at once and for good. Revoke it?',
+      revoked: 'The key is revoked',
     },
     print: {
       title: 'Print templates (Excel)',
