@@ -16,6 +16,8 @@ from playwright.sync_api import FilePayload, expect
 from tests.e2e.company import Company
 from tests.e2e.screen import Screen
 
+SignIn = Callable[[str, str], Screen]
+
 # Longest wait for a file of thousands of rows, in milliseconds.
 IMPORT_MS = 240_000
 ROWS = 3000
@@ -51,7 +53,7 @@ def sheet(rows: Sequence[Sequence[str]], encoding: str) -> bytes:
 
 
 @pytest.fixture
-def screen(company: Company, sign_in: Callable[[str, str], Screen]) -> Screen:
+def screen(company: Company, sign_in: SignIn) -> Screen:
     """The administrator's desktop of a tenant with a pool, a field of its own and two categories."""
     field = {"object": "customer", "key": "staff", "name": "员工人数", "type": "number", "listed": True}
     company.admin.post("fields", field=field)
@@ -257,3 +259,44 @@ def test_a_company_of_the_register_becomes_a_customer_with_its_credit_code(scree
     screen.shows("customers-row", 1)
     screen.click("customer-link")
     expect(screen.at("customer-card").locator("[data-fact=finance]")).to_contain_text("91310000MA1FL0X00B")
+
+
+def test_people_and_numbers_of_a_customer_are_kept_on_its_page(company: Company, sign_in: SignIn) -> None:
+    """F2, F3, F33, F72, O8: a contact brings its customer; a rep adds a number and changes none."""
+    company.hire("li", "李雷", "sales_rep")
+    rep = sign_in("li", "李雷")
+    rep.open("/customers")
+    rep.click("contact-create")
+    rep.fill("contact-new-name", "王小明")
+    rep.fill("contact-new-phone", "1380013800")
+    rep.fill("contact-new-customer-name", "上海云帆贸易有限公司")
+    rep.click("contact-new-submit")
+    rep.says("contact-new", "11")
+    rep.fill("contact-new-phone", "13800138000")
+    rep.fits("contact-new")
+    rep.click("contact-new-submit")
+    rep.says("customer-name", "上海云帆贸易有限公司")
+    rep.says("contact", "+8613800138000")
+
+    rep.click("contact-edit")
+    rep.fill("contact-form-account", "wx-wang")
+    rep.fill("contact-form-hobbies", "钓鱼")
+    rep.click("contact-form-submit")
+    rep.says("contact", "钓鱼")
+    rep.at("contact").get_by_test_id("phone-add").click()
+    rep.fill("number-input", "021-50001234")
+    rep.click("number-submit")
+    rep.says("contact", "+862150001234")
+    rep.shows("phone-replace", 0)
+    rep.click("contact-add")
+    rep.fill("contact-new-name", "赵敏")
+    rep.click("contact-new-submit")
+    rep.shows("contact", 2)
+    rep.fits("customer-people")
+
+    chief = sign_in("admin", "管理员")
+    chief.page.goto(rep.page.url)
+    chief.at("contact").first.get_by_test_id("phone-replace").first.click()
+    chief.fill("number-input", "13900139000")
+    chief.click("number-submit")
+    chief.says("contact", "+8613900139000")
