@@ -51,6 +51,7 @@ def run(name: str, *, simulators: bool, samples: bool, table: Table = product) -
             ring_s=float(number_in("RING_SECONDS") or 8),
             api_replicas=number_in("API_REPLICAS") or 1,
             gateway_replicas=number_in("GATEWAY_REPLICAS") or 1,
+            background_replicas=number_in("BACKGROUND_REPLICAS") or 1,
             asked_port=number_in("PORT"),
             preferred_port=PREFERRED_PORT,
             table=table,

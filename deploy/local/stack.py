@@ -28,7 +28,7 @@ from deploy.local.pbx.asterisk import PrivatePbx
 from deploy.local.process import BARE_ENVIRONMENT, Program, start_all, stop_all, wait_until
 from deploy.local.prometheus import prometheus_program
 from deploy.local.state import State, write_private
-from deploy.local.stores import PrivateStores
+from deploy.local.stores import LOOPBACK, PrivateStores
 from deploy.local.table import ROOT, Site, Table, product
 from deploy.local.watch import Watch
 
@@ -43,9 +43,8 @@ class Stack:
     `directory` keeps its data between runs; without it everything is temporary. With `simulators` a PBX with
     phones (1001 rings for `ring_s` seconds) and a modem emulator come along. `given` is the environment:
     stores, PBX and modems named there are used, PROMETHEUS asks for one, and all of it reaches the product's
-    processes. `asked_port`
-    is the port that the desktop must have. `table` says what to run; `say` gets a line for each thing that
-    happens.
+    processes. `asked_port` is the port that the desktop must have, `host` the address of this machine that the
+    stores listen on. `table` says what to run; `say` gets a line for each thing that happens.
     """
 
     def __init__(
@@ -56,9 +55,11 @@ class Stack:
         ring_s: float = 8.0,
         api_replicas: int = 1,
         gateway_replicas: int = 1,
+        background_replicas: int = 1,
         asked_port: int | None = None,
         preferred_port: int | None = None,
         given: Mapping[str, str] | None = None,
+        host: str = LOOPBACK,
         table: Table = product,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -69,12 +70,21 @@ class Stack:
         try:
             require_space(self.state.path)
             given = dict(os.environ if given is None else given)
-            self.stores = PrivateStores(self.state, DATABASES, given=given)
+            self.stores = PrivateStores(self.state, DATABASES, given=given, host=host)
             self.pbx = PrivatePbx(self.state, ring_s=ring_s) if simulators else None
             self.modem = self.state.process(self._modem_emulator()) if simulators else None
             ours = self._environment(given)
             self.plan = table(
-                Site(self.state, given, ours, api_replicas, gateway_replicas, asked_port, preferred_port)
+                Site(
+                    self.state,
+                    given,
+                    ours,
+                    api_replicas,
+                    gateway_replicas,
+                    background_replicas,
+                    asked_port,
+                    preferred_port,
+                )
             )
         except BaseException:
             self._lock_file.close()

@@ -35,6 +35,9 @@ POSTGRESQL_BIN_DIRECTORIES = Path("/usr/lib/postgresql")
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_PLUGINS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*"
 
+# Where everything listens that nobody asked to listen elsewhere.
+LOOPBACK = "127.0.0.1"
+
 # The private PostgreSQL's superuser, who makes databases, and whom the services connect as: row-level security, the
 # second wall between tenants, binds no superuser.
 DATABASE_ADMIN, DATABASE_USER = "gonghai", "gonghai_services"
@@ -78,7 +81,8 @@ class PrivateStores(Group):
 
     `where` is the folder that holds their data between runs; without it they get a temporary one that goes
     with them, and forgo waiting for the disk. `given` may hold DATABASE_URL (and DATABASE_URL_<NAME>),
-    AMQP_URL or TEMPORAL_ADDRESS: such a store is used as it is and none is started in its place.
+    AMQP_URL or TEMPORAL_ADDRESS: such a store is used as it is and none is started in its place. `host` is the
+    address of this machine that they listen on; whoever shares its network may knock then.
     """
 
     def __init__(
@@ -87,8 +91,10 @@ class PrivateStores(Group):
         databases: Sequence[str] = ("main",),
         *,
         given: Mapping[str, str] | None = None,
+        host: str = LOOPBACK,
     ) -> None:
         super().__init__(where)
+        self._host = host
         self._given = given or {}
         self._databases = tuple(databases)
         self.database_urls = self._plan_postgresql()
@@ -154,14 +160,17 @@ class PrivateStores(Group):
             return {"main": self._given["DATABASE_URL"], **more}
         port = self.state.ports.take("postgresql")
         password = self.state.secret("postgresql")
-        self._admin_url = functools.partial(_postgresql_url, DATABASE_ADMIN, password, port)
+        self._admin_url = functools.partial(_postgresql_url, DATABASE_ADMIN, password, f"{self._host}:{port}")
         self._services_url = functools.partial(
-            _postgresql_url, DATABASE_USER, self.state.secret("postgresql-services"), port
+            _postgresql_url,
+            DATABASE_USER,
+            self.state.secret("postgresql-services"),
+            f"{self._host}:{port}",
         )
         home = self.state.home("postgresql")
         binaries = _postgresql_binaries()
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._host,
             "port": str(port),
             # No socket file: its path would be too long below a deep checkout.
             "unix_socket_directories": "",
@@ -180,7 +189,9 @@ class PrivateStores(Group):
                 ],
                 env=BARE_ENVIRONMENT,
                 health=self._admin_url("postgres"),
-                prepare=functools.partial(_initdb, binaries, home, password, self.state.account),
+                prepare=functools.partial(
+                    _initdb, binaries, home, password, self.state.account, shared=self._host != LOOPBACK
+                ),
                 account=self.state.account,
                 cwd=home,
                 ports={"tcp": port},
@@ -219,7 +230,7 @@ class PrivateStores(Group):
                 ports={"tcp": epmd_port},
             )
         )
-        url = f"amqp://gonghai:{password}@127.0.0.1:{port}/"
+        url = f"amqp://gonghai:{password}@{self._host}:{port}/"
         self.add(
             Program(
                 name="rabbitmq",
@@ -243,7 +254,9 @@ class PrivateStores(Group):
                     "RABBITMQ_SERVER_START_ARGS": "-noinput",
                 },
                 health=url,
-                prepare=functools.partial(_configure_rabbitmq, home, port, password, self.state.account),
+                prepare=functools.partial(
+                    _configure_rabbitmq, home, f"{self._host}:{port}", password, self.state.account
+                ),
                 account=self.state.account,
                 cwd=home,
                 ports={"amqp": port},
@@ -263,13 +276,15 @@ class PrivateStores(Group):
                 "缺少 Temporal，请先运行 make / Temporal is missing: install requirements-dev.lock"
             )
         port = self.state.ports.take("temporal")
-        address = f"127.0.0.1:{port}"
+        address = f"{self._host}:{port}"
+        # Its parts find each other on loopback, so beside another address it has to listen on that as well.
+        listen = LOOPBACK if self._host == LOOPBACK else "0.0.0.0"  # noqa: S104 - `host` says that others may knock
         self.add(
             Program(
                 name="temporal",
                 argv=[
                     str(runnable(binary, self.state.account, home)),
-                    *("server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(port)),
+                    *("server", "start-dev", "--headless", "--ip", listen, "--port", str(port)),
                     *("--http-port", str(self.state.ports.take("temporal-http"))),
                     *("--metrics-port", str(self.state.ports.take("temporal-metrics"))),
                     *("--db-filename", str(home / "temporal.db"), "--log-level", "warn"),
@@ -293,8 +308,8 @@ def temporal_health(address: str) -> str:
     return f"grpc://{address}/temporal.api.workflowservice.v1.WorkflowService"
 
 
-def _postgresql_url(user: str, password: str, port: int, database: str) -> str:
-    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+def _postgresql_url(user: str, password: str, address: str, database: str) -> str:
+    return f"postgresql://{user}:{password}@{address}/{database}"
 
 
 def _postgresql_binaries() -> Path:
@@ -307,7 +322,7 @@ def _postgresql_binaries() -> Path:
     return versions[-1]
 
 
-def _initdb(binaries: Path, home: Path, password: str, account: Account | None) -> None:
+def _initdb(binaries: Path, home: Path, password: str, account: Account | None, *, shared: bool) -> None:
     if (home / "data").exists():
         return
     # Made under another name: what a kill leaves half done must not pass for a database.
@@ -325,15 +340,19 @@ def _initdb(binaries: Path, home: Path, password: str, account: Account | None) 
     password_file.unlink()
     if done.returncode:
         raise LocalError(f"数据库初始化失败 / initdb failed: {done.stderr.strip()}")
+    if shared:
+        # What initdb writes lets in whoever comes over loopback.
+        with (draft / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all samenet scram-sha-256\n")
     draft.rename(home / "data")
 
 
-def _configure_rabbitmq(home: Path, port: int, password: str, account: Account | None) -> None:
+def _configure_rabbitmq(home: Path, address: str, password: str, account: Account | None) -> None:
     files = {
         "env.conf": "",
         "enabled_plugins": "[].\n",
         "rabbitmq.conf": (
-            f"listeners.tcp.1 = 127.0.0.1:{port}\n"
+            f"listeners.tcp.1 = {address}\n"
             "default_user = gonghai\n"
             f"default_pass = {password}\n"
             "log.file = false\n"

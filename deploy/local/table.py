@@ -39,6 +39,7 @@ class Site:
     ours: Mapping[str, str]
     api_replicas: int = 1
     gateway_replicas: int = 1
+    background_replicas: int = 1
     asked_port: int | None = None
     preferred_port: int | None = None
 
@@ -99,7 +100,7 @@ def product(site: Site) -> Plan:
             health=health or f"metrics://127.0.0.1:{metrics_port}",
             cwd=ROOT,
             ports={"metrics": metrics_port} | ({"listen": int(more["PORT"])} if "PORT" in more else {}),
-            niceness=BACKGROUND if name in PATIENT else 0,
+            niceness=BACKGROUND if name.partition("-")[0] in PATIENT else 0,
         )
 
     def signing(issuers: Sequence[str]) -> str:
@@ -112,8 +113,9 @@ def product(site: Site) -> Plan:
         for (name, number), port in ports.items()
     ]
     edges = [
-        program("events", "services", "events", []),
-        program("worker", "services", "worker", WORKER_ISSUERS),
+        program(name, "services", kind, issuers)
+        for kind, issuers in (("events", ()), ("worker", WORKER_ISSUERS))
+        for name in several(kind, site.background_replicas)
     ]
     # A shop without a PBX or a modem runs without its edge.
     if "AMI_ADDRESS" in common:
@@ -148,6 +150,11 @@ def product(site: Site) -> Plan:
         environment={**ours, "SIGNING_KEYS": signing(ISSUERS)},
         addresses=addresses,
     )
+
+
+def several(kind: str, replicas: int) -> list[str]:
+    """Return the names of so many processes of a kind that nobody calls: one alone needs no number."""
+    return [kind] if replicas == 1 else [f"{kind}-{number}" for number in range(1, replicas + 1)]
 
 
 def signing_keys(state: State) -> dict[str, tuple[str, str]]:

@@ -67,6 +67,7 @@ def measure(replicas: int, seconds: float) -> tuple[float, dict[str, float]]:
     with Stack(
         api_replicas=replicas,
         gateway_replicas=replicas,
+        background_replicas=replicas,
         simulators=False,
         given=given,
         say=lambda line: print(line, flush=True),

@@ -1,16 +1,18 @@
-"""Cables that can be pulled: each API and gateway is reached through one, and while it is out nothing passes, silently.
+"""Where no network namespaces can be made: cables on loopback ports, one before each API and gateway.
+
+While one is out nothing passes, silently; what the process itself asks of others goes on.
 
 What was on its way stays on its way and arrives when the cable is back, as the packets of a network that heals do.
 """
 
 import asyncio
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 
 from deploy.local.process import Program
+from deploy.local.stores import LOOPBACK
 from deploy.local.table import Plan, Site, product
+from tests.chaos.network import led_over
 
 # Bytes that are passed on at once.
 CHUNK = 1 << 16
@@ -27,7 +29,7 @@ class Cable:
 
     async def lay(self, port: int) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._connect, "127.0.0.1", port)
+        self._server = await asyncio.start_server(self._connect, LOOPBACK, port)
 
     def pull(self) -> None:
         """Let nothing pass."""
@@ -40,7 +42,7 @@ class Cable:
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._whole.wait()
         try:
-            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
+            there_reader, there_writer = await asyncio.open_connection(LOOPBACK, self._to_port)
         except OSError:
             writer.close()
             return
@@ -58,6 +60,9 @@ class Cable:
 class Cables:
     """The cables of a stack, by the name of the process at their end; `table` lays them."""
 
+    name = "loopback ports"
+    host = LOOPBACK
+
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._cables: dict[str, Cable] = {}
@@ -73,30 +78,16 @@ class Cables:
         """Lay out the product as it is, each server behind its cable."""
         plan = product(site)
         servers = [each for tier in plan.tiers for each in tier if "listen" in each.ports]
-        moved = {f"127.0.0.1:{each.ports['listen']}": self._lay(site, each) for each in servers}
+        moved = {f"{LOOPBACK}:{each.ports['listen']}": self._lay(site, each) for each in servers}
+        return led_over(plan, moved, lambda program: program)
 
-        def through(environment: Mapping[str, str]) -> dict[str, str]:
-            return {
-                name: _rewritten(value, moved) if name.endswith("_ADDRESS") else value
-                for name, value in environment.items()
-            }
-
-        return replace(
-            plan,
-            tiers=[[replace(each, env=through(each.env)) for each in tier] for tier in plan.tiers],
-            environment=through(plan.environment),
-            addresses=[_rewritten(address, moved) for address in plan.addresses],
-        )
+    def close(self) -> None:
+        """End the loop that everything passes through."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _lay(self, site: Site, server: Program) -> str:
         port = site.state.ports.take(f"{server.name}.cable")
         cable = Cable(self._loop, server.ports["listen"])
         asyncio.run_coroutine_threadsafe(cable.lay(port), self._loop).result()
         self._cables[server.name] = cable
-        return f"127.0.0.1:{port}"
-
-
-def _rewritten(text: str, moved: Mapping[str, str]) -> str:
-    # "ipv4:127.0.0.1:5,127.0.0.1:51": whole addresses only.
-    scheme, separator, rest = text.rpartition("//") if "//" in text else text.partition("ipv4:")
-    return scheme + separator + ",".join(moved.get(address, address) for address in rest.split(","))
+        return f"{LOOPBACK}:{port}"

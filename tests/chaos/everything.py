@@ -1,19 +1,21 @@
 """Replicas are killed, frozen, cut off and rolled under load; nothing acknowledged is lost, nothing happens twice.
 
-    make chaos                  ten minutes [FOR=600 REPLICAS=2]
+    make chaos                  ten minutes, as root on network namespaces [FOR=600 REPLICAS=2]
     make chaos BEFORE=...       the same while every other replica runs the code of that checkout, a release before
     make chaos MOVE=yes         the same while the tenant moves to another database
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
 the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds, cut off from who
-calls it for as long, or asked to stop as a roll-out does. On two cores this shows that it is right, not that it is
-fast. Hosts are loopback ports. The last line is one JSON object:
+calls it for as long, or asked to stop as a roll-out does. Each is on a host of its own where root may make network
+namespaces, and is cut off from its stores too; elsewhere hosts are loopback ports. On two cores this shows that it is
+right, not that it is fast. The last line is one JSON object:
 
     acknowledged     changes whose answer came
     lost             acknowledged ones that are not in the store
     duplicated       customers, follow-ups or changes of owner that are there more often than they were asked for
     disagreements    records that two services disagree about when all is over
     faults           that were caused; the line before has the longest that any change waited after one of a kind
+    hosts            network namespaces or loopback ports
     longest_outage_s the longest that a change waited for its answer, sent again and again
 """
 
@@ -30,7 +32,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +46,9 @@ from services.chassis.settings import SERVICES, Settings
 from services.chassis.walls import EVERY_TENANT_OPTIONS
 from services.reconcile.command import Reconciler
 from tests.chaos.cables import Cables
+from tests.chaos.hosts import Hosts, go_apart
 from tests.chaos.load import Done, found, write
+from tests.chaos.network import Network
 from tests.support.until import until
 
 # Between two faults, in seconds.
@@ -70,7 +74,7 @@ FROM customers.customer c WHERE c.tenant_id = %s
 WHERE = "SELECT id::text, database FROM identity.tenant WHERE slug = %s"
 
 
-def faults(stack: Stack, cables: Cables) -> Mapping[str, Callable[[str], None]]:
+def faults(stack: Stack, network: Network) -> Mapping[str, Callable[[str], None]]:
     """Return what can be done to a process, by name; what ends is started again."""
 
     def send(name: str, number: signal.Signals) -> None:
@@ -86,9 +90,9 @@ def faults(stack: Stack, cables: Cables) -> Mapping[str, Callable[[str], None]]:
         send(name, signal.SIGCONT)
 
     def cut(name: str) -> None:
-        cables[name].pull()
+        network[name].pull()
         time.sleep(FROZEN_S)
-        cables[name].plug()
+        network[name].plug()
 
     return {
         "kill": stack.kill,
@@ -98,13 +102,13 @@ def faults(stack: Stack, cables: Cables) -> Mapping[str, Callable[[str], None]]:
     }
 
 
-def break_things(stack: Stack, cables: Cables, seconds: float) -> list[tuple[float, str, str]]:
+def break_things(stack: Stack, network: Network, seconds: float) -> list[tuple[float, str, str]]:
     """Cause a fault after the other for so long; return when, which, and to whom."""
     caused: list[tuple[float, str, str]] = []
     names = [name for name in stack.processes if name.partition("-")[0] in STATELESS]
-    # Each process gets each fault before one comes again; nobody calls those without a cable.
-    known = faults(stack, cables)
-    plan = [(kind, name) for name in names for kind in known if kind != "cut" or name in cables]
+    # Each process gets each fault before one comes again; on loopback nobody calls those without a link.
+    known = faults(stack, network)
+    plan = [(kind, name) for name in names for kind in known if kind != "cut" or name in network]
     random.Random(1).shuffle(plan)  # noqa: S311 - an order, not a secret
     deadline = time.monotonic() + seconds
     for kind, name in itertools.cycle(plan):
@@ -240,13 +244,19 @@ def main() -> int:
     parser.add_argument("--move", action="store_true", help="move the tenant meanwhile")
     parser.add_argument("--before", type=Path, help="a checkout whose code every other replica runs")
     asked = parser.parse_args()
-    cables = Cables()
-    with Stack(
-        api_replicas=asked.replicas,
-        gateway_replicas=asked.replicas,
-        table=mixed(cables.table, asked.before) if asked.before else cables.table,
-        say=lambda line: print(line, flush=True),
-    ) as stack:
+    network: Network = Hosts(STATELESS) if go_apart() else Cables()
+    print(f"hosts are {network.name}", flush=True)
+    with (
+        closing(network),
+        Stack(
+            api_replicas=asked.replicas,
+            gateway_replicas=asked.replicas,
+            background_replicas=asked.replicas,
+            host=network.host,
+            table=mixed(network.table, asked.before) if asked.before else network.table,
+            say=lambda line: print(line, flush=True),
+        ) as stack,
+    ):
         slug, pool_id, people = found(stack, asked.writers)
         stop, done = threading.Event(), [Done() for _ in people]
         writers = [
@@ -258,7 +268,7 @@ def main() -> int:
         moving = threading.Thread(target=move, args=(stack, slug, "south"))
         if asked.move:
             moving.start()
-        caused = break_things(stack, cables, asked.seconds)
+        caused = break_things(stack, network, asked.seconds)
         if asked.move:
             moving.join()
         stop.set()
@@ -279,6 +289,7 @@ def main() -> int:
         "duplicated": duplicated,
         "disagreements": disagreed,
         "faults": len(caused),
+        "hosts": network.name,
         "longest_outage_s": round(max((waited for each in done for _, waited in each.waits), default=0), 2),
     }
     print(json.dumps(result))
