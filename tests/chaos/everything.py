@@ -2,7 +2,7 @@
 
     make chaos                  ten minutes, as root on network namespaces [FOR=600 REPLICAS=2]
     make chaos BEFORE=...       the same while every other replica runs the code of that checkout, a release before
-    make chaos MOVE=yes         the same while the tenant moves to another database
+    make chaos MOVE=yes         the same while the tenant moves to the other database and back, again and again
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
 the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds, cut off from who
@@ -156,6 +156,14 @@ def move(stack: Stack, slug: str, database: str) -> None:
             return
 
 
+def move_about(stack: Stack, slug: str, stop: threading.Event) -> None:
+    """Move the tenant to and fro until told to stop."""
+    for database in itertools.cycle(("south", "main")):
+        move(stack, slug, database)
+        if stop.wait(PAUSE_S):
+            return
+
+
 def told(stack: Stack) -> bool:
     """Tell whether every outbox is empty."""
     for url in stack.stores.database_urls.values():
@@ -265,10 +273,12 @@ def main() -> int:
         ]
         for writer in writers:
             writer.start()
-        moving = threading.Thread(target=move, args=(stack, slug, "south"))
+        settled = threading.Event()
+        moving = threading.Thread(target=move_about, args=(stack, slug, settled))
         if asked.move:
             moving.start()
         caused = break_things(stack, network, asked.seconds)
+        settled.set()
         if asked.move:
             moving.join()
         stop.set()

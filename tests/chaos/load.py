@@ -148,4 +148,5 @@ def write(person: Person, pool_id: str, stop: threading.Event, done: Done) -> No
         except (TimeoutError, httpx.HTTPStatusError) as error:
             # Nobody was told that it was done: it may be there or not.
             done.unanswered += 1
-            print(f"  unanswered: {error}", flush=True)
+            said = error.response.text if isinstance(error, httpx.HTTPStatusError) else ""
+            print(f"  unanswered: {error} {said}", flush=True)
