@@ -289,6 +289,8 @@ class PrivateStores(Group):
                     *("--metrics-port", str(self.state.ports.take("temporal-metrics"))),
                     *("--db-filename", str(home / "temporal.db"), "--log-level", "warn"),
                     *("--search-attribute", "CustomerId=Keyword"),
+                    # Tenants in turn, where more waits than the workers take.
+                    *("--dynamic-config-value", "matching.enableFairness=true"),
                     # Without these two: 12 trivial workflows a second instead of 30 to 58.
                     *("--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"),
                 ],

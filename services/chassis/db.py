@@ -229,7 +229,8 @@ class Transaction:
 
     def start_workflow(self, start: WorkflowStart) -> None:
         """Start a workflow with this transaction."""
-        self._post("temporal", "workflow_start", start.id, _plain(start))
+        # Whose it is: with many waiting for a worker, each tenant's come in turn.
+        self._post("temporal", "workflow_start", start.id, _plain(start) | {"tenant": self.tenant.id})
 
     def signal_workflow(self, signal: WorkflowSignal) -> None:
         """Signal a workflow with this transaction."""

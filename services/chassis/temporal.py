@@ -2,6 +2,9 @@
 
 Workflows and their payloads are plain dataclasses; ids and queues come from each service's
 workflows/contracts.py. Starting a workflow whose id runs already, or ran, is no error and has no second effect.
+Each runs in its tenant's name, and what it starts does too: where more wait than the workers can take, Temporal hands
+out one tenant's after the other's (task queue fairness, server 1.29 or later with matching.enableFairness; an older one
+hands out what came first).
 """
 
 import asyncio
@@ -22,7 +25,7 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.exceptions import TemporalError as BaseTemporalError
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
@@ -119,6 +122,7 @@ class TemporalLink:
         workflow: str,
         payload: Any,
         *,
+        tenant_id: str,
         workflow_id: str,
         queue: str,
         update: str,
@@ -128,10 +132,10 @@ class TemporalLink:
     ) -> T | None:
         """Start a workflow, or find the one of that id, and wait for what its update answers, in one call.
 
-        task_timeout: how long a worker may be silent with one of its tasks in its hands, None for Temporal's own 10 s.
-        A repeat gets the same answer. None for a workflow that ended before anybody asked: whoever asks knows where
-        its answer is kept. Raises the AppError that an activity raised; Unavailable when it takes longer than
-        `timeout_s`: it goes on, and the same call later finds its answer.
+        tenant_id: whose it is. task_timeout: how long a worker may be silent with one of its tasks in its hands, None
+        for Temporal's own 10 s. A repeat gets the same answer. None for a workflow that ended before anybody asked:
+        whoever asks knows where its answer is kept. Raises the AppError that an activity raised; Unavailable when it
+        takes longer than `timeout_s`: it goes on, and the same call later finds its answer.
         """
 
         async def work(client: Client) -> T:
@@ -141,6 +145,7 @@ class TemporalLink:
                 id=workflow_id,
                 task_queue=queue,
                 task_timeout=task_timeout,
+                priority=Priority(fairness_key=tenant_id),
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             )
@@ -211,6 +216,8 @@ async def _deliver(client: Client, kind: str, body: Mapping[str, Any]) -> None:
             body["payload"],
             id=body["id"],
             task_queue=body["queue"],
+            # The release before wrote none.
+            priority=Priority(fairness_key=body.get("tenant")),
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE
             if body["signal"]

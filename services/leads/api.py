@@ -504,6 +504,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             self._temporal.ask(
                 WORKFLOW,
                 ref,
+                tenant_id=tenant.id,
                 workflow_id=conversion_workflow_id(lead_id, request_id),
                 queue=QUEUE,
                 update=ENDED,

@@ -134,6 +134,8 @@ class Bench:
         self.temporal.ask(
             bare.WORKFLOW,
             local,
+            # As one tenant's conversions: all beside each other.
+            tenant_id="bare",
             workflow_id=f"bare-{new_id()}",
             queue=bare.QUEUE,
             update=bare.ENDED,

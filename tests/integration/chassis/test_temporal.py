@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from prometheus_client import REGISTRY
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from deploy.local.stores import PrivateStores
@@ -55,6 +56,7 @@ def ask(
     return link.ask(
         workflow,
         Question(text),
+        tenant_id=new_id(),
         workflow_id=workflow_id,
         queue=QUEUE,
         update="answer",
@@ -144,6 +146,41 @@ def test_a_start_delivered_again_after_the_end_runs_nothing(link: TemporalLink) 
     link.deliver("workflow_start", start)
     # It ended before anybody asked: where its answer is kept is the asker's business.
     assert ask(link, "x", workflow_id) is None
+
+
+def test_a_tenant_with_few_workflows_does_not_wait_behind_one_with_many(stores: PrivateStores) -> None:
+    """Issue 9: one tenant cannot starve another. What waits is handed out by tenants in turn, not by age."""
+    queue, order = "chassis-fair-test", list[str]()
+
+    @activity.defn(name="answer_question")
+    def note(question: Question) -> str:
+        order.append(question.text)
+        return question.text
+
+    link = TemporalLink(stores.temporal_address, "default")
+    tenants = {"large": new_id(), "small": new_id()}
+    texts = ["large"] * 80 + ["small"] * 4
+    for text in texts:
+        start = {"workflow": "AskWorkflow", "id": new_id(), "queue": queue, "payload": {"text": text}}
+        link.deliver("workflow_start", {**start, "signal": "", "tenant": tenants[text]})
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    bundle = WorkerBundle(queue, [AskWorkflow], [note])
+    thread = threading.Thread(
+        target=lambda: loop.run_until_complete(
+            run_workers(stores.temporal_address, "default", [bundle], stop)
+        )
+    )
+    thread.start()
+    try:
+        until(lambda: len(order) >= len(texts), timeout_s=60)
+    finally:
+        link.close()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+    turns = [turn for turn, text in enumerate(order) if text == "small"]
+    # By age they would be the last four of all.
+    assert sum(turns) / len(turns) < len(texts) / 2, turns
 
 
 def test_a_signal_for_one_that_has_ended_is_no_error(link: TemporalLink) -> None:
