@@ -1,6 +1,7 @@
 """One builder for every client of another service: deadlines, tokens, round robin, AppErrors.
 
-Only UNAVAILABLE is retried by itself, by the channel; every mutation carries a request id, so a repeat is safe.
+What tells of a server that is away, or that is leaving, is retried by the channel; every mutation carries a request
+id, so a repeat is safe.
 """
 
 import json
@@ -30,7 +31,8 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.05s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 3,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED is what a server that stops says of calls that reached it in its last moment.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -51,7 +51,8 @@ def _pack(message: object) -> AnyMessage:
 def from_rpc_error(error: grpc.RpcError) -> AppError:
     """Return the AppError behind a failed call.
 
-    Without details of ours: UNAVAILABLE becomes Unavailable, DEADLINE_EXCEEDED OutcomeUnknown, the rest Internal.
+    Without details of ours: UNAVAILABLE and CANCELLED, which a server that stops says of its last calls, become
+    Unavailable, DEADLINE_EXCEEDED OutcomeUnknown, the rest Internal.
     """
     # Every error of a call is a grpc.Call too; its types do not say so.
     call = cast(grpc.Call, error)
@@ -61,7 +62,7 @@ def from_rpc_error(error: grpc.RpcError) -> AppError:
         if found is not None:
             return found
     code = call.code()
-    if code == grpc.StatusCode.UNAVAILABLE:
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:
         return Unavailable(
             "SERVICE_UNAVAILABLE", "服务暂不可用，请稍后重试", "The service is unavailable; try later"
         )

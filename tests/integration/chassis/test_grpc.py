@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -256,6 +257,47 @@ def test_a_service_that_is_down_is_unavailable_and_nothing_else(
     with pytest.raises(Unavailable):
         client.call(client.stub.ReserveKeys, dedupe_pb2.ReserveKeysRequest(), tenant=main_tenant)
     client.close()
+
+
+def cancelled(_request: bytes, context: grpc.ServicerContext) -> bytes:
+    """Do what a server does to calls that reach it while it stops."""
+    context.cancel()  # type: ignore[no-untyped-call]  # grpc's own
+    return b""
+
+
+def answered(_request: bytes, _context: grpc.ServicerContext) -> bytes:
+    """Answer with an empty message."""
+    return b""
+
+
+def test_a_call_that_a_leaving_server_cancels_goes_to_another_and_is_unavailable_where_none_is(
+    issuer_keys: dict[str, tuple[str, str]], main_tenant: Tenant
+) -> None:
+    """Issue 9: a roll-out fails nobody's request; it was an error of ours (INTERNAL) once."""
+    signer = Signer("customers", issuer_keys["customers"][0])
+    servers = [grpc.server(ThreadPoolExecutor(2)) for _ in range(2)]
+    for server, behaviour in zip(servers, (cancelled, answered), strict=True):
+        methods = {"CheckKeys": grpc.unary_unary_rpc_method_handler(behaviour)}
+        handler = grpc.method_handlers_generic_handler("crm.dedupe.v1.DedupeService", methods)
+        server.add_generic_rpc_handlers((handler,))
+    ports = [server.add_insecure_port("127.0.0.1:0") for server in servers]
+    for server in servers:
+        server.start()
+    alone = Client(dedupe_pb2_grpc.DedupeServiceStub, f"127.0.0.1:{ports[0]}", signer)
+    both = Client(
+        dedupe_pb2_grpc.DedupeServiceStub, f"ipv4:{','.join(f'127.0.0.1:{port}' for port in ports)}", signer
+    )
+    try:
+        with pytest.raises(Unavailable):
+            alone.call(alone.stub.CheckKeys, dedupe_pb2.CheckKeysRequest(), tenant=main_tenant)
+        # In turn, so every other one meets the one that leaves first.
+        for _ in range(6):
+            both.call(both.stub.CheckKeys, dedupe_pb2.CheckKeysRequest(), tenant=main_tenant)
+    finally:
+        alone.close()
+        both.close()
+        for server in servers:
+            server.stop(0)
 
 
 def test_a_service_token_is_renewed_before_it_ends(issuer_keys: dict[str, tuple[str, str]]) -> None:
