@@ -50,6 +50,7 @@ from services.chassis.clock import Clock
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
 from services.chassis.limits import say_limits
+from services.chassis.locks import KEEPALIVE, PATIENCE
 from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
 
@@ -375,9 +376,10 @@ class Store:
                 max_overflow=pool_size,
                 # With autocommit psycopg leaves BEGIN to us: it goes together with the word whose the rows are.
                 connect_args={
+                    **PATIENCE,
                     "application_name": self.service,
                     # To compile a query takes longer than any of ours should run.
-                    "options": "-c timezone=UTC -c jit=off",
+                    "options": f"-c timezone=UTC -c jit=off {KEEPALIVE}",
                     "autocommit": True,
                 },
             )

@@ -23,11 +23,12 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import make_conninfo
 from psycopg.rows import class_row
 
 from services.chassis.db import Store, outbox_channel
 from services.chassis.housekeeping import prune
-from services.chassis.locks import KEEPALIVE, LOCK
+from services.chassis.locks import KEEPALIVE, LOCK, PATIENCE
 from services.chassis.logging import get_logger
 from services.chassis.metrics import OUTBOX_AGE, OUTBOX_DELIVERED, OUTBOX_DEPTH, OUTBOX_FAILED
 from services.chassis.walls import EVERY_TENANT_OPTIONS
@@ -143,7 +144,7 @@ class Relay:
             self._destination.reset()
 
     def _stay_connected(self) -> None:
-        url = self._store.urls[self._database]
+        url = make_conninfo(self._store.urls[self._database], **PATIENCE)
         down = False
         while not self._stop.is_set():
             try:

@@ -6,9 +6,10 @@
 
 Writers create customers, follow them up and give some back, by any gateway, and send again what was not answered, under
 the same request id. Meanwhile each stateless process in turn is killed (-9), frozen for eight seconds, cut off from who
-calls it for as long, or asked to stop as a roll-out does. Each is on a host of its own where root may make network
-namespaces, and is cut off from its stores too; elsewhere hosts are loopback ports. On two cores this shows that it is
-right, not that it is fast. The last line is one JSON object:
+calls it for as long, killed while it is cut off, as a machine that loses its power, or asked to stop as a roll-out
+does. Each is on a host of its own where root may make network namespaces, and is cut off from its stores too;
+elsewhere hosts are loopback ports, and none loses its power. On two cores this shows that it is right, not that it is
+fast. The last line is one JSON object:
 
     acknowledged     changes whose answer came
     lost             acknowledged ones that are not in the store
@@ -55,6 +56,8 @@ from tests.support.until import until
 PAUSE_S = 6.0
 # How long what is frozen or cut off stays so: longer than a health check, shorter than the silence of a dead relay.
 FROZEN_S = 8.0
+# How long what vanished stays away: longer than its connections are kept.
+VANISHED_S = 15.0
 # How long everything may take to be told when the last change is made, in seconds.
 PATIENCE_S = 180.0
 # Disagreements that are printed.
@@ -94,10 +97,19 @@ def faults(stack: Stack, network: Network) -> Mapping[str, Callable[[str], None]
         time.sleep(FROZEN_S)
         network[name].plug()
 
+    def vanish(name: str) -> None:
+        network[name].pull()
+        stack.kill(name)
+        # What it held is found out by those who hear nothing of it any more.
+        time.sleep(VANISHED_S)
+        network[name].plug()
+
     return {
         "kill": stack.kill,
         "freeze": freeze,
         "cut": cut,
+        # On loopback the kernel tells whoever was connected with it.
+        **({"vanish": vanish} if isinstance(network, Hosts) else {}),
         "roll": lambda name: send(name, signal.SIGTERM),
     }
 

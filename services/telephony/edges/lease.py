@@ -8,8 +8,9 @@ import threading
 from typing import Final
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
-from services.chassis.locks import KEEPALIVE, LOCK
+from services.chassis.locks import KEEPALIVE, LOCK, PATIENCE
 from services.chassis.logging import get_logger
 
 log = get_logger(__name__)
@@ -65,7 +66,7 @@ class Lease:
     def _try(self) -> bool:
         if self._connection is None:
             self._connection = psycopg.connect(
-                self._url,
+                make_conninfo(self._url, **PATIENCE),
                 autocommit=True,
                 connect_timeout=5,
                 application_name=f"lease {self._name}",
