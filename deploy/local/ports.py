@@ -56,7 +56,9 @@ class Ports:
     ) -> int:
         """Return the first of `span` free ports: the one used before, else `prefer`, else any."""
         ports = listen_ports()
-        for port in (self._ports.get(name), prefer, *random.sample(ports, min(len(ports), 500))):
+        # A span that went past the last port would be in somebody else's range.
+        firsts = ports[: len(ports) - span + 1]
+        for port in (self._ports.get(name), prefer, *random.sample(firsts, min(len(firsts), 500))):
             if (
                 port is not None
                 and self._unclaimed(name, port, span)

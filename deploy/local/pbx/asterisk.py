@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.account import owned_directory, reachable_directory
-from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program
+from deploy.local.pbx.phones import CARRIER_HOST, Caller, phone_program, phone_scenario
 from deploy.local.pbx.unpack import CACHE, SUITE, unpack
 from deploy.local.process import BARE_ENVIRONMENT, Process, Program
 from deploy.local.state import Group, State, write_private
@@ -38,6 +38,8 @@ PHONES = {
     "1101": "127.0.0.21",
 }
 SALES_AGENTS = ("1001", "1002", "1003", "1004")
+# An agent with two telephones, and which ones they are.
+SHARED_EXTENSION, SHARED_PHONES = "1005", ("1001", "1002")
 # The agents of the floor (4006) share one phone; the first of them are the load queue's (4005).
 FLOOR_AGENTS = tuple(str(extension) for extension in range(2000, 2500))
 LOAD_AGENTS = FLOOR_AGENTS[:100]
@@ -54,7 +56,7 @@ FOLDERS = (
 # Asterisk reports an error for each of these that is missing, and is content with an empty one.
 EMPTY_CONFIGURATION = tuple(
     f"{name}.conf"
-    for name in (*("acl", "ccss", "features", "indications", "pjproject", "queuerules", "stasis", "udptl"),)
+    for name in (*("acl", "ccss", "indications", "pjproject", "queuerules", "stasis", "udptl"),)
 )
 # Ports that RTP may use: two for each of two channels a call.
 RTP_PORTS = 2000
@@ -82,6 +84,8 @@ class PrivatePbx(Group):
         self.name = name
         self._run = self.state.home("asterisk")
         self._phones = self.state.home("phones")
+        # Before all others: a span this wide is hard to find between them.
+        self._rtp_start = self.state.ports.take("rtp", datagram=True, span=RTP_PORTS)
         self.sip_port = self.state.ports.take("sip", datagram=True)
         self.ami_secret = self.state.secret("ami")
         self.ami_address = f"127.0.0.1:{self.state.ports.take('ami')}"
@@ -116,15 +120,25 @@ class PrivatePbx(Group):
 
     def set_ring(self, extension: str, ring_s: float) -> None:
         """Let the phone of this extension ring so long from now on; its calls are cut off."""
+        self.set_scenario(extension, phone_scenario(ring_s))
+
+    def set_scenario(self, extension: str, scenario: str) -> None:
+        """Let the phone of this extension do with each call what this SIPp scenario says; its calls are cut off."""
         process = self.processes[f"phone-{extension}"]
         process.stop()
-        process.program = self._phone(f"phone-{extension}", PHONES[extension], ring_s)
+        process.program = self._phone(f"phone-{extension}", PHONES[extension], scenario)
         process.start()
 
     @property
     def caller(self) -> Caller:
         """The outside world: places calls through the carrier."""
         return Caller(self.sip_port, self._phones)
+
+    def dial(self, extension: str, to: str, seconds: float = 20.0) -> Process:
+        """Let an agent dial `to` on the phone of this extension, otherwise as `call`."""
+        process = Caller(self.sip_port, self._phones, PHONES[extension]).place([extension], to, seconds)
+        process.spawn()
+        return process
 
     def cut_manager(self) -> int:
         """Break every connection to the manager interface, as a network does; return how many there were."""
@@ -177,14 +191,13 @@ class PrivatePbx(Group):
             }.items()
         }
         self.add(self._asterisk())
-        self.add(self._phone("carrier", CARRIER_HOST, ring_s))
+        self.add(self._phone("carrier", CARRIER_HOST, phone_scenario(ring_s)))
         for number, (extension, host) in enumerate(PHONES.items()):
             patience_s = PATIENCE_S * number if extension in SALES_AGENTS else 0
-            self.add(self._phone(f"phone-{extension}", host, ring_s + patience_s))
-        self.add(self._phone("phone-load", LOAD_PHONE, 1.0))
+            self.add(self._phone(f"phone-{extension}", host, phone_scenario(ring_s + patience_s)))
+        self.add(self._phone("phone-load", LOAD_PHONE, phone_scenario(1.0)))
 
     def _asterisk(self) -> Program:
-        rtp_start = self.state.ports.take("rtp", datagram=True, span=RTP_PORTS)
         ami_port = int(self.ami_address.rpartition(":")[2])
         values = {
             "RUN": self._run,
@@ -194,8 +207,8 @@ class PrivatePbx(Group):
             "SIP_PORT": self.sip_port,
             "AMI_PORT": ami_port,
             "AMI_SECRET": self.ami_secret,
-            "RTP_START": rtp_start,
-            "RTP_END": rtp_start + RTP_PORTS - 1,
+            "RTP_START": self._rtp_start,
+            "RTP_END": self._rtp_start + RTP_PORTS - 1,
             "CARRIER_HOST": CARRIER_HOST,
             "CARRIER_PORT": self._phone_ports["carrier"],
             "PHONES": self._endpoints(),
@@ -226,22 +239,28 @@ class PrivatePbx(Group):
             write_private(self._run / "etc" / name, filled, self.state.account)
 
     def _endpoints(self) -> str:
-        homes = {extension: (host, f"phone-{extension}") for extension, host in PHONES.items()}
-        homes |= dict.fromkeys(FLOOR_AGENTS, (LOAD_PHONE, "phone-load"))
+        at = {
+            extension: f"{host}:{self._phone_ports[f'phone-{extension}']}"
+            for extension, host in PHONES.items()
+        }
+        homes: dict[str, tuple[str, ...]] = {extension: (address,) for extension, address in at.items()}
+        homes |= dict.fromkeys(FLOOR_AGENTS, (f"{LOAD_PHONE}:{self._phone_ports['phone-load']}",))
+        homes[SHARED_EXTENSION] = tuple(at[extension] for extension in SHARED_PHONES)
         return "\n".join(
             f"[{extension}](phone)\naors = {extension}\ncallerid = <{extension}>\n"
-            f"[{extension}]\ntype = aor\ncontact = sip:{extension}@{host}:{self._phone_ports[name]}\n"
-            for extension, (host, name) in homes.items()
+            f"[{extension}]\ntype = aor\n"
+            + "".join(f"contact = sip:{extension}@{address}\n" for address in addresses)
+            for extension, addresses in homes.items()
         )
 
-    def _phone(self, name: str, host: str, ring_s: float) -> Program:
+    def _phone(self, name: str, host: str, scenario: str) -> Program:
         return phone_program(
             name=name,
             host=host,
             port=self._phone_ports[name],
             media_port=self.state.ports.take(f"{name}.rtp", host=host, datagram=True, span=4),
             sip_port=self.sip_port,
-            ring_s=ring_s,
+            scenario=scenario,
             directory=self._phones,
             account=self.state.account,
         )

@@ -20,6 +20,11 @@ SCENARIOS = Path(__file__).parent / "sipp"
 CARRIER_HOST = "127.0.0.2"
 
 
+def phone_scenario(ring_s: float) -> str:
+    """Return what a phone does that takes every call after ringing for so long."""
+    return (SCENARIOS / "phone.xml").read_text().replace("@RING_MS@", str(round(ring_s * 1000)))
+
+
 def phone_program(
     *,
     name: str,
@@ -27,23 +32,21 @@ def phone_program(
     port: int,
     media_port: int,
     sip_port: int,
-    ring_s: float,
+    scenario: str,
     directory: Path,
     account: Account | None,
 ) -> Program:
-    """Return a phone at `host`:`port` that takes every call after ringing for `ring_s`, and echoes what it
-    hears."""
-    scenario = directory / f"{name}.xml"
-    text = (SCENARIOS / "phone.xml").read_text().replace("@RING_MS@", str(round(ring_s * 1000)))
+    """Return a phone at `host`:`port` that does with every call what the scenario says, and echoes what it hears."""
+    file = directory / f"{name}.xml"
     return Program(
         name=name,
         argv=[
-            *(*_sipp(), f"127.0.0.1:{sip_port}", "-sf", str(scenario)),
+            *(*_sipp(), f"127.0.0.1:{sip_port}", "-sf", str(file)),
             *("-i", host, "-p", str(port), "-mi", host, "-mp", str(media_port), "-rtp_echo"),
         ],
         env=BARE_ENVIRONMENT | {"TERM": "dumb"},
         health=f"udp://{host}:{port}",
-        prepare=lambda: write_private(scenario, text, account),
+        prepare=lambda: write_private(file, scenario, account),
         account=account,
         cwd=directory,
         ports={"sip": port},
@@ -51,11 +54,12 @@ def phone_program(
 
 
 class Caller:
-    """Places calls into a PBX (by its SIP port) from the carrier's address; `directory` takes its files."""
+    """Places calls into a PBX (by its SIP port) from the carrier's address or a phone's; files go to `directory`."""
 
-    def __init__(self, sip_port: int, directory: Path) -> None:
+    def __init__(self, sip_port: int, directory: Path, host: str = CARRIER_HOST) -> None:
         self._sip_port = sip_port
         self._directory = directory
+        self._host = host
 
     def place(
         self,
@@ -74,8 +78,8 @@ class Caller:
         file into which SIPp writes each SIP message and when it went or came.
         """
         ports = Ports()
-        port = ports.take("sip", host=CARRIER_HOST, datagram=True)
-        media_port = ports.take("rtp", host=CARRIER_HOST, datagram=True, span=4)
+        port = ports.take("sip", host=self._host, datagram=True)
+        media_port = ports.take("rtp", host=self._host, datagram=True, span=4)
         base = self._directory / f"caller-{port}"
         scenario, callers = base.with_suffix(".xml"), base.with_suffix(".csv")
         stream = f'<nop><action><exec rtp_stream="{SCENARIOS}/tone.al,-1,8,PCMA/8000"/></action></nop>'
@@ -95,7 +99,7 @@ class Caller:
             name=f"caller-{port}",
             argv=[
                 *(*_sipp(), f"127.0.0.1:{self._sip_port}", "-sf", str(scenario), "-inf", str(callers)),
-                *("-i", CARRIER_HOST, "-p", str(port), "-mi", CARRIER_HOST, "-mp", str(media_port)),
+                *("-i", self._host, "-p", str(port), "-mi", self._host, "-mp", str(media_port)),
                 *("-s", to, "-m", str(calls), "-r", str(rate_per_s), "-l", str(calls)),
                 *(("-trace_msg", "-message_file", str(trace)) if trace else ()),
             ],

@@ -9,7 +9,7 @@ once, a leg that rang ends once, and a call ends when its last channel is gone. 
 link that was down) is closed by `resync`, with the time at which it was noticed.
 
 Events and their fields: Asterisk 22, AMI events Newchannel, Newexten, Newstate, DialBegin, DialState, DialEnd,
-BridgeEnter, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, CoreShowChannel.
+BridgeEnter, AttendedTransfer, QueueCallerJoin, QueueCallerAbandon, VarSet, NewCallerid, Hangup, CoreShowChannel.
 """
 
 from collections.abc import Iterable, Mapping, Set
@@ -247,12 +247,17 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
     name = _text(event, "Event")
     if name == "Newchannel":
         return _new_channel(graph, event, now)
+    if name == "AttendedTransfer":
+        return _handed_over(graph, event, now)
     uniqueid = _text(event, "DestUniqueid") or _text(event, "Uniqueid")
     call = graph.call_of(uniqueid) or graph.call_of(_text(event, "Uniqueid"))
     if call is None:
         return graph, ()
-    if name == "BridgeEnter" and _joins_another(graph, call, event):
-        return _moved(graph, call, event, now)
+    into = _joins(graph, call, uniqueid, event)
+    if into is not None:
+        graph, moved = _moved(graph, call, uniqueid, into, now)
+        graph, changes = apply(graph, event, now)
+        return graph, (*moved, *changes)
     after, changes = _with_recording(call, event), _NOTHING
     match name:
         case "DialBegin":
@@ -511,21 +516,78 @@ def _hung_up(call: Call, uniqueid: str, reason: EndReason, now: datetime) -> tup
     return call, (*changes, CallEnded(call), *finished)
 
 
-def _joins_another(graph: Graph, call: Call, event: Event) -> bool:
-    other = _text(event, "Linkedid")
-    return _text(event, "Uniqueid") in call.channels and other != call.linked_id and other in graph.calls
+def _joins(graph: Graph, call: Call, uniqueid: str, event: Event) -> str | None:
+    """Return the linked id of the call into which a channel goes over by this event, None for none.
 
-
-def _moved(graph: Graph, call: Call, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
-    """Let a channel join the call with which it is bridged now: a phone's own attended transfer made two into one.
-
-    The consultation stays a call of its own, and ends for this channel; from now on it talks in the other one.
+    Asterisk tells of the other call when the channel is bridged. Whom a phone's own transfer leads to while they ring
+    keeps the linked id of the consultation until then: by the dial's end the caller's channel is who dialled.
     """
-    uniqueid = _text(event, "Uniqueid")
-    before, ended = _hung_up(call, uniqueid, EndReason.HANGUP, now)
-    graph, _ = _new_channel(_put(graph, before), {**event, "Event": "Newchannel"}, now)
-    graph, joined = apply(graph, event, now)
+    if uniqueid not in call.channels:
+        return None
+    name = _text(event, "Event")
+    if name == "BridgeEnter":
+        other = _text(event, "Linkedid")
+    elif name == "DialEnd":
+        dialling = graph.call_of(_text(event, "Uniqueid"))
+        other = dialling.linked_id if dialling is not None else call.linked_id
+    else:
+        return None
+    return other if other != call.linked_id and other in graph.calls else None
+
+
+def _moved(
+    graph: Graph, call: Call, uniqueid: str, into: str, now: datetime
+) -> tuple[Graph, tuple[Change, ...]]:
+    """Let a channel go over into another call: a phone's own attended transfer made two into one.
+
+    The consultation stays a call of its own, and ends for this channel; from now on it rings or talks in the other one.
+    """
+    channel, leg = call.channels[uniqueid], call.leg(uniqueid)
+    before, ended = _hung_up(call, uniqueid, EndReason.CANCELLED, now)
+    who = {
+        "Uniqueid": uniqueid,
+        "Linkedid": into,
+        "Channel": channel,
+        "CallerIDNum": leg.number if leg else "",
+    }
+    graph, _ = _new_channel(_put(graph, before), {**who, "Event": "Newchannel"}, now)
+    state = leg.state if leg is not None else LegState.ENDED
+    if state is LegState.RINGING:
+        graph, joined = apply(graph, {**who, "Event": "Newstate", "ChannelState": RINGING_STATE}, now)
+    elif state is LegState.ANSWERED:
+        graph, joined = apply(graph, {**who, "Event": "BridgeEnter"}, now)
+    else:
+        joined = _NOTHING
     return graph, (*ended, *joined)
+
+
+def _handed_over(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Change, ...]]:
+    """Let those whom a phone's own attended transfer leads to join the call of the party that is handed on.
+
+    Asterisk changes their linked id without a word. Of the two calls that the phone had, the one from outside goes on,
+    or the older one; two that came from outside stay what they are.
+    """
+    gone = {_text(event, name) for name in ("OrigTransfererUniqueid", "SecondTransfererUniqueid")}
+    sides = (
+        ("OrigTransfererUniqueid", "TransfereeUniqueid"),
+        ("SecondTransfererUniqueid", "TransferTargetUniqueid"),
+    )
+    # Either phone line may be told to be over before this is.
+    calls = [graph.call_of(_text(event, one)) or graph.call_of(_text(event, other)) for one, other in sides]
+    found = sorted((call for call in calls if call is not None), key=_precedence)
+    if len(found) < 2 or found[0].linked_id == found[1].linked_id or found[1].direction is Direction.INBOUND:
+        return graph, ()
+    changes: tuple[Change, ...] = ()
+    into, consultation = found
+    for uniqueid in [each for each in consultation.channels if each not in gone]:
+        graph, moved = _moved(graph, graph.calls[consultation.linked_id], uniqueid, into.linked_id, now)
+        changes += moved
+    return graph, changes
+
+
+def _precedence(call: Call) -> tuple[int, datetime]:
+    order = (Direction.INBOUND, Direction.OUTBOUND, Direction.INTERNAL)
+    return order.index(call.direction), call.start_time
 
 
 def _with(call: Call, leg: Leg) -> Call:

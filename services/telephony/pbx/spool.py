@@ -117,11 +117,12 @@ def replay(graph: Graph, lines: Iterable[Line]) -> tuple[Graph, tuple[Change, ..
 
 def moved(before: Graph, after: Graph, lines: Iterable[Line]) -> set[str]:
     """Return the channels that these lines took from one call into another, between the two graphs."""
-    seen: dict[str, set[str]] = {}
+    seen = {uniqueid: {linked_id} for uniqueid, linked_id in after.by_channel.items()}
+    for uniqueid, linked_id in before.by_channel.items():
+        seen.get(uniqueid, set()).add(linked_id)
     for line in lines:
-        known = before.by_channel.get(line.uniqueid, line.linked_id)
-        seen.setdefault(line.uniqueid, {known}).add(line.linked_id)
-    return {uniqueid for uniqueid, calls in seen.items() if len(calls) > 1 and uniqueid in after.by_channel}
+        seen.get(line.uniqueid, set()).add(line.linked_id)
+    return {uniqueid for uniqueid, calls in seen.items() if len(calls) > 1}
 
 
 def ended(graph: Graph, lines: Iterable[Line]) -> set[str]:
@@ -180,6 +181,14 @@ def _events(line: Line, call: Call | None) -> Iterator[Event]:
             yield {"Event": "BridgeEnter", **own, "CallerIDNum": line.caller_number}
         case "HANGUP":
             yield {"Event": "Hangup", **own, "Cause": str(_extra(line, "hangupcause"))}
+        case "ATTENDEDTRANSFER":
+            extra = {
+                "SecondTransfererUniqueid": "channel2_uniqueid",
+                "TransfereeUniqueid": "transferee_channel_uniqueid",
+                "TransferTargetUniqueid": "transfer_target_channel_uniqueid",
+            }
+            others = {name: str(_extra(line, key)) for name, key in extra.items()}
+            yield {"Event": "AttendedTransfer", "OrigTransfererUniqueid": line.uniqueid, **others}
         case "APP_START" if line.application == "Queue" and call is not None:
             yield {"Event": "QueueCallerJoin", **own, "Queue": line.application_data.partition(",")[0]}
         case _ if line.user_event == RECORDING_EVENT:

@@ -65,13 +65,16 @@ def ask(pbx: PrivatePbx, action: str, until: str) -> list[str]:
     host, _, port = pbx.ami_address.partition(":")
     login = f"Action: Login\r\nUsername: {pbx.ami_user}\r\nSecret: {pbx.ami_secret}\r\nEvents: off\r\n\r\n"
     with socket.create_connection((host, int(port)), 5) as link, link.makefile("r", newline="\r\n") as lines:
-        link.sendall(f"{login}{action}\r\nActionID: asked\r\n\r\n".encode())
+        link.sendall(login.encode())
+        while lines.readline() != "Message: Authentication accepted\r\n":
+            pass
+        link.sendall(f"{action}\r\nActionID: asked\r\n\r\n".encode())
         found: list[str] = []
         for line in lines:
             found.append(line.strip())
             if line.startswith(until):
                 return found
-    raise AssertionError("AMI closed the connection")
+    raise AssertionError(f"AMI closed the connection behind {found}")
 
 
 def channels(pbx: PrivatePbx, prefix: str) -> Sequence[str]:

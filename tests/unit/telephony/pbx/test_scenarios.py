@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.telephony.pbx.callgraph import Call, CallEnded, Change, Event, Graph, apply, resync
+from services.telephony.pbx.callgraph import Call, CallEnded, Change, Direction, Event, Graph, apply, resync
 from services.telephony.pbx.spool import Line, moved, read_since, replay, until_listed
 from tests.unit.telephony.pbx.transcripts import FOLDER, TRUNKS, events
 
@@ -50,6 +50,9 @@ SCENARIOS = {
     ),
     # The agent's phone made two calls into one; the consultation before stays a call of its own.
     "consult-transfer": Expected([("1001", 4), ("1002", 3)], talk_s=7),
+    # The same by the phone alone (REFER with Replaces), after a word with the colleague and while the colleague rings.
+    "phone-transfer": Expected([("1101", 4), ("1003", 4)], dialled="4101", answered_by="1101", talk_s=8),
+    "ringing-transfer": Expected([("1101", 2), ("1003", 4)], dialled="4101", answered_by="1101", talk_s=8),
     "no-answer": Expected([("1001", None)], dialled="5016", answered_by="", talk_s=None),
     "busy": Expected([("1001", None)], answered_by="", talk_s=None),
     "abandoned": Expected([("1001", None)], answered_by="", talk_s=None),
@@ -71,8 +74,11 @@ def logged(name: str) -> Sequence[Line]:
     return read_since(LEAN / f"{name}.csv", 0).lines
 
 
-def live(name: str, until: int) -> list[Event]:
-    """Return what CoreShowChannels lists after so many of the AMI events."""
+def live(name: str, until: int, late: bool) -> list[Event]:
+    """Return what CoreShowChannels lists after so many of the AMI events.
+
+    late: a transfer that AMI has told of is not done yet.
+    """
     channels: dict[str, dict[str, str]] = {}
     for _, event in told(name)[:until]:
         uniqueid = str(event.get("Uniqueid", ""))
@@ -82,6 +88,9 @@ def live(name: str, until: int) -> list[Event]:
             channels.pop(uniqueid, None)
         elif event["Event"] == "BridgeEnter":
             channels[uniqueid] |= {"BridgeId": "b", "ChannelState": "6", "Linkedid": str(event["Linkedid"])}
+        elif event["Event"] == "AttendedTransfer" and "TransferTargetUniqueid" in event and not late:
+            caller, colleague = (str(event[key]) for key in ("TransfereeUniqueid", "TransferTargetUniqueid"))
+            channels[colleague]["Linkedid"] = channels[caller]["Linkedid"]
     return list(channels.values())
 
 
@@ -112,7 +121,7 @@ def summary(call: Call) -> Expected:
 
 
 def main_call(calls: dict[str, Call]) -> Call:
-    return next(call for call in calls.values() if not call.linked_id.startswith("consult"))
+    return next(call for call in calls.values() if call.direction is not Direction.INTERNAL)
 
 
 def applied(graph: Graph, all_events: Iterable[tuple[float, Event]]) -> tuple[Graph, list[Change]]:
@@ -190,13 +199,14 @@ def test_what_is_told_in_another_order_is_the_same_call(name: str, random: Rando
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(sorted(SCENARIOS)), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 3))
+@given(st.sampled_from(sorted(SCENARIOS)), st.floats(0, 1), st.floats(0, 1), st.floats(0.1, 3), st.booleans())
 # The log tells of a transfer that happened just after the live channels were listed.
-@example("consult-transfer", 0.0, 0.75, 1.0)
+@example("consult-transfer", 0.0, 0.75, 1.0, False)
+@example("phone-transfer", 0.0, 0.75, 1.0, True)
 # AMI comes back between the two channels of an Originate entering their bridge.
-@example("originate", 0.0, 0.78125, 1.0)
+@example("originate", 0.0, 0.78125, 1.0, False)
 def test_a_link_cut_anywhere_ends_in_the_same_call(
-    name: str, first: float, second: float, overlap_s: float
+    name: str, first: float, second: float, overlap_s: float, late: bool
 ) -> None:
     """AMI drops: after the log and the resync each call is what it would have been, and none is twice or a ghost."""
     all_events = told(name)
@@ -206,7 +216,7 @@ def test_a_link_cut_anywhere_ends_in_the_same_call(
         since_s = all_events[start][0] - overlap_s
         until_s = all_events[stop][0] if stop < len(all_events) else all_events[-1][0] + 1
         lines = [line for line in logged(name) if since_s <= line.time_s < until_s]
-        alive = live(name, stop)
+        alive = live(name, stop, late)
         lines = until_listed(graph, lines, {str(row["Uniqueid"]) for row in alive})
         before = graph
         graph, happened = replay(graph, lines)
