@@ -331,7 +331,7 @@ async def test_a_call_is_one_call_with_exactly_what_happened(
     by_log = {leg["uniqueid"]: witnessed(lines, row["linked_id"], leg["uniqueid"]) for leg in legs}
     for leg in legs:
         talk = by_log[leg["uniqueid"]]
-        assert (talk_s(leg) if leg["answer_time"] else None) == about(talk and talk.length_s)
+        assert (talk_s(leg) if leg["answer_time"] else None) == about(talk.length_s if talk else None)
     talks = [talk for talk in by_log.values() if talk]
     if talks:
         first_s, last_s = min(talk.begin_s for talk in talks), max(talk.end_s for talk in talks)

@@ -345,6 +345,51 @@ def test_a_restart_in_mid_call_continues_it(name: str, cut: int) -> None:
     assert kinds(before + after) == kinds(whole)
 
 
+def transfer(first: str, caller: str, second: str, target: str) -> Event:
+    """Return what AMI tells when a phone joins its two calls: its own channels, and each one's other party."""
+    return {
+        "Event": "AttendedTransfer",
+        "OrigTransfererUniqueid": first,
+        "TransfereeUniqueid": caller,
+        "SecondTransfererUniqueid": second,
+        "TransferTargetUniqueid": target,
+    }
+
+
+def two_calls(second: Event, *more: Event) -> Graph:
+    """Return a call from outside that 1001 has taken, and one more."""
+    graph, _ = replay([trunk_call(), *ring("1.1", "1001"), end("1.1", "1001", "ANSWER"), second, *more])
+    return graph
+
+
+def test_a_transfer_told_from_the_second_line_leads_to_the_caller_all_the_same() -> None:
+    """Some phones hand over the colleague to the caller, not the caller to the colleague."""
+    channel = "PJSIP/1003-00000003"
+    graph = two_calls(
+        new_channel("2.0", "2.0", "PJSIP/1001-00000002", CallerIDNum="1001", Exten="1003"),
+        new_channel("2.1", "2.0", channel),
+        dial("DialEnd", "2.0", "2.1", channel, DialStatus="ANSWER"),
+    )
+    graph, changes = replay([transfer("2.0", "2.1", "1.1", "1.0"), hangup("1.1"), hangup("2.0")], graph)
+    assert kinds(changes) == ["LegEnded", "LegAnswered", "LegEnded", "CallEnded"]
+    (call,) = graph.calls.values()
+    assert [(leg.extension, leg.state) for leg in call.legs] == [
+        ("1001", LegState.ENDED),
+        ("1003", LegState.ANSWERED),
+    ]
+
+
+def test_two_callers_from_outside_that_are_joined_stay_two_calls() -> None:
+    channel = "PJSIP/1001-00000003"
+    graph = two_calls(
+        new_channel("2.0", "2.0", "PJSIP/trunk-00000002", CallerIDNum="13900139000", Exten="4001"),
+        new_channel("2.1", "2.0", channel),
+        dial("DialEnd", "2.0", "2.1", channel, DialStatus="ANSWER"),
+    )
+    joined, changes = replay([transfer("1.1", "1.0", "2.1", "2.0")], graph)
+    assert (joined, changes) == (graph, [])
+
+
 def live(uniqueid: str, channel: str, state: str = "6", **headers: str) -> Event:
     return {
         "Event": "CoreShowChannel",
@@ -436,11 +481,21 @@ HEADERS = {
     "Event": st.sampled_from(
         [
             *("Newchannel", "Newstate", "DialBegin", "DialState", "DialEnd", "BridgeEnter", "Hangup"),
+            "AttendedTransfer",
             *("QueueCallerJoin", "QueueCallerAbandon", "VarSet", "NewCallerid", "Newexten", "Cdr", ""),
         ]
     ),
     "Uniqueid": IDS,
     "DestUniqueid": IDS,
+    **dict.fromkeys(
+        (
+            "OrigTransfererUniqueid",
+            "TransfereeUniqueid",
+            "SecondTransfererUniqueid",
+            "TransferTargetUniqueid",
+        ),
+        IDS,
+    ),
     "Linkedid": IDS,
     "Channel": st.sampled_from(["PJSIP/trunk-1", "PJSIP/1001-2", "Local/1@x-0;1", "", "/-"]),
     "DestChannel": st.sampled_from(["PJSIP/trunk-1", "PJSIP/1002-3", "", "-"]),
