@@ -258,7 +258,7 @@ def apply(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tuple[Chang
         graph, moved = _moved(graph, call, uniqueid, into, now)
         graph, changes = apply(graph, event, now)
         return graph, (*moved, *changes)
-    after, changes = _with_recording(call, event), _NOTHING
+    after, changes = _with_recording(graph, call, event), _NOTHING
     match name:
         case "DialBegin":
             after = _dialled(after, event, graph.trunks, now)
@@ -392,7 +392,7 @@ def _new_channel(graph: Graph, event: Event, now: datetime) -> tuple[Graph, tupl
         start_time=now,
         channels={uniqueid: channel},
     )
-    call = _with_recording(call, event)
+    call = _with_recording(graph, call, event)
     return _put(graph, call), (CallStarted(call),)
 
 
@@ -594,8 +594,11 @@ def _with(call: Call, leg: Leg) -> Call:
     return replace(call, legs=tuple(leg if old.uniqueid == leg.uniqueid else old for old in call.legs))
 
 
-def _with_recording(call: Call, event: Event) -> Call:
-    """Note the path of a recording: in VarSet, or among the channel variables of any later event."""
+def _with_recording(graph: Graph, call: Call, event: Event) -> Call:
+    """Note the path of a recording: in VarSet, or among the channel variables of any later event.
+
+    It stays with the call of which it was told first: a transfer exchanges the variables of two calls' channels.
+    """
     path = ""
     if _text(event, "Event") == "VarSet" and _text(event, "Variable") == RECORDING_VARIABLE:
         path = _text(event, "Value")
@@ -604,7 +607,7 @@ def _with_recording(call: Call, event: Event) -> Call:
         name, _, value = variable.partition("=")
         if name == RECORDING_VARIABLE and value:
             path = value
-    if not path or path in call.recordings:
+    if not path or path in call.recordings or any(path in each.recordings for each in graph.calls.values()):
         return call
     return replace(call, recordings=(*call.recordings, path))
 

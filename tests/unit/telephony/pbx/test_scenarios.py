@@ -142,6 +142,8 @@ def test_a_call_is_one_call_with_its_legs_and_talk_times(name: str) -> None:
     assert call.missed == (SCENARIOS[name].talk_s is None)
     assert not call.lost
     assert len(call.recordings) == 1
+    # Nor does the consultation before a transfer claim it.
+    assert [each.recordings for each in over(changes).values() if each is not call and each.recordings] == []
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
