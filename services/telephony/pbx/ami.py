@@ -49,6 +49,10 @@ BACKOFF_REFUSED_S: Final = 30.0
 QUEUE_EVENTS: Final = 10_000
 
 
+# What has no end after so many characters is no message: the longest one that Asterisk sends is a few thousand.
+LONGEST_MESSAGE: Final = 1_000_000
+
+
 class LinkState(StrEnum):
     """Name where the link stands."""
 
@@ -323,7 +327,10 @@ class Connection:
 
 
 class _Protocol(AMIProtocol):  # type: ignore[misc]  # panoramisk has no type annotations
-    """Decode UTF-8 across TCP segments; panoramisk decodes each segment alone and drops the cut character."""
+    """Read whatever comes: panoramisk decodes each segment alone and drops the character that a cut went through.
+
+    A message that makes no sense is left out, and costs no link; one that never ends costs the link, not the memory.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._owner = connection
@@ -336,6 +343,17 @@ class _Protocol(AMIProtocol):  # type: ignore[misc]  # panoramisk has no type an
 
     def data_received(self, data: bytes) -> None:
         super().data_received(self._decoder.decode(data).encode())
+        if sum(map(len, self.queue)) > LONGEST_MESSAGE:
+            self.queue.clear()
+            self._owner.connection_lost("a message without an end")
+            self.abort()
+
+    def handle_message(self, message: Message) -> None:
+        try:
+            super().handle_message(message)
+        except (AttributeError, TypeError) as error:
+            # A header twice that there is but once: panoramisk takes its list for a text.
+            log.warning("an ami message makes no sense", error=str(error))
 
     def abort(self) -> None:
         self.transport.abort()

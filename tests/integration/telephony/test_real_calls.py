@@ -199,8 +199,7 @@ async def ringing_transfer(shop: Shop, pbx: PrivatePbx) -> Sequence[Process]:
 
 async def two_lines(shop: Shop, pbx: PrivatePbx) -> tuple[Sequence[Process], str]:
     """Let an agent take a call, and begin a second one to a colleague; return who dialled, and the second channel."""
-    scenario = (SCENARIOS / "transfers.xml").read_text()
-    pbx.set_scenario("1101", scenario.replace("@REFER_TO@", str(refer_to(pbx))))
+    pbx.set_scenario("1101", (SCENARIOS / "transfers.xml").read_text())
     call = pbx.call(CALLER, to="4101")
     await heard(shop, "1101", "RINGING", "TALKING")
     first = set(channels(pbx, "PJSIP/1101"))
@@ -210,17 +209,12 @@ async def two_lines(shop: Shop, pbx: PrivatePbx) -> tuple[Sequence[Process], str
     return [call, word], second
 
 
-def refer_to(pbx: PrivatePbx) -> Path:
-    """Return the file in which the phone finds what to join."""
-    return pbx.state.path / "phones/refer_to"
-
-
 def join(pbx: PrivatePbx, second: str) -> None:
     """Let the phone tell the PBX to join the call on its first line with the one on its second."""
     dialog, near, far = (variable(pbx, second, name) for name in ("call-id", "local_tag", "remote_tag"))
     replaces = quote(f"{dialog};to-tag={near};from-tag={far}", safe="")
     target = f"<sip:1003@127.0.0.1:{pbx.sip_port}?Replaces={replaces}>"
-    write_private(refer_to(pbx), target, pbx.state.account)
+    write_private(pbx.state.path / "phones/refer_to", target, pbx.state.account)
     (first,) = set(channels(pbx, "PJSIP/1101")) - {second}
     ask(pbx, f"Action: SendText\r\nChannel: {first}\r\nMessage: join", "Response: Success")
 
@@ -278,18 +272,17 @@ class Talk:
 
 def witnessed(lines: Sequence[Line], linked_id: str, uniqueid: str) -> Talk | None:
     """Return when a channel talked in a call by the PBX's own log, None if it never did."""
-    own = [line for line in lines if line.uniqueid == uniqueid]
-    begun = [
-        line.time_s
-        for line in lines
-        if line.linked_id == linked_id
-        and (
-            (line in own and line.name in ("ANSWER", "BRIDGE_ENTER"))
-            or (line.name == "ATTENDEDTRANSFER" and f'"{uniqueid}"' in line.extra)
+    own = {line.name: line for line in reversed(lines) if line.uniqueid == uniqueid}
+    if "ANSWER" not in own:
+        return None
+    begin_s = own["ANSWER"].time_s
+    if own["CHAN_START"].linked_id != linked_id:
+        # Its line of the log still names the consultation; it came over by the transfer.
+        (transfer,) = (
+            line for line in lines if (line.linked_id, line.name) == (linked_id, "ATTENDEDTRANSFER")
         )
-    ]
-    (over,) = (line.time_s for line in own if line.name == "HANGUP")
-    return Talk(begun[0], over) if begun else None
+        begin_s = max(begin_s, transfer.time_s)
+    return Talk(begin_s, own["HANGUP"].time_s)
 
 
 def together_s(talks: Sequence[Talk]) -> float:

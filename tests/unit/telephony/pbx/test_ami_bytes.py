@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.telephony.pbx.ami import Connection
+from services.telephony.pbx.ami import LONGEST_MESSAGE, Connection
 from tests.unit.telephony.pbx.transcripts import raw
 
 EVENT = "Event: Newchannel\r\nCallerIDName: 张三\r\nChanVariable: A=1\r\nChanVariable: B=李四 🀄\r\n\r\n"
@@ -71,3 +71,52 @@ def test_a_transcript_cut_anywhere_tells_the_same(name: str) -> None:
         assert parse(*(stream[a:b] for a, b in pairwise(edges))) == whole
 
     cut()
+
+
+# What messages are made of, and what has no place in them.
+PIECES = st.sampled_from(
+    [
+        *(b"\r\n", b"\r\n\r\n", b"\n", b": ", b"Event", b"Response", b"ActionID", b"Message", b"Output"),
+        *(
+            b"Asterisk Call Manager/",
+            b"Newchannel",
+            b"Shutdown",
+            b"Follows",
+            b"Success",
+            b"Result",
+            b"%zz",
+            b"\xe5\xbc",
+        ),
+        *(
+            b"Event: ",
+            b"ActionID: 1\r\n",
+            b"Response: Follows\r\n",
+            b"Event: Hangup\r\n",
+            b"EventList: start\r\n",
+        ),
+    ]
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.binary(max_size=8)), max_size=60))
+def test_whatever_comes_the_parser_neither_raises_nor_loses_what_follows(chunks: list[bytes]) -> None:
+    """Fuzz of the parser: a PBX that sends nonsense costs that nonsense."""
+    found = parse(*chunks, b"\r\n\r\n", EVENT.encode())
+    assert found[-1]["CallerIDName"] == "张三"
+
+
+def test_a_message_that_never_ends_costs_the_link_and_not_the_memory() -> None:
+    """The parser never grows without bound."""
+
+    async def run() -> tuple[int, str]:
+        connection = Connection(lambda message: None)
+        protocol = connection.protocol()
+        protocol.connection_made(Wire())
+        longest = 0
+        while not connection.lost.done():
+            protocol.data_received(b"Event: " + b"x" * 65_536)
+            longest = max(longest, sum(map(len, protocol.queue)))
+        return longest, connection.lost.result()
+
+    longest, why = asyncio.run(run())
+    assert (longest <= LONGEST_MESSAGE, why) == (True, "a message without an end")
