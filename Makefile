@@ -78,7 +78,7 @@ chaos-telephony: ## calls while AMI is cut and the edge, the broker and the data
 	@$(BOOTSTRAP) demo
 	@$(PYTHON) -m tests.chaos.telephony --calls $(or $(CALLS),2000) --rate $(or $(RATE),10)
 
-chaos: ## replicas killed, frozen, cut off and rolled under load: nothing is lost, nothing twice [FOR=600 REPLICAS=2 MOVE=yes BEFORE=checkout]
+chaos: ## replicas killed, frozen, cut off, vanished and rolled under load: nothing is lost, nothing twice [FOR=600 REPLICAS=2 MOVE=yes BEFORE=checkout]
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.chaos.everything --seconds $(or $(FOR),600) --replicas $(or $(REPLICAS),2) \
 	    $(if $(MOVE),--move) $(if $(BEFORE),--before $(BEFORE))
