@@ -16,6 +16,7 @@ from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.fields import FieldDefinition, FieldType, Stored, display_value
 from services.kernel.money import format_amount
+from services.kernel.texts import parse_text
 from services.orders.domain.contracts import ContractState, parse_day
 from services.orders.domain.contracts import owner_actions as contract_actions
 from services.orders.domain.states import OrderState, owner_actions
@@ -121,6 +122,8 @@ CATEGORIES = {
 }
 # Rows of a summary.
 MOST_ROWS = 1000
+# Characters of an address of delivery.
+LONGEST_ADDRESS = 500
 STATE_FILTERS = {message: state for state, message in STATES.items()}
 
 
@@ -222,9 +225,14 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
     ) -> orders_pb2.UpdateOrderResponse:
         caller = current_caller()
         lines = [LineInput(line.product_id, line.quantity, line.unit_price) for line in request.lines]
+        ship_to = None
+        if request.HasField("ship_to"):
+            ship_to = parse_text(request.ship_to, "ship_to", LONGEST_ADDRESS, required=False)
 
         def work(tx: Transaction) -> orders_pb2.UpdateOrderResponse:
-            order = update_order(tx, caller, request.order_id, request.version, lines, request.contract_id)
+            order = update_order(
+                tx, caller, request.order_id, request.version, lines, request.contract_id, ship_to
+            )
             return orders_pb2.UpdateOrderResponse(order=whole_order(tx, order, caller))
 
         return self.write(request, orders_pb2.UpdateOrderResponse, work)
@@ -551,6 +559,7 @@ def order_message(order: Order, caller: Caller) -> orders_pb2.Order:
         version=order.version,
         allowed_actions=owner_actions(state) if owned else [],
         contract_id=order.contract_id or "",
+        ship_to=order.ship_to,
     )
 
 

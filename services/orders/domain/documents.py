@@ -65,6 +65,7 @@ FIELDS: Mapping[DocumentKind, tuple[DocumentField, ...]] = {
         CUSTOMER,
         TITLE,
         DocumentField("contract", "合同编号", "Contract"),
+        DocumentField("ship_to", "收货地址", "Ship to"),
         AMOUNT,
     ),
     DocumentKind.CONTRACT: (

@@ -67,6 +67,8 @@ class Order(Base):
     # CNY: what the opportunity said, and the sum of the lines once there are any.
     amount: Mapped[Decimal] = mapped_column(Numeric(14, 2))
     contract_id: Mapped[str | None] = mapped_column(RecordId)
+    # The address as it was then: the customer's may change.
+    ship_to: Mapped[str] = mapped_column(server_default="")
     state: Mapped[str]
     remind_time: Mapped[datetime]
     create_time: Mapped[datetime]

@@ -103,10 +103,17 @@ def accept_order(tx: Transaction, caller: Caller, order_id: str) -> Order:
 
 
 def update_order(
-    tx: Transaction, caller: Caller, order_id: str, version: int, lines: Sequence[LineInput], contract_id: str
+    tx: Transaction,
+    caller: Caller,
+    order_id: str,
+    version: int,
+    lines: Sequence[LineInput],
+    contract_id: str,
+    ship_to: str | None = None,
 ) -> Order:
     """Set the lines and the contract of an own order that is not submitted; its amount is their sum (F48, F83).
 
+    ship_to: where it is delivered to (F41), None: as it is.
     Raises InvalidInput naming the field, NotFound ORDER_NOT_FOUND or CONTRACT_NOT_FOUND, Forbidden ORDER_NOT_OWNED,
     RuleViolation ORDER_STATE or CONTRACT_OTHER_CUSTOMER, Conflict ORDER_CHANGED.
     """
@@ -141,8 +148,11 @@ def update_order(
         f"金额 {format_amount(order.amount)} → {format_amount(amount)}" if order.amount != amount else "",
         f"{len(rows)} 行",
         "合同变更" if (order.contract_id or "") != contract_id else "",
+        "收货地址变更" if ship_to not in (None, order.ship_to) else "",
     ]
     order.amount, order.contract_id = amount, contract_id or None
+    if ship_to is not None:
+        order.ship_to = ship_to
     order.version += 1
     comment = "；".join(part for part in changed if part)
     _log(tx, order, OrderState(order.state), caller.person_id, comment)

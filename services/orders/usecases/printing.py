@@ -131,6 +131,7 @@ def _order(tx: Transaction, caller: Caller, order_id: str) -> Document:
         "customer": order.customer_name,
         "title": order.title,
         "contract": contract.number if contract else "",
+        "ship_to": order.ship_to,
         "amount": order.amount,
     }
     return Document(DocumentKind.ORDER, order.number, _given(values), _lines(order_lines(tx, order.id)))

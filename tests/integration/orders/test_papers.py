@@ -212,6 +212,24 @@ def test_lines_keep_what_the_product_was_and_add_up(desk: Desk) -> None:
     assert stale.reason == "ORDER_CHANGED"
 
 
+def test_an_order_keeps_the_address_that_was_picked(desk: Desk) -> None:
+    """F41: also where the customer's own addresses change later; who says nothing of it changes nothing."""
+    order, bought = desk.shop.generate(desk.rep), line(desk.product())
+    request = desk.update(order, bought)
+    request.ship_to = " 上海市浦东新区张江路1号 王小明 "
+    kept: pb.Order = desk.rep.call(desk.shop.stub.UpdateOrder, request).order
+    assert kept.ship_to == "上海市浦东新区张江路1号 王小明"
+    kept = desk.filled(kept, bought)
+    assert kept.ship_to == "上海市浦东新区张江路1号 王小明"
+    endless = desk.update(kept, bought)
+    endless.ship_to = "长" * 501
+    refused = desk.rep.call.refused(desk.shop.stub.UpdateOrder, endless)
+    assert (refused.reason, refused.metadata["field"]) == ("TEXT_TOO_LONG", "ship_to")
+    nowhere = desk.update(kept, bought)
+    nowhere.ship_to = ""
+    assert desk.rep.call(desk.shop.stub.UpdateOrder, nowhere).order.ship_to == ""
+
+
 def test_an_order_takes_no_contract_of_another_customer(desk: Desk) -> None:
     order, other = desk.shop.generate(desk.rep), desk.shop.generate(desk.rep)
     foreign, product = desk.contract(other), desk.product()

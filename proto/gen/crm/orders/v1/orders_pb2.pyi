@@ -231,6 +231,7 @@ class Order(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     CONTRACT_ID_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
+    SHIP_TO_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """UUID."""
     number: _builtins.str
@@ -253,6 +254,8 @@ class Order(_message.Message):
     """Customer's name as known when it was made."""
     contract_id: _builtins.str
     """Contract it is under, UUID, empty for none."""
+    ship_to: _builtins.str
+    """Where it is delivered to: an address as it was picked of the customer or typed; empty: not said."""
     @_builtins.property
     def remind_time(self) -> _timestamp_pb2.Timestamp:
         """When the owner is reminded if it is still not handled."""
@@ -292,10 +295,11 @@ class Order(_message.Message):
         lines: _abc.Iterable[Global___OrderLine] | None = ...,
         contract_id: _builtins.str = ...,
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
+        ship_to: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "remind_time", b"remind_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "attachments", b"attachments", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "lines", b"lines", "number", b"number", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "owner_id", b"owner_id", "remind_time", b"remind_time", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_actions", b"allowed_actions", "amount", b"amount", "attachments", b"attachments", "contract_id", b"contract_id", "create_time", b"create_time", "customer_id", b"customer_id", "customer_name", b"customer_name", "lines", b"lines", "number", b"number", "opportunity_id", b"opportunity_id", "order_id", b"order_id", "owner_id", b"owner_id", "remind_time", b"remind_time", "ship_to", b"ship_to", "state", b"state", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1251,6 +1255,7 @@ class UpdateOrderRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     CONTRACT_ID_FIELD_NUMBER: _builtins.int
+    SHIP_TO_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     order_id: _builtins.str
@@ -1259,6 +1264,8 @@ class UpdateOrderRequest(_message.Message):
     """Version that was changed: another one by now is refused."""
     contract_id: _builtins.str
     """Contract, UUID, of the same customer; empty: none."""
+    ship_to: _builtins.str
+    """Where it is delivered to, at most 500 characters; absent: as it is."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
         """All lines, 1 to 200."""
@@ -1271,12 +1278,15 @@ class UpdateOrderRequest(_message.Message):
         version: _builtins.int = ...,
         lines: _abc.Iterable[Global___OrderLine] | None = ...,
         contract_id: _builtins.str = ...,
+        ship_to: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ship_to", b"_ship_to", "ship_to", b"ship_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_id", b"contract_id", "lines", b"lines", "order_id", b"order_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ship_to", b"_ship_to", "contract_id", b"contract_id", "lines", b"lines", "order_id", b"order_id", "request_id", b"request_id", "ship_to", b"ship_to", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ship_to: _TypeAlias = _typing.Literal["ship_to"]  # noqa: Y015
+    _WhichOneofArgType__ship_to: _TypeAlias = _typing.Literal["_ship_to", b"_ship_to"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ship_to) -> _WhichOneofReturnType__ship_to | None: ...
 
 Global___UpdateOrderRequest: _TypeAlias = UpdateOrderRequest  # noqa: Y015
 

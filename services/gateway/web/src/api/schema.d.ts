@@ -12113,6 +12113,8 @@ export interface components {
             contractId: string;
             /** @description Files attached to it. Only GetOrder and the verbs tell. */
             attachments: components["schemas"]["orders.Attachment"][];
+            /** @description Where it is delivered to: an address as it was picked of the customer or typed; empty: not said. */
+            shipTo: string;
         };
         /**
          * @description By what orders are counted.
@@ -12618,6 +12620,8 @@ export interface components {
             lines?: components["schemas"]["orders.OrderLine.Input"][];
             /** @description Contract, UUID, of the same customer; empty: none. */
             contractId?: string;
+            /** @description Where it is delivered to, at most 500 characters; absent: as it is. */
+            shipTo?: string;
         };
         /** @description Response of UpdateOrder. */
         "orders.UpdateOrderResponse": {

@@ -33,6 +33,7 @@ export type Category = Schemas['customers.Category']
 export type SavedView = Schemas['customers.SavedView']
 export type CustomerPage = Schemas['customers.GetCustomerPageResponse']
 export type CustomerEdit = Omit<Schemas['customers.UpdateCustomerRequest'], 'requestId'>
+export type Finance = Schemas['customers.Finance']
 export type Plan = Schemas['customers.Plan']
 export type Pool = Schemas['customers.Pool']
 export type PoolInput = Schemas['customers.Pool.Input']
