@@ -6,6 +6,7 @@ NUMBER: which transaction, from 1. PLACE: "before" its commit, all its statement
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -30,21 +31,22 @@ class MortalStore(Store):
 
     def __init__(self, store: Store, number: int, place: str) -> None:
         super().__init__(store.urls, SERVICE.metadata(), store.clock)
-        self._left = number
-        self._place = place
+        self._numbers = itertools.count(1)
+        self._last = number, place
 
     @contextmanager
     def transaction(self, *arguments: Any, **named: Any) -> Iterator[Transaction]:
         """Open a transaction, and die where told."""
         with super().transaction(*arguments, **named) as tx:
             yield tx
-            self._left -= 1
+            # Each has its own: another batch is prepared meanwhile, in a thread of its own.
+            number = next(self._numbers)
             tx.session.flush()
-            self._die_at("before")
-        self._die_at("after")
+            self._die_at(number, "before")
+        self._die_at(number, "after")
 
-    def _die_at(self, place: str) -> None:
-        if self._left == 0 and self._place == place:
+    def _die_at(self, number: int, place: str) -> None:
+        if (number, place) == self._last:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

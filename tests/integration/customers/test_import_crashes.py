@@ -36,6 +36,7 @@ from tests.integration.customers.test_imports import (  # noqa: F401 - fixtures
     sheet,
     steps,
 )
+from tests.support.histories import record
 from tests.support.running import working
 from tests.support.until import until
 
@@ -68,7 +69,8 @@ def test_an_import_survives_kills_at_random_points(
         **{f"{name.upper()}_ADDRESS": address for name, address in addresses.items()},
     }
     link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
-    link.deliver("workflow_start", start_of(office, import_id))
+    start = start_of(office, import_id)
+    link.deliver("workflow_start", start)
     try:
         for _ in range(KILLS):
             place = [str(dice.randint(1, 5)), dice.choice(["before", "after"])]
@@ -83,6 +85,9 @@ def test_an_import_survives_kills_at_random_points(
         runtime = SERVICE.runtime(replace(settings, addresses=addresses), {})
         with working(runtime, SERVICE.worker(runtime) if SERVICE.worker else None):  # type: ignore[arg-type]  # it has one
             until(lambda: importer.get(import_id).state == pb.IMPORT_STATE_DONE, 40)
+            link.run(
+                lambda client: record("customers", "import", client.get_workflow_handle(str(start["id"])))
+            )
         runtime.store.close()
     finally:
         link.close()

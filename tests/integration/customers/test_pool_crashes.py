@@ -29,6 +29,7 @@ from services.customers.usecases.settings import PoolDraft, create_pool
 from services.kernel.ownership import ReclaimRule
 from tests.integration.customers.test_crashes import ROOT
 from tests.integration.customers.test_interleavings import owner, person
+from tests.support.histories import record
 from tests.support.running import working
 from tests.support.until import until
 
@@ -128,6 +129,8 @@ def test_a_killed_worker_leaves_nothing_half_done_and_nothing_twice(
         assert SERVICE.worker
         with working(runtime, SERVICE.worker(runtime)):
             until(is_over, 60)
+            name = "sweep" if cause is Cause.RECLAIM else "hand_over"
+            link.run(lambda client: record("customers", name, client.get_workflow_handle(str(start["id"]))))
         runtime.store.close()
     finally:
         link.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -24,6 +25,7 @@ from services.dedupe.usecases.settling import settle
 from services.dedupe.workflows.activities import Activities
 from services.dedupe.workflows.contracts import QUEUE, SETTLE, WAKE, SettleTenant, settle_workflow_id
 from services.dedupe.workflows.workflow import SettleReservations
+from tests.support.histories import record
 
 TEST_SERVER = str(Path(sys.executable).parent / "temporal-test-server")
 
@@ -67,11 +69,12 @@ async def skipping(store: Store, writer: ScriptedWriter) -> AsyncIterator[Workfl
                 yield environment
 
 
-async def start(environment: WorkflowEnvironment, tenant: Tenant) -> None:
+async def start(environment: WorkflowEnvironment, tenant: Tenant) -> WorkflowHandle[object, object]:
     """Wake the tenant's settling, as the outbox does."""
-    await environment.client.start_workflow(
+    handle: WorkflowHandle[object, object] = await environment.client.start_workflow(
         SETTLE, SettleTenant(tenant), id=settle_workflow_id(tenant.id), task_queue=QUEUE, start_signal=WAKE
     )
+    return handle
 
 
 def reserve(store: Store, tenant: Tenant, name: str, now: object = None) -> str:
@@ -110,13 +113,14 @@ async def test_a_reservation_is_settled_by_the_writers_word_after_its_time_and_n
     now = await skipping.get_current_time()
     written, lost = (reserve(store, main_tenant, name, now) for name in ("已写公司", "未写公司"))
     writer.written.add(written)
-    await start(skipping, main_tenant)
+    handle = await start(skipping, main_tenant)
     await skipping.sleep(SETTLE_AFTER - timedelta(seconds=5))
     assert writer.asked == []
     assert state(store, main_tenant, lost) == WAITING
     await eventually(skipping, lambda: state(store, main_tenant, lost) == FREED)
     assert state(store, main_tenant, written) == KEPT
     assert await skipping.get_current_time() < now + SETTLE_AFTER + timedelta(seconds=10)
+    await record("dedupe", "settle", handle)
 
 
 async def test_one_that_cannot_be_answered_for_waits_and_holds_up_no_other(

@@ -4,16 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from services.customers.workflows.workflow import FollowMerge
+from services.customers.workflows.import_workflow import RunImport
+from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool
 from tests.support.histories import recorded, replay
 
 HISTORIES = recorded("customers")
+WORKFLOWS: dict[str, type] = {
+    "followed": FollowMerge,
+    "hand_over": HandOverCustomers,
+    "import": RunImport,
+    "sweep": SweepPool,
+}
 
 
 @pytest.mark.parametrize("history", HISTORIES, ids=lambda file: file.stem)
 async def test_a_recorded_run_is_replayed_as_it_was(history: Path) -> None:
-    await replay(FollowMerge, history)
+    await replay(WORKFLOWS[history.stem], history)
 
 
 def test_there_are_histories_to_replay() -> None:
-    assert {file.stem for file in HISTORIES} == {"followed"}
+    assert {file.stem for file in HISTORIES} == set(WORKFLOWS)
