@@ -5,39 +5,101 @@ for each of them, which client and server spend more time on than on the rows.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     BindParameter,
     ColumnElement,
     Table,
     Text,
     Update,
+    any_,
     bindparam,
     cast,
     func,
     literal_column,
     select,
+    text,
+    true,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
 from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import NullType
 
 # A table, or the class that is mapped to it.
 Target = Table | type[DeclarativeBase]
+# From so many rows on it is worth looking for what is the same in all of them.
+MANY_ROWS = 20
+
+
+def array_text(values: Iterable[object]) -> str:
+    """Return numbers or ids as PostgreSQL reads an array; the driver takes a list apart to do the same."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def one_of(
+    column: ColumnElement[Any] | QueryableAttribute[Any], values: Iterable[object]
+) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these numbers or ids: one parameter, however many they are."""
+    # Without a type of its own the parameter is an array to PostgreSQL, which plans with it; a text that is cast to one
+    # would be read again for each row.
+    given = bindparam(None, array_text(values), NullType())
+    return column == any_(cast(given, ARRAY(column.type)))
 
 
 def insert_rows(target: Target, rows: Sequence[Mapping[str, Any]]) -> Insert:
     """Return the statement that inserts rows in their order; every row has the same columns, at least one row.
 
     Values are what the columns take: bytes, dates, lists, what JSON holds. Column defaults of Python are not applied.
+    What is the same in all of many rows travels once.
     """
-    return _insert(target, list(rows[0]), bindparam(None, as_rows(rows), Text()))
+    same = _same(rows) if len(rows) >= MANY_ROWS else {}
+    if not same:
+        return _insert(target, list(rows[0]), bindparam(None, as_rows(rows), Text()))
+    own = [name for name in rows[0] if name not in same]
+    each = _rows(
+        target, own, bindparam(None, as_rows([{name: row[name] for name in own} for row in rows]), Text())
+    )
+    once = _rows(target, list(same), bindparam(None, as_rows([same]), Text()))
+    columns = [*own, *same]
+    source = select(*(each.c[name] for name in own), *(once.c[name] for name in same))
+    return insert(_table(target)).from_select(
+        columns, source.join_from(each, once, true()), include_defaults=False
+    )
+
+
+@contextmanager
+def planned_anew(session: Session) -> Iterator[None]:
+    """Have statements inside planned for the tables as they are now; not for inserts, whose triggers would be too.
+
+    A plan that PostgreSQL keeps from when a table was nearly empty reads all of it for each batch, however much it
+    holds by then: an import fills a new site's tables faster than they are analysed.
+    """
+    session.execute(_PLAN_ANEW)
+    yield
+    # After an error the transaction ends, and this with it.
+    session.execute(_PLAN_AS_EVER)
+
+
+_PLAN_ANEW = text("SET LOCAL plan_cache_mode = force_custom_plan")
+_PLAN_AS_EVER = text("SET LOCAL plan_cache_mode = auto")
+
+
+def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns that have one value in all rows, at most all but one."""
+    first, rest = rows[0], rows[1:]
+    same = {name: value for name, value in first.items() if all(row[name] == value for row in rest)}
+    if len(same) == len(first):
+        same.popitem()
+    return same
 
 
 def update_rows(target: Target, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Update:

@@ -4,7 +4,7 @@ SQLAlchemy looks a statement up, converts each parameter and describes each colu
 takes for a good index. A lost connection is told of as SQLAlchemy tells it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -42,8 +42,3 @@ class DriverQuery:
             raise OperationalError(
                 self._text.decode(), None, error, connection_invalidated=bool(driver.closed)
             ) from error
-
-
-def array_text(values: Iterable[object]) -> str:
-    """Return numbers or ids as PostgreSQL reads an array; the driver takes a list apart to do the same."""
-    return "{" + ",".join(map(str, values)) + "}"

@@ -13,4 +13,4 @@ def day_start(time: datetime) -> datetime:
 
 def display_time(time: datetime) -> str:
     """Return a time to the minute for a message: 2026-03-01 09:30."""
-    return time.astimezone(CHINA).strftime("%Y-%m-%d %H:%M")
+    return time.astimezone(CHINA).isoformat(" ", "minutes").partition("+")[0]

@@ -34,6 +34,8 @@ ANONYMOUS = frozenset(
 )
 # A stored mobile: carriers' prefixes were checked when it was typed.
 MOBILE = re.compile(r"\+861[3-9]\d{9}")
+# Digits of a mobile without the country's code.
+MOBILE_DIGITS = 11
 # Shortest number that can be a subscriber's; shorter ones are extensions.
 SHORTEST_SUBSCRIBER = 7
 
@@ -70,6 +72,9 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
     Raises InvalidInput naming `field`: PHONE_LENGTH for a mobile that has not 11 digits or a landline whose local
     part has not 7 or 8 (F239), PHONE_PREFIX for a prefix that no carrier or area has (F240), PHONE_INVALID else.
     """
+    if len(text) == MOBILE_DIGITS and text.isascii() and _mobiles().fullmatch(text):
+        # As nearly everybody types it: what is below says the same, in ten times the time.
+        return PhoneNumber(f"+86{text}", "", PhoneKind.MOBILE)
     number, extension = _split(_plain(text))
     digits = re.sub(r"\D", "", number)
     if SERVICE_NUMBER.fullmatch(digits) and not number.startswith("+"):
@@ -79,7 +84,7 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
         return _foreign(international, extension, field)
     national = international.removeprefix("+86")
     if national.startswith("1") and not national.startswith("10"):
-        if len(national) != 11:
+        if len(national) != MOBILE_DIGITS:
             raise InvalidInput(
                 field,
                 "PHONE_LENGTH",

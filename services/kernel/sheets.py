@@ -35,12 +35,17 @@ ZIP = b"PK\x03\x04"
 
 # What begins a formula, or makes a program skip to one. (OWASP, CSV injection)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# With one of these, or a digit, begins whatever is changed.
+SUSPECT = frozenset("".join(FORMULA) + "'")
 # Digits that a spreadsheet shows changed: a leading zero is dropped, more than 11 become 1.38E+12.
 MANGLED = re.compile(r"0\d+|\d{12,}|\d+[eE]\d+")
 
 
 def protect(text: str) -> str:
     """Return a text as a CSV cell that no spreadsheet computes or changes: an apostrophe in front where it must."""
+    # Most cells are blank or begin with a word: an export looks at millions.
+    if not text or not (text[0] in SUSPECT or text[0].isdecimal()):
+        return text
     return f"'{text}" if _needs_protection(text) else text
 
 

@@ -1,6 +1,10 @@
 """Exports: proto to use case and back."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from contextvars import copy_context
+from datetime import datetime
 
 import grpc
 from crm.customers.v1 import exports_pb2 as pb
@@ -52,31 +56,44 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
             head = exports.begin_export(
                 tx, caller, export_id, wanted, "XLSX" if request.format == pb.SHEET_FORMAT_XLSX else "CSV"
             )
-        complete = False
+        complete, left = False, 0
+
+        def counted(pages: Iterator[exports.Page]) -> Iterator[exports.Page]:
+            nonlocal left
+            for page in pages:
+                left += len(page.rows)
+                yield page
+
         try:
-            pages = self._pages(tenant, caller, export_id, wanted)
             names = _Names(self._identity, tenant, caller.actor_id)
-            for part in write(exports.rows_of(head, pages, names)):
-                if part:
-                    yield pb.ExportCustomersResponse(chunk=part)
+            # Closed before the end is noted: a page that is read ahead is counted too.
+            with closing(self._pages(tenant, caller, export_id, wanted)) as pages:
+                for part in write(exports.rows_of(head, counted(pages), names)):
+                    if part:
+                        yield pb.ExportCustomersResponse(chunk=part)
             complete = True
         finally:
             # Whoever leaves in the middle took what had left by then.
             with self.store.transaction(tenant, caller.actor_id) as tx:
-                exports.end_export(tx, export_id, complete=complete)
+                exports.end_export(tx, export_id, left, complete=complete)
 
     def _pages(
         self, tenant: Tenant, caller: Caller, export_id: str, wanted: exports.Wanted
-    ) -> Iterator[exports.Page]:
-        after = None
-        while True:
+    ) -> Generator[exports.Page, None, None]:
+        """Read each page while the one before it is written and sent."""
+
+        def read(after: tuple[datetime, str] | None) -> exports.Page:
             # A transaction for each page: a slow reader holds up nobody.
             with self.store.transaction(tenant, caller.actor_id) as tx:
-                page = exports.export_page(tx, caller, export_id, wanted, after)
-            yield page
-            if page.last is None:
-                return
-            after = page.last
+                return exports.export_page(tx, caller, export_id, wanted, after)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="export") as ahead:
+            # In our context, so that it tells of the same trace.
+            coming: Future[exports.Page] | None = ahead.submit(copy_context().run, read, None)
+            while coming:
+                page = coming.result()
+                coming = ahead.submit(copy_context().run, read, page.last) if page.last else None
+                yield page
 
 
 class _Names(dict[str | None, str]):

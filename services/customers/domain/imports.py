@@ -217,9 +217,13 @@ def parse_row(
     faults: list[Fault] = []
 
     def get(field: Field, parse: Callable[[str, str], object]) -> object:
+        value = values.get(field.key, "")
+        # A blank says nothing, as most fields of most rows do.
+        if not field.required and not value.strip():
+            return None
         column = header.get(field.key, "")
         try:
-            return parse(values.get(field.key, ""), column or field.zh)
+            return parse(value, column or field.zh)
         except InvalidInput as wrong:
             faults.append(Fault(column, field.key, wrong.reason, wrong.zh, wrong.en))
             return None
@@ -259,7 +263,7 @@ def parse_row(
         phones=numbers(PHONES),
         contacts=contacts,
         pool_id=pool_id,
-        credit_code=str(get(CREDIT_CODE, _parse_credit_code) or ""),
+        credit_code=str(get(CREDIT_CODE, parse_credit_code) or ""),
         values={key: value for key, value in own.items() if value is not None},
     )
     return Parsed(None if faults else draft, tuple(faults))
@@ -275,14 +279,10 @@ def _parse_phones(text: str, field: str) -> tuple[PhoneNumber, ...]:
     return tuple(dict.fromkeys(parse_phone(part, field) for part in typed))
 
 
-def _parse_credit_code(text: str, field: str) -> str:
-    return parse_credit_code(text, field) if text.strip() else ""
-
-
 def _parse_pool(text: str, pools: Mapping[str, str]) -> str:
     name = text.strip()
-    if name and name not in pools:
+    if name not in pools:
         raise InvalidInput(
             "pool", "POOL_UNKNOWN", "没有名为“{name}”的公海", "There is no pool named “{name}”", name=name
         )
-    return pools.get(name, "")
+    return pools[name]

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import IO
+from typing import IO, NamedTuple
 
 from sqlalchemy import delete, func, select, update
 
@@ -68,6 +68,33 @@ def rows_after(
     ).all()
 
 
+class StagedRow(NamedTuple):
+    """What a batch goes by of a row; the columns of that name."""
+
+    line: int
+    row_key: str
+    cells: list[str]
+    attempt: int
+
+
+def staged_after(
+    tx: Transaction, import_id: str, line: int, limit: int, states: Sequence[RowState]
+) -> list[StagedRow]:
+    """Return up to `limit` rows of these states behind a line, in the order of the file."""
+    rows = tx.session.execute(
+        select(*(ImportRow.__table__.c[name] for name in StagedRow._fields))
+        .where(
+            ImportRow.tenant_id == tx.tenant.id,
+            ImportRow.import_id == import_id,
+            ImportRow.line > line,
+            ImportRow.state.in_(states),
+        )
+        .order_by(ImportRow.line)
+        .limit(limit)
+    )
+    return [StagedRow(*row) for row in rows]
+
+
 def lock_rows(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int, ImportRow]:
     """Lock rows and return them by line as they are now."""
     rows = tx.session.scalars(
@@ -84,14 +111,15 @@ def lock_rows(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int
     return {row.line: row for row in rows}
 
 
-def lock_ready(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int, int]:
-    """Lock those of these lines that are ready and return the attempt of each."""
+def lock_ready(tx: Transaction, import_id: str, after: int, last: int) -> dict[int, int]:
+    """Lock the rows behind a line, up to another one, that are ready; return the attempt of each by line."""
     rows = tx.session.execute(
         select(ImportRow.line, ImportRow.attempt)
         .where(
             ImportRow.tenant_id == tx.tenant.id,
             ImportRow.import_id == import_id,
-            ImportRow.line.in_(lines),
+            ImportRow.line > after,
+            ImportRow.line <= last,
             ImportRow.state == RowState.READY,
         )
         .order_by(ImportRow.line)

@@ -1,7 +1,7 @@
 """Customers as a file: the ones of a list, page by page, with numbers as the reader may see them; all accounted for.
 
-An export is noted before its first row leaves, and its count with every page: one that broke, or whose process died,
-is there with what left.
+An export is noted before its first row leaves, and a page is counted before it does: one whose process died is there
+with what left at most, and one that ended, whole or not, with what left.
 """
 
 from collections import defaultdict
@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Label, Row, Text, any_, cast, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, Label, Row, Text, cast, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute
 
+from services.chassis.bulk import one_of
 from services.chassis.db import Transaction
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import sees_numbers
@@ -20,7 +21,7 @@ from services.customers.domain.imports import CREDIT_CODE, FIELDS, POOL
 from services.customers.metrics import EXPORTED_ROWS
 from services.customers.store.import_tables import ExportRun
 from services.customers.store.rules import pools
-from services.customers.store.tables import Contact, Customer, Phone, RecordId
+from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.fields import definitions
 from services.customers.usecases.views import View, list_conditions
 from services.kernel.china_time import display_time
@@ -28,8 +29,8 @@ from services.kernel.credit_codes import is_credit_code
 from services.kernel.fields import FieldDefinition, display_value
 from services.kernel.phones import display_number, mask_number
 
-# Customers of one page, in memory at a time.
-PAGE_ROWS = 1000
+# Customers of one page; two of them are in memory at a time.
+PAGE_ROWS = 2000
 # What stands between several numbers of a cell; an import understands it.
 SEPARATOR = "、"
 
@@ -158,16 +159,17 @@ def export_page(
             .where(ExportRun.tenant_id == tx.tenant.id, ExportRun.export_id == export_id)
             .values(row_count=ExportRun.row_count + len(rows))
         )
-        EXPORTED_ROWS.inc(len(rows))
     last = (found[-1].create_time, found[-1].customer_id) if len(found) == limit else None
     return Page(rows, [row.owner_id for row in found], last)
 
 
-def end_export(tx: Transaction, export_id: str, *, complete: bool) -> None:
-    """Note how an export ended."""
+def end_export(tx: Transaction, export_id: str, left: int, *, complete: bool) -> None:
+    """Note how an export ended. left: rows that left with it."""
     run = tx.session.get_one(ExportRun, (tx.tenant.id, export_id))
     run.state = COMPLETE if complete else BROKEN
+    run.row_count = left
     run.end_time = tx.now
+    EXPORTED_ROWS.inc(left)
     tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
 
 
@@ -182,18 +184,16 @@ class _Parts:
     def __init__(self, tx: Transaction, customer_ids: Sequence[str]) -> None:
         self.contacts: dict[str, list[Found]] = defaultdict(list)
         self.numbers: dict[tuple[str, str | None], list[Found]] = defaultdict(list)
-        # One parameter, not one for each.
-        wanted = cast(literal(f"{{{','.join(customer_ids)}}}", Text), ARRAY(RecordId))
         contacts = (
             select(_id(Contact.customer_id), _id(Contact.contact_id), Contact.name, Contact.title)
-            .where(Contact.tenant_id == tx.tenant.id, Contact.customer_id == any_(wanted))
+            .where(Contact.tenant_id == tx.tenant.id, one_of(Contact.customer_id, customer_ids))
             .order_by(Contact.position, Contact.create_time)
         )
         for contact in tx.session.execute(contacts):
             self.contacts[contact.customer_id].append(contact)
         phones = (
             select(_id(Phone.customer_id), _id(Phone.contact_id), Phone.e164, Phone.extension)
-            .where(Phone.tenant_id == tx.tenant.id, Phone.customer_id == any_(wanted))
+            .where(Phone.tenant_id == tx.tenant.id, one_of(Phone.customer_id, customer_ids))
             .order_by(Phone.position)
         )
         for phone in tx.session.execute(phones):
@@ -222,6 +222,7 @@ def _row(
     customer_id, code = row.customer_id, row.finance.get("tax_number", "")
     contacts = parts.contacts.get(customer_id, [])
     values = {
+        **_BLANK,
         "name": row.name,
         "phones": parts.written(customer_id, None, shown=shown),
         "level": row.level,
@@ -253,12 +254,13 @@ def _row(
             ),
         }
     return [
-        *(values.get(key, "") for key in (*_KEYS, *MORE_COLUMNS)),
+        *values.values(),
         *(display_value(field, row.custom.get(field.key), numbers_shown=shown) for field in fields),
     ]
 
 
-_KEYS = [field.key for field in FIELDS]
+# Every cell but those of the tenant's own fields, in the order of the header.
+_BLANK = dict.fromkeys((*(field.key for field in FIELDS), *MORE_COLUMNS), "")
 
 
 def rows_of(head: list[str], pages: Iterator[Page], names: Mapping[str | None, str]) -> Iterator[list[str]]:

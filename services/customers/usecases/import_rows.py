@@ -3,23 +3,24 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from services.chassis.bulk import update_rows
+from services.chassis.bulk import planned_anew, update_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.customers.domain.customers import CustomerDraft
 from services.customers.domain.imports import NAME, Fault, RowState, parse_row
 from services.customers.store.import_tables import ImportJob, ImportRow
+from services.customers.store.imports import StagedRow
 from services.customers.store.rules import pools
 from services.customers.usecases.fields import definitions
 from services.kernel.fields import FieldDefinition
 
 
-def customer_id_of(job: ImportJob, row: ImportRow) -> str:
+def customer_id_of(job: ImportJob, row: ImportRow | StagedRow) -> str:
     """Return the id of the customer that a row becomes: the same for the same row of the same file, for ever."""
     return derive_id(job.tenant_id, "import", job.file_key, row.row_key)
 
 
-def reservation_id_of(job: ImportJob, row: ImportRow) -> str:
+def reservation_id_of(job: ImportJob, row: ImportRow | StagedRow) -> str:
     """Return the id under which a row's keys are reserved; a new one behind one that was given up."""
     return derive_id(job.tenant_id, job.import_id, str(row.line), str(row.attempt))
 
@@ -48,9 +49,10 @@ class Verdict:
     customer_id: str | None = None
 
 
-def judge(job: ImportJob, row: ImportRow, by: Known) -> tuple[Verdict, CustomerDraft | None]:
-    """Return whether a row can be a customer, and that customer."""
-    customer_id = customer_id_of(job, row)
+def judge(
+    job: ImportJob, row: ImportRow | StagedRow, by: Known, customer_id: str
+) -> tuple[Verdict, CustomerDraft | None]:
+    """Return whether a row can be a customer, and that customer. customer_id: see `customer_id_of`."""
     parsed = parse_row(
         row.cells,
         job.columns,
@@ -86,4 +88,5 @@ def note(tx: Transaction, import_id: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts
     ]
     if rows:
-        tx.session.execute(update_rows(ImportRow, rows, ("tenant_id", "import_id", "line")))
+        with planned_anew(tx.session):
+            tx.session.execute(update_rows(ImportRow, rows, ("tenant_id", "import_id", "line")))

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 from sqlalchemy import select, update
 
-from services.chassis.bulk import insert_rows
+from services.chassis.bulk import insert_rows, one_of, planned_anew
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.customers.domain.customers import Cause, CustomerDraft, Owner
 from services.customers.domain.imports import MOST_ROWS, ImportState, RowState, fields_of, suggest_mapping
 from services.customers.metrics import IMPORTED_ROWS
 from services.customers.store import imports as store
-from services.customers.store.import_tables import ImportJob, ImportRow
+from services.customers.store.import_tables import ImportJob
+from services.customers.store.imports import StagedRow
 from services.customers.store.ledger import Change
 from services.customers.store.rules import get_pool
 from services.customers.store.tables import Customer, ReservationOutcome
@@ -199,7 +200,7 @@ def batch_to_check(tx: Transaction, import_id: str, before: Batch | None) -> Bat
         return Batch()
     after = before.last if before else job.checked_line
     states = [state for state in RowState if state != RowState.DONE]
-    return _batch(tx, job, store.rows_after(tx, import_id, after, BATCH_ROWS, states), after, ())
+    return _batch(tx, job, store.staged_after(tx, import_id, after, BATCH_ROWS, states), after, ())
 
 
 def note_checked(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping[str, Refused]) -> None:
@@ -228,7 +229,7 @@ def batch_to_commit(tx: Transaction, import_id: str, before: Batch | None) -> Ba
         return Batch()
     after = before.last if before else 0
     coming = [item.draft.id for item in before.items] if before else ()
-    rows = store.rows_after(tx, import_id, after, BATCH_ROWS, [RowState.READY])
+    rows = store.staged_after(tx, import_id, after, BATCH_ROWS, [RowState.READY])
     return _batch(tx, job, rows, after, coming)
 
 
@@ -242,7 +243,7 @@ def finish(tx: Transaction, import_id: str) -> bool:
         case ImportState.CHECKING:
             job.state = ImportState.CHECKED
         case ImportState.COMMITTING:
-            if store.rows_after(tx, import_id, 0, 1, [RowState.READY]):
+            if store.staged_after(tx, import_id, 0, 1, [RowState.READY]):
                 return False
             job.state = ImportState.DONE
         case _:
@@ -252,16 +253,17 @@ def finish(tx: Transaction, import_id: str) -> bool:
 
 
 def _batch(
-    tx: Transaction, job: ImportJob, rows: Sequence[ImportRow], after: int, coming: Collection[str]
+    tx: Transaction, job: ImportJob, rows: Sequence[StagedRow], after: int, coming: Collection[str]
 ) -> Batch:
     """Return rows as customers, and verdicts on those that cannot be or are customers already.
 
     coming: ids of customers that are about to be.
     """
-    existing, by = _existing(tx, job, rows) | set(coming), known(tx)
+    ids = [customer_id_of(job, row) for row in rows]
+    existing, by = _existing(tx, ids) | set(coming), known(tx)
     items, verdicts = [], []
-    for row in rows:
-        verdict, draft = judge(job, row, by)
+    for row, customer_id in zip(rows, ids, strict=True):
+        verdict, draft = judge(job, row, by, customer_id)
         if draft is None:
             verdicts.append(verdict)
         elif draft.id in existing:
@@ -292,8 +294,7 @@ def write_batch(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping
     if job.state != ImportState.COMMITTING:
         return []
     # Somebody with the same batch may have been here before.
-    lines = [item.line for item in batch.items] + [verdict.line for verdict in batch.verdicts]
-    ready = store.lock_ready(tx, import_id, lines)
+    ready = store.lock_ready(tx, import_id, batch.after, batch.last)
     verdicts = [verdict for verdict in batch.verdicts if ready.get(verdict.line) == verdict.attempt]
     todo = {item.reservation_id: item for item in batch.items if ready.get(item.line) == item.attempt}
     for reservation_id in refusals.keys() & todo.keys():
@@ -370,19 +371,16 @@ def _take_back(tx: Transaction, reservation_ids: Sequence[str]) -> None:
             update(ReservationOutcome)
             .where(
                 ReservationOutcome.tenant_id == tx.tenant.id,
-                ReservationOutcome.reservation_id.in_(reservation_ids),
+                one_of(ReservationOutcome.reservation_id, reservation_ids),
             )
             .values(outcome=CANCELLED)
         )
 
 
-def _existing(tx: Transaction, job: ImportJob, rows: Sequence[ImportRow]) -> set[str]:
-    """Return the ids, of those that the rows would give, of customers that exist."""
-    ids = [customer_id_of(job, row) for row in rows]
-    return set(
-        tx.session.scalars(
-            select(Customer.customer_id).where(
-                Customer.tenant_id == tx.tenant.id, Customer.customer_id.in_(ids)
-            )
-        )
+def _existing(tx: Transaction, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids are of customers that exist."""
+    query = select(Customer.customer_id).where(
+        Customer.tenant_id == tx.tenant.id, one_of(Customer.customer_id, ids)
     )
+    with planned_anew(tx.session):
+        return set(tx.session.scalars(query))

@@ -79,6 +79,11 @@ class Key:
     field: RuleField
     digest: bytes
 
+    @property
+    def place(self) -> tuple[str, str, bytes]:
+        """Its place in that order, for who sorts thousands: two tuples are compared faster than two keys."""
+        return self.kind, self.field, self.digest
+
 
 def normalise_name(name: str) -> str:
     """Return a name for exact comparison; "" when nothing is left.

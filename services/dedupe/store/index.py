@@ -33,9 +33,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, Insert
 
-from services.chassis.bulk import insert_rows
+from services.chassis.bulk import array_text, insert_rows
 from services.chassis.db import Transaction
-from services.chassis.driver_queries import DriverQuery, array_text
+from services.chassis.driver_queries import DriverQuery
 from services.dedupe.domain.keys import Subject, SubjectKind, digest_of, normalise_name
 from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams, tenant_seed
 from services.dedupe.matching.normalise import Name, fold, normalise
@@ -63,6 +63,9 @@ FRESH_PART = 1 / 50
 # Between values that come in one string; no folded name has it.
 SEPARATOR = "\x1f"
 
+
+# Of a subject that is not found by its name.
+NAMELESS = Name("", "", "", (), "")
 
 # Statements are made once and take lists as one parameter each: however many values, it is one statement, which the
 # database plans once.
@@ -177,7 +180,7 @@ def add(
     A further number comes without the name, a new name without the numbers: what is not said stays, and so do the
     holder and the reservation that the row came with, for only the end of that one ends it.
     """
-    seed = tenant_seed(tx.tenant.id)
+    seed, masked = tenant_seed(tx.tenant.id), mask_name(holder_name)
     rows = {}
     for reservation_id, subjects in reservations:
         customer = next((subject.id for subject in subjects if subject.kind == SubjectKind.CUSTOMER), "")
@@ -188,7 +191,7 @@ def add(
                 "customer_id": subject.customer_id or customer or subject.id,
                 "reservation_id": reservation_id,
                 "owner_id": holder_id or None,
-                "holder_name": mask_name(holder_name),
+                "holder_name": masked,
                 "create_time": tx.now,
             }
     ordered = sorted(rows.values(), key=lambda row: str(row["subject_id"]))
@@ -228,7 +231,7 @@ def compared(seed: int, subject: Subject) -> dict[str, Any]:
     """Return what a subject's row holds of the subject itself. seed: the tenant's, of `tenant_seed`."""
     phones = sorted({digest_of(phone) for phone in subject.phones})
     credit_code = digest_of(subject.credit_code)
-    name = normalise(subject.name if subject.kind == SubjectKind.CUSTOMER else "")
+    name = normalise(subject.name) if subject.kind == SubjectKind.CUSTOMER else NAMELESS
     return {
         "subject_id": subject.id,
         "kind": subject.kind,

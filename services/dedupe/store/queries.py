@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, cast, exists, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from services.chassis.bulk import array_text
 from services.chassis.db import Transaction
 from services.chassis.driver_queries import DriverQuery
 from services.chassis.ids import derive_id
@@ -238,13 +239,13 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
         tx,
         {
             "tenant_id": tx.tenant.id,
-            "kinds": [key.kind.value for key in keys],
-            "fields": [key.field.value for key in keys],
-            "digests": [key.digest for key in keys],
+            "kinds": array_text(key.kind.value for key in keys),
+            "fields": array_text(key.field.value for key in keys),
+            "digests": array_text(f'"\\\\x{key.digest.hex()}"' for key in keys),
         },
     )
     found = [Held(_key(kind, field, digest), *rest) for kind, field, digest, *rest in rows]
-    return sorted(found, key=lambda item: item.key)
+    return sorted(found, key=lambda item: item.key.place)
 
 
 def _key(kind: str, field: str, digest: bytes) -> Key:

@@ -7,9 +7,9 @@ customers are looked for where that rule blocks or asks for a review: an import 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import CursorResult, select, update
 
-from services.chassis.bulk import insert_rows
+from services.chassis.bulk import insert_rows, one_of, planned_anew
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.dedupe.domain.keys import Key, Subject, keys_of
@@ -47,7 +47,9 @@ def check_batch(
     """
     active = queries.active_rules(tx, Entrance.IMPORT)
     keys = _keys(wanted, active.noted)
-    return _judge(tx, wanted, keys, _held(tx, wanted, keys), active, holder_name).results
+    with planned_anew(tx.session):
+        held = _held(tx, wanted, keys)
+    return _judge(tx, wanted, keys, held, active, holder_name).results
 
 
 def reserve_batch(
@@ -62,9 +64,10 @@ def reserve_batch(
     active = queries.active_rules(tx, Entrance.IMPORT)
     keys = _keys(wanted, active.noted)
     while True:
-        known = _known(tx, wanted)
-        fresh = [item for item in wanted if item.reservation_id not in known]
-        held = _held(tx, fresh, keys)
+        with planned_anew(tx.session):
+            known = _known(tx, wanted)
+            fresh = [item for item in wanted if item.reservation_id not in known]
+            held = _held(tx, fresh, keys)
         judged = _judge(tx, fresh, keys, held, active, holder_name)
         accepted = judged.accepted
         with tx.session.begin_nested() as attempt:
@@ -96,15 +99,17 @@ def reserve_batch(
 
 def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
     """Note that the writer wrote; one that is not there or was cancelled stays as it is."""
-    tx.session.execute(
+    confirmed = (
         update(Reservation)
         .where(
             Reservation.tenant_id == tx.tenant.id,
-            Reservation.reservation_id.in_(reservation_ids),
+            one_of(Reservation.reservation_id, reservation_ids),
             Reservation.state == ReservationState.RESERVED,
         )
         .values(state=ReservationState.CONFIRMED)
     )
+    with planned_anew(tx.session):
+        tx.session.execute(confirmed)
 
 
 def _keys(wanted: Sequence[Wanted], noted: Collection[tuple[str, str]]) -> Keys:
@@ -138,14 +143,16 @@ def _judge(
     results: dict[str, AppError | None] = {}
     accepted: list[Wanted] = []
     for_review: dict[str, list[tuple[str, Held]]] = {}
-    # Keys that an earlier one of this batch gets.
-    taken: dict[Key, Held] = {}
+    # Keys that an earlier one of this batch gets: the reservation and the subject.
+    taken: dict[Key, tuple[str, str]] = {}
+    masked = mask_name(holder_name)
     for item in wanted:
         refusal: AlreadyExists | None = None
         keys = keys_by_id[item.reservation_id]
-        for key in sorted(keys):
-            holder = held.get(key) or taken.get(key)
-            if holder is None or holder.subject_id == keys[key]:
+        # Most keys are nobody's.
+        for key in sorted(key for key in keys if key in held or key in taken):
+            holder = held.get(key) or Held(key, taken[key][1], taken[key][0], masked, tx.now)
+            if holder.subject_id == keys[key]:
                 continue
             if active.of(key) is Verdict.BLOCK:
                 refusal = key_held(holder)
@@ -159,9 +166,7 @@ def _judge(
         if refusal is None:
             accepted.append(item)
             for key, subject_id in keys.items():
-                taken.setdefault(
-                    key, Held(key, subject_id, item.reservation_id, mask_name(holder_name), tx.now)
-                )
+                taken.setdefault(key, (item.reservation_id, subject_id))
     return _Judged(results, accepted, for_review)
 
 
@@ -174,7 +179,7 @@ def _known(tx: Transaction, wanted: Sequence[Wanted]) -> dict[str, Reservation]:
     rows = tx.session.scalars(
         select(Reservation).where(
             Reservation.tenant_id == tx.tenant.id,
-            Reservation.reservation_id.in_([item.reservation_id for item in wanted]),
+            one_of(Reservation.reservation_id, (item.reservation_id for item in wanted)),
         )
     )
     return {row.reservation_id: row for row in rows}
@@ -199,6 +204,7 @@ def _insert_reservations(
     """Add the rows of reservations; tell whether none of them came from elsewhere meanwhile."""
     if not accepted:
         return True
+    masked = mask_name(holder_name)
     rows = [
         {
             "tenant_id": tx.tenant.id,
@@ -206,14 +212,13 @@ def _insert_reservations(
             "state": ReservationState.RESERVED,
             "request_digest": request_digest(item.subjects),
             "holder_id": holder_id or None,
-            "holder_name": mask_name(holder_name),
+            "holder_name": masked,
             "settle_time": tx.now + SETTLE_AFTER,
             "create_time": tx.now,
         }
         for item in accepted
     ]
-    added = insert_rows(Reservation, rows).on_conflict_do_nothing().returning(Reservation.reservation_id)
-    return len(tx.session.execute(added).all()) == len(rows)
+    return _inserts_all(tx, Reservation, rows)
 
 
 def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], keys: Keys, held: Mapping[Key, Held]) -> bool:
@@ -233,10 +238,19 @@ def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], keys: Keys, held: 
             "subject_id": subject_id,
             "reservation_id": item.reservation_id,
         }
-        for key, (item, subject_id) in sorted(owners.items(), key=lambda entry: entry[0])
+        for key, (item, subject_id) in sorted(owners.items(), key=lambda entry: entry[0].place)
         if key not in held
     ]
     if not rows:
         return True
-    taken = insert_rows(HeldKey, rows).on_conflict_do_nothing().returning(HeldKey.digest)
-    return len(tx.session.execute(taken).all()) == len(rows)
+    return _inserts_all(tx, HeldKey, rows)
+
+
+def _inserts_all(
+    tx: Transaction, table: type[Reservation] | type[HeldKey], rows: Sequence[Mapping[str, object]]
+) -> bool:
+    """Insert rows; tell whether none of them was there."""
+    added = insert_rows(table, rows).on_conflict_do_nothing()
+    # A count, not the rows: only whether all are new is asked.
+    result = tx.session.execute(added, execution_options={"preserve_rowcount": True})
+    return isinstance(result, CursorResult) and result.rowcount == len(rows)

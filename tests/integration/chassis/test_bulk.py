@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from deploy.local.stores import PrivateStores
 from services.chassis import places
-from services.chassis.bulk import insert_rows, update_rows
+from services.chassis.bulk import MANY_ROWS, insert_rows, one_of, update_rows
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, Transaction, service_metadata
 from services.chassis.ids import new_id
@@ -84,6 +84,27 @@ def test_every_type_arrives_as_it_left(store: Store, tenant: Tenant) -> None:
         assert {name: getattr(found["full"], name) for name in FULL} == FULL
         assert {getattr(found["empty"], name) for name in FULL} == {None}
         assert found["full"].said == "by the table"
+
+
+def test_what_many_rows_have_in_common_travels_once_and_arrives_in_all(store: Store, tenant: Tenant) -> None:
+    keys = [f"k{number:03}" for number in range(MANY_ROWS)]
+    rows = [{"tenant_id": tenant.id, "key": key, **FULL, "words": [key]} for key in keys]
+    statement = insert_rows(Thing, rows)
+    with store.transaction(tenant) as tx:
+        added = tx.session.execute(statement.on_conflict_do_nothing().returning(Thing.key)).scalars().all()
+        assert added == keys
+    assert max(len(str(value)) for value in statement.compile().params.values()) < 60 * MANY_ROWS
+    with store.transaction(tenant) as tx:
+        found = things(tx)
+        for key in keys:
+            assert {name: getattr(found[key], name) for name in FULL} == FULL | {"words": [key]}
+        for condition, expected in (
+            (one_of(Thing.count, [FULL["count"], 5]), keys),
+            (one_of(Thing.tenant_id, [tenant.id]), keys),
+            (one_of(Thing.count, []), []),
+        ):
+            query = select(Thing.key).where(Thing.tenant_id == tenant.id, condition).order_by(Thing.key)
+            assert tx.session.scalars(query).all() == expected
 
 
 def test_only_rows_that_are_free_are_written_and_told(store: Store, tenant: Tenant) -> None:

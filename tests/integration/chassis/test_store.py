@@ -15,9 +15,10 @@ from sqlalchemy.exc import OperationalError
 
 from deploy.local.stores import PrivateStores
 from services.chassis import places
+from services.chassis.bulk import array_text
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
-from services.chassis.driver_queries import DriverQuery, array_text
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
