@@ -70,8 +70,9 @@ class Stack:
         try:
             require_space(self.state.path)
             given = dict(os.environ if given is None else given)
-            self.stores = PrivateStores(self.state, DATABASES, given=given, host=host)
+            # Before the stores: between their ports there may be no room for as many in a row as a PBX needs.
             self.pbx = PrivatePbx(self.state, ring_s=ring_s) if simulators else None
+            self.stores = PrivateStores(self.state, DATABASES, given=given, host=host)
             self.modem = self.state.process(self._modem_emulator()) if simulators else None
             ours = self._environment(given)
             self.plan = table(
