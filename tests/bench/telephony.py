@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from deploy.local.table import ROOT
 from services.chassis.walls import EVERY_TENANT_OPTIONS
 from tests.bench.figures import percentile
 from tests.bench.pop import FIRST_MOBILE, Arrivals, Team, prepare, watch
+from tests.bench.scale import cpu_s
 from tests.chaos.telephony import compare, open_cards, read, settled, witnessed
 from tests.e2e.company import PASSWORD
 from tests.e2e.conftest import CHROMIUM, QUIET
@@ -170,7 +172,11 @@ def main() -> int:
         streamed(reader, events)
         for reader, events in (("asyncio", PEER_EVENTS), ("panoramisk", PEER_EVENTS), ("product", EVENTS))
     )
-    with Stack(gateway_replicas=2, ring_s=PAGE_RING_S, say=lambda line: print(line, flush=True)) as stack:
+    # All agents sign in from one address, at once.
+    given = {**os.environ, "SIGN_INS_PER_MINUTE": "0"}
+    with Stack(
+        gateway_replicas=2, ring_s=PAGE_RING_S, given=given, say=lambda line: print(line, flush=True)
+    ) as stack:
         if stack.pbx is None:
             raise LookupError("no PBX")
         print(f"{asked.customers} customers and {len(FLOOR_AGENTS)} agents ...", flush=True)
@@ -184,7 +190,10 @@ def main() -> int:
         for run, addresses in enumerate((stack.plan.addresses, stack.plan.addresses[:1])):
             numbers = [str(FIRST_MOBILE + 97 * (run * placed + call)) for call in range(placed)]
             print(f"{placed} calls at {asked.rate} a second, {len(addresses)} gateways ...", flush=True)
+            used = cpu_s(stack)
             arrivals = asyncio.run(watch(stack.pbx, addresses, floor, numbers, FLOOR_DID, TALK_S, asked.rate))
+            spent = {name: (at_s - used[name]) * 1000 / placed for name, at_s in cpu_s(stack).items()}
+            print({name: round(ms, 1) for name, ms in spent.items() if ms >= 0.5}, "ms of a processor a call")
             runs.append(delays_ms(arrivals))
             print(
                 f"p50 {percentile(runs[-1], 0.5):.1f} ms, p99 {percentile(runs[-1], 0.99):.1f} ms", flush=True

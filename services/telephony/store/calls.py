@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, and_, bindparam, case, func, or_, select, update
-from sqlalchemy.dialects.postgresql import Insert, distinct_on, insert
+from sqlalchemy import Column, ColumnElement, Text, and_, any_, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, Insert, distinct_on, insert
 
 from services.telephony.store import tables
 
@@ -64,6 +64,8 @@ def _names(columns: list[Column[object]]) -> list[str]:
 UPSERT_CALL: Final = _upsert_call().returning(*CALL_COLUMNS)
 # Its legs, any number.
 UPSERT_LEG: Final = _upsert_leg()
+# The recordings of a call that is over, any number; one that is expected already stays as it is.
+EXPECT_RECORDING: Final = insert(tables.recording).on_conflict_do_nothing()
 # A whole pop.
 UPSERT_POP: Final = _upsert_pop()
 
@@ -106,6 +108,7 @@ TALKED_BEFORE: Final = (
 # Who sits at these extensions. :tenant_id :extensions
 AGENTS_AT: Final = select(_session.c.extension, _session.c.person_id, _session.c.person_name).where(
     _session.c.tenant_id == bindparam("tenant_id"),
-    _session.c.extension.in_(bindparam("extensions", expanding=True)),
+    # One text for any number of them.
+    _session.c.extension == any_(bindparam("extensions", type_=ARRAY(Text))),
     _session.c.sign_off_time.is_(None),
 )

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import update
-from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
@@ -21,6 +20,7 @@ from services.telephony.store import tables
 from services.telephony.store.calls import (
     AGENTS_AT,
     ATTACH_CALLERS,
+    EXPECT_RECORDING,
     LOCK_CALL,
     LOCK_POPS,
     TALKED_BEFORE,
@@ -416,25 +416,20 @@ def _talked_before(tx: Transaction, call: Row, persons: Iterable[str]) -> Mappin
 def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:
     if not call.recordings or call.end_time is None:
         return
-    work.tx.session.execute(
-        insert(tables.recording)
-        .values(
-            [
-                {
-                    "id": derive_id("recording", call_id, path),
-                    "tenant_id": work.tx.tenant.id,
-                    "call_id": call_id,
-                    "pbx": work.pbx,
-                    "path": path,
-                    "state": "pending",
-                    "create_time": work.tx.now,
-                    "next_try_time": work.tx.now + RECORDING_DELAY,
-                }
-                for path in call.recordings
-            ]
-        )
-        .on_conflict_do_nothing()
-    )
+    rows = [
+        {
+            "id": derive_id("recording", call_id, path),
+            "tenant_id": work.tx.tenant.id,
+            "call_id": call_id,
+            "pbx": work.pbx,
+            "path": path,
+            "state": "pending",
+            "create_time": work.tx.now,
+            "next_try_time": work.tx.now + RECORDING_DELAY,
+        }
+        for path in call.recordings
+    ]
+    work.tx.session.execute(EXPECT_RECORDING, rows)
 
 
 def _agents_at(tx: Transaction, extensions: Iterable[str]) -> dict[str, _Agent]:
