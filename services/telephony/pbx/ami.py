@@ -13,6 +13,7 @@ Guarantees: events are delivered in the order of their arrival, or a `Gap` stand
 
 import asyncio
 import codecs
+import math
 import random
 import time
 from collections import deque
@@ -49,6 +50,9 @@ BACKOFF_REFUSED_S: Final = 30.0
 QUEUE_EVENTS: Final = 10_000
 
 
+# How long the least delay between the PBX's clock and ours is remembered at least, in seconds: clocks drift.
+CLOCK_WINDOW_S: Final = 60.0
+
 # What has no end after so many characters is no message: the longest one that Asterisk sends is a few thousand.
 LONGEST_MESSAGE: Final = 1_000_000
 
@@ -81,7 +85,7 @@ class AmiOutcomeUnknownError(AmiError):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Hold one AMI event; `time_s` is when its bytes arrived, in seconds since the epoch."""
+    """Hold one AMI event; `time_s` is when it happened, in seconds since the epoch, by our clock."""
 
     event: Event
     time_s: float
@@ -114,6 +118,38 @@ class AmiSettings:
     queue_events: int = QUEUE_EVENTS
 
 
+class PbxClock:
+    """Put what the PBX says of when events happened on our own clock.
+
+    Its Timestamp is exact where our process had to wait for a processor, but its clock may be another one: the least
+    delay of late is what the two differ by. A PBX that tells no times is believed to tell everything at once.
+    """
+
+    def __init__(self) -> None:
+        # The least differences of this window and the one before, in seconds; when this one began.
+        self._least_s = self._before_s = math.inf
+        self._since_s = -math.inf
+        self._last_s = -math.inf
+
+    def time_of(self, told: str, arrival_s: float) -> float:
+        """Return when an event happened that says so and arrived then, in seconds since the epoch.
+
+        Never later than it arrived, nor before the event before it.
+        """
+        try:
+            difference_s = arrival_s - float(told)
+        except ValueError:
+            return arrival_s
+        if not math.isfinite(difference_s):
+            return arrival_s
+        if not 0 <= arrival_s - self._since_s < CLOCK_WINDOW_S:
+            self._before_s, self._least_s, self._since_s = self._least_s, math.inf, arrival_s
+        self._least_s = min(self._least_s, difference_s)
+        late_s = difference_s - min(self._least_s, self._before_s)
+        self._last_s = min(arrival_s, max(self._last_s, arrival_s - late_s))
+        return self._last_s
+
+
 class AmiLink:
     """Supervise the connection to one PBX.
 
@@ -131,6 +167,7 @@ class AmiLink:
         self._missing = ""
         # Events of a connection whose login is not over.
         self._early: deque[Received] = deque(maxlen=settings.queue_events)
+        self._clock = PbxClock()
         self._connection: Connection | None = None
         self._told: LinkState | None = None
         self.state = LinkState.DOWN
@@ -208,6 +245,7 @@ class AmiLink:
         if self.state is not LinkState.REFUSED:
             self._enter(LinkState.CONNECTING, "")
         self._early.clear()
+        self._clock = PbxClock()
         connection = Connection(self._receive)
         await asyncio.get_running_loop().create_connection(
             connection.protocol, self._settings.host, self._settings.port
@@ -247,7 +285,9 @@ class AmiLink:
         self._on_state(state, detail)
 
     def _receive(self, message: Message) -> None:
-        item = Received(event_of(message), time.time())
+        event = event_of(message)
+        told = event.get("Timestamp", "")
+        item = Received(event, self._clock.time_of(told if isinstance(told, str) else "", time.time()))
         if self._connection is None:
             # It came together with the answer to the login; what is missing is missing before it.
             self._early.append(item)
