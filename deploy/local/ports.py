@@ -44,6 +44,7 @@ class Ports:
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         self._ports: dict[str, int] = json.loads(file.read_text()) if file and file.exists() else {}
+        self._spans: dict[str, int] = {}
 
     def take(
         self,
@@ -54,7 +55,10 @@ class Ports:
         span: int = 1,
         prefer: int | None = None,
     ) -> int:
-        """Return the first of `span` free ports: the one used before, else `prefer`, else any."""
+        """Return the first of `span` free ports: the one used before, else `prefer`, else any.
+
+        Who takes more than one takes them before all others, in every start: the file does not say how many it were.
+        """
         ports = listen_ports()
         # A span that went past the last port would be in somebody else's range.
         firsts = ports[: len(ports) - span + 1]
@@ -64,6 +68,7 @@ class Ports:
                 and self._unclaimed(name, port, span)
                 and self._all_free(host, port, span, datagram)
             ):
+                self._spans[name] = span
                 return self._keep(name, port)
         raise LocalError(f"没有空闲端口 / no free port for {name} between {ports.start} and {ports.stop}")
 
@@ -77,8 +82,11 @@ class Ports:
         return self._keep(name, port)
 
     def _unclaimed(self, name: str, port: int, span: int) -> bool:
-        others = {taken for other, taken in self._ports.items() if other != name}
-        return others.isdisjoint(range(port, port + span))
+        return not any(
+            taken < port + span and port < taken + self._spans.get(other, 1)
+            for other, taken in self._ports.items()
+            if other != name
+        )
 
     @staticmethod
     def _all_free(host: str, port: int, span: int, datagram: bool) -> bool:

@@ -122,6 +122,19 @@ def test_ports_are_kept_between_starts_and_never_ephemeral(state_directory: Path
         assert Ports(file).take("some") != port
 
 
+def test_nobody_takes_a_port_out_of_the_middle_of_a_span_which_the_next_start_finds_again(
+    state_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many in a row as calls need; in the narrow range of a test's worker nearly half of all ports."""
+    monkeypatch.setenv("LISTEN_PORTS", "31700-31899")
+    file = state_directory / "ports.json"
+    ports = Ports(file)
+    first = ports.take("rtp", datagram=True, span=100)
+    others = [ports.take(f"other {number}") for number in range(60)]
+    assert set(others).isdisjoint(range(first, first + 100))
+    assert Ports(file).take("rtp", datagram=True, span=100) == first
+
+
 class ForeignStack:
     """The toy stack in a process of its own, as `make demo` runs it."""
 
