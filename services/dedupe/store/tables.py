@@ -91,7 +91,8 @@ class HeldKey(Base):
             ["tenant_id", "reservation_id"],
             ["dedupe.reservation.tenant_id", "dedupe.reservation.reservation_id"],
         ),
-        Index(None, "tenant_id", "reservation_id"),
+        # Not the tenant first: of a new one the planner knows no rows, and would take this for any key.
+        Index("ix_held_key_reservation", "reservation_id", "tenant_id"),
     )
 
 
