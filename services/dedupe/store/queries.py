@@ -7,7 +7,7 @@ from hashlib import blake2b
 from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, cast, exists, func, select
+from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, cast, exists, func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from services.chassis.bulk import array_text
@@ -36,29 +36,36 @@ def _holders_statement() -> Select[*tuple[Any, ...]]:
         .table_valued("kind", "field", "digest", name="wanted")
         .render_derived()
     )
+    # Key by key, and for each its reservation: of a tenant that came since statistics were made the planner knows no
+    # rows, and would join all that it has by now.
+    held = (
+        select(HeldKey.subject_id, HeldKey.reservation_id)
+        .where(
+            HeldKey.tenant_id == TENANT,
+            HeldKey.kind == wanted.c.kind,
+            HeldKey.field == wanted.c.field,
+            HeldKey.digest == wanted.c.digest,
+        )
+        .limit(1)
+        .lateral("held")
+    )
+    reservation = (
+        select(Reservation.holder_name, Reservation.create_time)
+        .where(Reservation.tenant_id == TENANT, Reservation.reservation_id == held.c.reservation_id)
+        .limit(1)
+        .lateral("reservation")
+    )
     return (
         select(
-            HeldKey.kind,
-            HeldKey.field,
-            HeldKey.digest,
-            cast(HeldKey.subject_id, Text).label("subject_id"),
-            cast(HeldKey.reservation_id, Text).label("reservation_id"),
-            Reservation.holder_name,
-            Reservation.create_time,
+            wanted.c.kind,
+            wanted.c.field,
+            wanted.c.digest,
+            cast(held.c.subject_id, Text).label("subject_id"),
+            cast(held.c.reservation_id, Text).label("reservation_id"),
+            *reservation.c,
         )
-        .join_from(
-            wanted,
-            HeldKey,
-            (HeldKey.tenant_id == TENANT)
-            & (HeldKey.kind == wanted.c.kind)
-            & (HeldKey.field == wanted.c.field)
-            & (HeldKey.digest == wanted.c.digest),
-        )
-        .join(
-            Reservation,
-            (Reservation.tenant_id == HeldKey.tenant_id)
-            & (Reservation.reservation_id == HeldKey.reservation_id),
-        )
+        .join_from(wanted, held, true())
+        .join(reservation, true())
     )
 
 
