@@ -53,6 +53,21 @@ def held_keys(store: Store, tenant: Tenant) -> int:
     return run(store, tenant, lambda tx: tx.session.scalar(query)) or 0
 
 
+def test_a_key_is_looked_up_without_reading_the_tenants_others(store: Store, tenant: Tenant) -> None:
+    """Of a tenant that came since statistics were made the planner believes that it has no rows."""
+    reserve(store, tenant, *(customer(f"新租户{number}号公司") for number in range(60)))
+    read = text(
+        "SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables"
+        " WHERE relid IN ('dedupe.held_key'::regclass, 'dedupe.reservation'::regclass)"
+    )
+    with store.transaction(tenant) as tx:
+        for _ in range(12):
+            before = tx.session.scalar(read) or 0
+            assert len(find_holders(tx, [customer("新租户7号公司")])) == 1
+        # The key, its reservation and no more, whether the plan is made for it or for any.
+        assert (tx.session.scalar(read) or 0) - before <= 4
+
+
 def test_out_of_the_box_the_preset_rules_hold(store: Store, tenant: Tenant) -> None:
     """F146, F151."""
     rules = run(store, tenant, list_rules)
