@@ -3,15 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVarTuple
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 
 from services.chassis.bulk import insert_rows
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.customers.domain.imports import RowState
 from services.customers.store.import_tables import ImportChunk, ImportJob, ImportRow
+
+Ts = TypeVarTuple("Ts")
 
 # Rows read at a time.
 PAGE_ROWS = 1000
@@ -56,16 +58,7 @@ def rows_after(
     tx: Transaction, import_id: str, line: int, limit: int, states: Sequence[RowState] = ()
 ) -> Sequence[ImportRow]:
     """Return up to `limit` rows behind a line, in the order of the file; of these states, or of all."""
-    conditions = [
-        ImportRow.tenant_id == tx.tenant.id,
-        ImportRow.import_id == import_id,
-        ImportRow.line > line,
-    ]
-    if states:
-        conditions.append(ImportRow.state.in_(states))
-    return tx.session.scalars(
-        select(ImportRow).where(*conditions).order_by(ImportRow.line).limit(limit)
-    ).all()
+    return tx.session.scalars(_behind(select(ImportRow), tx, import_id, line, limit, states)).all()
 
 
 class StagedRow(NamedTuple):
@@ -81,18 +74,26 @@ def staged_after(
     tx: Transaction, import_id: str, line: int, limit: int, states: Sequence[RowState]
 ) -> list[StagedRow]:
     """Return up to `limit` rows of these states behind a line, in the order of the file."""
-    rows = tx.session.execute(
-        select(*(ImportRow.__table__.c[name] for name in StagedRow._fields))
-        .where(
-            ImportRow.tenant_id == tx.tenant.id,
-            ImportRow.import_id == import_id,
-            ImportRow.line > line,
-            ImportRow.state.in_(states),
-        )
-        .order_by(ImportRow.line)
-        .limit(limit)
-    )
-    return [StagedRow(*row) for row in rows]
+    query = select(*(ImportRow.__table__.c[name] for name in StagedRow._fields))
+    return [StagedRow(*row) for row in tx.session.execute(_behind(query, tx, import_id, line, limit, states))]
+
+
+def _behind(
+    query: Select[*Ts],
+    tx: Transaction,
+    import_id: str,
+    line: int,
+    limit: int,
+    states: Sequence[RowState],
+) -> Select[*Ts]:
+    conditions = [
+        ImportRow.tenant_id == tx.tenant.id,
+        ImportRow.import_id == import_id,
+        ImportRow.line > line,
+    ]
+    if states:
+        conditions.append(ImportRow.state.in_(states))
+    return query.where(*conditions).order_by(ImportRow.line).limit(limit)
 
 
 def lock_rows(tx: Transaction, import_id: str, lines: Sequence[int]) -> dict[int, ImportRow]:

@@ -10,10 +10,8 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     and_,
-    any_,
     false,
     func,
-    literal,
     literal_column,
     or_,
     select,
@@ -25,6 +23,7 @@ from sqlalchemy import Text as SqlText
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from services.chassis.bulk import one_of
 from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.paging import decode_key, encode_key
@@ -32,7 +31,7 @@ from services.chassis.tokens import Caller
 from services.customers.domain.search import Search, parse_search
 from services.customers.store.record_tables import FieldValue
 from services.customers.store.rules import pools
-from services.customers.store.tables import Contact, Customer, CustomerSearch, Phone, RecordId
+from services.customers.store.tables import Contact, Customer, CustomerSearch, Phone
 from services.customers.usecases.fields import FieldObject, definitions
 from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.filters import FIELD_KINDS, Column, Context, Filter, Kind, custom_column
@@ -203,8 +202,11 @@ def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElemen
         .limit(MOST_NAMED + 1)
     ).all()
     if len(named) > MOST_NAMED:
-        return or_(_has_part(search), _is_any(found))
-    return and_(_is_any([*named, *found]), or_(_has_part(search), _is_any(found)))
+        return or_(_has_part(search), one_of(Customer.customer_id, found))
+    return and_(
+        one_of(Customer.customer_id, [*named, *found]),
+        or_(_has_part(search), one_of(Customer.customer_id, found)),
+    )
 
 
 def _has_part(search: Search) -> ColumnElement[bool]:
@@ -216,10 +218,6 @@ def _has_part(search: Search) -> ColumnElement[bool]:
     if search.start:
         return func.starts_with(column, part, type_=Boolean)
     return func.strpos(column, part) > 0
-
-
-def _is_any(customer_ids: Sequence[str]) -> ColumnElement[bool]:
-    return Customer.customer_id == any_(literal(customer_ids, ARRAY(RecordId)))
 
 
 def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, digits: str) -> list[str]:
