@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
+from deploy.local.ports import Ports
 from services.chassis.clock import Clock, utc_now
 from services.chassis.grpc_server import Server
+from services.chassis.ids import new_id
 from services.chassis.service import Runtime, Service
 from services.chassis.settings import Settings
 from services.chassis.tokens import Verifier
 
+# All that this process has picked, that it picks none twice.
+PORTS = Ports()
+
 
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago: for services that must know each other's address first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port for a process to listen on, and to find free again when it comes back.
+
+    Of those that this run's other workers do not pick from, and that the system gives nobody meanwhile.
+    """
+    return PORTS.take(new_id())
 
 
 @contextmanager

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import grpc
 import pytest
 from crm.customers.v1 import customers_pb2, pools_pb2
 from kombu import Connection, Consumer, Queue
 from sqlalchemy import delete, func, select
 
+from deploy.local.health import answers
 from services.chassis.amqp import event_exchange
 from services.chassis.db import Store, Transaction
 from services.chassis.errors import AppError
@@ -59,14 +59,10 @@ class Api:
     def alive(self, number: int = 0, place: str = "") -> Iterator["subprocess.Popen[bytes]"]:
         """Run it, to die at this place, or at the end."""
         command = [sys.executable, "-m", "tests.integration.customers.dying_pools", str(number), place]
-        with (
-            subprocess.Popen(
-                command, env={**os.environ, **self._environment}, cwd=ROOT, stderr=subprocess.DEVNULL
-            ) as process,
-            grpc.insecure_channel(self.address) as channel,
-        ):
+        with subprocess.Popen(command, env={**os.environ, **self._environment}, cwd=ROOT) as process:
             try:
-                grpc.channel_ready_future(channel).result(timeout=90)
+                until(lambda: process.poll() is not None or answers(f"grpc://{self.address}"), 60)
+                assert process.poll() is None, "the API ended before it served"
                 yield process
             finally:
                 process.kill()
@@ -131,9 +127,11 @@ def handing_over(settings: Settings) -> Iterator[None]:
     runtime = SERVICE.runtime(settings, {})
     activities = Activities(runtime.store, BATCH)
     bundle = WorkerBundle(QUEUE, [SweepPool, HandOverCustomers], [activities.sweep, activities.hand_over])
-    with working(runtime, bundle):
-        yield
-    runtime.store.close()
+    try:
+        with working(runtime, bundle):
+            yield
+    finally:
+        runtime.store.close()
 
 
 def listening(connection: Connection, tenant: Tenant) -> Callable[[], dict[str, set[str]]]:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,17 +15,10 @@ from playwright.sync_api import sync_playwright
 
 from services.gateway.routes import CONTRACTS
 from tests.integration.gateway.conftest import Script
+from tests.support.served import free_port
 from tests.support.until import until
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @pytest.fixture
