@@ -32,7 +32,7 @@ def parse(*chunks: bytes) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
 
     async def run() -> None:
-        connection = Connection(lambda message: found.append(dict(message.items())))
+        connection = Connection(lambda event: found.append(dict(event)))
         protocol = connection.protocol()
         protocol.connection_made(Wire())
         for chunk in chunks:
@@ -109,13 +109,13 @@ def test_a_message_that_never_ends_costs_the_link_and_not_the_memory() -> None:
     """The parser never grows without bound."""
 
     async def run() -> tuple[int, str]:
-        connection = Connection(lambda message: None)
+        connection = Connection(lambda event: None)
         protocol = connection.protocol()
         protocol.connection_made(Wire())
         longest = 0
         while not connection.lost.done():
             protocol.data_received(b"Event: " + b"x" * 65_536)
-            longest = max(longest, sum(map(len, protocol.queue)))
+            longest = max(longest, len(protocol.rest))
         return longest, connection.lost.result()
 
     longest, why = asyncio.run(run())
