@@ -52,8 +52,8 @@ BACKOFF_REFUSED_S: Final = 30.0
 QUEUE_EVENTS: Final = 10_000
 
 
-# How long the least delay between the PBX's clock and ours is remembered at least, in seconds: clocks drift.
-CLOCK_WINDOW_S: Final = 60.0
+# How fast the PBX's clock may go astray from ours, in seconds a second: a quartz does by less than half of this.
+CLOCK_DRIFT: Final = 1e-4
 
 # What has no end after so many characters is no message: the longest one that Asterisk sends is a few thousand.
 LONGEST_MESSAGE: Final = 1_000_000
@@ -123,33 +123,50 @@ class AmiSettings:
 class PbxClock:
     """Put what the PBX says of when events happened on our own clock.
 
-    Its Timestamp is exact where our process had to wait for a processor, but its clock may be another one: the least
-    delay of late is what the two differ by. A PBX that tells no times is believed to tell everything at once.
+    Its Timestamp is exact where our process had to wait for a processor, but its clock may be another one. By how much
+    is known from both sides: nothing arrives before it happened, and no answer was given before it was asked for. A PBX
+    that tells no times is believed to tell everything at once.
     """
 
     def __init__(self) -> None:
-        # The least differences of this window and the one before, in seconds; when this one began.
-        self._least_s = self._before_s = math.inf
-        self._since_s = -math.inf
+        # How far our clock is ahead of the PBX's, in seconds; infinite while unknown. When that was looked at.
+        self._ahead_s = math.inf
+        self._looked_s = -math.inf
         self._last_s = -math.inf
+
+    def answered(self, told: str, asked_s: float) -> None:
+        """Learn from an answer of the PBX, which says when it was given, to what was asked then."""
+        ahead_s = _difference(asked_s, told)
+        # However late an answer is read: a clock that was put back is followed, and what came late at first was late.
+        if ahead_s is not None and (self._ahead_s == math.inf or ahead_s > self._ahead_s):
+            self._ahead_s, self._looked_s = ahead_s, asked_s
 
     def time_of(self, told: str, arrival_s: float) -> float:
         """Return when an event happened that says so and arrived then, in seconds since the epoch.
 
         Never later than it arrived, nor before the event before it.
         """
-        try:
-            difference_s = arrival_s - float(told)
-        except ValueError:
+        difference_s = _difference(arrival_s, told)
+        if difference_s is None:
             return arrival_s
-        if not math.isfinite(difference_s):
-            return arrival_s
-        if not 0 <= arrival_s - self._since_s < CLOCK_WINDOW_S:
-            self._before_s, self._least_s, self._since_s = self._least_s, math.inf, arrival_s
-        self._least_s = min(self._least_s, difference_s)
-        late_s = difference_s - min(self._least_s, self._before_s)
+        drifted_s = self._ahead_s + CLOCK_DRIFT * max(0.0, arrival_s - self._looked_s)
+        self._ahead_s, self._looked_s = min(drifted_s, difference_s), arrival_s
+        late_s = difference_s - self._ahead_s
         self._last_s = min(arrival_s, max(self._last_s, arrival_s - late_s))
         return self._last_s
+
+
+def _text(value: str | list[str] | None) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _difference(time_s: float, told: str) -> float | None:
+    """Return by how much a time is later than the one told, in seconds; None when that is none."""
+    try:
+        difference_s = time_s - float(told)
+    except ValueError:
+        return None
+    return difference_s if math.isfinite(difference_s) else None
 
 
 class AmiLink:
@@ -266,14 +283,15 @@ class AmiLink:
 
     async def _watch(self, connection: "Connection") -> str:
         """Ping until the connection is lost or a Ping has no answer in time; returns which."""
-        while True:
-            await asyncio.wait([connection.lost], timeout=self._settings.ping_interval_s)
-            if connection.lost.done():
-                return connection.lost.result()
+        while not connection.lost.done():
+            asked_s = time.time()
             try:
-                await connection.send("Ping", {}, self._settings.ping_timeout_s, as_list=False)
+                answer = await connection.send("Ping", {}, self._settings.ping_timeout_s, as_list=False)
             except AmiOutcomeUnknownError as error:
                 return str(error)
+            self._clock.answered(_text(answer.get("Timestamp")), asked_s)
+            await asyncio.wait([connection.lost], timeout=self._settings.ping_interval_s)
+        return connection.lost.result()
 
     def _enter(self, state: LinkState, detail: str) -> None:
         self.state = state
@@ -287,8 +305,7 @@ class AmiLink:
         self._on_state(state, detail)
 
     def _receive(self, event: Event) -> None:
-        told = event.get("Timestamp", "")
-        item = Received(event, self._clock.time_of(told if isinstance(told, str) else "", time.time()))
+        item = Received(event, self._clock.time_of(_text(event.get("Timestamp")), time.time()))
         if self._connection is None:
             # It came together with the answer to the login; what is missing is missing before it.
             self._early.append(item)
