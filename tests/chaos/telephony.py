@@ -102,7 +102,7 @@ def witnessed(pbx: PrivatePbx) -> list[Heard]:
     return [*heard.values(), *map(Heard, early)]
 
 
-def amiss(call: Told | None, heard: Heard) -> str:
+def amiss(call: Told | None, heard: Heard, tolerance_s: float = TOLERANCE_S) -> str:
     """Return what is wrong with a call, by what the PBX heard of it; "" for nothing."""
     if call is None:
         return "missing"
@@ -114,27 +114,29 @@ def amiss(call: Told | None, heard: Heard) -> str:
         return f"{call.state}, though {len(heard.agents)} talked"
     if tuple(call.agents) != heard.agents:
         return "another agent"
-    if abs(call.talk_s - heard.talk_s) > TOLERANCE_S:
-        return f"talked {call.talk_s:.1f} s, not {heard.talk_s}"
+    if abs(call.talk_s - heard.talk_s) > tolerance_s:
+        return f"talked {call.talk_s:.1f} s, not {heard.talk_s:.1f}"
     if call.to_call_back != (0 if heard.agents else 1):
         return f"{call.to_call_back} times to call back"
     return ""
 
 
-def compare(calls: Sequence[Told], heard: Sequence[Heard]) -> dict[str, str]:
-    """Return by number what is wrong with each call."""
+def compare(
+    calls: Sequence[Told], heard: Sequence[Heard], tolerance_s: float = TOLERANCE_S
+) -> dict[str, str]:
+    """Return by number what is wrong with each call; a talk may be so many seconds off."""
     found = {call.number.removeprefix("+86"): call for call in calls}
-    wrong = {one.number: amiss(found.get(one.number), one) for one in heard}
+    wrong = {one.number: amiss(found.get(one.number), one, tolerance_s) for one in heard}
     return {number: why for number, why in wrong.items() if why}
 
 
-def settled(stack: Stack, tenant_id: str, heard: Sequence[Heard]) -> bool:
+def settled(stack: Stack, tenant_id: str, heard: Sequence[Heard], tolerance_s: float = TOLERANCE_S) -> bool:
     """Tell whether everything is as it was."""
     try:
         calls, cards = read(stack, tenant_id)
     except psycopg.Error:
         return False
-    return not cards and not compare(calls, heard)
+    return not cards and not compare(calls, heard, tolerance_s)
 
 
 def open_cards(desks: Sequence[Desk]) -> int:

@@ -2,7 +2,8 @@
 
 Asterisk's call records (CSV) tell who called. Its queue_log has a line for each step: `time|call's unique
 id|queue|agent|event|data...`, times in whole seconds since the epoch; CONNECT tells who answered, COMPLETEAGENT and
-COMPLETECALLER for how long they talked.
+COMPLETECALLER for how long they talked. Of a PBX without time these are late themselves: it notes when its queue
+learned of a step. Its log of channel events (CEL) has the step's own time, in microseconds.
 """
 
 import csv
@@ -15,12 +16,13 @@ from pathlib import Path
 class Heard:
     """Hold one queue call as the PBX tells it.
 
-    agents: the extensions that talked, in order; none: nobody answered. talk_s: for how long, in whole seconds.
+    agents: the extensions that talked, in order; none: nobody answered. talk_s: for how long, in seconds; the queue log
+    knows whole ones.
     """
 
     number: str
     agents: tuple[str, ...] = ()
-    talk_s: int = 0
+    talk_s: float = 0
     over: bool = False
 
 
@@ -56,3 +58,21 @@ def read_callers(path: Path, context: str) -> set[str]:
     """Return the numbers that called into a context, by the call records of a file."""
     with path.open(newline="") as records:
         return {record[1] for record in csv.reader(records) if record[3] == context}
+
+
+def read_talks(path: Path) -> dict[str, float]:
+    """Return how long the call of each number was answered, in seconds, by the log of channel events of a file."""
+    numbers: dict[str, str] = {}
+    answered: dict[str, float] = {}
+    over: dict[str, float] = {}
+    with path.open(newline="") as lines:
+        for time_text, event, unique_id, linked_id, _channel, number, *_ in csv.reader(lines):
+            time_s = float(time_text)
+            if event == "CHAN_START" and unique_id == linked_id:
+                numbers[linked_id] = number
+            elif event == "ANSWER" and unique_id != linked_id:
+                # A line of another channel may come a little out of order.
+                answered[linked_id] = min(time_s, answered.get(linked_id, time_s))
+            elif event == "HANGUP":
+                over[linked_id] = max(time_s, over.get(linked_id, time_s))
+    return {number: over[call] - answered[call] for call, number in numbers.items() if call in answered}
