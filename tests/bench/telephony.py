@@ -50,7 +50,7 @@ from tests.bench.scale import cpu_s
 from tests.chaos.telephony import compare, open_cards, read, settled, witnessed
 from tests.e2e.company import PASSWORD
 from tests.e2e.conftest import CHROMIUM, QUIET
-from tests.support.queue_log import Heard, read_talks
+from tests.support.queue_log import Heard, read_channel_log
 from tests.support.until import until
 
 # The queue whose agents are FLOOR_AGENTS, and the number of the page's own phone.
@@ -205,9 +205,17 @@ def bearable(floor: Floor, most_per_s: int) -> Iterator[tuple[int, list[float]]]
 
 
 def heard_by(pbx: PrivatePbx) -> list[Heard]:
-    """Return each call as the PBX tells of it, with its channel events' times: the queue log's are as late as it."""
-    talks = read_talks(pbx.events)
-    return [replace(one, talk_s=talks.get(one.number, one.talk_s)) for one in witnessed(pbx)]
+    """Return each call as the PBX tells of it: who talked by its queues, how long by its log of channel events.
+
+    The queues' own times are as late as the PBX; of a direct call they tell nothing.
+    """
+    exact = read_channel_log(pbx.events)
+    return [
+        replace(one, talk_s=exact[one.number].talk_s if one.number in exact else one.talk_s)
+        if one.over
+        else exact.get(one.number, one)
+        for one in witnessed(pbx)
+    ]
 
 
 def settle(stack: Stack, pbx: PrivatePbx, team: Team) -> list[Heard]:

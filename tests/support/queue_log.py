@@ -60,19 +60,27 @@ def read_callers(path: Path, context: str) -> set[str]:
         return {record[1] for record in csv.reader(records) if record[3] == context}
 
 
-def read_talks(path: Path) -> dict[str, float]:
-    """Return how long the call of each number was answered, in seconds, by the log of channel events of a file."""
+def read_channel_log(path: Path) -> dict[str, Heard]:
+    """Return the calls of each number that somebody answered, by the log of channel events of a file.
+
+    talk_s is from the first answer to the last channel's end.
+    """
     numbers: dict[str, str] = {}
-    answered: dict[str, float] = {}
+    answered: dict[str, tuple[float, str]] = {}
     over: dict[str, float] = {}
     with path.open(newline="") as lines:
-        for time_text, event, unique_id, linked_id, _channel, number, *_ in csv.reader(lines):
+        for time_text, event, unique_id, linked_id, channel, number, *_ in csv.reader(lines):
             time_s = float(time_text)
             if event == "CHAN_START" and unique_id == linked_id:
                 numbers[linked_id] = number
             elif event == "ANSWER" and unique_id != linked_id:
                 # A line of another channel may come a little out of order.
-                answered[linked_id] = min(time_s, answered.get(linked_id, time_s))
+                answer = (time_s, channel.partition("/")[2].rpartition("-")[0])
+                answered[linked_id] = min(answer, answered.get(linked_id, answer))
             elif event == "HANGUP":
                 over[linked_id] = max(time_s, over.get(linked_id, time_s))
-    return {number: over[call] - answered[call] for call, number in numbers.items() if call in answered}
+    return {
+        numbers[call]: Heard(numbers[call], (agent,), over[call] - time_s, over=True)
+        for call, (time_s, agent) in answered.items()
+        if call in numbers and call in over
+    }

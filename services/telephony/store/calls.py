@@ -1,10 +1,29 @@
-"""The statements that every event of a call runs: built once, because building one costs more than running it."""
+"""The statements that every event of a call runs: built once, because building one costs more than running it.
+
+As few as the locks allow, because each costs a round trip: a call's row with who sits at its extensions, its pops once
+they are there, and then all that follows from it together with the outbox (`Transaction.post`).
+"""
 
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Text, and_, any_, bindparam, case, func, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY, Insert, distinct_on, insert
+from sqlalchemy import (
+    CTE,
+    Column,
+    ColumnElement,
+    ScalarSelect,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, distinct_on, insert
 
+from services.chassis.bulk import inserting
 from services.telephony.store import tables
 
 _call, _leg, _pop, _session = tables.call, tables.leg, tables.pop, tables.agent_session
@@ -12,8 +31,18 @@ _call, _leg, _pop, _session = tables.call, tables.leg, tables.pop, tables.agent_
 CALL_COLUMNS: Final = [column for column in _call.c if column.name != "graph"]
 
 
+def _seated(column: Column[Any], extension: str) -> ScalarSelect[Any]:
+    """Return what is known of who sits at the extension that the parameter of this name gives."""
+    at = _session.c.extension == bindparam(extension, type_=Text())
+    return select(column).where(_SEATED, at).scalar_subquery()
+
+
 def _upsert_call() -> Insert:
-    added = insert(_call)
+    added = insert(_call).values(
+        origin_person_id=_seated(_session.c.person_id, "origin_extension"),
+        answered_by_id=_seated(_session.c.person_id, "answering_extension"),
+        answered_by_name=func.coalesce(_seated(_session.c.person_name, "answering_extension"), ""),
+    )
     new = added.excluded
     # What was decided once stays: who began, who answered, whose call it is. A later sign-off must not rewrite it.
     kept: dict[str, ColumnElement[Any]] = {
@@ -36,8 +65,8 @@ def _upsert_call() -> Insert:
     )
 
 
-def _upsert_leg() -> Insert:
-    added = insert(_leg)
+def _upsert_legs() -> Insert:
+    added = inserting(_leg, _names(list(_leg.c)), "legs")
     new = added.excluded
     told = ("number", "ring_time", "answer_time", "end_time", "result")
     return added.on_conflict_do_update(
@@ -47,8 +76,7 @@ def _upsert_leg() -> Insert:
     )
 
 
-def _upsert_pop() -> Insert:
-    added = insert(_pop)
+def _upsert_pop(added: Insert) -> Insert:
     fixed = ("id", "tenant_id", "call_id", "person_id", "extension")
     return added.on_conflict_do_update(
         index_elements=["id"],
@@ -56,18 +84,40 @@ def _upsert_pop() -> Insert:
     )
 
 
+def _expected() -> Insert:
+    columns = ("id", "tenant_id", "call_id", "pbx", "path", "state", "create_time", "next_try_time")
+    return inserting(tables.recording, columns, "recordings").on_conflict_do_nothing()
+
+
 def _names(columns: list[Column[object]]) -> list[str]:
     return [column.name for column in columns]
 
 
-# A whole call; returns its row, none when it was over before.
-UPSERT_CALL: Final = _upsert_call().returning(*CALL_COLUMNS)
-# Its legs, any number.
-UPSERT_LEG: Final = _upsert_leg()
-# The recordings of a call that is over, any number; one that is expected already stays as it is.
-EXPECT_RECORDING: Final = insert(tables.recording).on_conflict_do_nothing()
+_SEATED: Final = and_(_session.c.tenant_id == bindparam("tenant"), _session.c.sign_off_time.is_(None))
+# Who sits at these extensions: id and name by extension. :tenant :extensions
+_AGENTS: Final = (
+    select(
+        func.jsonb_object_agg(
+            _session.c.extension,
+            func.jsonb_build_array(_session.c.person_id, _session.c.person_name),
+            type_=JSONB(),
+        )
+    )
+    # One text for any number of them.
+    .where(_SEATED, _session.c.extension == any_(bindparam("extensions", type_=ARRAY(Text))))
+    .scalar_subquery()
+)
+# A whole call; returns its row and `agents`, no row when it was over before. Its columns, and besides :tenant
+# :origin_extension :answering_extension :extensions
+UPSERT_CALL: Final = _upsert_call().returning(*CALL_COLUMNS, _AGENTS.label("agents"))
 # A whole pop.
-UPSERT_POP: Final = _upsert_pop()
+UPSERT_POP: Final = _upsert_pop(insert(_pop))
+# Of any number of calls, with the outbox: :legs, :pops, and the :recordings of those that are over, where they are new.
+FOLLOWING: Final[tuple[CTE, ...]] = (
+    _upsert_legs().cte("legs"),
+    _upsert_pop(inserting(_pop, _names(list(_pop.c)), "pops")).cte("pops"),
+    _expected().cte("recordings"),
+)
 
 _OWN_CALL: Final = and_(_call.c.tenant_id == bindparam("tenant"), _call.c.id == bindparam("call_id"))
 # A call, locked. :tenant :call_id
@@ -104,11 +154,4 @@ TALKED_BEFORE: Final = (
         _call.c.answered_by_id.in_(bindparam("persons", expanding=True)),
     )
     .order_by(_call.c.answered_by_id, _call.c.start_time.desc())
-)
-# Who sits at these extensions. :tenant_id :extensions
-AGENTS_AT: Final = select(_session.c.extension, _session.c.person_id, _session.c.person_name).where(
-    _session.c.tenant_id == bindparam("tenant_id"),
-    # One text for any number of them.
-    _session.c.extension == any_(bindparam("extensions", type_=ARRAY(Text))),
-    _session.c.sign_off_time.is_(None),
 )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import update
 
+from services.chassis.bulk import as_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.kernel.phones import mask_number, match_number
@@ -18,14 +19,12 @@ from services.telephony.domain.pops import OPEN_STATES, Card, PopSettings, PopSt
 from services.telephony.pbx.callgraph import Call, Direction, Leg, to_json
 from services.telephony.store import tables
 from services.telephony.store.calls import (
-    AGENTS_AT,
     ATTACH_CALLERS,
-    EXPECT_RECORDING,
+    FOLLOWING,
     LOCK_CALL,
     LOCK_POPS,
     TALKED_BEFORE,
     UPSERT_CALL,
-    UPSERT_LEG,
     UPSERT_POP,
 )
 from services.telephony.store.moves import CALLS, adopt
@@ -101,12 +100,25 @@ class _Agent:
 
 @dataclass
 class _Work:
-    """What one transaction needs to know of the agents."""
+    """One transaction, and what it is going to write besides the calls' own rows, all in one statement."""
 
     tx: Transaction
     pbx: str
-    pops: PopSettings
-    agents: Mapping[str, _Agent] = field(default_factory=dict)
+    rules: PopSettings
+    legs: list[Row] = field(default_factory=list)
+    pops: list[Row] = field(default_factory=list)
+    recordings: list[Row] = field(default_factory=list)
+
+    def pop(self, call: Row, after: Row, before: Row | None) -> None:
+        """Write a pop and publish it, unless it is what it was."""
+        changed = _next(after, before)
+        if changed is not None:
+            self.pops.append(changed)
+            _tell_pop(self.tx, call, changed)
+
+
+# Who sits at an extension, by extension.
+_Agents = Mapping[str, _Agent]
 
 
 def call_id_of(pbx: str, linked_id: str) -> str:
@@ -121,12 +133,13 @@ def record_calls(
 
     All calls belong to tx.tenant. A call that is over stays as it was written at its end. pops: whose cards come up.
     """
-    extensions = {leg.extension for update in updates for leg in update.call.legs}
-    extensions |= {update.call.origin_extension for update in updates}
-    work = _Work(tx, pbx, pops, _agents_at(tx, extensions - {""}))
+    work = _Work(tx, pbx, pops)
     # One order for all writers of several calls.
     for item in sorted(updates, key=lambda item: item.call.linked_id):
         _record(work, item)
+    following = {"legs": work.legs, "pops": work.pops, "recordings": work.recordings}
+    if any(following.values()):
+        tx.post(*FOLLOWING, parameters={name: as_rows(rows) for name, rows in following.items()})
 
 
 def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[Caller]) -> None:
@@ -222,26 +235,24 @@ def pop_json(call: Row, pop: Row) -> dict[str, Any]:
 
 
 def _record(work: _Work, item: CallUpdate) -> None:
-    row = _write_call(work, item)
+    row, agents = _write_call(work, item)
     if row is None:
         return
     call = item.call
-    if call.legs:
-        _write_legs(work, row["id"], call.legs)
+    work.legs += _legs(row, call.legs, agents)
     if call.direction is Direction.INBOUND:
-        _write_pops(work, row, call)
+        _write_pops(work, row, call, agents)
     if call.end_time is not None:
-        _expect_recordings(work, row["id"], call)
+        work.recordings += _expected_recordings(work, row["id"], call)
         work.tx.emit("call_ended", row["id"], row["version"], call_facts(row))
 
 
-def _write_call(work: _Work, item: CallUpdate) -> Row | None:
-    """Write the call's row and return it; None when it was over before."""
+def _write_call(work: _Work, item: CallUpdate) -> tuple[Row | None, _Agents]:
+    """Write the call's row and return it, None when it was over before; and who sits at its extensions."""
     call = item.call
     answering = call.leg(call.answered_by)
-    agent = work.agents.get(answering.extension) if answering else None
-    origin = work.agents.get(call.origin_extension)
     outside = call.outside_number
+    extensions = {leg.extension for leg in call.legs} | {call.origin_extension}
     values: dict[str, Any] = {
         "id": call_id_of(work.pbx, call.linked_id),
         "tenant_id": work.tx.tenant.id,
@@ -252,9 +263,6 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
         "number": match_number(outside) or outside,
         "did": call.dialled_number if call.direction is Direction.INBOUND else "",
         "queue": call.queue,
-        "origin_person_id": origin.person_id if origin else None,
-        "answered_by_id": agent.person_id if agent else None,
-        "answered_by_name": agent.name if agent else "",
         "start_time": call.start_time,
         "answer_time": call.answer_time,
         "end_time": call.end_time,
@@ -263,14 +271,22 @@ def _write_call(work: _Work, item: CallUpdate) -> Row | None:
         "version": 1,
         "callers": None,
         **_NOBODY,
+        "tenant": work.tx.tenant.id,
+        "origin_extension": call.origin_extension,
+        "answering_extension": answering.extension if answering else "",
+        "extensions": sorted(extensions - {""}),
     }
     if item.callers is not None:
         values["callers"] = [caller.to_json() for caller in item.callers]
         values |= _link(item.callers) or {}
-    row = one(work.tx.session, UPSERT_CALL, **values)
-    if row is None or row["version"] > 1:
-        return row
-    return {**row, "customer_id": adopt(work.tx, CALLS, row)}
+    found = one(work.tx.session, UPSERT_CALL, **values)
+    if found is None:
+        return None, {}
+    row = dict(found)
+    agents = {extension: _Agent(*who) for extension, who in (row.pop("agents") or {}).items()}
+    if row["version"] == 1:
+        row["customer_id"] = adopt(work.tx, CALLS, row)
+    return row, agents
 
 
 def _state(call: Call) -> str:
@@ -289,15 +305,15 @@ def _link(callers: Sequence[Caller]) -> dict[str, Any] | None:
     return {**_NOBODY, "customer_id": only.customer_id, "customer_name": only.customer_name}
 
 
-def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
-    rows = [
+def _legs(call: Row, legs: Sequence[Leg], agents: _Agents) -> list[Row]:
+    return [
         {
-            "call_id": call_id,
+            "call_id": call["id"],
             "uniqueid": leg.uniqueid,
-            "tenant_id": work.tx.tenant.id,
+            "tenant_id": call["tenant_id"],
             "extension": leg.extension,
             "number": leg.number,
-            "person_id": work.agents[leg.extension].person_id if leg.extension in work.agents else None,
+            "person_id": agents[leg.extension].person_id if leg.extension in agents else None,
             "position": position,
             "ring_time": leg.ring_time,
             "answer_time": leg.answer_time,
@@ -306,25 +322,26 @@ def _write_legs(work: _Work, call_id: str, legs: Sequence[Leg]) -> None:
         }
         for position, leg in enumerate(legs)
     ]
-    work.tx.session.execute(UPSERT_LEG, rows)
 
 
-def _write_pops(work: _Work, call: Row, graph: Call) -> None:
+def _write_pops(work: _Work, call: Row, graph: Call, agents: _Agents) -> None:
     wanted = cards(graph)
     if not wanted:
         return
-    rows = every(work.tx.session, LOCK_POPS, tenant_id=work.tx.tenant.id, call_id=call["id"])
-    persons = {row["person_id"] for row in rows} | {agent.person_id for agent in work.agents.values()}
+    known = {"tenant_id": work.tx.tenant.id, "call_id": call["id"]}
+    # A call that was not there had none.
+    rows = every(work.tx.session, LOCK_POPS, **known) if call["version"] > 1 else []
+    persons = {row["person_id"] for row in rows} | {agent.person_id for agent in agents.values()}
     talked = _talked_before(work.tx, call, persons)
     holders = None if call["callers"] is None else len({_holder(caller) for caller in call["callers"]})
-    rules = work.pops.of(call["queue"])
+    rules = work.rules.of(call["queue"])
     for card in wanted:
         shown = [row for row in rows if row["extension"] == card.extension]
         current = [row for row in shown if row["ring_time"] >= card.ring_time]
         for row in current:
             _follow(work, call, card, row, talked)
         if not current and rules.pops(card.state, holders):
-            _ring(work, call, card, shown, talked)
+            _ring(work, call, card, shown, agents.get(card.extension), talked)
 
 
 def _follow(work: _Work, call: Row, card: Card, before: Row, talked: Mapping[str, str]) -> None:
@@ -333,19 +350,26 @@ def _follow(work: _Work, call: Row, card: Card, before: Row, talked: Mapping[str
     told = before["answered_by_id"] == call["answered_by_id"]
     if before["state"] == PopState.CLOSED or (before["state"] == PopState.WITHDRAWN and told):
         return
-    write_pop(work.tx, call, _pop(work, call, card, before["person_id"], talked), before)
+    work.pop(call, _pop(work, call, card, before["person_id"], talked), before)
 
 
-def _ring(work: _Work, call: Row, card: Card, older: Sequence[Row], talked: Mapping[str, str]) -> None:
+def _ring(
+    work: _Work,
+    call: Row,
+    card: Card,
+    older: Sequence[Row],
+    seated: _Agent | None,
+    talked: Mapping[str, str],
+) -> None:
     """Give a new ring to who is signed on now, and end what an earlier one left at that extension."""
-    agent = work.agents.get(card.extension) if card.state in (PopState.RINGING, PopState.TALKING) else None
+    agent = seated if card.state in (PopState.RINGING, PopState.TALKING) else None
     own = next((row for row in older if agent and row["person_id"] == agent.person_id), None)
     for row in older:
         if row is not own and row["state"] in (PopState.RINGING, PopState.TALKING):
             over = PopState.WITHDRAWN if row["state"] == PopState.RINGING else PopState.WRAP_UP
-            write_pop(work.tx, call, {**row, "state": over.value, "end_time": card.ring_time}, row)
+            work.pop(call, {**row, "state": over.value, "end_time": card.ring_time}, row)
     if agent:
-        write_pop(work.tx, call, _pop(work, call, card, agent.person_id, talked), own)
+        work.pop(call, _pop(work, call, card, agent.person_id, talked), own)
 
 
 def _pop(work: _Work, call: Row, card: Card, person_id: str, talked: Mapping[str, str]) -> dict[str, Any]:
@@ -367,13 +391,24 @@ def _pop(work: _Work, call: Row, card: Card, person_id: str, talked: Mapping[str
 
 def write_pop(tx: Transaction, call: Row, after: Row, before: Row | None) -> Row:
     """Write a pop with the next version and publish it, unless it is what it was; returns it as stored."""
+    changed = _next(after, before)
+    if changed is None:
+        return before or after
+    tx.session.execute(UPSERT_POP, changed)
+    _tell_pop(tx, call, changed)
+    return changed
+
+
+def _next(after: Row, before: Row | None) -> Row | None:
+    """Return a pop with its next version; None when it is what it was."""
     compared = ("state", "number", "callers", "answered_by_id", "ring_time", "answer_time", "end_time")
     if before is not None and all(before[name] == after[name] for name in compared):
-        return before
-    after = {**after, "version": (before["version"] if before else 0) + 1}
-    tx.session.execute(UPSERT_POP, after)
-    tx.emit("pop_changed", after["id"], after["version"], pop_json(call, after))
-    return after
+        return None
+    return {**after, "version": (before["version"] if before else 0) + 1}
+
+
+def _tell_pop(tx: Transaction, call: Row, pop: Row) -> None:
+    tx.emit("pop_changed", pop["id"], pop["version"], pop_json(call, pop))
 
 
 def as_seen_by(person_id: str, call: Row, talked: Mapping[str, str] = _NEVER) -> dict[str, Any]:
@@ -413,10 +448,8 @@ def _talked_before(tx: Transaction, call: Row, persons: Iterable[str]) -> Mappin
     return {row["answered_by_id"]: row["customer_id"] for row in found}
 
 
-def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:
-    if not call.recordings or call.end_time is None:
-        return
-    rows = [
+def _expected_recordings(work: _Work, call_id: str, call: Call) -> list[Row]:
+    return [
         {
             "id": derive_id("recording", call_id, path),
             "tenant_id": work.tx.tenant.id,
@@ -429,15 +462,6 @@ def _expect_recordings(work: _Work, call_id: str, call: Call) -> None:
         }
         for path in call.recordings
     ]
-    work.tx.session.execute(EXPECT_RECORDING, rows)
-
-
-def _agents_at(tx: Transaction, extensions: Iterable[str]) -> dict[str, _Agent]:
-    wanted = list(extensions)
-    if not wanted:
-        return {}
-    found = tx.session.execute(AGENTS_AT, {"tenant_id": tx.tenant.id, "extensions": wanted})
-    return {row.extension: _Agent(row.person_id, row.person_name) for row in found}
 
 
 def _json_time(time: datetime | None) -> str | None:
