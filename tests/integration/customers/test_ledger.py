@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Text, delete, insert, literal_column, select, text, update
+from sqlalchemy import ARRAY, Text, cast, delete, insert, literal_column, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from services.chassis.db import Store, Transaction
@@ -231,6 +232,37 @@ def test_a_change_of_owner_leaves_alone_what_names_are_found_by(store: Store, ma
         customer = tx.session.get_one(Customer, (main_tenant.id, customer_id))
         customer.name, customer.pieces = "新名", name_pieces("新名")
     assert version()[1] == name_pieces("新名")
+
+
+def test_no_search_has_to_read_what_waits_for_the_index_of_names(store: Store, main_tenant: Tenant) -> None:
+    """F44: each statement puts its pieces in at its end, also one whose transaction fails behind it."""
+    waiting = text("SELECT gin_clean_pending_list('customers.ix_customer_search_pieces')")
+    created = 0
+
+    class Broken(Exception):
+        """What a use case may end with."""
+
+    for broken in (False, True):
+        with suppress(Broken), store.transaction(main_tenant) as tx:
+            customer_id = create(tx, rep(main_tenant))
+            # The pages that were still to be put in.
+            assert tx.session.scalar(waiting) == 0
+            customer = tx.session.get_one(Customer, (main_tenant.id, customer_id))
+            customer.name, customer.pieces = "云帆科技", name_pieces("云帆科技")
+            tx.session.flush()
+            assert tx.session.scalar(waiting) == 0
+            created += 1
+            if broken:
+                raise Broken
+    assert created == 2
+    with store.transaction(main_tenant) as tx:
+        # By the index, though this table is so small that to read it whole costs no more.
+        tx.session.execute(text("SET LOCAL enable_seqscan = off"))
+        found = select(CustomerSearch.customer_id).where(
+            CustomerSearch.tenant_id == main_tenant.id,
+            CustomerSearch.pieces.bool_op("@>")(cast(["云帆"], ARRAY(Text))),
+        )
+        assert len(tx.session.scalars(found).all()) == 1
 
 
 def test_a_batch_of_losses_leaves_what_single_ones_leave(store: Store, main_tenant: Tenant) -> None:

@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
-from services.chassis.db import Store
+from services.chassis.db import Store, Transaction
 from services.chassis.errors import AlreadyExists, AppError
 from services.chassis.ids import derive_id, new_id
 from services.chassis.tenancy import Tenant
@@ -13,6 +14,7 @@ from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.pairs import PairState
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
+from services.dedupe.usecases.lookups import find_namesakes
 from services.dedupe.usecases.reservations import cancel
 from services.dedupe.usecases.rules import update_rule
 from services.dedupe.usecases.scans import list_groups
@@ -85,6 +87,20 @@ def test_a_repeated_batch_gives_the_same_and_a_look_takes_nothing(store: Store, 
     run(store, main_tenant, lambda tx: cancel(tx, items[0].reservation_id))
     results = take(store, main_tenant, items)
     assert reasons(results, items) == ["RESERVATION_CANCELLED", "", ""]
+
+
+def test_no_look_up_has_to_read_what_waits_for_the_index_of_grams(store: Store, main_tenant: Tenant) -> None:
+    """F150: the grams of a batch are put in at the end of its statement."""
+
+    def waiting(tx: Transaction) -> int:
+        """Return how many pages of grams were still to be put in."""
+        waiting = text("SELECT gin_clean_pending_list('dedupe.ix_match_record_grams')")
+        return tx.session.scalar(waiting) or 0
+
+    items = wanted(*(f"云帆{number}号科技公司" for number in range(40)))
+    assert set(take(store, main_tenant, items).values()) == {None}
+    assert run(store, main_tenant, waiting) == 0
+    assert run(store, main_tenant, lambda tx: len(find_namesakes(tx, items[7].subjects, []))) == 1
 
 
 def test_the_rule_of_similarity_holds_for_imports_where_it_blocks_or_asks_for_a_review(
