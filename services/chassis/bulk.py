@@ -95,8 +95,12 @@ _PLAN_AS_EVER = text("SET LOCAL plan_cache_mode = auto")
 
 def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the columns that have one value in all rows, at most all but one."""
-    first, rest = rows[0], rows[1:]
-    same = {name: value for name, value in first.items() if all(row[name] == value for row in rest)}
+    first, last = rows[0], rows[-1]
+    same = {
+        name: value
+        for name, value in first.items()
+        if last[name] == value and [row[name] for row in rows].count(value) == len(rows)
+    }
     if len(same) == len(first):
         same.popitem()
     return same

@@ -34,6 +34,8 @@ ANONYMOUS = frozenset(
 )
 # A stored mobile: carriers' prefixes were checked when it was typed.
 MOBILE = re.compile(r"\+861[3-9]\d{9}")
+# A landline as it is typed without any sign between: 0, area code, local number; a mobile has no such beginning.
+LANDLINE = re.compile(r"0(?:10|[2-9][0-9])[0-9]{7,9}")
 # Digits of a mobile without the country's code.
 MOBILE_DIGITS = 11
 # Shortest number that can be a subscriber's; shorter ones are extensions.
@@ -75,6 +77,9 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
     if len(text) == MOBILE_DIGITS and text.isascii() and _mobiles().fullmatch(text):
         # As nearly everybody types it: what is below says the same, in ten times the time.
         return PhoneNumber(f"+86{text}", "", PhoneKind.MOBILE)
+    if LANDLINE.fullmatch(text) and _landline_lengths(text[1:]) and _landlines().fullmatch(text[1:]):
+        # As landlines mostly are, for the same reason.
+        return PhoneNumber(f"+86{text[1:]}", "", PhoneKind.LANDLINE)
     number, extension = _split(_plain(text))
     digits = re.sub(r"\D", "", number)
     if SERVICE_NUMBER.fullmatch(digits) and not number.startswith("+"):
@@ -94,7 +99,7 @@ def parse_phone(text: str, field: str) -> PhoneNumber:
             )
         if _mobiles().fullmatch(national):
             return PhoneNumber(international, extension, PhoneKind.MOBILE)
-    elif len(national) not in ((10,) if national.startswith(TWO_DIGIT_AREAS) else (10, 11)):
+    elif not _landline_lengths(national):
         raise _landline_length(field)
     elif _landlines().fullmatch(national):
         return PhoneNumber(international, extension, PhoneKind.LANDLINE)
@@ -206,6 +211,11 @@ def _international(number: str) -> str:
     if digits.startswith("86") and len(digits) in (12, 13):
         return f"+{digits}"
     return f"+86{digits.removeprefix('0')}"
+
+
+def _landline_lengths(national: str) -> bool:
+    """Tell whether a landline has as many digits as its area's do."""
+    return len(national) in ((10,) if national.startswith(TWO_DIGIT_AREAS) else (10, 11))
 
 
 def _landline_length(field: str) -> InvalidInput:

@@ -25,6 +25,7 @@ def parse_text(text: str, field: str, longest: int, *, required: bool = True) ->
             "{field} has at most {longest} characters",
             longest=longest,
         )
-    if CONTROL.search(trimmed):
+    # Most texts are printable through and through, which is known in a tenth of the time.
+    if not trimmed.isprintable() and CONTROL.search(trimmed):
         raise InvalidInput(field, "TEXT_INVALID", "{field} 含有无效字符", "{field} holds control characters")
     return trimmed

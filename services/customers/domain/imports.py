@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import TypeVar
 
 from services.chassis.errors import InvalidInput, RuleViolation
 from services.customers.domain.customers import ContactDraft, CustomerDraft, check_name
@@ -13,6 +14,8 @@ from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import FieldDefinition, parse_value
 from services.kernel.phones import PhoneNumber, parse_phone
 from services.kernel.texts import parse_text
+
+Value = TypeVar("Value")
 
 # Rows of one file.
 MOST_ROWS = 100_000
@@ -70,6 +73,10 @@ class Field:
         """Return its name for the reader."""
         return self.en if locale.lower().startswith("en") else self.zh
 
+    def parse(self, text: str, name: str) -> str:
+        """Return a text of this field; raises InvalidInput naming `name` as `parse_text`."""
+        return parse_text(text, name, self.longest, required=self.required)
+
 
 NAME = Field(
     "name",
@@ -97,14 +104,20 @@ CONTACT_PHONES = Field(
     ("手机", "手机号", "手机号码", "联系电话", "联系人手机", "mobile"),
 )
 POOL = Field("pool", "公海", "Pool", ("所属公海", "公海名称"))
+LEVEL = Field("level", "客户级别", "Level", ("级别", "等级", "客户等级"), longest=50)
+REGION = Field("region", "地区", "Region", ("区域", "所属区域", "所属地区", "所在地区", "省市"), longest=100)
+ADDRESS = Field("address", "地址", "Address", ("公司地址", "详细地址", "注册地址"), longest=500)
+BUSINESS_TYPE = Field(
+    "business_type", "业务类型", "Business type", ("行业", "经营范围", "industry"), longest=100
+)
 
 FIELDS = (
     NAME,
     PHONES,
-    Field("level", "客户级别", "Level", ("级别", "等级", "客户等级"), longest=50),
-    Field("region", "地区", "Region", ("区域", "所属区域", "所属地区", "所在地区", "省市"), longest=100),
-    Field("address", "地址", "Address", ("公司地址", "详细地址", "注册地址"), longest=500),
-    Field("business_type", "业务类型", "Business type", ("行业", "经营范围", "industry"), longest=100),
+    LEVEL,
+    REGION,
+    ADDRESS,
+    BUSINESS_TYPE,
     CREDIT_CODE,
     CONTACT,
     CONTACT_TITLE,
@@ -113,7 +126,6 @@ FIELDS = (
 )
 # Stands before the key of one of the tenant's own fields.
 VALUES = "values."
-BY_KEY = {field.key: field for field in FIELDS}
 
 
 @dataclass(frozen=True)
@@ -137,8 +149,13 @@ class Parsed:
 
 def fields_of(definitions: Sequence[FieldDefinition]) -> list[Field]:
     """Return everything that a column can be mapped to: the built-in fields, then the tenant's own."""
-    own = [Field(f"{VALUES}{definition.key}", definition.name, definition.name) for definition in definitions]
-    return [*FIELDS, *own]
+    return [*FIELDS, *_own_fields(definitions)]
+
+
+def _own_fields(definitions: Sequence[FieldDefinition]) -> list[Field]:
+    return [
+        Field(f"{VALUES}{definition.key}", definition.name, definition.name) for definition in definitions
+    ]
 
 
 def suggest_mapping(columns: Sequence[str], fields: Sequence[Field]) -> list[str]:
@@ -197,80 +214,78 @@ def check_mapped(mapping: Sequence[str]) -> None:
         )
 
 
-def parse_row(
-    cells: Sequence[str],
-    columns: Sequence[str],
-    mapping: Sequence[str],
-    *,
-    customer_id: str,
-    contact_id: str,
-    pools: Mapping[str, str],
-    definitions: Sequence[FieldDefinition],
-) -> Parsed:
-    """Return a row as a customer with everything that is wrong with it.
+class RowReader:
+    """Reads the rows of a file as customers; what is the same for all of them is looked up once.
 
     mapping: for each column a field's key or "". pools: ids by name; a row that names one goes there. definitions: of
     the tenant's own fields; a column of one that is gone is left out.
     """
-    header = dict(zip(mapping, columns, strict=False))
-    values = dict(zip(mapping, cells, strict=False))
-    faults: list[Fault] = []
 
-    def get(field: Field, parse: Callable[[str, str], object]) -> object:
-        value = values.get(field.key, "")
-        # A blank says nothing, as most fields of most rows do.
-        if not field.required and not value.strip():
-            return None
-        column = header.get(field.key, "")
-        try:
-            return parse(value, column or field.zh)
-        except InvalidInput as wrong:
-            faults.append(Fault(column, field.key, wrong.reason, wrong.zh, wrong.en))
-            return None
+    def __init__(
+        self,
+        columns: Sequence[str],
+        mapping: Sequence[str],
+        *,
+        pools: Mapping[str, str],
+        definitions: Sequence[FieldDefinition],
+    ) -> None:
+        self._header = dict(zip(mapping, columns, strict=False))
+        self._places = {key: place for place, key in enumerate(mapping)}
+        self._parse_pool = partial(_parse_pool, pools=pools)
+        self._own = [
+            (definition.key, field, partial(parse_value, definition))
+            for definition, field in zip(definitions, _own_fields(definitions), strict=True)
+            if field.key in self._header
+        ]
 
-    def text(field: Field) -> str:
-        found = get(
-            field, lambda value, name: parse_text(value, name, field.longest, required=field.required)
+    def read(self, cells: Sequence[str], *, customer_id: str, contact_id: str) -> Parsed:
+        """Return a row as a customer with everything that is wrong with it."""
+        faults: list[Fault] = []
+
+        def get(field: Field, parse: Callable[[str, str], Value], blank: Value) -> Value:
+            place = self._places.get(field.key)
+            value = cells[place] if place is not None and place < len(cells) else ""
+            # A blank says nothing, as most fields of most rows do.
+            if not field.required and (not value or value.isspace()):
+                return blank
+            column = self._header.get(field.key, "")
+            try:
+                return parse(value, column or field.zh)
+            except InvalidInput as wrong:
+                faults.append(Fault(column, field.key, wrong.reason, wrong.zh, wrong.en))
+                return blank
+
+        name = get(NAME, NAME.parse, "")
+        if name:
+            get(NAME, lambda *_: check_name(name), "")
+        contact_name, contact_phones = get(CONTACT, CONTACT.parse, ""), get(CONTACT_PHONES, _parse_phones, ())
+        contacts: tuple[ContactDraft, ...] = ()
+        if contact_name or contact_phones:
+            # A number without a name is somebody there.
+            title = get(CONTACT_TITLE, CONTACT_TITLE.parse, "")
+            contacts = (ContactDraft(contact_id, contact_name or name, title, contact_phones),)
+        pool_id = get(POOL, self._parse_pool, "")
+        own = {key: get(field, parse, None) for key, field, parse in self._own}
+        draft = CustomerDraft(
+            id=customer_id,
+            name=name,
+            level=get(LEVEL, LEVEL.parse, ""),
+            region=get(REGION, REGION.parse, ""),
+            address=get(ADDRESS, ADDRESS.parse, ""),
+            business_type=get(BUSINESS_TYPE, BUSINESS_TYPE.parse, ""),
+            phones=get(PHONES, _parse_phones, ()),
+            contacts=contacts,
+            pool_id=pool_id,
+            credit_code=get(CREDIT_CODE, parse_credit_code, ""),
+            values={key: value for key, value in own.items() if value is not None},
         )
-        return str(found or "")
-
-    def numbers(field: Field) -> tuple[PhoneNumber, ...]:
-        found = get(field, _parse_phones)
-        return found if isinstance(found, tuple) else ()
-
-    name = text(NAME)
-    if name:
-        get(NAME, lambda *_: check_name(name))
-    contact_name, contact_phones = text(CONTACT), numbers(CONTACT_PHONES)
-    contacts: tuple[ContactDraft, ...] = ()
-    if contact_name or contact_phones:
-        # A number without a name is somebody there.
-        contact = ContactDraft(contact_id, contact_name or name, text(CONTACT_TITLE), contact_phones)
-        contacts = (contact,)
-    pool_id = str(get(POOL, lambda value, _: _parse_pool(value, pools)) or "")
-    own: dict[str, object] = {}
-    for definition in definitions:
-        field = Field(f"{VALUES}{definition.key}", definition.name, definition.name)
-        if field.key in header:
-            own[definition.key] = get(field, partial(parse_value, definition))
-    draft = CustomerDraft(
-        id=customer_id,
-        name=name,
-        level=text(BY_KEY["level"]),
-        region=text(BY_KEY["region"]),
-        address=text(BY_KEY["address"]),
-        business_type=text(BY_KEY["business_type"]),
-        phones=numbers(PHONES),
-        contacts=contacts,
-        pool_id=pool_id,
-        credit_code=str(get(CREDIT_CODE, parse_credit_code) or ""),
-        values={key: value for key, value in own.items() if value is not None},
-    )
-    return Parsed(None if faults else draft, tuple(faults))
+        return Parsed(None if faults else draft, tuple(faults))
 
 
 def _parse_phones(text: str, field: str) -> tuple[PhoneNumber, ...]:
     typed = [part for part in PHONE_SEPARATOR.split(text) if part.strip()]
+    if len(typed) == 1:
+        return (parse_phone(typed[0], field),)
     if len(typed) > MOST_PHONES:
         raise InvalidInput(
             field, "TOO_MANY", "{field} 最多{most}项", "{field} has at most {most} items", most=MOST_PHONES
@@ -279,7 +294,7 @@ def _parse_phones(text: str, field: str) -> tuple[PhoneNumber, ...]:
     return tuple(dict.fromkeys(parse_phone(part, field) for part in typed))
 
 
-def _parse_pool(text: str, pools: Mapping[str, str]) -> str:
+def _parse_pool(text: str, _: str, *, pools: Mapping[str, str]) -> str:
     name = text.strip()
     if name not in pools:
         raise InvalidInput(

@@ -1,18 +1,17 @@
 """A staged row as the customer that it becomes, and what is noted of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from services.chassis.bulk import planned_anew, update_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
 from services.customers.domain.customers import CustomerDraft
-from services.customers.domain.imports import NAME, Fault, RowState, parse_row
+from services.customers.domain.imports import NAME, Fault, RowReader, RowState
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.imports import StagedRow
 from services.customers.store.rules import pools
 from services.customers.usecases.fields import definitions
-from services.kernel.fields import FieldDefinition
 
 
 def customer_id_of(job: ImportJob, row: ImportRow | StagedRow) -> str:
@@ -25,17 +24,10 @@ def reservation_id_of(job: ImportJob, row: ImportRow | StagedRow) -> str:
     return derive_id(job.tenant_id, job.import_id, str(row.line), str(row.attempt))
 
 
-@dataclass(frozen=True)
-class Known:
-    """What rows are read by. pools: ids by name. definitions: of the tenant's own fields."""
-
-    pools: Mapping[str, str]
-    definitions: Sequence[FieldDefinition]
-
-
-def known(tx: Transaction) -> Known:
-    """Return what rows are read by now."""
-    return Known({pool.name: pool.pool_id for pool in pools(tx)}, definitions(tx))
+def reader_of(tx: Transaction, job: ImportJob) -> RowReader:
+    """Return what the rows of an import are read by now."""
+    by_name = {pool.name: pool.pool_id for pool in pools(tx)}
+    return RowReader(job.columns, job.mapping, pools=by_name, definitions=definitions(tx))
 
 
 @dataclass(frozen=True)
@@ -50,18 +42,11 @@ class Verdict:
 
 
 def judge(
-    job: ImportJob, row: ImportRow | StagedRow, by: Known, customer_id: str
+    reader: RowReader, row: ImportRow | StagedRow, customer_id: str
 ) -> tuple[Verdict, CustomerDraft | None]:
     """Return whether a row can be a customer, and that customer. customer_id: see `customer_id_of`."""
-    parsed = parse_row(
-        row.cells,
-        job.columns,
-        job.mapping,
-        customer_id=customer_id,
-        contact_id=derive_id(customer_id, "contact", "0"),
-        pools=by.pools,
-        definitions=by.definitions,
-    )
+    contact_id = derive_id(customer_id, "contact", "0")
+    parsed = reader.read(row.cells, customer_id=customer_id, contact_id=contact_id)
     state = RowState.READY if parsed.draft else RowState.BAD
     return Verdict(row.line, state, row.attempt, parsed.faults), parsed.draft
 

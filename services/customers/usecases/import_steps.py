@@ -31,8 +31,8 @@ from services.customers.usecases.import_rows import (
     Verdict,
     customer_id_of,
     judge,
-    known,
     note,
+    reader_of,
     refused,
     reservation_id_of,
 )
@@ -260,10 +260,10 @@ def _batch(
     coming: ids of customers that are about to be.
     """
     ids = [customer_id_of(job, row) for row in rows]
-    existing, by = _existing(tx, ids) | set(coming), known(tx)
+    existing, reader = _existing(tx, ids) | set(coming), reader_of(tx, job)
     items, verdicts = [], []
     for row, customer_id in zip(rows, ids, strict=True):
-        verdict, draft = judge(job, row, by, customer_id)
+        verdict, draft = judge(reader, row, customer_id)
         if draft is None:
             verdicts.append(verdict)
         elif draft.id in existing:

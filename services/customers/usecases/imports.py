@@ -26,7 +26,7 @@ from services.customers.store import imports as store
 from services.customers.store.import_tables import ImportJob, ImportRow
 from services.customers.store.rules import get_pool
 from services.customers.usecases.fields import definitions
-from services.customers.usecases.import_rows import customer_id_of, judge, known
+from services.customers.usecases.import_rows import customer_id_of, judge, reader_of
 from services.customers.workflows.import_contracts import (
     QUEUE,
     RUN_IMPORT,
@@ -215,7 +215,7 @@ def update_row(tx: Transaction, caller: Caller, import_id: str, line: int, cells
     row.edited = True
     row.faults = []
     if job.state != ImportState.STAGED:
-        verdict, _ = judge(job, row, known(tx), customer_id_of(job, row))
+        verdict, _ = judge(reader_of(tx, job), row, customer_id_of(job, row))
         row.state, row.faults = verdict.state, [asdict(fault) for fault in verdict.faults]
         _move(job, ImportState.CHECKED)
     return row
