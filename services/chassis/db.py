@@ -191,7 +191,8 @@ class Message(Protocol):
 class Transaction:
     """One use case at work: its session, for whom, when, and what it tells others.
 
-    tenant: whose rows. actor_id: who does it, empty for the system. now: the time of the whole use case.
+    tenant: whose rows. actor_id: who does it, empty for the system. now: the time of the whole use case. trace_id: of
+    the request that caused it, for what it tells others.
     """
 
     session: Session
@@ -200,6 +201,7 @@ class Transaction:
     now: datetime
     service: str
     tables: Mapping[str, Table] = field(repr=False)
+    trace_id: str = field(default_factory=current_trace)
     _posts: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     def emit(self, event_type: str, aggregate: str, version: int, data: Mapping[str, Any]) -> Event:
@@ -214,7 +216,7 @@ class Transaction:
             version=version,
             time=self.now,
             data=data,
-            trace_id=current_trace(),
+            trace_id=self.trace_id,
         )
         self._post("amqp", "event", aggregate, event.to_json())
         return event

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 import time
 import uuid
 
 from services.chassis.errors import invalid_uuid
 
 _NAMESPACE = uuid.NAMESPACE_OID.bytes
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def new_id() -> str:
@@ -38,6 +40,8 @@ def _written(value: bytes | bytearray) -> str:
 
 def parse_id(value: str, field: str) -> str:
     """Return `value` in canonical form; raises InvalidInput NOT_A_UUID naming the field."""
+    if _CANONICAL.fullmatch(value):
+        return value
     try:
         return str(uuid.UUID(value))
     except ValueError:

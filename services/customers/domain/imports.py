@@ -23,6 +23,7 @@ MOST_ROWS = 100_000
 LARGEST_FILE_BYTES = 64 * 1024 * 1024
 # Numbers in one cell.
 MOST_PHONES = 20
+NO_NUMBERS: tuple[PhoneNumber, ...] = ()
 # What stands between the numbers of a cell.
 PHONE_SEPARATOR = re.compile(r"[;；,，、/\n|]+")
 
@@ -258,7 +259,10 @@ class RowReader:
         name = get(NAME, NAME.parse, "")
         if name:
             get(NAME, lambda *_: check_name(name), "")
-        contact_name, contact_phones = get(CONTACT, CONTACT.parse, ""), get(CONTACT_PHONES, _parse_phones, ())
+        contact_name, contact_phones = (
+            get(CONTACT, CONTACT.parse, ""),
+            get(CONTACT_PHONES, _parse_phones, NO_NUMBERS),
+        )
         contacts: tuple[ContactDraft, ...] = ()
         if contact_name or contact_phones:
             # A number without a name is somebody there.
@@ -273,7 +277,7 @@ class RowReader:
             region=get(REGION, REGION.parse, ""),
             address=get(ADDRESS, ADDRESS.parse, ""),
             business_type=get(BUSINESS_TYPE, BUSINESS_TYPE.parse, ""),
-            phones=get(PHONES, _parse_phones, ()),
+            phones=get(PHONES, _parse_phones, NO_NUMBERS),
             contacts=contacts,
             pool_id=pool_id,
             credit_code=get(CREDIT_CODE, parse_credit_code, ""),

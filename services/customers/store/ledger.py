@@ -216,23 +216,25 @@ def add_owned(
     refused: dict[str, AppError] = {}
     recorded = list[dict[str, Any]]()
     rules, batch_id = Rules(tx), new_id()
-    # What a change makes of customers that are alike in what caps and rules look at; of thousands there are few such.
-    alike: dict[tuple[Any, ...], tuple[Customer, dict[str, Any]]] = {}
+    # What a change makes of customers that are alike in what caps and rules look at, and what the ledger holds of it:
+    # of thousands there are few such.
+    alike: dict[tuple[Any, ...], tuple[Customer, dict[str, Any], dict[str, Any]]] = {}
     for row in rows:
         customer_id, change = row["customer_id"], changes[row["customer_id"]]
-        kind = (change.to, change.pool_id, row["region"], row["level"], row["business_type"])
+        kind = (change, row["region"], row["level"], row["business_type"])
         if kind not in alike:
             fresh, applied = Customer(**row), Customer(**row)
             _apply(tx, applied, change, change.pool_id or None, rules)
             applied.allocate_due = change.to is None and change.pool_id in allocating
-            alike[kind] = fresh, {name: getattr(applied, name) for name in _SET}
-        fresh, columns = alike[kind]
+            columns = {name: getattr(applied, name) for name in _SET}
+            alike[kind] = fresh, columns, _recorded(tx, fresh, change, rules, batch_id, {})
+        fresh, columns, record = alike[kind]
         try:
             inputs = rooms[change.to.person_id].take(fresh) if change.to else _neglect(fresh)
         except AppError as full:
             refused[customer_id] = full
             continue
-        recorded.append(_recorded(tx, fresh, change, rules, batch_id, inputs) | {"customer_id": customer_id})
+        recorded.append(record | {"change_id": new_id(), "customer_id": customer_id, "inputs": inputs})
         row.update(columns)
     added = [row for row in rows if row["customer_id"] not in refused]
     if not added:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache, partial
 
 from sqlalchemy import select, update
 
@@ -328,7 +329,8 @@ def _add(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, Ap
     That is AlreadyExists where a unique value of one of the tenant's own fields is held, else the owner has no room.
     """
     drafts = [(item.draft, item.reservation_id) for item in items]
-    changes = {draft.id: _given(job, draft) for draft, _ in drafts}
+    given = cache(partial(_given, job))
+    changes = {draft.id: given(draft.pool_id) for draft, _ in drafts}
     try:
         with tx.savepoint():
             return add_owned_customers(tx, drafts, changes, job.creator_id)
@@ -340,9 +342,9 @@ def _add(tx: Transaction, job: ImportJob, items: Sequence[Item]) -> dict[str, Ap
         return _add(tx, job, items[:half]) | _add(tx, job, items[half:])
 
 
-def _given(job: ImportJob, draft: CustomerDraft) -> Change:
-    """Return to whom, or into which pool, a new customer goes."""
-    pool_id = draft.pool_id or job.pool_id or ""
+def _given(job: ImportJob, pool_id: str) -> Change:
+    """Return to whom, or into which pool, a new customer goes. pool_id: that its row names, "" for none."""
+    pool_id = pool_id or job.pool_id or ""
     owner = None if pool_id or not job.owner_id else Owner(job.owner_id, job.owner_department_path)
     return Change(Cause.CREATE, owner, pool_id=pool_id, reason=job.file_name)
 

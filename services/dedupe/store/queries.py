@@ -252,7 +252,7 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
         },
     )
     found = [Held(_key(kind, field, digest), *rest) for kind, field, digest, *rest in rows]
-    return sorted(found, key=lambda item: item.key.place)
+    return sorted(found, key=lambda item: item.key)
 
 
 def _key(kind: str, field: str, digest: bytes) -> Key:

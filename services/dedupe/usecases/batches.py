@@ -6,6 +6,7 @@ customers are looked for where that rule blocks or asks for a review: an import 
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from sqlalchemy import CursorResult, select, update
 
@@ -63,11 +64,14 @@ def reserve_batch(
     will_wake = queries.settling_will_wake(tx)
     active = queries.active_rules(tx, Entrance.IMPORT)
     keys = _keys(wanted, active.noted)
+    # Nearly all were looked at before and are free still, which is found out by taking them; not where a look costs
+    # more than the keys.
+    look = active.similar_verdict is Verdict.BLOCK
     while True:
         with planned_anew(tx.session):
             known = _known(tx, wanted)
             fresh = [item for item in wanted if item.reservation_id not in known]
-            held = _held(tx, fresh, keys)
+            held = _held(tx, fresh, keys) if look else {}
         judged = _judge(tx, fresh, keys, held, active, holder_name)
         accepted = judged.accepted
         with tx.session.begin_nested() as attempt:
@@ -75,8 +79,9 @@ def reserve_batch(
                 tx, accepted, keys, held
             ):
                 break
-            # Somebody was faster between our look and our statement: look again, at all of them.
+            # Somebody has one of them, or was faster between our look and our statement: look, at all of them.
             attempt.rollback()
+        look = True
     index.add(tx, [(item.reservation_id, item.subjects) for item in accepted], holder_id, holder_name)
     for item in accepted:
         # Now that all are in the index, they are found like each other too.
@@ -107,6 +112,7 @@ def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
             Reservation.state == ReservationState.RESERVED,
         )
         .values(state=ReservationState.CONFIRMED)
+        .execution_options(synchronize_session=False)
     )
     with planned_anew(tx.session):
         tx.session.execute(confirmed)
@@ -238,7 +244,7 @@ def _insert_keys(tx: Transaction, accepted: Sequence[Wanted], keys: Keys, held: 
             "subject_id": subject_id,
             "reservation_id": item.reservation_id,
         }
-        for key, (item, subject_id) in sorted(owners.items(), key=lambda entry: entry[0].place)
+        for key, (item, subject_id) in sorted(owners.items(), key=itemgetter(0))
         if key not in held
     ]
     if not rows:
