@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,10 @@ POSTGRESQL_BIN_DIRECTORIES = Path("/usr/lib/postgresql")
 # The script below Debian's wrapper, which insists on root or on the system's own rabbitmq user.
 RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 RABBITMQ_PLUGINS = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/*"
+
+# Of the machine's memory, what PostgreSQL keeps pages in, and the least and most of that in megabytes. All else lives
+# on the machine too; pages that are nobody's yet take no memory.
+BUFFERS_SHARE, LEAST_BUFFERS_MB, MOST_BUFFERS_MB = 1 / 8, 256, 4096
 
 # Where everything listens that nobody asked to listen elsewhere.
 LOOPBACK = "127.0.0.1"
@@ -175,7 +180,7 @@ class PrivateStores(Group):
             # No socket file: its path would be too long below a deep checkout.
             "unix_socket_directories": "",
             "max_connections": "400",
-            "shared_buffers": "256MB",
+            "shared_buffers": f"{_shared_buffers_mb()}MB",
             # Safe against kill -9, not against a power cut.
             **({"fsync": "off"} if self.state.temporary else {}),
         }
@@ -312,6 +317,11 @@ def temporal_health(address: str) -> str:
 
 def _postgresql_url(user: str, password: str, address: str, database: str) -> str:
     return f"postgresql://{user}:{password}@{address}/{database}"
+
+
+def _shared_buffers_mb() -> int:
+    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return round(min(max(memory_mb * BUFFERS_SHARE, LEAST_BUFFERS_MB), MOST_BUFFERS_MB))
 
 
 def _postgresql_binaries() -> Path:

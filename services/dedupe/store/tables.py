@@ -126,8 +126,10 @@ class MatchRecord(Base):
     holder_name: Mapped[str]
     create_time: Mapped[datetime]
     __table_args__ = (
-        Index("ix_match_record_customer", "tenant_id", "customer_id"),
-        Index("ix_match_record_reservation", "tenant_id", "reservation_id"),
+        # Not by the tenant first: of one that came since statistics were made PostgreSQL believes that it has no rows,
+        # and takes any index that begins with it.
+        Index("ix_match_record_customer", "customer_id", "tenant_id"),
+        Index("ix_match_record_reservation", "reservation_id", "tenant_id"),
         Index("ix_match_record_newest", "tenant_id", "create_time"),
         # What a statement brings is put in together at its end, so that every look-up costs the same: see the
         # migration dedupe_0010.
