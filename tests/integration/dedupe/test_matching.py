@@ -87,7 +87,6 @@ def switch(
     return rule_id
 
 
-
 def test_a_check_reads_what_is_like_it_and_not_the_tenants_others(store: Store, tenant: Tenant) -> None:
     """Of a tenant that came since statistics were made the planner believes that it has no rows."""
     names = Names(7)

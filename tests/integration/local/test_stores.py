@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,14 @@ def test_each_database_is_there(stores: PrivateStores) -> None:
         with psycopg.connect(stores.database_urls[name]) as connection:
             assert connection.execute("SELECT current_database()").fetchone() == (name,)
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+
+
+def test_postgresql_keeps_pages_in_a_part_of_the_memory_that_leaves_room(stores: PrivateStores) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with psycopg.connect(stores.database_urls["main"]) as connection:
+        row = connection.execute("SELECT pg_size_bytes(current_setting('shared_buffers'))").fetchone()
+    assert row
+    assert 256 * 2**20 <= row[0] <= max(memory / 8 + 2**20, 256 * 2**20)
 
 
 def test_temporal_serves(stores: PrivateStores) -> None:
