@@ -5,8 +5,8 @@ For the same reason as in `dedupe_0009`: a check read all records of a tenant th
 
 from alembic import op
 
-revision = "dedupe_0010"
-down_revision = "dedupe_0009"
+revision = "dedupe_0011"
+down_revision = "dedupe_0010"
 branch_labels = None
 depends_on = None
 
