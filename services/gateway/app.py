@@ -65,9 +65,13 @@ def build(settings: Settings) -> ASGIApp:
         # Whatever is no route; a mount would also take the API's paths with a wrong verb.
         app.router.default = static.Desktop(settings.web)
         following = asyncio.create_task(live.follow())
-        watching = asyncio.create_task(epochs.watch(backends, signer, sessions, live))
+        watching = (
+            asyncio.create_task(epochs.watch(backends, signer, sessions, live)),
+            asyncio.create_task(live.check_sessions()),
+        )
         yield
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         while not following.done():
             # Again and again: the AMQP client swallows a cancellation that meets it while it connects.
             following.cancel()

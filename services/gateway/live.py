@@ -11,7 +11,6 @@ schemas (`live.*`).
 """
 
 import asyncio
-import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable
@@ -50,7 +49,7 @@ BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 ASKS_AT_ONCE = 32
 # Frames that wait for a slow reader before its socket is closed.
 BACKLOG_FRAMES = 256
-# Looks whether a session still holds, in one life of a cached exchange.
+# Looks whether pages' sessions still hold, in one life of a cached exchange.
 SESSION_CHECKS = 2.5
 # Longest wait, in seconds, for a close frame to go out to a reader that does not read.
 CLOSE_TIMEOUT_S = 5.0
@@ -90,7 +89,7 @@ class Page:
         self._websocket = websocket
         self._turn = turn
         self.english = trace.locale == "en"
-        self._secret = secret
+        self.secret = secret
         self._trace = trace
         self._backends = backends
         self._sessions = sessions
@@ -169,11 +168,10 @@ class Page:
 
     async def _watch_session(self) -> None:
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._suspect.wait(), spread(self._sessions.cache_s) / SESSION_CHECKS)
+            await self._suspect.wait()
             self._suspect.clear()
             try:
-                await self._sessions.of(self._secret, self._trace)
+                await self._sessions.of(self.secret, self._trace)
             except grpc.aio.AioRpcError as error:
                 end_if_signed_out(error)
 
@@ -221,7 +219,7 @@ class Page:
     async def _ask(self, act: Callable[[str], Any]) -> Any:
         # Pages that all came back at once wait for each other; refused, they would only come back again.
         async with self._turn:
-            return await self._sessions.acting_for_a_page(self._secret, self._trace, act)
+            return await self._sessions.acting_for_a_page(self.secret, self._trace, act)
 
     async def _list_pops(self, token: str) -> list[telephony_pb2.Pop]:
         request = telephony_pb2.ListPopsRequest()
@@ -321,6 +319,28 @@ class Live:
         for (_, owner_id), pages in self._pages.items():
             if owner_id == person_id:
                 for page in pages:
+                    page.recheck()
+
+    async def check_sessions(self) -> None:
+        """Look now and then whether the sessions of all open pages still hold, at once for all, until cancelled.
+
+        A page whose session is over asks for itself, and is closed by the answer. While identity is away pages stay.
+        """
+        down = False
+        while True:
+            await asyncio.sleep(spread(self._sessions.cache_s) / SESSION_CHECKS)
+            pages = [page for pages in self._pages.values() for page in pages]
+            try:
+                ended = set(await self._sessions.ended(list({page.secret for page in pages})))
+            except grpc.aio.AioRpcError as error:
+                if not down:
+                    log.warning("it is not known whose sessions have ended", code=error.code().name)
+                down = True
+                continue
+            down = False
+            for page in pages:
+                if page.secret in ended:
+                    self._sessions.forget(page.secret)
                     page.recheck()
 
     async def follow(self) -> None:

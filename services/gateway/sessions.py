@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from crm.identity.v1 import identity_pb2
 from starlette.requests import HTTPConnection
 
 from services.chassis.errors import Forbidden
+from services.chassis.ids import new_id
 from services.chassis.tokens import Signer
 from services.gateway.clients import TIMEOUT_S, Backends, Trace
 from services.gateway.errors import signed_out
@@ -28,6 +29,9 @@ COOKIE = "gonghai_session"
 EXPIRY_MARGIN_S = 10.0
 # What a script of our own pages sends; a foreign page cannot without asking us first (CORS).
 CSRF_HEADER, CSRF_VALUE = "x-requested-with", "gonghai"
+
+# Sessions that identity looks at in one call: as many as it takes.
+CHECKED_AT_ONCE = 1000
 
 Answer = TypeVar("Answer")
 
@@ -136,6 +140,18 @@ class Sessions:
                 raise
         self.forget(secret)
         return await act((await self.of(secret, trace)).access_token)
+
+    async def ended(self, secrets: Sequence[str]) -> list[str]:
+        """Return those of these secrets whose session is over; raises AioRpcError when identity is away."""
+        over: list[str] = []
+        for first in range(0, len(secrets), CHECKED_AT_ONCE):
+            answer = await self._identity.CheckSessions(
+                identity_pb2.CheckSessionsRequest(session_tokens=secrets[first : first + CHECKED_AT_ONCE]),
+                timeout=TIMEOUT_S,
+                metadata=Trace(new_id(), "zh-CN").metadata(self._signer.service_token(None)),
+            )
+            over += answer.ended_tokens
+        return over
 
     def forget_account(self, person_id: str) -> None:
         """Drop every exchange of a person: what the person may do has changed."""

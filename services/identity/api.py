@@ -1,5 +1,6 @@
 """IdentityService: proto to use case and back."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -41,6 +42,10 @@ SCOPES = {
 }
 # How long a raised epoch is told: longer than a token lives, by the longest transaction that raised one.
 EPOCHS_TOLD = timedelta(seconds=PERSON_TOKEN_S + 30)
+
+
+# Sessions that are looked at in one call.
+MOST_CHECKED = 1000
 
 
 class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
@@ -103,6 +108,34 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
             if found:
                 return Tenant(found.tenant_id, database)
         return None
+
+    def CheckSessions(
+        self, request: pb.CheckSessionsRequest, context: ServicerContext
+    ) -> pb.CheckSessionsResponse:
+        """Return those sessions and keys that are over, by one look into each database; raises TOO_MANY_SESSIONS."""
+        secrets = request.session_tokens
+        if len(secrets) > MOST_CHECKED:
+            raise InvalidInput(
+                "session_tokens",
+                "TOO_MANY_SESSIONS",
+                f"一次最多检查 {MOST_CHECKED} 个会话",
+                f"At most {MOST_CHECKED} sessions are checked at once",
+                most=MOST_CHECKED,
+            )
+        over: set[str] = set()
+        named: defaultdict[str, dict[bytes, str]] = defaultdict(dict)
+        for secret in secrets:
+            named[credentials.database_of(secret)][credentials.secret_hash(secret)] = secret
+        for first, given in named.items():
+            left = given
+            for database in self.store.databases_from(first) if first in self.store.urls else ():
+                with self.store.across(database) as session:
+                    living = queries.living_sessions(session, left.keys(), self.store.clock())
+                left = {key: secret for key, secret in left.items() if key not in living}
+                if not left:
+                    break
+            over.update(left.values())
+        return pb.CheckSessionsResponse(ended_tokens=[secret for secret in secrets if secret in over])
 
     def SignOut(self, request: pb.SignOutRequest, context: ServicerContext) -> pb.SignOutResponse:
         """End a session; one that has ended already is fine, a key is left alone."""

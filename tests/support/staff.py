@@ -45,6 +45,13 @@ class Company:
         )
         return answer
 
+    def ended(self, *secrets: str) -> list[str]:
+        """Return those of these secrets whose session is over."""
+        answer: pb.CheckSessionsResponse = self.gateway(
+            self.stub.CheckSessions, pb.CheckSessionsRequest(session_tokens=secrets)
+        )
+        return list(answer.ended_tokens)
+
     def caller(self, login: str, password: str = PASSWORD, locale: str = "zh-CN") -> Caller:
         """Return somebody who is signed in."""
         secret = self.sign_in(login, password).session_token

@@ -1,12 +1,26 @@
 """What identity asks its tables."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Uuid, cast, delete, func, or_, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    LargeBinary,
+    Select,
+    Uuid,
+    any_,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -59,6 +73,21 @@ def tenant_name(home: DatabaseSession, tenant_id: str) -> str:
 def session_by_secret(database: DatabaseSession, secret_hash: bytes) -> Session | None:
     """Return the session or key with this secret, of whichever tenant of the database."""
     return database.scalars(select(Session).where(Session.secret_hash == secret_hash)).one_or_none()
+
+
+def living_sessions(database: DatabaseSession, secret_hashes: Collection[bytes], now: datetime) -> set[bytes]:
+    """Return those of these hashes whose session or key still holds: whom `recognise` would not refuse."""
+    given = bindparam(None, list(secret_hashes), ARRAY(LargeBinary))
+    found = database.scalars(
+        select(Session.secret_hash)
+        .join(Person, Person.id == Session.person_id)
+        .where(
+            Session.secret_hash == any_(given),
+            Person.active,
+            or_(Session.expire_time.is_(None), Session.expire_time > now),
+        )
+    )
+    return set(found)
 
 
 def end_sessions(tx: Transaction, person_id: str, *, keys: bool) -> None:

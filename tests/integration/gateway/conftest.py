@@ -74,7 +74,11 @@ class Script:
         """Start over: nobody is signed in, nothing was asked."""
         self.sessions.clear()
         self.requests.clear()
-        self.answers = {"identity.ExchangeSession": self.exchange, "identity.SignOut": self.sign_out}
+        self.answers = {
+            "identity.ExchangeSession": self.exchange,
+            "identity.CheckSessions": self.check,
+            "identity.SignOut": self.sign_out,
+        }
         self.exchanges, self.epoch = 0, 1
 
     def person(
@@ -124,6 +128,11 @@ class Script:
         )
         answer.expire_time.FromDatetime(expire)
         return answer
+
+    def check(self, request: identity.CheckSessionsRequest) -> identity.CheckSessionsResponse:
+        """Answer CheckSessions as identity does."""
+        over = [secret for secret in request.session_tokens if secret not in self.sessions]
+        return identity.CheckSessionsResponse(ended_tokens=over)
 
     def sign_out(self, request: identity.SignOutRequest) -> identity.SignOutResponse:
         """Answer SignOut as identity does."""

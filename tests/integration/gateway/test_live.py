@@ -377,6 +377,37 @@ def test_a_socket_is_closed_when_its_session_ends(live: str, script: Script, per
         assert closed.value.rcvd.code == 4401
 
 
+def test_the_sessions_of_all_pages_are_looked_at_at_once(
+    live: str, script: Script, main_tenant: Tenant
+) -> None:
+    """O16: five hundred open pages cost identity one question and no token; none is lost while it is away."""
+    secrets = [script.person(main_tenant)[0] for _ in range(5)]
+    with contextlib.ExitStack() as pages:
+        sockets = [pages.enter_context(page(live, secret)) for secret in secrets]
+        for socket in sockets:
+            assert frame(socket)["type"] == "snapshot"
+        exchanged = script.exchanges
+
+        def asked() -> list[set[str]]:
+            return [set(request.message.session_tokens) for request in script.asked("identity.CheckSessions")]
+
+        until(lambda: set(secrets) in asked())
+        answer = script.answers["identity.CheckSessions"]
+        script.refuse("identity.CheckSessions", Unavailable("AWAY", "稍后再试", "Try again later"))
+        so_far = len(asked())
+        until(lambda: len(asked()) > so_far + 1)
+        script.answers["identity.CheckSessions"] = answer
+        del script.sessions[secrets[0]]
+        with pytest.raises(ConnectionClosed) as closed:
+            drain(sockets[0])
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 4401
+        # The one that was over asked for itself; the others only wait.
+        assert script.exchanges == exchanged + 1
+        with pytest.raises(TimeoutError):
+            sockets[1].recv(timeout=0.2)
+
+
 @pytest.mark.parametrize("secret", ["", "main.nobody"])
 def test_a_stranger_is_told_to_sign_in(live: str, secret: str) -> None:
     with page(live, secret) as socket:

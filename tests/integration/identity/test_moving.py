@@ -246,6 +246,7 @@ def test_the_command_moves_a_company_whose_people_stay_signed_in(
     assert commands.move_tenant(runtime, words) == 0
     assert "cleaned" in capsys.readouterr().out
     assert moving.exchange(secret).tenant_id == moving.tenant.id
+    assert moving.ended(secret, "main.nobody") == ["main.nobody"]
     assert moving.sign_in("admin", ADMIN_PASSWORD).session_token.startswith("south.")
     assert read(runtime, neighbour) == [written]
     assert commands.move_tenant(runtime, words) == 0

@@ -12,6 +12,7 @@ from services.chassis.errors import AppError, Forbidden, Unauthenticated
 from services.chassis.ids import new_id
 from services.chassis.tokens import Verifier
 from services.identity.store.tables import Audit, Person, Session
+from services.identity.usecases.credentials import secret_hash
 from tests.support.callers import Caller
 from tests.support.staff import ADMIN_PASSWORD, PASSWORD, Company
 from tests.support.until import until
@@ -126,6 +127,36 @@ def test_a_session_ends_by_sign_out_and_by_its_time(company: Company) -> None:
         company.exchange(other.session_token)
 
 
+def test_of_many_sessions_those_are_told_that_are_over(company: Company) -> None:
+    """F251: a gateway asks at once for all its open pages, and hears what exchanging each would tell."""
+    company.add("li", "sales_rep")
+    person_id = company.add("wang", "admin")
+    left, lives, expired = (company.sign_in("li").session_token for _ in range(3))
+    disabled = company.sign_in("wang").session_token
+    request = pb.CreateApiKeyRequest(request_id=new_id(), name="官网", rights=["leads.capture"])
+    key = company.admin(company.stub.CreateApiKey, request).secret
+    given = [left, lives, "", "main.nobody", expired, disabled, key, "nowhere.abc"]
+    assert company.ended(*given) == ["", "main.nobody", "nowhere.abc"]
+    company.gateway(company.stub.SignOut, pb.SignOutRequest(session_token=left))
+    with company.runtime.store.transaction(company.tenant) as tx:
+        its = Session.secret_hash == secret_hash(expired)
+        past = Session.expire_time - timedelta(hours=12)
+        tx.session.execute(update(Session).where(its).values(expire_time=past))
+        tx.session.execute(update(Person).where(Person.id == person_id).values(active=False))
+    over = company.ended(*given)
+    assert over == [left, "", "main.nobody", expired, disabled, "nowhere.abc"]
+    for secret in over:
+        with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
+            company.exchange(secret)
+    for secret in (lives, key):
+        company.exchange(secret)
+
+
+def test_more_sessions_than_a_page_of_them_are_refused(company: Company) -> None:
+    request = pb.CheckSessionsRequest(session_tokens=["main.x"] * 1001)
+    assert company.gateway.refused(company.stub.CheckSessions, request).reason == "TOO_MANY_SESSIONS"
+
+
 @pytest.mark.parametrize("secret", ["", "x", "main.", "nowhere.abc", "main.abc", "南.abc"])
 def test_what_is_no_session_gets_nothing(company: Company, secret: str) -> None:
     with pytest.raises(Unauthenticated, match="SESSION_ENDED"):
@@ -231,3 +262,5 @@ def test_only_the_gateway_opens_sessions(company: Company) -> None:
     request = pb.SignInRequest(tenant=company.slug, login="admin", password=ADMIN_PASSWORD)
     assert isinstance(company.service("orders").refused(company.stub.SignIn, request), Forbidden)
     assert isinstance(company.admin.refused(company.stub.SignIn, request), Forbidden)
+    look = pb.CheckSessionsRequest(session_tokens=["main.x"])
+    assert isinstance(company.admin.refused(company.stub.CheckSessions, look), Forbidden)

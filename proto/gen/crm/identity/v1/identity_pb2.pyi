@@ -494,6 +494,54 @@ class ExchangeSessionResponse(_message.Message):
 Global___ExchangeSessionResponse: _TypeAlias = ExchangeSessionResponse  # noqa: Y015
 
 @_typing.final
+class CheckSessionsRequest(_message.Message):
+    """Request of CheckSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def session_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Secrets of sessions or API keys, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        session_tokens: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_tokens", b"session_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSessionsRequest: _TypeAlias = CheckSessionsRequest  # noqa: Y015
+
+@_typing.final
+class CheckSessionsResponse(_message.Message):
+    """Response of CheckSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ended_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that ExchangeSession would refuse, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        ended_tokens: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_tokens", b"ended_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckSessionsResponse: _TypeAlias = CheckSessionsResponse  # noqa: Y015
+
+@_typing.final
 class SignOutRequest(_message.Message):
     """Request of SignOut."""
 

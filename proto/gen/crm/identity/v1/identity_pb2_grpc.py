@@ -45,6 +45,11 @@ class IdentityServiceStub:
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionRequest.SerializeToString,
                 response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionResponse.FromString,
                 _registered_method=True)
+        self.CheckSessions = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/CheckSessions',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsResponse.FromString,
+                _registered_method=True)
         self.SignOut = channel.unary_unary(
                 '/crm.identity.v1.IdentityService/SignOut',
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.SignOutRequest.SerializeToString,
@@ -205,6 +210,13 @@ class IdentityServiceServicer:
 
     def ExchangeSession(self, request, context):
         """Turn a session (or an API key) into a short-lived signed token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckSessions(self, request, context):
+        """Tell which sessions (or API keys) are over: what a gateway asks at once for all pages that it holds open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -426,6 +438,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionRequest.FromString,
                     response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionResponse.SerializeToString,
             ),
+            'CheckSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckSessions,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsResponse.SerializeToString,
+            ),
             'SignOut': grpc.unary_unary_rpc_method_handler(
                     servicer.SignOut,
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.SignOutRequest.FromString,
@@ -627,6 +644,33 @@ class IdentityService:
             '/crm.identity.v1.IdentityService/ExchangeSession',
             crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionRequest.SerializeToString,
             crm_dot_identity_dot_v1_dot_identity__pb2.ExchangeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/CheckSessions',
+            crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.CheckSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

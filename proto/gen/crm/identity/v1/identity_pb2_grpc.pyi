@@ -37,6 +37,8 @@ class IdentityServiceStub:
     """Open a session for a person by password."""
     ExchangeSession: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ExchangeSessionRequest, _identity_pb2.ExchangeSessionResponse]
     """Turn a session (or an API key) into a short-lived signed token."""
+    CheckSessions: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CheckSessionsRequest, _identity_pb2.CheckSessionsResponse]
+    """Tell which sessions (or API keys) are over: what a gateway asks at once for all pages that it holds open."""
     SignOut: _grpc.UnaryUnaryMultiCallable[_identity_pb2.SignOutRequest, _identity_pb2.SignOutResponse]
     """End a session."""
     GetMe: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetMeRequest, _identity_pb2.GetMeResponse]
@@ -105,6 +107,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Open a session for a person by password."""
     ExchangeSession: _aio.UnaryUnaryMultiCallable[_identity_pb2.ExchangeSessionRequest, _identity_pb2.ExchangeSessionResponse]  # type: ignore[assignment]
     """Turn a session (or an API key) into a short-lived signed token."""
+    CheckSessions: _aio.UnaryUnaryMultiCallable[_identity_pb2.CheckSessionsRequest, _identity_pb2.CheckSessionsResponse]  # type: ignore[assignment]
+    """Tell which sessions (or API keys) are over: what a gateway asks at once for all pages that it holds open."""
     SignOut: _aio.UnaryUnaryMultiCallable[_identity_pb2.SignOutRequest, _identity_pb2.SignOutResponse]  # type: ignore[assignment]
     """End a session."""
     GetMe: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetMeRequest, _identity_pb2.GetMeResponse]  # type: ignore[assignment]
@@ -182,6 +186,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.ExchangeSessionResponse, _abc.Awaitable[_identity_pb2.ExchangeSessionResponse]]:
         """Turn a session (or an API key) into a short-lived signed token."""
+
+    @_abc_1.abstractmethod
+    def CheckSessions(
+        self,
+        request: _identity_pb2.CheckSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.CheckSessionsResponse, _abc.Awaitable[_identity_pb2.CheckSessionsResponse]]:
+        """Tell which sessions (or API keys) are over: what a gateway asks at once for all pages that it holds open."""
 
     @_abc_1.abstractmethod
     def SignOut(
