@@ -43,6 +43,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.event import listen
 from sqlalchemy.exc import InternalError, SQLAlchemyError
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningInsert
 
 from services.chassis import places, walls
 from services.chassis.bulk import as_rows, inserting
@@ -285,14 +286,8 @@ class Transaction:
 
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
-        inbox = self.tables["inbox"]
-        row = self.session.execute(
-            pg_insert(inbox)
-            .values(handler=handler, event_id=event_id)
-            .on_conflict_do_nothing()
-            .returning(inbox.c.event_id)
-        )
-        return row.first() is not None
+        taken = {"handler": handler, "event_id": event_id}
+        return self.session.execute(_taking(self.tables["inbox"]), taken).first() is not None
 
     def once(
         self, caller_id: str, method: str, request_id: str, request: bytes, work: Callable[[], Message]
@@ -336,6 +331,12 @@ class Transaction:
             update(requests).where(*mine).values(response=answer.SerializeToString(deterministic=True))
         )
         return answer
+
+
+@lru_cache
+def _taking(inbox: Table) -> ReturningInsert[Any]:
+    """Return what notes an event in the inbox, and returns a row when it is new; made once: every event pays for it."""
+    return pg_insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
 
 
 @lru_cache

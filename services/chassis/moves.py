@@ -8,7 +8,6 @@ the move follows (`adopt`). All of it happens in the caller's transaction.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -17,10 +16,10 @@ from sqlalchemy import (
     Identity,
     Index,
     MetaData,
-    Select,
     Table,
     Text,
     Uuid,
+    bindparam,
     delete,
     func,
     literal,
@@ -33,6 +32,10 @@ from services.chassis.db import Transaction
 
 # Parents that one id may lead over; merges of merges are few.
 LONGEST_CHAIN = 100
+# Hold a parent until the transaction ends: alone, to move it, or with others, to write for it. :key
+_KEY = func.hashtextextended(bindparam("key", type_=Text()), literal(0))
+_LOCK = select(func.pg_advisory_xact_lock(_KEY))
+_LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(_KEY))
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,13 @@ class MovedRows:
             Column("row_id", Uuid(as_uuid=False), nullable=False),
             Index("ix_moved_row_move", "tenant_id", "move_id"),
             Index("ix_moved_row_row", "tenant_id", "row_id"),
+        )
+
+        # Where a parent has moved to. Made once: everything that names a parent asks. :tenant :parent
+        self._step = select(self._parent.c.to_parent_id, self._parent.c.move_id).where(
+            self._parent.c.tenant_id == bindparam("tenant"),
+            self._parent.c.parent_id == bindparam("parent"),
+            self._parent.c.taken_back.is_(False),
         )
 
     def move(self, tx: Transaction, move_id: str, parent_id: str, to_parent_id: str) -> bool:
@@ -155,7 +165,7 @@ class MovedRows:
         for _ in range(LONGEST_CHAIN):
             if hold:
                 self._lock(tx, parent_id, shared=True)
-            found = tx.session.execute(self._step(tx, parent_id)).first()
+            found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
             if found is None:
                 break
             parent_id = found.to_parent_id
@@ -171,7 +181,7 @@ class MovedRows:
         for _ in range(LONGEST_CHAIN):
             # A move that is under way is waited for; one that comes later waits for this row.
             self._lock(tx, parent_id, shared=True)
-            found = tx.session.execute(self._step(tx, parent_id)).first()
+            found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
             if found is None:
                 break
             parent_id, adopted = found.to_parent_id, True
@@ -183,23 +193,18 @@ class MovedRows:
             self._note(tx, found.move_id, place, [row_id])
         return adopted
 
-    def _step(self, tx: Transaction, parent_id: str) -> Select[*tuple[Any, ...]]:
-        parent = self._parent
-        return select(parent.c.to_parent_id, parent.c.move_id).where(
-            parent.c.tenant_id == tx.tenant.id,
-            parent.c.parent_id == parent_id,
-            parent.c.taken_back.is_(False),
-        )
-
     def _lock(self, tx: Transaction, parent_id: str, *, shared: bool = False) -> None:
-        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
         key = f"{self._parent.schema} move {tx.tenant.id} {parent_id}"
-        tx.session.execute(select(lock(func.hashtextextended(key, literal(0)))))
+        tx.session.execute(_LOCK_SHARED if shared else _LOCK, {"key": key})
 
     def _note(self, tx: Transaction, move_id: str, place: Place, ids: Sequence[str]) -> None:
         if ids:
             own = {"tenant_id": tx.tenant.id, "move_id": move_id, "place": _name(place)}
             tx.session.execute(insert(self._row), [own | {"row_id": row_id} for row_id in ids])
+
+
+def _whose(tx: Transaction, parent_id: str) -> dict[str, str]:
+    return {"tenant": tx.tenant.id, "parent": parent_id}
 
 
 def _name(place: Place) -> str:

@@ -7,7 +7,7 @@ does not matter, and a repeat changes nothing.
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, or_, select, true, tuple_, update
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, true, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
@@ -17,24 +17,34 @@ from services.chassis.tokens import Caller
 from services.kernel.phones import match_number
 from services.kernel.visibility import sees_all
 from services.telephony.store import tables
+from services.telephony.store.calls import CALL_COLUMNS
 from services.telephony.store.rows import Row, every, one
 from services.telephony.usecases.desk import OWNER, in_scope, sees_call
 
 # Older calls are nobody's to call back.
 REMEMBERED: Final = timedelta(days=30)
+# What each end of a call asks: made once. :tenant :id
+_CALL: Final = select(*CALL_COLUMNS).where(
+    tables.call.c.tenant_id == bindparam("tenant"), tables.call.c.id == bindparam("id")
+)
+_LOCK_ITEM: Final = (
+    select(tables.missed_caller)
+    .where(
+        tables.missed_caller.c.tenant_id == bindparam("tenant"), tables.missed_caller.c.id == bindparam("id")
+    )
+    .with_for_update()
+)
 
 
 def take_ended_call(tx: Transaction, call_id: str) -> None:
     """Bring the item of a call's number in line with the calls; internal ones have none."""
-    call, item = tables.call, tables.missed_caller
-    about = one(tx.session, select(call).where(call.c.tenant_id == tx.tenant.id, call.c.id == call_id))
+    item = tables.missed_caller
+    about = one(tx.session, _CALL, tenant=tx.tenant.id, id=call_id)
     if about is None or about["direction"] == "internal" or about["end_time"] is None:
         return
     item_id = missed_caller_id(tx, about)
-    known = one(
-        tx.session,
-        select(item).where(item.c.tenant_id == tx.tenant.id, item.c.id == item_id).with_for_update(),
-    )
+    mine = {"tenant": tx.tenant.id, "id": item_id}
+    known = one(tx.session, _LOCK_ITEM, **mine)
     if known is None and about["state"] == "missed":
         # Of two that begin the item at once, the second one waits here and then counts both calls.
         values = {
@@ -47,10 +57,7 @@ def take_ended_call(tx: Transaction, call_id: str) -> None:
         tx.session.execute(
             insert(item).values(id=item_id, tenant_id=tx.tenant.id, **values).on_conflict_do_nothing()
         )
-        known = one(
-            tx.session,
-            select(item).where(item.c.tenant_id == tx.tenant.id, item.c.id == item_id).with_for_update(),
-        )
+        known = one(tx.session, _LOCK_ITEM, **mine)
     if known is not None:
         _count(tx, known, about)
 
