@@ -41,6 +41,8 @@ MOST_FOUND = 500
 # Customers whose names are picked out of the index in one search. A part that more names have than these is so frequent
 # that whoever walks through a list in its order meets a page of them before long.
 MOST_NAMED = 5000
+# Customers that a search looks at one by one before it asks the index of names.
+WALKED = 1000
 # Classes of one count.
 MOST_CLASSES = 200
 
@@ -136,6 +138,11 @@ class Order:
     descending: bool
 
     @property
+    def by_time(self) -> bool:
+        """Whether it is that of the time in which customers were made."""
+        return self.name.removeprefix("-") in ("", "create_time")
+
+    @property
     def clauses(self) -> list[ColumnElement[Any]]:
         """What ORDER BY says."""
         parts: list[Any] = [self.expression, Customer.customer_id]
@@ -183,30 +190,51 @@ def parse_order(tx: Transaction, text: str) -> Order:
     )
 
 
-def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElement[bool]:
-    """Return what a quick search means: part of a name, its pinyin initials, a number, a contact, a field's value.
+@dataclass(frozen=True)
+class QuickSearch:
+    """A quick search. found: customers that a contact, a number or a field's value leads to."""
+
+    asked: Search
+    found: Sequence[str]
+
+    @property
+    def met(self) -> ColumnElement[bool]:
+        """The condition on each customer that it finds; no index gives them."""
+        return or_(_has_part(self.asked), one_of(Customer.customer_id, self.found))
+
+    def by_index(self, tx: Transaction) -> ColumnElement[bool]:
+        """Return the same condition by what the index of names gives, where that is not too much."""
+        pieces = cast_to(list(self.asked.pieces), ARRAY(SqlText))
+        named = (
+            select(CustomerSearch.customer_id)
+            .where(CustomerSearch.tenant_id == tx.tenant.id, CustomerSearch.pieces.bool_op("@>")(pieces))
+            .limit(MOST_NAMED + 1)
+            .subquery()
+        )
+        # In one text, as they go back: thousands of ids cost more to take apart than to find.
+        ids = func.string_agg(cast_to(named.c.customer_id, SqlText), ",")
+        joined, count = tx.session.execute(select(ids, func.count()).select_from(named)).one()
+        if count > MOST_NAMED:
+            return self.met
+        return and_(one_of(Customer.customer_id, filter(None, [joined, *self.found])), self.met)
+
+
+def parse_query(tx: Transaction, caller: Caller, text: str) -> QuickSearch | None:
+    """Return what a quick search asks for: part of a name, its pinyin initials, a number, a contact, a field's value.
 
     A whole number finds every customer that the caller may see; its last digits, being easier to guess, only those
-    whose numbers the caller may read (F59, F70).
+    whose numbers the caller may read (F59, F70). None where it asks for nothing.
     """
     search = parse_search(text)
     if not search.pieces or not (search.name or search.letters):
-        return false()
-    found = _found_elsewhere(tx, caller, text, search.number, search.digits)
-    named = tx.session.scalars(
-        select(CustomerSearch.customer_id)
-        .where(
-            CustomerSearch.tenant_id == tx.tenant.id,
-            CustomerSearch.pieces.bool_op("@>")(cast_to(list(search.pieces), ARRAY(SqlText))),
-        )
-        .limit(MOST_NAMED + 1)
-    ).all()
-    if len(named) > MOST_NAMED:
-        return or_(_has_part(search), one_of(Customer.customer_id, found))
-    return and_(
-        one_of(Customer.customer_id, [*named, *found]),
-        or_(_has_part(search), one_of(Customer.customer_id, found)),
-    )
+        return None
+    return QuickSearch(search, _found_elsewhere(tx, caller, text, search.number, search.digits))
+
+
+def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElement[bool]:
+    """Return the condition that a quick search means, see `parse_query`."""
+    search = parse_query(tx, caller, text)
+    return search.by_index(tx) if search else false()
 
 
 def _has_part(search: Search) -> ColumnElement[bool]:
@@ -274,6 +302,51 @@ def find_page(
     page = rows[:size]
     next_token = order.token(page[-1][1], page[-1][0].customer_id) if len(rows) > size else ""
     return [row[0] for row in page], next_token
+
+
+def find_searched_page(
+    tx: Transaction,
+    conditions: Sequence[ColumnElement[bool]],
+    search: QuickSearch | None,
+    order: Order,
+    token: str,
+    size: int,
+    *,
+    walked: Sequence[ColumnElement[bool]],
+) -> tuple[Sequence[Customer], str]:
+    """Return as `find_page` what a quick search finds under these conditions.
+
+    walked: those of the conditions under which an index gives customers by the time they were made. By that the first
+    WALKED are looked at: of a part that many names have they fill a page, before the index of names has told how many
+    there are; and nobody's own customers are more.
+    """
+    if search is None:
+        return [], ""
+    if order.by_time and not (search.asked.number or search.asked.digits):
+        end = _end_of_walk(tx, walked, order, token)
+        near = [*conditions, search.met, *([end] if end is not None else [])]
+        rows, next_token = find_page(tx, near, order, token, size)
+        if next_token or end is None:
+            return rows, next_token
+    return find_page(tx, [*conditions, search.by_index(tx)], order, token, size)
+
+
+def _end_of_walk(
+    tx: Transaction, walked: Sequence[ColumnElement[bool]], order: Order, token: str
+) -> ColumnElement[bool] | None:
+    """Return the condition that a customer is among the first WALKED behind a token; None where all are."""
+    after = order.after(token)
+    last = tx.session.execute(
+        select(Customer.create_time, Customer.customer_id)
+        .where(*walked, *([after] if after is not None else []))
+        .order_by(*order.clauses)
+        .offset(WALKED - 1)
+        .limit(1)
+    ).first()
+    if last is None:
+        return None
+    key = tuple_(Customer.create_time, Customer.customer_id)
+    return key >= tuple(last) if order.descending else key <= tuple(last)
 
 
 def count_by(tx: Transaction, conditions: Sequence[ColumnElement[bool]], by: str) -> list[tuple[str, int]]:

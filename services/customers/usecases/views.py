@@ -17,7 +17,14 @@ from services.customers.store.merge_tables import MOVED
 from services.customers.store.rules import get_pool, own_pools, pools
 from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
 from services.customers.usecases.fields import definitions
-from services.customers.usecases.listing import filter_condition, find_page, parse_order, search_condition
+from services.customers.usecases.listing import (
+    filter_condition,
+    find_page,
+    find_searched_page,
+    parse_order,
+    parse_query,
+    search_condition,
+)
 from services.kernel.fields import Stored, shown_values
 from services.kernel.visibility import covers, sees_all, visible
 
@@ -69,12 +76,25 @@ def list_customers(
 ) -> tuple[list[SeenCustomer], str]:
     """Return a page of a view without contacts, and the token of the next one.
 
-    query, filter_text, order_by: as in `search_condition`, `filter_condition` and `parse_order`. Raises NotFound
+    query, filter_text, order_by: as in `parse_query`, `filter_condition` and `parse_order`. Raises NotFound
     POOL_NOT_FOUND and Forbidden POOL_FORBIDDEN for a pool that the caller does not see, InvalidInput naming filter,
     order_by or page_token.
     """
-    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query=query, filter_text=filter_text)
-    rows, next_token = find_page(tx, conditions, parse_order(tx, order_by), token, size)
+    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query="", filter_text=filter_text)
+    order = parse_order(tx, order_by)
+    if query:
+        own = [Customer.owner_id == caller.person_id] if view == View.MINE else []
+        rows, next_token = find_searched_page(
+            tx,
+            conditions,
+            parse_query(tx, caller, query),
+            order,
+            token,
+            size,
+            walked=[Customer.tenant_id == tx.tenant.id, *own],
+        )
+    else:
+        rows, next_token = find_page(tx, conditions, order, token, size)
     return _show(tx, caller, rows, with_contacts=False), next_token
 
 
