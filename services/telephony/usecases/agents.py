@@ -76,13 +76,15 @@ def unavailable_seats(session: Session, pbx: str, now: datetime) -> dict[str, st
     """
     seat, line, choice = tables.agent_session, tables.line, tables.agent_choice
     leg, call, settings = tables.leg, tables.call, tables.desk_settings
+    wrap_up_s = func.coalesce(settings.c.wrap_up_s, DeskSettings.wrap_up_s)
     last_end = (
         select(func.max(leg.c.end_time))
         .join(call, call.c.id == leg.c.call_id)
         .where(
             leg.c.tenant_id == seat.c.tenant_id,
             leg.c.person_id == seat.c.person_id,
-            leg.c.end_time > now - _LONGEST_WRAP_UP,
+            # Twice a second for all agents: only calls that may be in the wrap-up are looked at.
+            leg.c.end_time > now - wrap_up_s * timedelta(seconds=1),
             leg.c.answer_time.is_not(None),
             call.c.disposition == "",
         )
@@ -95,7 +97,7 @@ def unavailable_seats(session: Session, pbx: str, now: datetime) -> dict[str, st
             choice.c.reason,
             choice.c.time,
             last_end.label("last_end"),
-            settings.c.wrap_up_s,
+            wrap_up_s.label("wrap_up_s"),
         )
         .join(
             line,
@@ -114,8 +116,7 @@ def unavailable_seats(session: Session, pbx: str, now: datetime) -> dict[str, st
     for row in session.execute(query):
         chosen = Choice(AgentState(row.state), row.reason, row.time) if row.state else None
         over = [AgentLeg("", None, row.last_end, row.last_end)] if row.last_end else []
-        wrap_up_s = DeskSettings.wrap_up_s if row.wrap_up_s is None else row.wrap_up_s
-        stands = standing(seated=True, choice=chosen, legs=over, wrap_up_s=wrap_up_s, now=now)
+        stands = standing(seated=True, choice=chosen, legs=over, wrap_up_s=row.wrap_up_s, now=now)
         seats[row.extension] = "" if stands.state is AgentState.IDLE else stands.reason or stands.state.value
     return seats
 
