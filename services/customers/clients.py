@@ -1,6 +1,6 @@
 """The services that customers calls: dedupe for keys, identity for people."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from crm.dedupe.v1 import dedupe_pb2
@@ -63,6 +63,16 @@ class Identity:
         )
         person = answer.person
         return Person(person.active, frozenset(person.rights), answer.department_path, person.name)
+
+    def names(self, tenant: Tenant, person_ids: Collection[str], actor_id: str) -> Mapping[str, str]:
+        """Return the names of those of these people whom identity knows, by id."""
+        answer = self._client.call(
+            self._client.stub.ListPersonNames,
+            identity_pb2.ListPersonNamesRequest(person_ids=person_ids),
+            tenant=tenant,
+            actor_id=actor_id,
+        )
+        return answer.names
 
 
 class Dedupe:

@@ -46,6 +46,8 @@ EPOCHS_TOLD = timedelta(seconds=PERSON_TOKEN_S + 30)
 
 # Sessions that are looked at in one call.
 MOST_CHECKED = 1000
+# People whose names are told at once.
+MOST_NAMES = 2000
 
 
 class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
@@ -211,6 +213,21 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
             )
 
         return self.read(work)
+
+    def ListPersonNames(
+        self, request: pb.ListPersonNamesRequest, context: ServicerContext
+    ) -> pb.ListPersonNamesResponse:
+        """Return the names of people."""
+        if len(request.person_ids) > MOST_NAMES:
+            raise InvalidInput(
+                "person_ids",
+                "TOO_MANY",
+                "{field} 最多{most}项",
+                "{field} has at most {most} items",
+                most=MOST_NAMES,
+            )
+        ids = [parse_id(value, f"person_ids[{place}]") for place, value in enumerate(request.person_ids)]
+        return self.read(lambda tx: pb.ListPersonNamesResponse(names=queries.names(tx, ids)))
 
     def CreatePerson(
         self, request: pb.CreatePersonRequest, context: ServicerContext

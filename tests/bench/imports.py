@@ -141,6 +141,11 @@ class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer):
         person = identity_pb2.Person(person_id=request.person_id, name="王小明", active=True)
         return identity_pb2.GetPersonResponse(person=person)
 
+    def ListPersonNames(
+        self, request: identity_pb2.ListPersonNamesRequest, context: grpc.ServicerContext
+    ) -> identity_pb2.ListPersonNamesResponse:
+        return identity_pb2.ListPersonNamesResponse(names=dict.fromkeys(request.person_ids, "王小明"))
+
     def ListEpochs(
         self, request: identity_pb2.ListEpochsRequest, context: grpc.ServicerContext
     ) -> identity_pb2.ListEpochsResponse:

@@ -11,7 +11,7 @@ from crm.customers.v1 import exports_pb2 as pb
 from crm.customers.v1 import exports_pb2_grpc as pb_grpc
 
 from services.chassis.db import Store
-from services.chassis.errors import AppError, InvalidInput
+from services.chassis.errors import InvalidInput
 from services.chassis.grpc_server import Api, current_caller, current_tenant
 from services.chassis.ids import new_id, parse_id
 from services.chassis.tenancy import Tenant
@@ -65,9 +65,9 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
                 yield page
 
         try:
-            names = _Names(self._identity, tenant, caller.actor_id)
+            names: dict[str | None, str] = {None: ""}
             # Closed before the end is noted: a page that is read ahead is counted too.
-            with closing(self._pages(tenant, caller, export_id, wanted)) as pages:
+            with closing(self._pages(tenant, caller, export_id, wanted, names)) as pages:
                 for part in write(exports.rows_of(head, counted(pages), names)):
                     if part:
                         yield pb.ExportCustomersResponse(chunk=part)
@@ -78,14 +78,26 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
                 exports.end_export(tx, export_id, left, complete=complete)
 
     def _pages(
-        self, tenant: Tenant, caller: Caller, export_id: str, wanted: exports.Wanted
+        self,
+        tenant: Tenant,
+        caller: Caller,
+        export_id: str,
+        wanted: exports.Wanted,
+        names: dict[str | None, str],
     ) -> Generator[exports.Page, None, None]:
-        """Read each page while the one before it is written and sent."""
+        """Read each page while the one before it is written and sent.
+
+        names: of owners, by id, to which those of the page are added; somebody whom identity does not know has none.
+        """
 
         def read(after: tuple[datetime, str] | None) -> exports.Page:
             # A transaction for each page: a slow reader holds up nobody.
             with self.store.transaction(tenant, caller.actor_id) as tx:
-                return exports.export_page(tx, caller, export_id, wanted, after)
+                page = exports.export_page(tx, caller, export_id, wanted, after)
+            if unknown := {owner_id for owner_id in page.owner_ids if owner_id} - names.keys():
+                known = self._identity.names(tenant, unknown, caller.actor_id)
+                names.update((owner_id, known.get(owner_id, "")) for owner_id in unknown)
+            return page
 
         with ThreadPoolExecutor(1, thread_name_prefix="export") as ahead:
             # In our context, so that it tells of the same trace.
@@ -94,22 +106,3 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
                 page = coming.result()
                 coming = ahead.submit(copy_context().run, read, page.last) if page.last else None
                 yield page
-
-
-class _Names(dict[str | None, str]):
-    """Names of people, asked for once each."""
-
-    def __init__(self, identity: Identity, tenant: Tenant, actor_id: str) -> None:
-        super().__init__({None: ""})
-        self._identity, self._tenant, self._actor_id = identity, tenant, actor_id
-
-    def __missing__(self, person_id: str | None) -> str:
-        """Ask identity; somebody whom it does not know has no name."""
-        try:
-            name = self._identity.person(self._tenant, person_id or "", self._actor_id).name
-        except AppError as error:
-            if error.code != "NOT_FOUND":
-                raise
-            name = ""
-        self[person_id] = name
-        return name

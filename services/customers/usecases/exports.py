@@ -133,7 +133,7 @@ def export_page(
             _id(Customer.pool_id),
             Customer.create_time,
             Customer.custom,
-            Customer.finance,
+            Customer.finance["tax_number"].astext.label("tax_number"),
         )
         .where(*conditions)
         .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
@@ -219,7 +219,7 @@ def _row(
     *,
     shown: bool,
 ) -> list[str]:
-    customer_id, code = row.customer_id, row.finance.get("tax_number", "")
+    customer_id, code = row.customer_id, row.tax_number or ""
     contacts = parts.contacts.get(customer_id, [])
     values = {
         **_BLANK,

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
+from services.chassis.bulk import one_of
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.tokens import Caller
@@ -358,6 +359,14 @@ def members_by_login(
             or_(Person.name.icontains(query, autoescape=True), Person.login.icontains(query, autoescape=True))
         )
     return _members(tx, found)
+
+
+def names(tx: Transaction, person_ids: Sequence[str]) -> dict[str, str]:
+    """Return the names of those of these people whom there are, by id."""
+    query = select(Person.id, Person.name).where(
+        Person.tenant_id == tx.tenant.id, one_of(Person.id, person_ids)
+    )
+    return {row[0]: row[1] for row in tx.session.execute(query)}
 
 
 def colleagues(tx: Transaction) -> list[tuple[str, str, str]]:

@@ -35,6 +35,13 @@ class ScriptedIdentity(identity_pb2_grpc.IdentityServiceServicer):
             raise not_found("person", "人员", request.person_id)
         return self.people[request.person_id]
 
+    def ListPersonNames(
+        self, request: identity_pb2.ListPersonNamesRequest, context: grpc.ServicerContext
+    ) -> identity_pb2.ListPersonNamesResponse:
+        known = self.people.keys() & set(request.person_ids)
+        names = {person_id: self.people[person_id].person.name for person_id in known}
+        return identity_pb2.ListPersonNamesResponse(names=names)
+
     def ListEpochs(
         self, request: identity_pb2.ListEpochsRequest, context: grpc.ServicerContext
     ) -> identity_pb2.ListEpochsResponse:

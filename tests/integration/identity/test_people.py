@@ -279,6 +279,27 @@ def test_the_nearest_holders_of_a_role_are_found_upward(company: Company) -> Non
     )
 
 
+def test_names_are_told_by_ids_to_who_writes_them_out(
+    company: Company, address: str, issuer_keys: Mapping[str, tuple[str, str]]
+) -> None:
+    """F59: those of leavers too; of nobody else's people, and of 2000 at most."""
+    rep, leaver = company.add("li", "sales_rep"), company.add("wang", "sales_rep")
+    company.admin(
+        company.stub.UpdatePerson, update(pb.Person(person_id=leaver, active=False, version=1), "active")
+    )
+    other = new_company(company.runtime, address, issuer_keys, company.tenant.database)
+    foreign = other.add("zhou", "sales_rep")
+    customers = company.service("customers")
+    asked = pb.ListPersonNamesRequest(person_ids=[rep, leaver, foreign, new_id()])
+    assert dict(customers(company.stub.ListPersonNames, asked).names).keys() == {rep, leaver}
+    assert all(customers(company.stub.ListPersonNames, asked).names.values())
+    many = pb.ListPersonNamesRequest(person_ids=[rep] * 2001)
+    assert customers.refused(company.stub.ListPersonNames, many).reason == "TOO_MANY"
+    wrong = customers.refused(company.stub.ListPersonNames, pb.ListPersonNamesRequest(person_ids=["?"]))
+    assert wrong.metadata["field"] == "person_ids[0]"
+    assert isinstance(company.service("orders").refused(company.stub.ListPersonNames, asked), Forbidden)
+
+
 def test_a_mobile_is_resolved_for_telephony_only_and_audited(company: Company) -> None:
     person_id = company.add("li", "sales_rep", mobile="13800138000")
     request = pb.ResolveMobileRequest(person_id=person_id)

@@ -75,6 +75,11 @@ class IdentityServiceStub:
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonRequest.SerializeToString,
                 response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonResponse.FromString,
                 _registered_method=True)
+        self.ListPersonNames = channel.unary_unary(
+                '/crm.identity.v1.IdentityService/ListPersonNames',
+                request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesRequest.SerializeToString,
+                response_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesResponse.FromString,
+                _registered_method=True)
         self.CreatePerson = channel.unary_unary(
                 '/crm.identity.v1.IdentityService/CreatePerson',
                 request_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.CreatePersonRequest.SerializeToString,
@@ -252,6 +257,13 @@ class IdentityServiceServicer:
 
     def GetPerson(self, request, context):
         """One person; services ask it before they act on somebody's behalf.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPersonNames(self, request, context):
+        """Names of people by their ids, of leavers too: for services that write out many rows at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -467,6 +479,11 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.GetPerson,
                     request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonRequest.FromString,
                     response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonResponse.SerializeToString,
+            ),
+            'ListPersonNames': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPersonNames,
+                    request_deserializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesRequest.FromString,
+                    response_serializer=crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesResponse.SerializeToString,
             ),
             'CreatePerson': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePerson,
@@ -806,6 +823,33 @@ class IdentityService:
             '/crm.identity.v1.IdentityService/GetPerson',
             crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonRequest.SerializeToString,
             crm_dot_identity_dot_v1_dot_identity__pb2.GetPersonResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPersonNames(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.identity.v1.IdentityService/ListPersonNames',
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesRequest.SerializeToString,
+            crm_dot_identity_dot_v1_dot_identity__pb2.ListPersonNamesResponse.FromString,
             options,
             channel_credentials,
             insecure,

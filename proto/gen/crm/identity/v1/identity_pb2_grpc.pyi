@@ -49,6 +49,8 @@ class IdentityServiceStub:
     """Staff list with mobile, extension and roles."""
     GetPerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.GetPersonRequest, _identity_pb2.GetPersonResponse]
     """One person; services ask it before they act on somebody's behalf."""
+    ListPersonNames: _grpc.UnaryUnaryMultiCallable[_identity_pb2.ListPersonNamesRequest, _identity_pb2.ListPersonNamesResponse]
+    """Names of people by their ids, of leavers too: for services that write out many rows at once."""
     CreatePerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.CreatePersonRequest, _identity_pb2.CreatePersonResponse]
     """Add a person with a first password."""
     UpdatePerson: _grpc.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]
@@ -119,6 +121,8 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Staff list with mobile, extension and roles."""
     GetPerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.GetPersonRequest, _identity_pb2.GetPersonResponse]  # type: ignore[assignment]
     """One person; services ask it before they act on somebody's behalf."""
+    ListPersonNames: _aio.UnaryUnaryMultiCallable[_identity_pb2.ListPersonNamesRequest, _identity_pb2.ListPersonNamesResponse]  # type: ignore[assignment]
+    """Names of people by their ids, of leavers too: for services that write out many rows at once."""
     CreatePerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.CreatePersonRequest, _identity_pb2.CreatePersonResponse]  # type: ignore[assignment]
     """Add a person with a first password."""
     UpdatePerson: _aio.UnaryUnaryMultiCallable[_identity_pb2.UpdatePersonRequest, _identity_pb2.UpdatePersonResponse]  # type: ignore[assignment]
@@ -234,6 +238,14 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_identity_pb2.GetPersonResponse, _abc.Awaitable[_identity_pb2.GetPersonResponse]]:
         """One person; services ask it before they act on somebody's behalf."""
+
+    @_abc_1.abstractmethod
+    def ListPersonNames(
+        self,
+        request: _identity_pb2.ListPersonNamesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_pb2.ListPersonNamesResponse, _abc.Awaitable[_identity_pb2.ListPersonNamesResponse]]:
+        """Names of people by their ids, of leavers too: for services that write out many rows at once."""
 
     @_abc_1.abstractmethod
     def CreatePerson(
