@@ -11,8 +11,10 @@ from typing import Final, TypeVar
 
 import psycopg
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from services.chassis.db import Store, Transaction
+from services.chassis.errors import Unavailable
 from services.chassis.logging import get_logger
 from services.chassis.process import started
 from services.chassis.service import Runtime, start_relays, stop_event
@@ -21,7 +23,7 @@ from services.chassis.tenancy import Tenant
 from services.telephony import metrics
 from services.telephony.edges.lease import Lease
 from services.telephony.modem.link import Link
-from services.telephony.modem.port import Failure, Incoming, LinkState, Outgoing, Report
+from services.telephony.modem.port import Failure, Incoming, LinkState, Outgoing, Report, StoreAwayError
 from services.telephony.modem.session import Settings as ModemSettings
 from services.telephony.settings import RELAY_PATIENCE_S, ModemPort, read_modems
 from services.telephony.store import tables
@@ -98,8 +100,12 @@ class StoredQueue:
         self._do(lambda tx: modems.note_modem(tx, self._modem, state, detail))
 
     def _do(self, work: Callable[[Transaction], T]) -> T:
-        with self._store.transaction(self._tenant) as tx:
-            return work(tx)
+        try:
+            with self._store.transaction(self._tenant) as tx:
+                return work(tx)
+        except (Unavailable, OperationalError) as error:
+            # The tenant is on its way to another database, or the database restarts.
+            raise StoreAwayError(str(error)) from error
 
 
 class ModemKeeper:

@@ -18,8 +18,8 @@ import serial
 from services.telephony.modem.commands import RESTART, CommandError
 from services.telephony.modem.engine import Engine, LinkLostError, NoAnswerError
 from services.telephony.modem.pace import Breaker
-from services.telephony.modem.port import LinkState, SmsQueue
-from services.telephony.modem.session import Session, Settings, SimStoppedError
+from services.telephony.modem.port import LinkState, SmsQueue, StoreAwayError
+from services.telephony.modem.session import Session, Settings, SimStoppedError, tell_refusal
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +117,13 @@ class Link:
                 self._logged = False
         try:
             self._queue.link_changed(state, detail)
-        except Exception:
-            log.exception("modem state not noted", extra={"modem": self._settings.name})
+        except Exception as error:
+            tell_refusal("modem state not noted", self._settings.name, error)
 
     def _lost(self, state: LinkState, why: str, cause: Exception | None = None) -> None:
         if not self._logged:
-            log.error("modem is lost", extra={"modem": self._settings.name, "why": why}, exc_info=cause)
+            unexpected = None if isinstance(cause, StoreAwayError) else cause
+            log.error("modem is lost", extra={"modem": self._settings.name, "why": why}, exc_info=unexpected)
             self._logged = True
         self._enter(state, why)
 

@@ -12,10 +12,11 @@ two promise together:
   returned. Both can therefore come twice; `fingerprint` is their idempotency key.
 
 All methods are called from the modem's own thread, one at a time, and each is one short transaction. An
-exception from them means "the store is not available now": nothing is deleted or sent, an outcome already
-known is offered again until it is taken, everything else goes through a new connection and `recover`. An
-outcome can therefore come twice too, when the first was committed and the answer lost: then, as for any
-segment that is not this modem's any more, `StaleSegmentError` says that there is nothing to offer.
+exception from them means "the store is not available now", a `StoreAwayError` that it said so itself:
+nothing is deleted or sent, an outcome already known is offered again until it is taken, everything else goes
+through a new connection and `recover`. An outcome can therefore come twice too, when the first was committed
+and the answer lost: then, as for any segment that is not this modem's any more, `StaleSegmentError` says that
+there is nothing to offer.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,10 @@ from enum import Enum
 from typing import Protocol
 
 from services.telephony.modem.pdu import Encoding
+
+
+class StoreAwayError(RuntimeError):
+    """Say that the store is known not to be available now, and will be: nobody has to look for a defect."""
 
 
 class StaleSegmentError(RuntimeError):

@@ -36,6 +36,7 @@ from services.telephony.modem.port import (
     Report,
     SmsQueue,
     StaleSegmentError,
+    StoreAwayError,
 )
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,14 @@ _LISTED = re.compile(r"\+CMGL: ?(\d+), ?([01]),.*?(\d+)$")
 # Where a modem may keep messages and reports; MT and BM are other views or not ours.
 _OUR_MEMORIES = ("SM", "ME", "SR")
 _REGISTRATIONS = (commands.REGISTRATION, commands.LTE_REGISTRATION)
+
+
+def tell_refusal(what: str, modem: str, error: Exception) -> None:
+    """Log what the store did not take: where it says that it is away in a line, else as the defect that it may be."""
+    if isinstance(error, StoreAwayError):
+        log.warning(what, extra={"modem": modem, "why": str(error)})
+    else:
+        log.error(what, extra={"modem": modem}, exc_info=error)
 
 
 class SimStoppedError(Exception):
@@ -304,11 +313,10 @@ class Session:
                     "an outcome came too late", extra={"modem": self._settings.name, "why": str(error)}
                 )
                 return None
-            except Exception:
+            except Exception as error:
                 if delay_s == self._settings.store_retry_s:
-                    log.exception(
-                        "the store refused an outcome, offering it again",
-                        extra={"modem": self._settings.name},
+                    tell_refusal(
+                        "the store refused an outcome, offering it again", self._settings.name, error
                     )
                 if self._stop.wait(delay_s):
                     raise
@@ -390,9 +398,9 @@ class Session:
         try:
             while self._listed and self._clock() < end:
                 self._keep_next()
-        except Exception:
+        except Exception as error:
             # It stays in the modem and in the list; the store's next refusal closes the connection.
-            log.exception("a received message was not kept", extra={"modem": self._settings.name})
+            tell_refusal("a received message was not kept", self._settings.name, error)
 
     def _keep_next(self) -> None:
         index, pdu, octets = self._listed[0]
@@ -442,8 +450,8 @@ class Session:
     def _tell_signal(self, answer: str) -> None:
         try:
             self._queue.signal(commands.signal_strength(answer))
-        except Exception:
-            log.exception("signal not noted", extra={"modem": self._settings.name})
+        except Exception as error:
+            tell_refusal("signal not noted", self._settings.name, error)
 
     def _ask(self, command: Command) -> str:
         """Return the answer in one line, empty if the modem refuses."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.telephony.modem.link import Link
-from services.telephony.modem.port import Fate, LinkState
+from services.telephony.modem.port import Fate, LinkState, StoreAwayError
 from services.telephony.modem.session import Settings
 from tests.support.modem import Emulator, Queue, emulator
 from tests.support.until import until
@@ -176,19 +176,30 @@ def test_a_second_program_on_the_same_modem_is_kept_out(modem: Emulator) -> None
 
 
 @pytest.mark.usefixtures("link")
-def test_a_store_that_is_away_for_a_while_costs_no_message(modem: Emulator, queue: Queue) -> None:
-    """Every call to the store fails meanwhile; afterwards each message has gone out once."""
+@pytest.mark.parametrize(
+    "error", [OSError("no store"), StoreAwayError("TENANT_MOVING")], ids=["defect", "away"]
+)
+def test_a_store_that_is_away_for_a_while_costs_no_message(
+    modem: Emulator, queue: Queue, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Every call to the store fails meanwhile; afterwards each message has gone out once.
+
+    The log shows where it came from only when the store did not say itself that it is away.
+    """
     failing = iter([True] * 6)
 
     def strike(_: int) -> None:
         if next(failing, False):
-            raise OSError("no store")
+            raise error
 
     queue.before_call = strike
     for number in range(5):
         queue.put(FIRST, f"第{number}条")
     until(lambda: queue.all_in("sent"))
     assert inbox(modem) == [(FIRST, f"第{number}条") for number in range(5)]
+    refusals = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert refusals
+    assert any(record.exc_info for record in refusals) is not isinstance(error, StoreAwayError)
 
 
 def test_a_sim_that_asks_for_a_code_is_told_and_not_guessed(modem: Emulator, queue: Queue) -> None:
