@@ -182,7 +182,10 @@ class AmiLink:
     ) -> None:
         self._settings = settings
         self._on_state = on_state
-        self._queue: asyncio.Queue[Received | Gap] = asyncio.Queue(settings.queue_events)
+        # What waits for the consumer, no more than `queue_events`; set while there is any. An asyncio.Queue looks for
+        # waiting readers and writers at each event, and takes as long as to read one.
+        self._queue: deque[Received | Gap] = deque()
+        self._filled = asyncio.Event()
         self._missing = ""
         # Events of a connection whose login is not over.
         self._early: deque[Received] = deque(maxlen=settings.queue_events)
@@ -221,9 +224,10 @@ class AmiLink:
     async def batches(self) -> AsyncIterator[list[Received | Gap]]:
         """Yield what has arrived since the last batch, in order, at least one. For one consumer only."""
         while True:
-            batch = [await self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            await self._filled.wait()
+            self._filled.clear()
+            batch = list(self._queue)
+            self._queue.clear()
             # Nothing may have followed the dropped events; then this is where they are missing.
             if self._missing:
                 batch.append(Gap(self._missing))
@@ -321,14 +325,14 @@ class AmiLink:
         self._try_put(item)
 
     def _try_put(self, item: Received | Gap) -> None:
-        try:
-            self._queue.put_nowait(item)
-        except asyncio.QueueFull:
+        if len(self._queue) >= self._settings.queue_events:
             self._missing = "overflow"
             self.overflows += isinstance(item, Received)
-        else:
-            if isinstance(item, Gap):
-                self._missing = ""
+            return
+        self._queue.append(item)
+        self._filled.set()
+        if isinstance(item, Gap):
+            self._missing = ""
 
 
 def event_of(message: Message) -> Event:
