@@ -7,7 +7,7 @@ one at the same time finds no row left.
 
 import hashlib
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -68,7 +68,8 @@ class Batch:
     """Rows that go together.
 
     holder: for whom their keys are taken, id and name. verdicts: on the rows that are none of the items, to be noted
-    with them. after, last: the lines that it lies between; `last` is `after` where no row is left.
+    with them. after, last: the lines that it lies between; `last` is `after` where no row is left. before: ids of the
+    customers of the batch before it, which may be on their way still.
     """
 
     items: tuple[Item, ...] = ()
@@ -76,6 +77,12 @@ class Batch:
     verdicts: tuple[Verdict, ...] = ()
     after: int = 0
     last: int = 0
+    before: frozenset[str] = frozenset()
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The customers to be, by id."""
+        return frozenset(item.draft.id for item in self.items)
 
     @property
     def more(self) -> bool:
@@ -201,7 +208,7 @@ def batch_to_check(tx: Transaction, import_id: str, before: Batch | None) -> Bat
         return Batch()
     after = before.last if before else job.checked_line
     states = [state for state in RowState if state != RowState.DONE]
-    return _batch(tx, job, store.staged_after(tx, import_id, after, BATCH_ROWS, states), after, ())
+    return _batch(tx, job, store.staged_after(tx, import_id, after, BATCH_ROWS, states), after)
 
 
 def note_checked(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping[str, Refused]) -> None:
@@ -223,15 +230,14 @@ def note_checked(tx: Transaction, import_id: str, batch: Batch, refusals: Mappin
 def batch_to_commit(tx: Transaction, import_id: str, before: Batch | None) -> Batch:
     """Return the next ready rows, behind those of `before`; the keys of its items are to be reserved.
 
-    Locks nothing, as `batch_to_check`.
+    Locks nothing, as `batch_to_check`. Whatever came before `before` and the one before that must be written by now.
     """
     job = store.read_job(tx, import_id)
     if job.state != ImportState.COMMITTING:
         return Batch()
     after = before.last if before else 0
-    coming = [item.draft.id for item in before.items] if before else ()
     rows = store.staged_after(tx, import_id, after, BATCH_ROWS, [RowState.READY])
-    return _batch(tx, job, rows, after, coming)
+    return _batch(tx, job, rows, after, before)
 
 
 def finish(tx: Transaction, import_id: str) -> bool:
@@ -254,14 +260,16 @@ def finish(tx: Transaction, import_id: str) -> bool:
 
 
 def _batch(
-    tx: Transaction, job: ImportJob, rows: Sequence[StagedRow], after: int, coming: Collection[str]
+    tx: Transaction, job: ImportJob, rows: Sequence[StagedRow], after: int, before: Batch | None = None
 ) -> Batch:
     """Return rows as customers, and verdicts on those that cannot be or are customers already.
 
-    coming: ids of customers that are about to be.
+    before: whose customers, and those of the batch before it, are about to be.
     """
+    coming = before.ids if before else frozenset()
     ids = [customer_id_of(job, row) for row in rows]
-    existing, reader = _existing(tx, ids) | set(coming), reader_of(tx, job)
+    reader = reader_of(tx, job)
+    existing = _existing(tx, ids) | coming | (before.before if before else frozenset())
     items, verdicts = [], []
     for row, customer_id in zip(rows, ids, strict=True):
         verdict, draft = judge(reader, row, customer_id)
@@ -283,7 +291,8 @@ def _batch(
             existing.add(draft.id)
             items.append(Item(row.line, row.attempt, reservation_id_of(job, row), draft))
     holder = (job.creator_id, job.creator_name)
-    return Batch(tuple(items), holder, tuple(verdicts), after, rows[-1].line if rows else after)
+    last = rows[-1].line if rows else after
+    return Batch(tuple(items), holder, tuple(verdicts), after, last, coming)
 
 
 def write_batch(tx: Transaction, import_id: str, batch: Batch, refusals: Mapping[str, Refused]) -> list[str]:

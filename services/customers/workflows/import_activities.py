@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 from temporalio import activity
 
@@ -24,9 +25,8 @@ MOST_BATCHES = 20
 # How often an activity says that it lives, in seconds.
 BEAT_S = 1.0
 
-# Why reservations were not made, by their ids; and a batch that is ready to be written.
+# Why reservations were not made, by their ids.
 Refusals = Mapping[str, Refused]
-Prepared = tuple[Batch, Refusals]
 
 
 @contextmanager
@@ -77,52 +77,57 @@ class ImportSteps:
     def check(self, tenant: Tenant, import_id: str) -> bool:
         """Check some batches; return whether rows are left."""
 
-        def prepare(before: Batch | None) -> Prepared:
+        def read(before: Batch | None) -> Batch:
             with self._store.transaction(tenant) as tx:
-                batch = import_steps.batch_to_check(tx, import_id, before)
-            return batch, self._reserve(tenant, batch, validate_only=True)
+                return import_steps.batch_to_check(tx, import_id, before)
 
         def write(batch: Batch, refusals: Refusals) -> list[str]:
             with self._store.transaction(tenant) as tx:
                 import_steps.note_checked(tx, import_id, batch, refusals)
             return []
 
-        return self._drive(tenant, import_id, prepare, write)
+        return self._drive(tenant, import_id, read, partial(self._reserve, tenant, validate_only=True), write)
 
     def commit(self, tenant: Tenant, import_id: str) -> bool:
         """Make customers of some batches; return whether rows are left."""
 
-        def prepare(before: Batch | None) -> Prepared:
+        def read(before: Batch | None) -> Batch:
             with self._store.transaction(tenant) as tx:
-                batch = import_steps.batch_to_commit(tx, import_id, before)
-            return batch, self._reserve(tenant, batch)
+                return import_steps.batch_to_commit(tx, import_id, before)
 
         def write(batch: Batch, refusals: Refusals) -> list[str]:
             with self._store.transaction(tenant, batch.holder[0]) as tx:
                 return import_steps.write_batch(tx, import_id, batch, refusals)
 
-        return self._drive(tenant, import_id, prepare, write)
+        return self._drive(tenant, import_id, read, partial(self._reserve, tenant), write)
 
     def _drive(
         self,
         tenant: Tenant,
         import_id: str,
-        prepare: Callable[[Batch | None], Prepared],
+        read: Callable[[Batch | None], Batch],
+        reserve: Callable[[Batch], Refusals],
         write: Callable[[Batch, Refusals], list[str]],
     ) -> bool:
-        """Write batches while the next one is prepared; return whether rows are left behind them."""
-        # One batch ahead, never more: what was reserved for it stays open when this process dies.
-        with ThreadPoolExecutor(1, thread_name_prefix="ahead") as ahead:
-            batch, refusals = prepare(None)
+        """Write batches while the next one's keys are reserved and the one behind it is read.
+
+        Returns whether rows are left behind them.
+        """
+        with ThreadPoolExecutor(3, thread_name_prefix="ahead") as ahead:
+            batch = read(None)
+            refusals, following = reserve(batch), ahead.submit(read, batch)
             for left in reversed(range(self._most_batches)):
                 if not batch.more:
                     with self._store.transaction(tenant) as tx:
                         return not import_steps.finish(tx, import_id)
-                coming = ahead.submit(prepare, batch) if left else None
+                if left:
+                    coming = following.result()
+                    # Of one batch, never more: what was reserved for it stays open when this process dies.
+                    reserved, following = ahead.submit(reserve, coming), ahead.submit(read, coming)
                 if written := write(batch, refusals):
                     ahead.submit(self._confirm, tenant, written)
-                if coming:
-                    batch, refusals = coming.result()
+                if left:
+                    batch, refusals = coming, reserved.result()
         return True
 
     def _reserve(self, tenant: Tenant, batch: Batch, *, validate_only: bool = False) -> Refusals:
