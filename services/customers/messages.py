@@ -18,7 +18,7 @@ from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import CHOICE_SEPARATOR, Stored
-from services.kernel.phones import PhoneNumber, number_for, parse_phone
+from services.kernel.phones import PhoneNumber, hide_numbers, number_for, parse_phone
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -118,8 +118,9 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
                 contact_id=contact.contact_id,
                 name=contact.name,
                 title=contact.title,
-                address=contact.address or "",
-                account=contact.account or "",
+                # Often a number itself: as of one, only who may see it reads it.
+                address=_typed(contact.address, seen.numbers_shown),
+                account=_typed(contact.account, seen.numbers_shown),
                 birthday=contact.birthday.isoformat() if contact.birthday else "",
                 hobbies=contact.hobbies or "",
                 phones=[
@@ -150,6 +151,10 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
         dealer_id=row.dealer_id or "",
         parent_id=row.parent_id or "",
     )
+
+
+def _typed(text: str, shown: bool) -> str:
+    return text if shown else hide_numbers(text)
 
 
 def _phone_message(phone: Phone, shown: bool) -> pb.Phone:

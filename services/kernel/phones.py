@@ -36,6 +36,8 @@ ANONYMOUS = frozenset(
 MOBILE = re.compile(r"\+861[3-9]\d{9}")
 # A landline as it is typed without any sign between: 0, area code, local number; a mobile has no such beginning.
 LANDLINE = re.compile(r"0(?:10|[2-9][0-9])[0-9]{7,9}")
+# What could be a subscriber's number within a text: as many digits, in groups or not.
+TYPED_NUMBER = re.compile(r"\d(?:[\s()（）.\-–—－]{0,2}\d){6,}")
 # Digits of a mobile without the country's code.
 MOBILE_DIGITS = 11
 # Shortest number that can be a subscriber's; shorter ones are extensions.
@@ -149,6 +151,11 @@ def mask_number(number: str) -> str:
     if number.startswith("+86") and len(number) >= 12:
         return f"{number[:6]}****{number[-4:]}"
     return f"{number[:3]}****{number[-2:]}" if len(number) >= 7 else "*" * len(number)
+
+
+def hide_numbers(text: str) -> str:
+    """Return a text that people typed with the middle of everything hidden that could be a number, however grouped."""
+    return TYPED_NUMBER.sub(lambda found: f"{found[0][:3]}****{found[0][-2:]}", text)
 
 
 def number_for(number: str, *, may_see: bool) -> str:

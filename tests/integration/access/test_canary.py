@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 import pytest
-from crm.customers.v1 import customers_pb2
+from crm.customers.v1 import customers_pb2, records_pb2
 from crm.identity.v1 import identity_pb2
 from crm.leads.v1 import leads_pb2
 from crm.options.v1 import options_pb2
@@ -60,6 +60,17 @@ def with_more(system: System, company: Company) -> None:
     listed = ask("/ListCustomers", customers_pb2.ListCustomersRequest(view=customers_pb2.CUSTOMER_VIEW_MINE))
     assert isinstance(listed, customers_pb2.ListCustomersResponse)
     customer_id = listed.customers[0].customer_id
+    seen = ask("/GetCustomer", customers_pb2.GetCustomerRequest(customer_id=customer_id))
+    assert isinstance(seen, customers_pb2.GetCustomerResponse)
+    ask(
+        "/UpdateContact",
+        records_pb2.UpdateContactRequest(
+            request_id=new_id(),
+            contact_id=seen.customer.contacts[0].contact_id,
+            address="上海路1号，电话 139-0013-9000",
+            account="13900139000",
+        ),
+    )
     ask(
         "/AddFollowUp",
         customers_pb2.AddFollowUpRequest(request_id=new_id(), customer_id=customer_id, text="已电话联系"),

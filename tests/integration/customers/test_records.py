@@ -279,6 +279,16 @@ def test_a_contact_comes_first_or_to_a_customer(office: Office, desk: Callable[[
     profile = {"address": "上海", "account": "hmm@im", "birthday": "1990-01-31", "hobbies": "围棋"}
     edited = rep("UpdateContact", contact_id=answer.contact_id, **profile).customer.contacts[1]
     assert {name: getattr(edited, name) for name in profile} == profile
+    # A number in there is one like any other (F59): who may not see it neither reads nor loses it.
+    typed = {"address": "上海路1号，电话 138-0013-8000", "account": "13800138000"}
+    head = desk(office.hire(RIGHTS, HEAD, "all"))
+    shown = rep("UpdateContact", contact_id=answer.contact_id, **typed).customer.contacts[1]
+    assert {name: getattr(shown, name) for name in typed} == typed
+    masked = head("UpdateContact", contact_id=answer.contact_id, hobbies="钓鱼").customer.contacts[1]
+    assert (masked.address, masked.account) == ("上海路1号，电话 138****00", "138****00")
+    head("UpdateContact", contact_id=answer.contact_id, address=masked.address, account="新号")
+    kept = rep.person.get(first.customer.customer_id).contacts[1]
+    assert (kept.address, kept.account) == (typed["address"], "新号")
     bad = rep.refused("UpdateContact", contact_id=answer.contact_id, birthday="1990-02-31")
     assert bad.metadata["field"] == "birthday"
 

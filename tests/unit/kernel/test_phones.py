@@ -10,6 +10,7 @@ from services.kernel.phones import (
     PhoneKind,
     PhoneNumber,
     display_number,
+    hide_numbers,
     mask_number,
     match_number,
     parse_phone,
@@ -100,3 +101,19 @@ def test_the_short_way_says_what_libphonenumber_says(number: int) -> None:
     elif said == phonenumbers.PhoneNumberType.UNKNOWN:
         with pytest.raises(InvalidInput):
             parse_phone(f"+86{number}", "phone")
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("13800138000", "138****00"),
+        ("微信 +86 138-0013-8000（妻）", "微信 +86 ****00（妻）"),
+        ("电话(021) 5888 1234转801", "电话(021****34转801"),
+        ("１３８００１３８０００", "１３８****００"),
+        ("上海路1288号2幢301", "上海路1288号2幢301"),
+        ("", ""),
+    ],
+)
+def test_what_could_be_a_number_in_a_text_is_hidden(text: str, hidden: str) -> None:
+    """F59: however somebody groups it; short numbers are houses and rooms."""
+    assert hide_numbers(text) == hidden
