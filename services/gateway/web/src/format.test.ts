@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { clock, dateTime, daysUntil, durationSeconds, money } from './format'
+import { clock, dateTime, daysUntil, durationSeconds, money, phoneNumber } from './format'
 
 test('lengths read as a clock', () => {
   expect([0, 59.9, 61, 3600, -5].map(clock)).toEqual(['0:00', '0:59', '1:01', '1:00:00', '0:00'])
@@ -22,4 +22,25 @@ test('a duration is in seconds, and an absent time is a dash', () => {
   expect(durationSeconds('1800s')).toBe(1800)
   expect(durationSeconds(undefined)).toBe(0)
   expect(dateTime(undefined)).toBe('—')
+})
+
+test('numbers read as people in China write them, masked or not, and others as they are', () => {
+  const stored = [
+    '+8613800138000',
+    '+86138****8000',
+    '+862158881234',
+    '+86105****1234',
+    '4008123456',
+    '+14155550100',
+    '',
+  ]
+  expect(stored.map(phoneNumber)).toEqual([
+    '13800138000',
+    '138****8000',
+    '02158881234',
+    '0105****1234',
+    '4008123456',
+    '+14155550100',
+    '',
+  ])
 })

@@ -27,6 +27,16 @@ export function daysUntil(time: string): number {
   return Math.max(0, Math.ceil((Date.parse(time) - serverNow() - MINUTE_MS) / DAY_MS))
 }
 
+/**
+ * A number as it is stored to how people write it: a Chinese mobile bare, a landline with 0 and its area code, any
+ * other in E.164; masked ones alike.
+ */
+export function phoneNumber(number: string | undefined): string {
+  if (!number?.startsWith('+86')) return number ?? ''
+  const national = number.slice('+86'.length)
+  return /^1[3-9]/.test(national) ? national : `0${national}`
+}
+
 /** Seconds as m:ss, or h:mm:ss from an hour on. */
 export function clock(seconds: number): string {
   const whole = Math.max(0, Math.floor(seconds))

@@ -67,7 +67,7 @@ test('a known caller shows the customer, what is known of it and the last follow
   serve(READS)
   const { get } = await show(aPop({ callers: [CALLER] }))
   expect(get('pop-customer-name').text()).toBe(CUSTOMER.name)
-  expect(get('pop-number').text()).toBe('+8613800138000')
+  expect(get('pop-number').text()).toBe('13800138000')
   expect(get('pop-state').text()).toBe('振铃中')
   expect(get('pop-contact').text()).toBe('周建国')
   expect(get('pop-follow-ups').text()).toContain('要样品')
