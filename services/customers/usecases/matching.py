@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import and_, bindparam, select
+from sqlalchemy import bindparam, select, true
 
 from services.chassis.db import Transaction
 from services.customers.domain.customers import CustomerState
@@ -28,29 +28,51 @@ class Candidate:
     reasons: Sequence[str]
 
 
-# Built once: a pop waits for it.
-MATCH = (
+# By the number first, and for each that has it its customer and contact, one by one: of a tenant that came since
+# statistics were made the planner knows no rows, and would go through all its customers to find whose number it is.
+_CUSTOMER = (
     select(
         Customer.customer_id,
         Customer.name,
         Customer.owner_id,
         Customer.last_evidence_time,
-        Contact.contact_id,
-        Contact.name.label("contact_name"),
+        Customer.create_time,
+        Customer.state,
+    )
+    .where(Customer.tenant_id == Phone.tenant_id, Customer.customer_id == Phone.customer_id)
+    .limit(1)
+    .correlate(Phone)
+    .lateral("found_customer")
+)
+_CONTACT = (
+    select(Contact.contact_id, Contact.name.label("contact_name"))
+    .where(Contact.tenant_id == Phone.tenant_id, Contact.contact_id == Phone.contact_id)
+    .limit(1)
+    .correlate(Phone)
+    .lateral("found_contact")
+)
+# Built once: a pop waits for it.
+MATCH = (
+    select(
+        _CUSTOMER.c.customer_id,
+        _CUSTOMER.c.name,
+        _CUSTOMER.c.owner_id,
+        _CUSTOMER.c.last_evidence_time,
+        *_CONTACT.c,
     )
     .select_from(Phone)
-    .join(Customer, and_(Customer.tenant_id == Phone.tenant_id, Customer.customer_id == Phone.customer_id))
-    .outerjoin(Contact, and_(Contact.tenant_id == Phone.tenant_id, Contact.contact_id == Phone.contact_id))
+    .join(_CUSTOMER, true())
+    .outerjoin(_CONTACT, true())
     .where(
         Phone.tenant_id == bindparam("tenant_id"),
         Phone.e164 == bindparam("e164"),
-        Customer.state == CustomerState.ACTIVE.value,
+        _CUSTOMER.c.state == CustomerState.ACTIVE.value,
     )
     .order_by(
-        (Customer.owner_id == bindparam("person_id")).desc().nulls_last(),
-        Customer.last_evidence_time.desc().nulls_last(),
-        Customer.create_time.desc(),
-        Customer.customer_id,
+        (_CUSTOMER.c.owner_id == bindparam("person_id")).desc().nulls_last(),
+        _CUSTOMER.c.last_evidence_time.desc().nulls_last(),
+        _CUSTOMER.c.create_time.desc(),
+        _CUSTOMER.c.customer_id,
         Phone.phone_id,
     )
     .limit(MOST_CANDIDATES)
