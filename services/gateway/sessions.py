@@ -30,6 +30,8 @@ EXPIRY_MARGIN_S = 10.0
 # What a script of our own pages sends; a foreign page cannot without asking us first (CORS).
 CSRF_HEADER, CSRF_VALUE = "x-requested-with", "gonghai"
 
+# Its own: whoever seeds the process's to repeat something would be disturbed.
+JITTER = random.Random()  # noqa: S311 - no secret
 # Sessions that identity looks at in one call: as many as it takes.
 CHECKED_AT_ONCE = 1000
 
@@ -75,7 +77,7 @@ def refuse_foreign_page(connection: HTTPConnection, *, silence_is_fine: bool = F
 
 def spread(longest_s: float) -> float:
     """Return half of a time to all of it: pages that came back together must not all ask again together."""
-    return longest_s * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    return longest_s * JITTER.uniform(0.5, 1.0)
 
 
 class Sessions:

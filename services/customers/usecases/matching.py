@@ -29,7 +29,7 @@ class Candidate:
 
 
 # By the number first, and for each that has it its customer and contact, one by one: of a tenant that came since
-# statistics were made the planner knows no rows, and would go through all its customers to find whose number it is.
+# statistics were made the planner knows no rows, and would join all its customers to find whose number it is.
 _CUSTOMER = (
     select(
         Customer.customer_id,

@@ -50,7 +50,7 @@ export default {
       deleteDepartment: '确定删除部门 {name}？',
       deleteRole: '确定删除角色 {name}？',
     },
-    audit: { time: '时间', actor: '操作人', action: '动作', subject: '对象', details: '详情' },
+    audit: { time: '时间', actor: '操作人', action: '动作', subject: '对象', details: '详情', customer: '客户' },
     actions: {
       signed_in: '登录',
       sign_in_refused: '登录失败',
@@ -149,7 +149,14 @@ export default {
       deleteDepartment: 'Delete the department {name}?',
       deleteRole: 'Delete the role {name}?',
     },
-    audit: { time: 'Time', actor: 'Who', action: 'What', subject: 'About', details: 'Details' },
+    audit: {
+      time: 'Time',
+      actor: 'Who',
+      action: 'What',
+      subject: 'About',
+      details: 'Details',
+      customer: 'Customer',
+    },
     actions: {
       signed_in: 'Signed in',
       sign_in_refused: 'Sign-in refused',
