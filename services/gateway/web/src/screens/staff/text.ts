@@ -50,7 +50,14 @@ export default {
       deleteDepartment: '确定删除部门 {name}？',
       deleteRole: '确定删除角色 {name}？',
     },
-    audit: { time: '时间', actor: '操作人', action: '动作', subject: '对象', details: '详情', customer: '客户' },
+    audit: {
+      time: '时间',
+      actor: '操作人',
+      action: '动作',
+      subject: '对象',
+      details: '详情',
+      customer: '客户',
+    },
     actions: {
       signed_in: '登录',
       sign_in_refused: '登录失败',
