@@ -286,9 +286,7 @@ def take_off(connection: psycopg.Connection) -> list[str]:
             connection.execute(f"DROP INDEX dedupe.{name}")
             again.append(definition)
         connection.execute(f"ALTER TABLE dedupe.{table} NO FORCE ROW LEVEL SECURITY")
-        connection.execute(f"ALTER TABLE dedupe.{table} DISABLE TRIGGER USER")
         again.append(f"ALTER TABLE dedupe.{table} FORCE ROW LEVEL SECURITY")
-        again.append(f"ALTER TABLE dedupe.{table} ENABLE TRIGGER USER")
     return again
 
 

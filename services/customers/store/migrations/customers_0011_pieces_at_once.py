@@ -13,12 +13,12 @@ down_revision = "customers_0010"
 branch_labels = None
 depends_on = None
 
-# As its owner, whom alone PostgreSQL lets empty the list.
+# As its owner, whom alone PostgreSQL lets empty the list; nothing to empty while the index is made anew.
 PUT_IN = """
 CREATE FUNCTION customers.put_pieces_in() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
-    PERFORM gin_clean_pending_list('customers.ix_customer_search_pieces');
+    PERFORM gin_clean_pending_list(to_regclass('customers.ix_customer_search_pieces'));
     RETURN NULL;
 END $$;
 

@@ -12,12 +12,12 @@ down_revision = "dedupe_0009"
 branch_labels = None
 depends_on = None
 
-# As its owner, whom alone PostgreSQL lets empty the list.
+# As its owner, whom alone PostgreSQL lets empty the list; nothing to empty while the index is made anew.
 PUT_IN = """
 CREATE FUNCTION dedupe.put_grams_in() RETURNS trigger LANGUAGE plpgsql
 SECURITY DEFINER SET search_path = pg_catalog AS $$
 BEGIN
-    PERFORM gin_clean_pending_list('dedupe.ix_match_record_grams');
+    PERFORM gin_clean_pending_list(to_regclass('dedupe.ix_match_record_grams'));
     RETURN NULL;
 END $$;
 
