@@ -13,6 +13,7 @@ from crm.telephony.v1.telephony_pb2_grpc import TelephonyServiceStub
 
 from services.chassis.grpc_client import CHANNEL_OPTIONS
 from services.chassis.grpc_tls import channel_credentials
+from services.chassis.ids import new_id
 from services.chassis.settings import InternalTls
 from services.gateway.routes import Route
 
@@ -31,6 +32,11 @@ class Trace:
 
     request_id: str
     locale: str
+
+    @classmethod
+    def unasked(cls) -> "Trace":
+        """Return that of a request which the gateway makes by itself."""
+        return cls(new_id(), "zh-CN")
 
     def metadata(self, token: str) -> Metadata:
         """Return the gRPC metadata of a call in the name of whom the token names."""

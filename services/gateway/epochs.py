@@ -7,7 +7,6 @@ import grpc
 from crm.identity.v1 import identity_pb2
 
 from services.chassis.epochs import LOOK_S
-from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
 from services.chassis.tokens import Signer
 from services.gateway.clients import Backends, Trace
@@ -30,7 +29,7 @@ async def watch(backends: Backends, signer: Signer, sessions: Sessions, live: Li
             answer = await backends.identity.ListEpochs(
                 identity_pb2.ListEpochsRequest(),
                 timeout=LOOK_S,
-                metadata=Trace(new_id(), "zh-CN").metadata(signer.service_token(None)),
+                metadata=Trace.unasked().metadata(signer.service_token(None)),
             )
         except grpc.aio.AioRpcError as error:
             if not down:

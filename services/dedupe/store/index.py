@@ -71,7 +71,6 @@ NAMELESS = Name("", "", "", (), "")
 # Statements are made once and take lists as one parameter each: however many values, it is one statement, which the
 # database plans once.
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
-OWN_RECORD = MatchRecord.tenant_id == TENANT
 
 
 def _rarest() -> ScalarSelect[list[int]]:

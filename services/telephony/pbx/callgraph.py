@@ -375,19 +375,21 @@ _NOTHING: Final[tuple[Change, ...]] = ()
 
 # What the graph learns something from; any event may tell of a recording, in its channel's variables.
 _TELLING: Final = frozenset(
-    (
-        *(
-            "Newchannel",
-            "Newexten",
-            "Newstate",
-            "NewCallerid",
-            "DialBegin",
-            "DialState",
-            "DialEnd",
-            "BridgeEnter",
-        ),
-        *("AttendedTransfer", "QueueCallerJoin", "QueueCallerAbandon", "VarSet", "Hangup"),
-    )
+    {
+        "Newchannel",
+        "Newexten",
+        "Newstate",
+        "NewCallerid",
+        "DialBegin",
+        "DialState",
+        "DialEnd",
+        "BridgeEnter",
+        "AttendedTransfer",
+        "QueueCallerJoin",
+        "QueueCallerAbandon",
+        "VarSet",
+        "Hangup",
+    }
 )
 
 _Value = TypeVar("_Value", Call, Leg)
