@@ -8,12 +8,14 @@ from one to the other.
 
 import json
 import ssl
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from amqp.exceptions import PreconditionFailed
+from amqp.exceptions import MessageNacked, PreconditionFailed
 from kombu import Connection, Exchange, Producer, Queue
 
 from services.chassis.db import Event
@@ -22,6 +24,8 @@ from services.chassis.settings import QueueType, SettingsError
 
 # Seconds between the tries of a message that failed; after the last it is dead.
 RETRY_DELAYS_S = (1, 5, 15, 60, 300, 900)
+# How long the broker may take to confirm what was published together, in seconds.
+CONFIRM_S: Final = 10.0
 # Header that counts the tries so far.
 ATTEMPT_HEADER = "x-attempt"
 # Header that says why a message is where it is.
@@ -217,21 +221,34 @@ class Publisher:
             queues.append(entry["queue"])
         self._link: Any = None
         self._producer: Producer | None = None
+        # How many went out over this connection: the broker answers by number.
+        self._published = 0
+        # The place of each event that it has not answered yet, by number; and why it did not take one, by place.
+        self._unanswered: dict[int, int] = {}
+        self._refused: dict[int, Exception] = {}
 
-    def publish(self, event: Mapping[str, Any]) -> None:
-        """Publish an envelope and wait for the broker's confirm; raises any of kombu's errors."""
-        exchange = event_exchange(event["source"])
-        self._connected().publish(
-            dict(event),
-            exchange=exchange,
-            routing_key=event["type"],
-            serializer="json",
-            delivery_mode=2,
-            message_id=event["id"],
-            mandatory=(exchange.name, event["type"]) in self._consumed,
+    def publish(self, events: Sequence[Mapping[str, Any]]) -> list[Exception | None]:
+        """Publish envelopes and wait for the broker's confirms; return for each why there was none.
+
+        After an error `close` comes first.
+        """
+        places = {event["id"]: place for place, event in enumerate(events)}
+        self._unanswered = {place: place for place in places.values()}
+        self._refused = {}
+        try:
+            producer = self._connected()
+            producer.channel.events["basic_return"] = {partial(self._returned, places)}
+            self._unanswered = {self._published + 1 + place: place for place in places.values()}
+            for event in events:
+                self._published += 1
+                self._send(producer, event)
             # A broker that neither confirms nor closes must not hold the relay for ever.
-            confirm_timeout=10,
-        )
+            deadline = time.monotonic() + CONFIRM_S
+            while self._unanswered:
+                self._link.drain_events(timeout=max(0.0, deadline - time.monotonic()))
+        except Exception as error:
+            self._refused |= dict.fromkeys(self._unanswered.values(), error)
+        return [self._refused.get(place) for place in range(len(events))]
 
     def longest_queue(self, events: Iterable[Mapping[str, Any]]) -> int:
         """Return how many messages wait in the longest queue that takes such events; raises any of kombu's errors."""
@@ -240,12 +257,43 @@ class Publisher:
         channel = self._connected().channel
         return max((channel.queue_declare(queue, passive=True).message_count for queue in queues), default=0)
 
+    def _send(self, producer: Producer, event: Mapping[str, Any]) -> None:
+        exchange = event_exchange(event["source"])
+        producer.publish(
+            dict(event),
+            exchange=exchange,
+            routing_key=event["type"],
+            serializer="json",
+            delivery_mode=2,
+            message_id=event["id"],
+            mandatory=(exchange.name, event["type"]) in self._consumed,
+        )
+
     def _connected(self) -> Producer:
         if self._producer is None:
-            connection = connection_to(self._url, transport_options={"confirm_publish": True})
-            self._link = connection.transport.establish_connection()
-            self._producer = Producer(self._link.channel(), auto_declare=False)
+            self._link = connection_to(self._url).transport.establish_connection()
+            channel = self._link.channel()
+            channel.confirm_select()
+            channel.events["basic_ack"].add(self._confirmed)
+            channel.events["basic_nack"].add(self._rejected)
+            self._producer, self._published = Producer(channel, auto_declare=False), 0
         return self._producer
+
+    def _confirmed(self, tag: int, multiple: bool) -> None:
+        self._answered(tag, multiple)
+
+    def _rejected(self, tag: int, multiple: bool) -> None:
+        for place in self._answered(tag, multiple):
+            self._refused[place] = MessageNacked()
+
+    def _returned(self, places: Mapping[str, int], why: Exception, *about: Any) -> None:
+        """Note an event that reached no queue; the broker confirms it all the same."""
+        self._refused[places[about[-1].properties["message_id"]]] = why
+
+    def _answered(self, tag: int, multiple: bool) -> list[int]:
+        """Return the places of the events that an answer is about."""
+        tags = [known for known in self._unanswered if known == tag or (multiple and known < tag)]
+        return [self._unanswered.pop(known) for known in tags]
 
     def close(self) -> None:
         """Drop the connection; the next publish opens another."""

@@ -3,8 +3,9 @@
 A relay for each database and lane runs in every process that has a gRPC server or an edge; one of them is
 active, by an advisory lock of the very session that reads and deletes, and the others stand by. A row is deleted
 only after RabbitMQ confirmed it or Temporal took it. A crash in between delivers it again: receivers keep an
-inbox, workflow ids are deterministic. A row that cannot be delivered stops its shard, not the others, and is
-tried again with a growing delay. An active relay that is frozen is put out by one that stands by.
+inbox, workflow ids are deterministic. One row of each shard is under way at a time, all of them together. A row that
+cannot be delivered stops its shard, not the others, and is tried again with a growing delay. An active relay that is
+frozen is put out by one that stands by.
 
 No tenant crowds out another: who has much to tell, such as an import, waits in the outbox while receivers have enough,
 and the others' rows go before. So neither the outbox nor a queue has a long line that somebody has to stand in.
@@ -14,7 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,11 +71,18 @@ WHERE held.locktype = 'advisory' AND held.granted AND held.objsubid = 1
 """
 
 
+# What a row is, and what it says.
+Delivery = tuple[str, Mapping[str, Any]]
+
+
 class Destination(Protocol):
     """Where rows of a lane go: RabbitMQ or Temporal."""
 
-    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Deliver one row and wait for the receiver's word; raises when it did not take it."""
+    def deliver(self, rows: Sequence[Delivery]) -> Sequence[BaseException | None]:
+        """Deliver rows, of which none has to wait for another, and wait for the receiver's word on each.
+
+        Returns for each row why the receiver did not take it, None where it did.
+        """
 
     def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether those who get these rows have as much before them as others should have to wait for."""
@@ -132,7 +140,7 @@ class Relay:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the row at hand; returns when the thread has ended."""
+        """Stop after the rows under way; returns when the thread has ended."""
         self._stop.set()
         self._thread.join(timeout=15)
 
@@ -205,29 +213,46 @@ class Relay:
         rows = self._fairly(connection, self._read(connection))
         delivered, done = 0, list[int]()
         flushed = time.monotonic()
-        for row in rows:
+        for abreast in _abreast(rows):
             if self._stop.is_set():
                 break
-            # The head of a shard that waits for its next try holds up the rows behind it: that keeps order.
-            if row.shard in self._waiting:
-                continue
-            if row.next_attempt_time and row.next_attempt_time.timestamp() > now:
-                self._waiting[row.shard] = row.next_attempt_time.timestamp()
-                continue
-            try:
-                self._destination.deliver(row.kind, row.body)
-            except Exception as error:
-                self._postpone(connection, row, error)
-                self._destination.reset()
-                continue
-            done.append(row.id)
-            delivered += 1
-            OUTBOX_DELIVERED.labels(self._store.service, row.kind).inc()
+            taken = self._deliver(connection, [row for row in abreast if self._is_due(row, now)])
+            done += taken
+            delivered += len(taken)
             if time.monotonic() - flushed > DELETE_S:
                 self._delete(connection, done)
                 done, flushed = [], time.monotonic()
         self._delete(connection, done)
         return delivered
+
+    def _is_due(self, row: _Row, now: float) -> bool:
+        """Tell whether it is a row's turn; the head of a shard that waits for its next try holds up those behind it."""
+        if row.next_attempt_time and row.next_attempt_time.timestamp() > now:
+            self._waiting.setdefault(row.shard, row.next_attempt_time.timestamp())
+        return row.shard not in self._waiting
+
+    def _deliver(self, connection: psycopg.Connection, rows: Sequence[_Row]) -> list[int]:
+        """Deliver rows of different shards together; return the ids of those that were taken."""
+        if not rows:
+            return []
+        taken: list[int] = []
+        refused: list[tuple[_Row, BaseException]] = []
+        answers = self._destination.deliver([(row.kind, row.body) for row in rows])
+        for row, error in zip(rows, answers, strict=True):
+            if error is None:
+                taken.append(row.id)
+                OUTBOX_DELIVERED.labels(self._store.service, row.kind).inc()
+            else:
+                refused.append((row, error))
+        if refused:
+            self._destination.reset()
+        for row, error in refused:
+            # One that breaks the connection takes the others along: each shows by itself whose fault it is.
+            if len(rows) > 1:
+                taken += self._deliver(connection, [row])
+            else:
+                self._postpone(connection, row, error)
+        return taken
 
     def _read(self, connection: psycopg.Connection, besides: Sequence[UUID] = ()) -> list[_Row]:
         """Read a batch of what comes first, besides that of some tenants."""
@@ -266,7 +291,7 @@ class Relay:
             query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._outbox)
             connection.execute(query, (list(done),))
 
-    def _postpone(self, connection: psycopg.Connection, row: _Row, error: Exception) -> None:
+    def _postpone(self, connection: psycopg.Connection, row: _Row, error: BaseException) -> None:
         delay_s = min(LONGEST_DELAY_S, 0.5 * 2 ** min(row.attempts, 10)) * (0.75 + random.random() / 2)  # noqa: S311  # no secret
         self._waiting[row.shard] = time.time() + delay_s
         query = sql.SQL(
@@ -292,6 +317,19 @@ class Relay:
         OUTBOX_AGE.labels(*labels).set(float(oldest_s))
 
 
+def _abreast(rows: Iterable[_Row]) -> Iterable[Sequence[_Row]]:
+    """Return the first row of each shard, the second of each, and so on."""
+    places: Counter[int] = Counter()
+    found: list[list[_Row]] = []
+    for row in rows:
+        place = places[row.shard]
+        places[row.shard] += 1
+        if place == len(found):
+            found.append([])
+        found[place].append(row)
+    return found
+
+
 class EventDestination:
     """The amqp lane: events go to RabbitMQ. long_queue: so many that wait are enough."""
 
@@ -299,9 +337,9 @@ class EventDestination:
         self._publisher = publisher
         self._long_queue = long_queue
 
-    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Publish the envelope."""
-        self._publisher.publish(body)
+    def deliver(self, rows: Sequence[Delivery]) -> Sequence[BaseException | None]:
+        """Publish the envelopes."""
+        return self._publisher.publish([body for _, body in rows])
 
     def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Tell whether a queue that takes such events is long."""
@@ -315,8 +353,8 @@ class EventDestination:
 class PublishesEvents(Protocol):
     """What the amqp lane needs of a publisher."""
 
-    def publish(self, event: Mapping[str, Any]) -> None:
-        """Publish and wait for the confirm."""
+    def publish(self, events: Sequence[Mapping[str, Any]]) -> Sequence[BaseException | None]:
+        """Publish and wait for the confirms; return for each event why there was none."""
 
     def longest_queue(self, events: Sequence[Mapping[str, Any]]) -> int:
         """Return how many messages wait in the longest queue that takes such events."""

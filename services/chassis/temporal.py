@@ -177,9 +177,16 @@ class TemporalLink:
         except WorkflowAlreadyStartedError:
             return None
 
-    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Deliver an outbox row: a workflow start or a signal."""
-        self.run(lambda client: _deliver(client, kind, body))
+    def deliver(self, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Sequence[BaseException | None]:
+        """Deliver outbox rows, workflow starts and signals, side by side; return for each why it was not taken."""
+
+        async def work(client: Client) -> Sequence[BaseException | None]:
+            return await asyncio.gather(*(_deliver(client, *row) for row in rows), return_exceptions=True)
+
+        try:
+            return self.run(work)
+        except Exception as error:
+            return [error] * len(rows)
 
     def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Workflows wait for their workers in Temporal, each step in turn with everybody else's."""

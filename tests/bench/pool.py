@@ -332,19 +332,17 @@ def sweep(bench: Bench, stores: PrivateStores, count: int) -> float:
             # A worker that stands ready is what is measured, not Python's imports.
             _wait_for(worker, READY)
             started = time.perf_counter()
-            link.deliver(
-                "workflow_start",
-                {
-                    "workflow": SWEEP_POOL,
-                    "id": sweep_workflow_id(wanted),
-                    "queue": QUEUE,
-                    "payload": {
-                        "tenant": {"id": bench.tenant.id, "database": "main"},
-                        "pool_id": bench.pool_id,
-                    },
-                    "signal": SWEEP_NOW,
+            start = {
+                "workflow": SWEEP_POOL,
+                "id": sweep_workflow_id(wanted),
+                "queue": QUEUE,
+                "payload": {
+                    "tenant": {"id": bench.tenant.id, "database": "main"},
+                    "pool_id": bench.pool_id,
                 },
-            )
+                "signal": SWEEP_NOW,
+            }
+            assert link.deliver([("workflow_start", start)]) == [None]
             while bench.due():
                 time.sleep(0.05)
             return count / (time.perf_counter() - started)

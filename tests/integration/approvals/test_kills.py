@@ -105,7 +105,7 @@ def hurry(desk: Desk, approval_id: str) -> str:
         "time_limits_s": [],
     }
     start = {"workflow": WORKFLOW, "id": handle_id, "queue": QUEUE, "payload": payload, "signal": ""}
-    desk.runtime.temporal.deliver("workflow_start", start)
+    assert desk.runtime.temporal.deliver([("workflow_start", start)]) == [None]
     return handle_id
 
 

@@ -83,7 +83,8 @@ def test_queues_move_to_another_type_under_their_names_and_lose_nothing(
     declare(stores.amqp_url, [SERVICE], [entry], after)
     assert rebuild(stores.amqp_url, [entry], after) == 0
     publisher = Publisher(stores.amqp_url, [entry])
-    publisher.publish({"id": new_id(), "source": SERVICE, "type": entry["routing_key"], "number": 5})
+    event = {"id": new_id(), "source": SERVICE, "type": entry["routing_key"], "number": 5}
+    assert publisher.publish([event]) == [None]
     publisher.close()
     assert numbers(connection, entry["queue"]) == [1, 2, 3, 5]
     assert numbers(connection, dead_queue(entry["queue"]).name) == [4]
@@ -105,7 +106,8 @@ def test_a_rebuild_that_died_with_the_queue_deleted_goes_on(
         move_all(connection, entry["queue"], waiting, as_they_are=True)
         channel.queue_delete(entry["queue"])
     publisher = Publisher(stores.amqp_url, [entry])
-    publisher.publish({"id": new_id(), "source": SERVICE, "type": entry["routing_key"], "number": 5})
+    event = {"id": new_id(), "source": SERVICE, "type": entry["routing_key"], "number": 5}
+    assert publisher.publish([event]) == [None]
     publisher.close()
     rebuild(stores.amqp_url, [entry], QueueType.QUORUM)
     assert numbers(connection, entry["queue"]) == [1, 2, 3, 5]

@@ -14,17 +14,17 @@ from typing import Any
 import psycopg
 import pytest
 from kombu import Connection, Queue
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
 from deploy.local.stores import PrivateStores
 from services.chassis import places
 from services.chassis.amqp import Publisher, declare, event_exchange
 from services.chassis.clock import utc_now
-from services.chassis.db import Store, WorkflowStart, service_metadata
+from services.chassis.db import SHARDS, Store, WorkflowStart, service_metadata, shard_of
 from services.chassis.dead_letters import count, peek, replay
 from services.chassis.ids import new_id
 from services.chassis.locks import LOCK
-from services.chassis.outbox import BATCH, LONG_QUEUE, EventDestination, Relay
+from services.chassis.outbox import BATCH, LONG_QUEUE, Delivery, EventDestination, Relay
 from services.chassis.settings import QueueType
 from services.chassis.tenancy import Tenant
 from tests.support.until import until
@@ -200,9 +200,10 @@ class Stuck:
     def __init__(self) -> None:
         self.free = Event()
 
-    def deliver(self, kind: str, body: Mapping[str, Any]) -> None:
+    def deliver(self, rows: Sequence[Delivery]) -> Sequence[BaseException | None]:
         """Wait as for a server that is away."""
         self.free.wait(30)
+        return [None] * len(rows)
 
     def has_enough(self, bodies: Sequence[Mapping[str, Any]]) -> bool:
         """Nobody crowds here."""
@@ -249,6 +250,48 @@ def test_no_event_is_lost_when_the_broker_is_killed_in_the_middle(
     assert [version for version, _ in itertools.groupby(versions)] == list(range(1, 201))
 
 
+def in_shard(shard: int) -> str:
+    """Return the id of an aggregate of a shard."""
+    return next(made for made in iter(new_id, "") if shard_of(made) == shard)
+
+
+@pytest.mark.parametrize("fault", ["breaks the connection", "reaches no queue"])
+def test_what_cannot_be_delivered_stops_its_aggregate_and_no_other(
+    fault: str, store: Store, own_stores: PrivateStores, main_tenant: Tenant
+) -> None:
+    """Rows of all shards are under way together: one that fails must not take the others along, or be overtaken."""
+    bad, *others = (in_shard(shard) for shard in range(SHARDS))
+    outbox = store.tables["outbox"]
+    with store.transaction(main_tenant) as tx:
+        for version in range(1, 4):
+            for aggregate in (bad, *others):
+                tx.emit("thing_happened", aggregate, version, {})
+    with store.transaction(main_tenant) as tx:
+        row_id, body = tx.session.execute(
+            select(outbox.c.id, outbox.c.body).where(outbox.c.shard == 0).order_by(outbox.c.id).limit(1)
+        ).one()
+        # Of an exchange that is not there, which ends the channel; of a kind whose queue is not.
+        wrong = {"source": "nobody"} if fault == "breaks the connection" else {"type": "nothing_happened"}
+        tx.session.execute(update(outbox).where(outbox.c.id == row_id).values(body={**body, **wrong}))
+    lost = {**ENTRY, "routing_key": "nothing_happened", "queue": "evt-nowhere"}
+    destination = EventDestination(Publisher(own_stores.amqp_url, [ENTRY, lost]))
+    relay = Relay(store, "main", "amqp", destination)
+    relay.start()
+    try:
+        until(lambda: waiting(store, "main") == 3, timeout_s=30)
+        bodies = take_all(own_stores.amqp_url, 3 * len(others))
+        with store.transaction(main_tenant) as tx:
+            tx.session.execute(update(outbox).where(outbox.c.id == row_id).values(body=body))
+        bodies += take_all(own_stores.amqp_url, 3)
+    finally:
+        relay.stop()
+    assert waiting(store, "main") == 0
+    for aggregate in (bad, *others):
+        told = [body["version"] for body in bodies if body["aggregate"] == aggregate]
+        # At least once.
+        assert [version for version, _ in itertools.groupby(told)] == [1, 2, 3]
+
+
 HOST = textwrap.dedent(
     """
     from services.chassis.service import patch_for_nameko
@@ -257,7 +300,7 @@ HOST = textwrap.dedent(
     from sqlalchemy import text
     from services.chassis import logging, places
     from services.chassis.clock import utc_now
-    from services.chassis.db import Store, WorkflowStart, service_metadata
+    from services.chassis.db import SHARDS, Store, WorkflowStart, service_metadata, shard_of
     from services.chassis.errors import InvalidInput, Unavailable
     from services.chassis.events import Handlers
     from services.chassis.nameko_host import run

@@ -121,8 +121,8 @@ def test_a_start_with_signal_wakes_the_one_that_runs(link: TemporalLink) -> None
         "payload": {"text": ""},
         "signal": "wake",
     }
-    link.deliver("workflow_start", start)
-    link.deliver("workflow_start", start)
+    assert link.deliver([("workflow_start", start)]) == [None]
+    assert link.deliver([("workflow_start", start)]) == [None]
 
     async def result(client: Client) -> int:
         handle = client.get_workflow_handle(workflow_id, result_type=int)
@@ -141,9 +141,9 @@ def test_a_start_delivered_again_after_the_end_runs_nothing(link: TemporalLink) 
         "payload": {"text": "x"},
         "signal": "",
     }
-    link.deliver("workflow_start", start)
+    assert link.deliver([("workflow_start", start)]) == [None]
     until(lambda: ended(link, workflow_id))
-    link.deliver("workflow_start", start)
+    assert link.deliver([("workflow_start", start)]) == [None]
     # It ended before anybody asked: where its answer is kept is the asker's business.
     assert ask(link, "x", workflow_id) is None
 
@@ -162,7 +162,7 @@ def test_a_tenant_with_few_workflows_does_not_wait_behind_one_with_many(stores: 
     texts = ["large"] * 80 + ["small"] * 4
     for text in texts:
         start = {"workflow": "AskWorkflow", "id": new_id(), "queue": queue, "payload": {"text": text}}
-        link.deliver("workflow_start", {**start, "signal": "", "tenant": tenants[text]})
+        assert link.deliver([("workflow_start", {**start, "signal": "", "tenant": tenants[text]})]) == [None]
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     bundle = WorkerBundle(queue, [AskWorkflow], [note])
     thread = threading.Thread(
@@ -187,7 +187,9 @@ def test_a_signal_for_one_that_has_ended_is_no_error(link: TemporalLink) -> None
     workflow_id = new_id()
     ask(link, "x", workflow_id)
     until(lambda: ended(link, workflow_id))
-    link.deliver("workflow_signal", {"id": workflow_id, "signal": "wake", "payload": None})
+    assert link.deliver([("workflow_signal", {"id": workflow_id, "signal": "wake", "payload": None})]) == [
+        None
+    ]
 
 
 def test_a_server_that_is_away_is_unavailable_and_found_again(

@@ -149,7 +149,7 @@ def test_the_broker_is_reached_by_tls(stores: PrivateStores, authority: Authorit
         declare(url, SERVICES, [])
         publisher = Publisher(url, read_manifest())
         event = {"id": "00000000-0000-0000-0000-000000000000", "source": "orders", "type": "nobody_asked"}
-        publisher.publish(event)
+        assert publisher.publish([event]) == [None]
         publisher.close()
         for pem in (stranger, replace(authority.issue("again"), ca=stranger.ca)):
             with connection_to(at + query(pem)) as connection, pytest.raises((OperationalError, OSError)):

@@ -70,7 +70,7 @@ def test_an_import_survives_kills_at_random_points(
     }
     link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
     start = start_of(office, import_id)
-    link.deliver("workflow_start", start)
+    assert link.deliver([("workflow_start", start)]) == [None]
     try:
         for _ in range(KILLS):
             place = [str(dice.randint(1, 5)), dice.choice(["before", "after"])]

@@ -113,7 +113,7 @@ def test_a_killed_worker_leaves_nothing_half_done_and_nothing_twice(
     seed = random.randrange(10**6)  # noqa: S311 - a place to die is no secret
     dice = random.Random(seed)  # noqa: S311 - as above
     link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
-    link.deliver("workflow_start", start)
+    assert link.deliver([("workflow_start", start)]) == [None]
     try:
         for _ in range(KILLS):
             place = [str(dice.randint(2, PLACES)), dice.choice(["before", "after"])]

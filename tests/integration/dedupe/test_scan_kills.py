@@ -49,7 +49,7 @@ def test_a_scan_goes_on_through_kill_9_before_and_after_its_commits(
         stdout=subprocess.PIPE,
     ) as process:
         try:
-            link.deliver("workflow_start", start_of(store, main_tenant, scan_id))
+            assert link.deliver([("workflow_start", start_of(store, main_tenant, scan_id))]) == [None]
             until(lambda: finished(link, scan_id) or process.poll() is not None, 240)
             link.run(
                 lambda client: record("dedupe", "scan", client.get_workflow_handle(scan_workflow_id(scan_id)))

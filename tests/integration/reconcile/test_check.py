@@ -69,7 +69,7 @@ class House:
             for row in rows:
                 carried += 1
                 if row.lane == "temporal":
-                    runtime.temporal.deliver(row.kind, row.body)
+                    assert runtime.temporal.deliver([(row.kind, row.body)]) == [None]
                 else:
                     self._hand_over(Event.from_json(row.body))
         return carried
