@@ -33,7 +33,8 @@ from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams
 from services.dedupe.matching.normalise import normalise
 from services.dedupe.matching.ranking import Candidates
 from services.dedupe.matching.weights import Frequencies, Record, Verdict, Weights, compare
-from services.dedupe.store.index import BUDGET, LEAST, MOST_EXACT
+from services.dedupe.store.gram_counts import BUDGET, LEAST
+from services.dedupe.store.index import MOST_EXACT
 from tests.support.names import SPOILERS, Names
 
 LABELLED = Path(__file__).parents[1] / "fixtures" / "names" / "labelled_brands.txt"

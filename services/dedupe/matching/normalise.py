@@ -9,9 +9,9 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from opencc import OpenCC
 from pypinyin.pinyin_dict import pinyin_dict
@@ -112,8 +112,7 @@ LATIN = re.compile(r"[a-z]+")
 Lengths = Mapping[str, tuple[int, ...]]
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """A company name taken apart.
 
     whole: all of it, folded, without separators. core: without region and legal form. brand: what is left without the

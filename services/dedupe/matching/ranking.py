@@ -31,22 +31,32 @@ class Candidates:
 
     def nearest(self, name: Name) -> list[str]:
         """Return the customers whose names are nearest to one, by spelling and sound, then by region."""
-        best: dict[int, float] = {}
-        for values, asked, worth in ((self.cores, name.core, 1.0), (self.sounds, name.sound, SOUND_DISCOUNT)):
-            for _, score, index in process.extract(
-                asked, values, scorer=Indel.normalized_similarity, limit=RANKED, processor=None
-            ):
-                best[index] = max(best.get(index, 0.0), worth * score)
+        spelt = _nearest(name.core, self.cores)
+        # Regions move nobody further than this, so who is farther behind the last one is out already.
+        least = spelt[COMPARED - 1][0] - 2 * REGION_LIKENESS if len(spelt) >= COMPARED else 0.0
+        best = {index: score for score, index in spelt if score >= least}
+        for score, index in _nearest(name.sound, self.sounds, least / SOUND_DISCOUNT):
+            best[index] = max(best.get(index, 0.0), SOUND_DISCOUNT * score)
         for index in [place for place, core in enumerate(self.cores) if core.startswith(name.core)]:
             best[index] = max(best.get(index, 0.0), PREFIX_LIKENESS)
 
-        # Regions move nobody further than this, so who is farther behind the last one is out already.
-        likeliest = nlargest(COMPARED, best.values())
-        least = likeliest[-1] - 2 * REGION_LIKENESS if likeliest else 0.0
+        ranked = nlargest(COMPARED, best, lambda index: best[index] + _worth(name, self.regions[index]))
+        return [self.ids[index] for index in ranked]
 
-        def rank(index: int) -> float:
-            regions = tuple(filter(None, self.regions[index].split(",")))
-            return best[index] + REGION_LIKENESS * compare_regions(name.regions, regions)
 
-        left = [index for index, score in best.items() if score >= least]
-        return [self.ids[index] for index in nlargest(COMPARED, left, rank)]
+def _nearest(asked: str, values: Sequence[str], least: float = 0.0) -> list[tuple[float, int]]:
+    """Return likeness and place of the values that are likest and at least so alike, the best first."""
+    found = process.extract(
+        asked,
+        values,
+        scorer=Indel.normalized_similarity,
+        processor=None,
+        limit=RANKED,
+        score_cutoff=max(least, 0.0),
+    )
+    return [(score, index) for _, score, index in found]
+
+
+def _worth(name: Name, regions: str) -> float:
+    """Return what the regions of a candidate are worth to a name."""
+    return REGION_LIKENESS * compare_regions(name.regions, regions.split(",") if regions else ())

@@ -1,6 +1,7 @@
 """How much two names are alike, from 0 to 1, by what a person would compare: brand, trade, spelling, sound."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from rapidfuzz.distance import OSA, Indel
 
@@ -19,8 +20,7 @@ SHORTEST_SLIP = 4
 SHORTEST_SHORT_FORM = 2
 
 
-@dataclass(frozen=True)
-class NameLikeness:
+class NameLikeness(NamedTuple):
     """How alike two names are. score: 0 to 1. regions: 1 agree, -1 conflict, 0 when one has none."""
 
     score: float
@@ -70,8 +70,12 @@ def _brand_sound(name: Name) -> str:
     return name.sound[: len(name.brand)] if len(name.sound) == len(name.core) else sound_of(name.brand)
 
 
-def compare_regions(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+def compare_regions(one: Sequence[str], other: Sequence[str]) -> int:
     """Return 1 when one region lies in the other, -1 when they lie apart, 0 when one is not known."""
     if not one or not other:
         return 0
-    return 1 if any(a.startswith(b) or b.startswith(a) for a in one for b in other) else -1
+    for a in one:
+        for b in other:
+            if a.startswith(b) or b.startswith(a):
+                return 1
+    return -1

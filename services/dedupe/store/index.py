@@ -4,7 +4,7 @@ It is written in the transaction that takes the keys, so that whoever asks next,
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -26,7 +26,6 @@ from sqlalchemy import (
     cast,
     func,
     literal_column,
-    or_,
     select,
     text,
     true,
@@ -42,15 +41,12 @@ from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams, 
 from services.dedupe.matching.normalise import Name, fold, normalise
 from services.dedupe.matching.ranking import Candidates
 from services.dedupe.matching.weights import Frequencies, Match, Record, Verdict, Weights, compare
-from services.dedupe.store.tables import GramCount, GramCounting, MatchRecord
+from services.dedupe.store.gram_counts import KNOWN
+from services.dedupe.store.tables import GramCounting, MatchRecord
 from services.kernel.masking import mask_name
 
 # The kind of a record that was merged into another one: its name still leads there.
 FORMER = "former"
-# Rows that the lists of the grams asked for may have together, by count.
-BUDGET = 160
-# Grams that are asked for, whatever the counts say.
-LEAST = 2
 # Rows that are looked at, whatever the counts said.
 MOST_CANDIDATES = 3000
 # Records with the same phone or code that are compared.
@@ -73,35 +69,13 @@ NAMELESS = Name("", "", "", (), "")
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
 
 
-def _rarest() -> ScalarSelect[list[int]]:
-    """Select of the parameter `grams` the rarest, until their lists would be longer than BUDGET rows together.
+def _given(parameter: str) -> ScalarSelect[Any]:
+    """Return a parameter, a list of grams, as nothing that the planner looks into.
 
-    The first LEAST are taken however long their lists are. A gram without a count is rare.
+    Known to it, an empty list would make every plan for this one look cheaper than the plan for any: it planned each
+    time, for a third of the query.
     """
-    wanted = select(func.unnest(bindparam("grams", type_=ARRAY(BigInteger))).label("gram")).subquery()
-    # One by one: of a tenant that came since statistics were made the planner would join all counts that it has.
-    noted = (
-        select(GramCount.count)
-        .where(GramCount.tenant_id == TENANT, GramCount.gram == wanted.c.gram)
-        .limit(1)
-        .lateral("noted")
-    )
-    count = func.coalesce(noted.c.count, 0)
-    order = (count, wanted.c.gram)
-    counted = (
-        select(
-            wanted.c.gram,
-            func.sum(count).over(order_by=order).label("rows"),
-            func.row_number().over(order_by=order).label("place"),
-        )
-        .outerjoin_from(wanted, noted, true())
-        .subquery()
-    )
-    return (
-        select(func.array_agg(counted.c.gram, type_=ARRAY(BigInteger)))
-        .where(or_(counted.c.place <= LEAST, counted.c.rows <= BUDGET))
-        .scalar_subquery()
-    )
+    return select(bindparam(parameter, type_=ARRAY(BigInteger))).scalar_subquery()
 
 
 def _first(condition: ColumnElement[bool], *columns: Any, name: str = "found") -> CTE:
@@ -125,11 +99,8 @@ def _joined(value: ColumnElement[str], name: str) -> Label[str]:
 
 
 def _candidates_statement() -> Select[*tuple[Any, ...]]:
-    near = _sharing(_rarest(), MOST_CANDIDATES, "near")
-    # Known to the planner, an empty list would make every plan for this one look cheaper than the plan for any: it
-    # planned each time, for a third of the query.
-    exact = select(bindparam("exact", type_=ARRAY(BigInteger))).scalar_subquery()
-    equal = _sharing(exact, MOST_EXACT, "same")
+    near = _sharing(_given("grams"), MOST_CANDIDATES, "near")
+    equal = _sharing(_given("exact"), MOST_EXACT, "same")
     names = select(
         _joined(cast(near.c.customer_id, Text), "ids"),
         _joined(near.c.core, "cores"),
@@ -137,8 +108,7 @@ def _candidates_statement() -> Select[*tuple[Any, ...]]:
         _joined(func.array_to_string(near.c.regions, ","), "regions"),
     ).subquery()
     values = select(_joined(cast(equal.c.customer_id, Text), "equal")).subquery()
-    records = select(GramCounting.records).where(GramCounting.tenant_id == TENANT).scalar_subquery()
-    return select(names, values, records).join_from(names, values, true())
+    return select(names, values).join_from(names, values, true())
 
 
 class Compared(NamedTuple):
@@ -277,7 +247,8 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
     seed = tenant_seed(tx.tenant.id)
     grams = asked_grams(seed, probe.name)
     exact = exact_grams(seed, probe.phones, probe.credit_code)
-    near, equal, records = _candidates(tx, grams, exact)
+    counts = KNOWN.of(tx)
+    near, equal = _candidates(tx, counts.rarest(grams), exact)
     ids = {*near.nearest(probe.name), *equal} - {besides}
     if not ids:
         return []
@@ -293,7 +264,7 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
         customer_id: _record(row, others.get(customer_id, ())) for customer_id, row in customers.items()
     }
     frequencies = Frequencies(
-        records=max(records, 1000),
+        records=max(counts.records, 1000),
         phones={
             phone: sum(phone in record.phones for record in found_records.values()) for phone in probe.phones
         },
@@ -304,7 +275,7 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
         match = compare(probe, record, frequencies, weights)
         for former in others.get(customer_id, ()):
             if former.kind == FORMER:
-                under = compare(probe, replace(record, name=_name(former)), frequencies, weights)
+                under = compare(probe, record._replace(name=_name(former)), frequencies, weights)
                 match = max(match, under, key=lambda item: item.score)
         if match.verdict is not Verdict.DIFFERENT:
             row = customers[customer_id]
@@ -316,15 +287,13 @@ def look_up(tx: Transaction, query: str, limit: int) -> Sequence[MatchRecord]:
     """Return customers with a keyword in their names, or nearly so, the best first (F164)."""
     folded = fold(query)
     core = normalise(query).core
-    grams = name_grams(
-        tenant_seed(tx.tenant.id), replace(normalise(""), core=core, sound=normalise(core).sound)
-    )
-    sharing = aliased(MatchRecord, _first(MatchRecord.grams.overlap(_rarest()), MatchRecord))
+    grams = name_grams(tenant_seed(tx.tenant.id), NAMELESS._replace(core=core, sound=normalise(core).sound))
+    sharing = aliased(MatchRecord, _first(MatchRecord.grams.overlap(_given("grams")), MatchRecord))
     rows = tx.session.scalars(
         select(sharing)
         .where(sharing.tenant_id == TENANT, sharing.kind.in_((SubjectKind.CUSTOMER, FORMER)))
         .limit(MOST_CANDIDATES),
-        {"tenant_id": tx.tenant.id, "grams": grams},
+        {"tenant_id": tx.tenant.id, "grams": KNOWN.of(tx).rarest(grams)},
     ).all()
 
     def likeness(row: MatchRecord) -> float:
@@ -338,12 +307,12 @@ def look_up(tx: Transaction, query: str, limit: int) -> Sequence[MatchRecord]:
 def namesakes(tx: Transaction, name: str) -> list[MatchRecord]:
     """Return the customers whose names are equal to this one, keys or not, the oldest first."""
     grams = name_grams(tenant_seed(tx.tenant.id), normalise(name))
-    having = aliased(MatchRecord, _first(MatchRecord.grams.contains(_rarest()), MatchRecord))
+    having = aliased(MatchRecord, _first(MatchRecord.grams.contains(_given("grams")), MatchRecord))
     rows = tx.session.scalars(
         select(having)
         .where(having.tenant_id == TENANT, having.kind == SubjectKind.CUSTOMER)
         .limit(MOST_CANDIDATES),
-        {"tenant_id": tx.tenant.id, "grams": grams},
+        {"tenant_id": tx.tenant.id, "grams": KNOWN.of(tx).rarest(grams)},
     )
     wanted = normalise_name(name)
     found = [row for row in rows if normalise_name(row.name) == wanted]
@@ -400,18 +369,16 @@ def recount(tx: Transaction) -> bool:
     return True
 
 
-def _candidates(
-    tx: Transaction, grams: Sequence[int], exact: Sequence[int]
-) -> tuple[Candidates, list[str], int]:
-    """Return the customers that share a gram, those that share a phone or the code, and how many there are in all.
+def _candidates(tx: Transaction, grams: Sequence[int], exact: Sequence[int]) -> tuple[Candidates, list[str]]:
+    """Return the customers that share a gram, and those that share a phone or the code.
 
     Hundreds of rows come as one, in four strings: taking them apart here costs a twentieth of so many rows.
     """
-    ((*joined, records),) = CANDIDATES.rows(
+    (joined,) = CANDIDATES.rows(
         tx, {"tenant_id": tx.tenant.id, "grams": array_text(grams), "exact": array_text(exact)}
     )
     *near, equal = map(_split, joined)
-    return Candidates(*near), equal, records or 0
+    return Candidates(*near), equal
 
 
 def _split(joined: str | None) -> list[str]:

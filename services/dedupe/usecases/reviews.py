@@ -1,7 +1,6 @@
 """Pairs of customers that wait for a person, who says whether they are one: found by a scan, or by a rule."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from sqlalchemy import delete, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -103,4 +102,4 @@ def _compare(tx: Transaction, one: str, other: str) -> Match | None:
         return None
     weights = weights_of(queries.suspicion(tx).evidence, Weights.near)
     match = compare(records[0], records[1], Frequencies(), weights)
-    return replace(match, verdict=Verdict.NEAR) if match.verdict is Verdict.DIFFERENT else match
+    return match._replace(verdict=Verdict.NEAR) if match.verdict is Verdict.DIFFERENT else match

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import jwt
@@ -26,7 +27,8 @@ from services.dedupe.domain.keys import Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.domain.suspects import Suspicion
 from services.dedupe.store import index
-from services.dedupe.store.tables import MatchRecord
+from services.dedupe.store.gram_counts import FRESH, KnownCounts
+from services.dedupe.store.tables import GramCount, MatchRecord
 from services.dedupe.usecases.backfill import backfill
 from services.dedupe.usecases.batches import Wanted, reserve_batch
 from services.dedupe.usecases.matching import check_duplicates, mask_company, note_owner
@@ -175,6 +177,53 @@ def test_spoilt_names_are_found_among_many_with_counted_grams(store: Store, main
     tried = parts[:60]
     found = sum("".join(part) in check(store, main_tenant, customer(names.spoil(part)[1])) for part in tried)
     assert found / len(tried) >= 0.9
+
+
+def test_counts_taken_anew_are_known_after_a_while_and_what_is_new_is_found_at_once(
+    store: Store, main_tenant: Tenant
+) -> None:
+    known = KnownCounts()
+    now = utc_now()
+
+    def counted(tenant: Tenant, after: timedelta = timedelta()) -> tuple[int, int]:
+        """Return how many records there were when grams were counted, and how many grams have a count."""
+        with store.transaction(tenant, now=now + after) as tx:
+            counts = known.of(tx)
+            stored = tx.session.scalars(
+                select(GramCount.count).where(GramCount.tenant_id == tenant.id).order_by(GramCount.gram)
+            ).all()
+            assert list(counts.counts) in ([], stored)
+            return counts.records, len(counts.grams)
+
+    assert counted(main_tenant) == (0, 0)
+    names = Names(7)
+    others = sorted({"".join(names.parts()) for _ in range(200)})
+    load(store, main_tenant, [Wanted(new_id(), (customer(name),)) for name in others])
+    assert run(store, main_tenant, index.recount)
+    assert counted(main_tenant) == (0, 0)
+    reserve(store, main_tenant, customer("成都知品科技有限公司"))
+    assert check(store, main_tenant, customer("成都质品科技有限公司")) == ["成都知品科技有限公司"]
+    records, grams = counted(main_tenant, FRESH)
+    assert records == len(others)
+    assert grams > 0
+    assert check(store, main_tenant, customer("成都质品科技有限公司")) == ["成都知品科技有限公司"]
+    assert counted(Tenant(new_id(), main_tenant.database)) == (0, 0)
+
+
+def test_a_process_forgets_the_counts_of_who_asks_no_more(store: Store, tenant: Tenant) -> None:
+    names = Names(7)
+    others = sorted({"".join(names.parts()) for _ in range(100)})
+    tenants = [tenant, Tenant(new_id(), tenant.database)]
+    for each in tenants:
+        load(store, each, [Wanted(new_id(), (customer(name),)) for name in others])
+        assert run(store, each, index.recount)
+    known = KnownCounts(most=1)
+    first = run(store, tenants[0], known.of)
+    assert run(store, tenants[0], known.of) is first
+    assert run(store, tenants[1], known.of).records == len(others)
+    again = run(store, tenants[0], known.of)
+    assert again is not first
+    assert (again.grams, again.counts) == (first.grams, first.counts)
 
 
 def test_a_flood_of_equal_names_still_answers(store: Store, main_tenant: Tenant) -> None:

@@ -1,16 +1,27 @@
 """The matching engine: names taken apart, found again when spoilt, told apart when different, with reasons."""
 
+from array import array
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rapidfuzz.distance import Indel
 
 from services.dedupe.matching.grams import name_grams, tenant_seed
-from services.dedupe.matching.normalise import normalise
+from services.dedupe.matching.normalise import Name, normalise
 from services.dedupe.matching.places import compare_addresses
-from services.dedupe.matching.similarity import compare_names
+from services.dedupe.matching.ranking import (
+    COMPARED,
+    PREFIX_LIKENESS,
+    RANKED,
+    REGION_LIKENESS,
+    Candidates,
+)
+from services.dedupe.matching.similarity import SOUND_DISCOUNT, compare_names, compare_regions
 from services.dedupe.matching.weights import Field, Frequencies, Record, Verdict, Weights, compare
+from services.dedupe.store.gram_counts import BUDGET, LEAST, GramCounts
 from tests.support.names import SPOILERS, Names
 
 LABELLED = Path(__file__).parents[2] / "fixtures" / "names" / "labelled_brands.txt"
@@ -167,3 +178,51 @@ def test_tenants_have_grams_of_their_own() -> None:
     one, other = (name_grams(tenant_seed(tenant), name) for tenant in ("a", "b"))
     assert not set(one) & set(other)
     assert all(-(2**63) <= gram < 2**63 for gram in one)
+
+
+NAMES = st.tuples(
+    st.sampled_from(("", "成都", "四川", "上海", "大连")),
+    st.text(alphabet="知之品质科技化工", min_size=1, max_size=5),
+    st.sampled_from(("公司", "有限公司")),
+).map("".join)
+
+
+@given(NAMES, st.lists(NAMES, max_size=RANKED))
+def test_the_nearest_are_those_of_a_plain_ranking(asked: str, others: list[str]) -> None:
+    """What is left out early would have been left out at the end."""
+    probe, names = normalise(asked), [normalise(other) for other in others]
+
+    def worth(name: Name) -> float:
+        likeness = max(
+            Indel.normalized_similarity(probe.core, name.core),
+            SOUND_DISCOUNT * Indel.normalized_similarity(probe.sound, name.sound),
+            PREFIX_LIKENESS if name.core.startswith(probe.core) else 0.0,
+        )
+        return likeness + REGION_LIKENESS * compare_regions(probe.regions, name.regions)
+
+    candidates = Candidates(
+        [str(place) for place in range(len(names))],
+        [name.core for name in names],
+        [name.sound for name in names],
+        [",".join(name.regions) for name in names],
+    )
+    nearest = [worth(names[int(place)]) for place in candidates.nearest(probe)]
+    assert nearest == pytest.approx(sorted(map(worth, names), reverse=True)[:COMPARED])
+
+
+@given(st.dictionaries(st.integers(0, 40), st.integers(1, 2 * BUDGET)), st.sets(st.integers(0, 40)))
+def test_the_rarest_grams_are_asked_for_within_the_budget(counts: dict[int, int], grams: set[int]) -> None:
+    noted = sorted(counts)
+    known = GramCounts(
+        datetime(2026, 11, 30, tzinfo=UTC),
+        None,
+        0,
+        array("q", noted),
+        array("q", [counts[gram] for gram in noted]),
+    )
+    asked = known.rarest(grams)
+    by_count = sorted(grams, key=lambda gram: (counts.get(gram, 0), gram))
+    assert asked == by_count[: len(asked)]
+    assert len(asked) <= LEAST or sum(counts.get(gram, 0) for gram in asked) <= BUDGET
+    more = by_count[: len(asked) + 1]
+    assert more == asked or (len(more) > LEAST and sum(counts.get(gram, 0) for gram in more) > BUDGET)
