@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from psycopg.errors import ReadOnlySqlTransaction
@@ -19,6 +19,7 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     Column,
+    Connection,
     DateTime,
     Engine,
     Identity,
@@ -190,13 +191,13 @@ class Message(Protocol):
 
 @dataclass
 class Transaction:
-    """One use case at work: its session, for whom, when, and what it tells others.
+    """One use case at work: its connection, for whom, when, and what it tells others.
 
     tenant: whose rows. actor_id: who does it, empty for the system. now: the time of the whole use case. trace_id: of
     the request that caused it, for what it tells others.
     """
 
-    session: Session
+    connection: Connection = field(repr=False)
     tenant: Tenant
     actor_id: str
     now: datetime
@@ -204,6 +205,30 @@ class Transaction:
     tables: Mapping[str, Table] = field(repr=False)
     trace_id: str = field(default_factory=current_trace)
     _posts: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def session(self) -> Session:
+        """The session over the connection; who only asks `DriverQuery`s needs none."""
+        return Session(self.connection, expire_on_commit=False, join_transaction_mode="control_fully")
+
+    def flush(self) -> None:
+        """Write what the session, if there is one, has not written yet."""
+        if "session" in vars(self):
+            self.session.flush()
+
+    def commit(self) -> None:
+        """Write what is left, and commit."""
+        self.post()
+        if "session" in vars(self):
+            self.session.commit()
+        # The session had done nothing, or there was none.
+        if self.connection.in_transaction():
+            self.connection.commit()
+
+    def close(self) -> None:
+        """Let go of what the session holds; what was not committed is undone."""
+        if "session" in vars(self):
+            self.session.close()
 
     def emit(self, event_type: str, aggregate: str, version: int, data: Mapping[str, Any]) -> Event:
         """Publish a fact with this transaction; lock or write the aggregate's row first."""
@@ -260,7 +285,7 @@ class Transaction:
         """
         if not self._posts and not written:
             return
-        self.session.flush()
+        self.flush()
         posts, self._posts = self._posts, []
         lanes = tuple(sorted({post["lane"] for post in posts}))
         statement = _posting(self.tables["outbox"], self.service, lanes, written)
@@ -396,9 +421,6 @@ class Store:
         """Return the engine of a database, whose transactions see no tenant's rows; raises KeyError for an unknown."""
         return self._engines[database]
 
-    def _engine_for(self, database: str, tenant_id: str) -> Engine:
-        return self._engines[database].execution_options(**{walls.TENANT_OPTION: tenant_id})
-
     @contextmanager
     def transaction(
         self, tenant: Tenant, actor_id: str = "", now: datetime | None = None
@@ -409,35 +431,31 @@ class Store:
         where it is now: `tx.tenant` says where. While it moves, reading goes on for all but an instant; raises
         Unavailable TENANT_MOVING for a write.
         """
-        with self._session_of(tenant) as (session, here):
-            tx = Transaction(
-                session=session,
-                tenant=here,
-                actor_id=actor_id,
-                now=now or self.clock(),
-                service=self.service,
-                tables=self.tables,
-            )
-            yield tx
-            tx.post()
-
-    @contextmanager
-    def _session_of(self, tenant: Tenant) -> Iterator[tuple[Session, Tenant]]:
         database = tenant.database
         for _ in range(MOST_MOVES):
-            engine = self._engine_for(database, tenant.id)
-            with Session(engine, expire_on_commit=False) as session:
-                place: places.Place | None = session.connection().info[places.PLACE]
+            with self._engines[database].connect() as connection:
+                connection.execution_options(**{walls.TENANT_OPTION: tenant.id}).begin()
+                place: places.Place | None = connection.info[places.PLACE]
                 if place is None or place.database is None:
                     if place:
-                        session.execute(text("SET TRANSACTION READ ONLY"))
+                        connection.execute(text("SET TRANSACTION READ ONLY"))
+                    tx = Transaction(
+                        connection=connection,
+                        tenant=Tenant(tenant.id, database),
+                        actor_id=actor_id,
+                        now=now or self.clock(),
+                        service=self.service,
+                        tables=self.tables,
+                    )
                     try:
-                        yield session, Tenant(tenant.id, database)
-                        session.commit()
+                        yield tx
+                        tx.commit()
                     except InternalError as error:
                         if isinstance(error.orig, ReadOnlySqlTransaction):
                             raise places.tenant_is_moving() from error
                         raise
+                    finally:
+                        tx.close()
                     return
                 database = place.database
         # Each of two databases names the other: for the instant between the end of a move in one and in the other.
@@ -450,7 +468,7 @@ class Store:
         Rows of a tenant that is moving may be there twice. So whoever finds some work of a tenant here does it in a
         `transaction` of that tenant, which is where the tenant is.
         """
-        engine = self._engine_for(database, walls.EVERY_TENANT)
+        engine = self._engines[database].execution_options(**{walls.TENANT_OPTION: walls.EVERY_TENANT})
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield session
 

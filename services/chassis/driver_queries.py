@@ -12,6 +12,7 @@ from sqlalchemy import Select
 from sqlalchemy.exc import OperationalError
 
 from services.chassis.db import Transaction
+from services.chassis.driver import cursor_of
 from services.chassis.limits import FixedDialect
 
 
@@ -29,16 +30,12 @@ class DriverQuery:
 
         Raises SQLAlchemy's OperationalError when the database is away.
         """
-        tx.session.flush()
-        connection = tx.session.connection()
-        driver = connection.connection.driver_connection
-        if not isinstance(driver, psycopg.Connection):
-            raise TypeError("the store speaks psycopg")
+        tx.flush()
+        cursor = cursor_of(tx.connection)
         try:
-            return driver.execute(self._text, {**self._constants, **parameters}).fetchall()
+            return cursor.execute(self._text, {**self._constants, **parameters}).fetchall()
         except psycopg.OperationalError as error:
-            if driver.closed:
-                connection.invalidate(error)
-            raise OperationalError(
-                self._text.decode(), None, error, connection_invalidated=bool(driver.closed)
-            ) from error
+            lost = bool(cursor.connection.closed)
+            if lost:
+                tx.connection.invalidate(error)
+            raise OperationalError(self._text.decode(), None, error, connection_invalidated=lost) from error

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, Engine, bindparam, event, text
 from sqlalchemy.exc import OperationalError
 
 from services.chassis import places
+from services.chassis.driver import cursor_of
 
-# Execution option of an engine that says whose its transactions are.
+# Execution option of an engine, or of a connection, that says whose its transactions are.
 TENANT_OPTION = "crm_tenant"
 # Every tenant's rows.
 EVERY_TENANT = "*"
@@ -75,7 +76,7 @@ def binds(connection: Connection) -> bool:
 
 
 def say_whose(engine: Engine) -> None:
-    """Let each transaction of an engine begin with the word whose it is, as its TENANT_OPTION says.
+    """Let each transaction of an engine begin with the word whose it is, as TENANT_OPTION says.
 
     A pooled connection that the database closed meanwhile says so here, in the first answer of a transaction, when
     nothing is done yet: another one takes its place. So nobody has to ask a connection whether it lives before using
@@ -97,11 +98,8 @@ def say_whose(engine: Engine) -> None:
         for stale in range(MOST_STALE + 1):
             try:
                 # Behind an invalid one this is the next of the pool, or a fresh one when none is left.
-                driver = connection.connection.driver_connection
-                if not isinstance(driver, psycopg.Connection):
-                    raise TypeError("the store speaks psycopg")
                 # psycopg would prepare what comes often, and two statements cannot be.
-                cursor = driver.execute(statement, prepare=False)
+                cursor = cursor_of(connection).execute(statement, prepare=False)
                 connection.info[places.PLACE] = places.answer(cursor) if one_tenant else None
             except psycopg.OperationalError as error:
                 unreachable = connection.invalidated

@@ -41,8 +41,11 @@ from services.kernel.fields import (
 class Work(Protocol):
     """A use case at work, as far as fields go: its session, and for whom."""
 
-    session: Session
     tenant: Tenant
+
+    @property
+    def session(self) -> Session:
+        """Its session."""
 
 
 class FieldColumns:
