@@ -450,8 +450,9 @@ class Store:
                     try:
                         yield tx
                         tx.commit()
-                    except InternalError as error:
-                        if isinstance(error.orig, ReadOnlySqlTransaction):
+                    except (InternalError, ReadOnlySqlTransaction) as error:
+                        # By SQLAlchemy, or by the driver itself.
+                        if isinstance(getattr(error, "orig", error), ReadOnlySqlTransaction):
                             raise places.tenant_is_moving() from error
                         raise
                     finally:

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.sql.dml import ReturningInsert
 
 from services.chassis.db import Transaction
 from services.chassis.driver import cursor_of
@@ -17,9 +18,9 @@ from services.chassis.limits import FixedDialect
 
 
 class DriverQuery:
-    """A query whose parameters are given by name at each call, as the driver takes them: a list by `array_text`."""
+    """A statement whose parameters are given by name at each call, as the driver takes them: a list by `array_text`."""
 
-    def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
+    def __init__(self, statement: Select[*tuple[Any, ...]] | ReturningInsert[*tuple[Any, ...]]) -> None:
         compiled = statement.compile(dialect=FixedDialect())  # type: ignore[no-untyped-call]  # SQLAlchemy's own
         # Our own text and nothing else, which never changes: the driver keeps a prepared statement by it.
         self._text = str(compiled).encode()

@@ -13,6 +13,7 @@ from services.chassis.grpc_server import current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller, Signer
+from services.chassis.turns import Turns
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.matching import weights
@@ -66,6 +67,8 @@ MATCH_NUMBERS = {
     weights.Verdict.NEAR: pb.MATCH_VERDICT_NEAR,
     weights.Verdict.DIFFERENT: pb.MATCH_VERDICT_DIFFERENT,
 }
+# Checks that are under way at once: while the database works on one, Python does on the other.
+CHECKS_AT_ONCE = 2
 # Longest name that a check looks at, and most phones or contacts.
 LONGEST_NAME, MOST_VALUES = 200, 100
 # Subjects of one reservation: a customer and its contacts.
@@ -80,6 +83,7 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
     def __init__(self, store: Store, writer: Writer, signer: Signer) -> None:
         super().__init__(store)
         self._writer = writer
+        self._turns = Turns(CHECKS_AT_ONCE)
         self._signer = signer
 
     def ReserveKeys(
@@ -210,7 +214,8 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
                 similar=[_similar(found, caller) for found in check.similar],
             )
 
-        return self.read(answer)
+        with self._turns.turn():
+            return self.read(answer)
 
     def LookUpNames(
         self, request: pb.LookUpNamesRequest, context: grpc.ServicerContext

@@ -6,6 +6,7 @@ It is written in the transaction that takes the keys, so that whoever asks next,
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import starmap
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, Insert
 from sqlalchemy.orm import aliased
 
-from services.chassis.bulk import array_text, insert_rows
+from services.chassis.bulk import MANY_ROWS, array_text, as_rows, insert_rows, inserting
 from services.chassis.db import Transaction
 from services.chassis.driver_queries import DriverQuery
 from services.dedupe.domain.keys import Subject, SubjectKind, digest_of, normalise_name
@@ -183,18 +184,27 @@ def add(
                 "create_time": tx.now,
             }
     ordered = sorted(rows.values(), key=lambda row: str(row["subject_id"]))
-    if not ordered:
-        return
-    statement = insert_rows(MatchRecord, ordered)
-    tx.session.execute(
-        statement.on_conflict_do_update(
-            index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=_completed(statement)
-        )
-    )
+    if len(ordered) >= MANY_ROWS:
+        tx.session.execute(_completing(insert_rows(MatchRecord, ordered)))
+    elif ordered:
+        tx.session.execute(_adding(tuple(ordered[0])), {"rows": as_rows(ordered)})
+
+
+@cache
+def _adding(columns: tuple[str, ...]) -> Insert:
+    """Return what adds the parameter `rows`, made once: every reservation pays for it."""
+    return _completing(inserting(MatchRecord, columns, "rows"))
 
 
 # What follows from a name, and goes with it.
 OF_NAME = ("name", "whole", "core", "sound", "brand_length", "regions")
+
+
+def _completing(statement: Insert) -> Insert:
+    """Return an insert that completes rows that are there."""
+    return statement.on_conflict_do_update(
+        index_elements=[MatchRecord.tenant_id, MatchRecord.subject_id], set_=_completed(statement)
+    )
 
 
 def _completed(statement: Insert) -> dict[str, ColumnElement[Any]]:

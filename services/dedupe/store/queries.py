@@ -1,16 +1,28 @@
 """Dedupe's queries that are more than one line."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from itertools import starmap
 from typing import Any, NamedTuple
 
-from sqlalchemy import LargeBinary, Select, Text, Uuid, bindparam, cast, exists, func, select, true
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    LargeBinary,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from services.chassis.bulk import array_text
+from services.chassis.bulk import array_text, as_rows, inserting
 from services.chassis.db import Transaction
 from services.chassis.driver_queries import DriverQuery
 from services.chassis.ids import derive_id
@@ -26,52 +38,68 @@ from services.dedupe.store.tables import HeldKey, Reservation, Rule, Suspicion
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
 
 
-def _holders_statement() -> Select[*tuple[Any, ...]]:
-    wanted = (
-        func.unnest(
-            bindparam("kinds", type_=ARRAY(Text)),
-            bindparam("fields", type_=ARRAY(Text)),
-            bindparam("digests", type_=ARRAY(LargeBinary)),
-        )
-        .table_valued("kind", "field", "digest", name="wanted")
-        .render_derived()
+# The keys asked for, from three lists.
+WANTED = (
+    func.unnest(
+        bindparam("kinds", type_=ARRAY(Text)),
+        bindparam("fields", type_=ARRAY(Text)),
+        bindparam("digests", type_=ARRAY(LargeBinary)),
     )
-    # Key by key, and for each its reservation: of a tenant that came since statistics were made the planner knows no
-    # rows, and would join all that it has by now.
-    held = (
-        select(HeldKey.subject_id, HeldKey.reservation_id)
-        .where(
-            HeldKey.tenant_id == TENANT,
-            HeldKey.kind == wanted.c.kind,
-            HeldKey.field == wanted.c.field,
-            HeldKey.digest == wanted.c.digest,
-        )
-        .limit(1)
-        .lateral("held")
+    .table_valued("kind", "field", "digest", name="wanted")
+    .render_derived()
+)
+# Key by key, and for each its reservation: of a tenant that came since statistics were made the planner knows no rows,
+# and would join all that it has by now.
+HELD = (
+    select(HeldKey.subject_id, HeldKey.reservation_id)
+    .where(
+        HeldKey.tenant_id == TENANT,
+        HeldKey.kind == WANTED.c.kind,
+        HeldKey.field == WANTED.c.field,
+        HeldKey.digest == WANTED.c.digest,
     )
-    reservation = (
-        select(Reservation.holder_name, Reservation.create_time)
-        .where(Reservation.tenant_id == TENANT, Reservation.reservation_id == held.c.reservation_id)
-        .limit(1)
-        .lateral("reservation")
-    )
-    return (
-        select(
-            wanted.c.kind,
-            wanted.c.field,
-            wanted.c.digest,
-            cast(held.c.subject_id, Text).label("subject_id"),
-            cast(held.c.reservation_id, Text).label("reservation_id"),
-            *reservation.c,
-        )
-        .join_from(wanted, held, true())
-        .join(reservation, true())
-    )
+    .limit(1)
+    .lateral("held")
+)
+RESERVATION = (
+    select(Reservation.holder_name, Reservation.create_time)
+    .where(Reservation.tenant_id == TENANT, Reservation.reservation_id == HELD.c.reservation_id)
+    .limit(1)
+    .lateral("reservation")
+)
+HOLDER = (
+    WANTED.c.kind,
+    WANTED.c.field,
+    WANTED.c.digest,
+    cast(HELD.c.subject_id, Text).label("subject_id"),
+    cast(HELD.c.reservation_id, Text).label("reservation_id"),
+    *RESERVATION.c,
+)
 
 
+BEGIN_RESERVING = DriverQuery(
+    select(
+        func.pg_advisory_xact_lock_shared(bindparam("lock", type_=BigInteger)),
+        exists().where(
+            Reservation.tenant_id == TENANT,
+            Reservation.settle_time > bindparam("now", type_=DateTime(timezone=True)),
+        ),
+    )
+)
+RESERVING = DriverQuery(
+    insert(Reservation)
+    .values({column.name: bindparam(column.name, type_=column.type) for column in Reservation.__table__.c})
+    .on_conflict_do_nothing()
+    .returning(Reservation.reservation_id)
+)
+TAKING = DriverQuery(
+    inserting(HeldKey, ("tenant_id", "kind", "field", "digest", "subject_id", "reservation_id"), "rows")
+    .on_conflict_do_nothing()
+    .returning(*(HeldKey.__table__.c[name] for name in ("kind", "field", "digest")))
+)
 # Made once, with one parameter for each list: a check waits for them.
 RULES = select(Rule).where(Rule.tenant_id == TENANT).order_by(Rule.kind, Rule.field)
-HOLDERS = DriverQuery(_holders_statement())
+HOLDERS = DriverQuery(select(*HOLDER).join_from(WANTED, HELD, true()).join(RESERVATION, true()))
 SETTINGS = select(Suspicion.settings).where(Suspicion.tenant_id == TENANT)
 
 
@@ -87,11 +115,17 @@ class ActiveRule(NamedTuple):
     settings: Mapping[str, Any] | None
 
 
+# Each rule, once for each key asked for that it is about, with the holder of that key.
 ACTIVE_RULES = DriverQuery(
     select(
         *(Rule.__table__.c[name] for name in ActiveRule._fields[:-1]),
         SETTINGS.scalar_subquery().label("settings"),
-    ).where(Rule.tenant_id == TENANT)
+        *HOLDER,
+    )
+    .outerjoin_from(Rule, WANTED, and_(Rule.kind == WANTED.c.kind, Rule.field == WANTED.c.field))
+    .outerjoin(HELD, true())
+    .outerjoin(RESERVATION, true())
+    .where(Rule.tenant_id == TENANT)
 )
 
 
@@ -120,9 +154,21 @@ def suspicion(tx: Transaction) -> SuspicionSettings:
     return suspicion_from(tx.session.scalar(SETTINGS, {"tenant_id": tx.tenant.id}) or {})
 
 
-def go_by_rules(tx: Transaction) -> None:
-    """Keep the tenant's rules as they are until this transaction ends; any number may do so at once."""
-    tx.session.execute(select(func.pg_advisory_xact_lock_shared(_rules_lock(tx))))
+def begin_reserving(tx: Transaction) -> bool:
+    """Keep the tenant's rules as they are until this transaction ends; any number may do so at once.
+
+    Tell whether settling wakes by itself: any settle time lies ahead, and it sleeps no longer than until the last of
+    them. Asked before our own reservation is there.
+    """
+    ((_, will_wake),) = BEGIN_RESERVING.rows(
+        tx, {"tenant_id": tx.tenant.id, "lock": _rules_lock(tx), "now": tx.now}
+    )
+    return bool(will_wake)
+
+
+def insert_reservation(tx: Transaction, reservation: Mapping[str, Any]) -> bool:
+    """Add a reservation; false when one of its id is there. Waits for a simultaneous one to commit."""
+    return bool(RESERVING.rows(tx, {"tenant_id": tx.tenant.id, **reservation}))
 
 
 def await_rules(tx: Transaction) -> None:
@@ -187,10 +233,33 @@ class Active:
 
 def active_rules(tx: Transaction, entrance: Entrance = Entrance.FORM) -> Active:
     """Return the rules that hold for what comes in by an entrance."""
-    found = list(starmap(ActiveRule, ACTIVE_RULES.rows(tx, {"tenant_id": tx.tenant.id})))
-    if len(found) < len(PRESET_RULES):
+    return rules_and_holders(tx, entrance, ())[0]
+
+
+def rules_and_holders(
+    tx: Transaction, entrance: Entrance, keys: Collection[Key]
+) -> tuple[Active, list[Held]]:
+    """Return the rules that hold for what comes in by an entrance, and who holds the keys that they look at."""
+    rules, rows = _rules_and_holders(tx, keys)
+    if len(rules) < len(PRESET_RULES):
         lay_down_rules(tx)
-        found = list(starmap(ActiveRule, ACTIVE_RULES.rows(tx, {"tenant_id": tx.tenant.id})))
+        rules, rows = _rules_and_holders(tx, keys)
+    active = _active(rules, entrance)
+    return active, [held for held in _held(rows) if active.of(held.key)]
+
+
+def _rules_and_holders(
+    tx: Transaction, keys: Collection[Key]
+) -> tuple[list[ActiveRule], list[tuple[Any, ...]]]:
+    """Return all rules, and what `HOLDER` has of each key that is held."""
+    found = ACTIVE_RULES.rows(tx, _wanted(tx, keys))
+    own = len(ActiveRule._fields)
+    rules = {row[:2]: ActiveRule(*row[:own]) for row in found}
+    # Without a holder its columns are empty.
+    return list(rules.values()), [row[own:] for row in found if row[-1]]
+
+
+def _active(found: Sequence[ActiveRule], entrance: Entrance) -> Active:
     here = [rule for rule in found if rule.active and (not rule.entrances or entrance in rule.entrances)]
     similar = next((rule for rule in here if rule.field == RuleField.SIMILAR), None)
     return Active(
@@ -224,13 +293,7 @@ def take_keys(tx: Transaction, reservation_id: str, wanted: Mapping[Key, str]) -
             }
             for key in missing
         ]
-        taken = tx.session.execute(
-            insert(HeldKey)
-            .values(rows)
-            .on_conflict_do_nothing()
-            .returning(HeldKey.kind, HeldKey.field, HeldKey.digest)
-        )
-        got = {_key(row.kind, row.field, row.digest) for row in taken}
+        got = {_key(*taken) for taken in TAKING.rows(tx, {"rows": as_rows(rows)})}
         held += holders(tx, [key for key in missing if key not in got])
         # What was neither free nor is held now was given back between the two statements: try again.
         known = got | {item.key for item in held}
@@ -242,27 +305,26 @@ def holders(tx: Transaction, keys: Collection[Key]) -> list[Held]:
     """Return who holds these keys, in the order of the keys."""
     if not keys:
         return []
-    rows = HOLDERS.rows(
-        tx,
-        {
-            "tenant_id": tx.tenant.id,
-            "kinds": array_text(key.kind.value for key in keys),
-            "fields": array_text(key.field.value for key in keys),
-            "digests": array_text(f'"\\\\x{key.digest.hex()}"' for key in keys),
-        },
-    )
+    return _held(HOLDERS.rows(tx, _wanted(tx, keys)))
+
+
+def _wanted(tx: Transaction, keys: Collection[Key]) -> dict[str, str]:
+    return {
+        "tenant_id": tx.tenant.id,
+        "kinds": array_text(key.kind.value for key in keys),
+        "fields": array_text(key.field.value for key in keys),
+        "digests": array_text(f'"\\\\x{key.digest.hex()}"' for key in keys),
+    }
+
+
+def _held(rows: Iterable[tuple[Any, ...]]) -> list[Held]:
+    """Return rows of `HOLDER`, in the order of the keys."""
     found = [Held(_key(kind, field, digest), *rest) for kind, field, digest, *rest in rows]
     return sorted(found, key=lambda item: item.key)
 
 
 def _key(kind: str, field: str, digest: bytes) -> Key:
     return Key(SubjectKind(kind), RuleField(field), digest)
-
-
-def settling_will_wake(tx: Transaction) -> bool:
-    """Tell whether any settle time lies ahead: settling sleeps no longer than until the last of them."""
-    ahead = exists().where(Reservation.tenant_id == tx.tenant.id, Reservation.settle_time > tx.now)
-    return bool(tx.session.scalar(select(ahead)))
 
 
 def due_reservations(tx: Transaction, limit: int) -> Sequence[str]:
@@ -282,7 +344,7 @@ def due_reservations(tx: Transaction, limit: int) -> Sequence[str]:
 def next_settle_time(tx: Transaction) -> datetime | None:
     """Return when settling must look again, None when no settle time lies ahead.
 
-    That is the first one of an unconfirmed reservation, else the last one of all: `settling_will_wake` counts on
+    That is the first one of an unconfirmed reservation, else the last one of all: `begin_reserving` counts on
     it, so that not every reservation has to wake the workflow.
     """
     first, last = tx.session.execute(

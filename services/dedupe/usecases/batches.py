@@ -60,8 +60,7 @@ def reserve_batch(
 
     The same reservation again gives the same result. Waits for a simultaneous taker of a key to commit.
     """
-    queries.go_by_rules(tx)
-    will_wake = queries.settling_will_wake(tx)
+    will_wake = queries.begin_reserving(tx)
     active = queries.active_rules(tx, Entrance.IMPORT)
     keys = _keys(wanted, active.noted)
     # Nearly all were looked at before and are free still, which is found out by taking them; not where a look costs

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from services.chassis.db import Transaction
-from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, keys_of
+from services.dedupe.domain.keys import PRESET_RULES, RuleField, Subject, SubjectKind, keys_of
+from services.dedupe.domain.rules import Entrance
 from services.dedupe.store import index, queries
 from services.dedupe.store.queries import Held
 
 
 def find_holders(tx: Transaction, subjects: Sequence[Subject]) -> list[Held]:
     """Return who holds the keys of these subjects, by the rules that are on."""
-    active = queries.active_rules(tx)
-    keys = {key for subject in subjects for key in keys_of(subject, active.asked)}
-    return queries.holders(tx, keys)
+    keys = {key for subject in subjects for key in keys_of(subject, PRESET_RULES)}
+    return queries.rules_and_holders(tx, Entrance.FORM, keys)[1]
 
 
 def find_namesakes(tx: Transaction, subjects: Sequence[Subject], held: Sequence[Held]) -> list[Held]:

@@ -9,7 +9,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists
 from services.chassis.tokens import Caller
 from services.dedupe.domain.evidence import weights_of
-from services.dedupe.domain.keys import RuleField, Subject, SubjectKind, digest_of, keys_of
+from services.dedupe.domain.keys import PRESET_RULES, RuleField, Subject, SubjectKind, digest_of, keys_of
 from services.dedupe.domain.rules import Entrance, Verdict, strongest
 from services.dedupe.matching.normalise import LEGAL_FORMS, fold, normalise
 from services.dedupe.matching.weights import Record
@@ -35,8 +35,7 @@ class Check:
 
 def check_duplicates(tx: Transaction, subject: Subject, contacts: Sequence[str], entrance: Entrance) -> Check:
     """Return what a customer would hit, by the rules of an entrance (F149, O2). contacts: names as typed."""
-    active = queries.active_rules(tx, entrance)
-    held = queries.holders(tx, keys_of(subject, active.asked))
+    active, held = queries.rules_and_holders(tx, entrance, keys_of(subject, PRESET_RULES))
     similar = find_similar(tx, [subject], contacts, active)
     hits = [active.of(item.key) for item in held]
     if similar:

@@ -69,26 +69,18 @@ def reserve_keys(
     came before with other subjects.
     """
     digest = request_digest(subjects)
-    queries.go_by_rules(tx)
-    # Asked before our own row is there.
-    will_wake = queries.settling_will_wake(tx)
+    will_wake = queries.begin_reserving(tx)
     settle_time = tx.now + SETTLE_AFTER
-    added = tx.session.scalar(
-        insert(Reservation)
-        .values(
-            tenant_id=tx.tenant.id,
-            reservation_id=reservation_id,
-            state=ReservationState.RESERVED,
-            request_digest=digest,
-            holder_id=holder_id or None,
-            holder_name=mask_name(holder_name),
-            settle_time=settle_time,
-            create_time=tx.now,
-        )
-        .on_conflict_do_nothing()
-        .returning(Reservation.reservation_id)
-    )
-    if added is None:
+    reservation = {
+        "reservation_id": reservation_id,
+        "state": ReservationState.RESERVED.value,
+        "request_digest": digest,
+        "holder_id": holder_id or None,
+        "holder_name": mask_name(holder_name),
+        "settle_time": settle_time,
+        "create_time": tx.now,
+    }
+    if not queries.insert_reservation(tx, reservation):
         return _repeated(tx, reservation_id, digest)
     # Two subjects of one reservation may share a key: it is theirs together.
     active = queries.active_rules(tx, entrance)

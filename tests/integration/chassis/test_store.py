@@ -2,14 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import psycopg
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from sqlalchemy import bindparam, func, select, text
+from sqlalchemy import bindparam, func, insert, select, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import OperationalError
 
@@ -17,9 +17,9 @@ from deploy.local.stores import PrivateStores
 from services.chassis import places
 from services.chassis.bulk import array_text
 from services.chassis.clock import utc_now
-from services.chassis.db import Store, service_metadata
+from services.chassis.db import Store, Transaction, service_metadata
 from services.chassis.driver_queries import DriverQuery
-from services.chassis.errors import InvalidInput
+from services.chassis.errors import InvalidInput, Unavailable
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 
@@ -141,6 +141,35 @@ def test_a_connection_in_use_is_closed_when_it_comes_back_to_a_closed_store(
         closing.close()
     assert isinstance(driver, psycopg.Connection)
     assert driver.closed
+
+
+def test_who_writes_for_a_tenant_that_moves_is_told_so_by_whatever_way_it_is_written(store: Store) -> None:
+    moving = Tenant(new_id(), "main")
+    with store.engine("main").begin() as connection:
+        connection.execute(
+            text("INSERT INTO tenancy.place (tenant_id) VALUES (:tenant)"), {"tenant": moving.id}
+        )
+    inbox = store.tables["inbox"]
+    handled = {"handler": "a", "event_id": new_id()}
+    own = DriverQuery(
+        insert(inbox)
+        .values({name: bindparam(name, type_=inbox.c[name].type) for name in handled})
+        .returning(inbox.c.event_id)
+    )
+
+    def write(work: Callable[[Transaction], object]) -> None:
+        with store.transaction(moving) as tx:
+            work(tx)
+
+    for work in (
+        lambda tx: own.rows(tx, handled),
+        lambda tx: tx.first_time(**handled),
+        lambda tx: tx.emit("thing_happened", new_id(), 1, {}),
+    ):
+        with pytest.raises(Unavailable) as refused:
+            write(work)
+        assert refused.value.reason == "TENANT_MOVING"
+    assert outbox_rows(store, moving) == 0
 
 
 def test_a_query_straight_by_the_driver_sees_its_transaction_and_tells_of_a_lost_connection(
