@@ -55,6 +55,7 @@ from services.chassis.limits import say_limits
 from services.chassis.locks import KEEPALIVE, PATIENCE
 from services.chassis.logging import current_trace
 from services.chassis.tenancy import Tenant
+from services.chassis.unforeseen import make_unforeseen
 
 # Databases that one look-up of a tenant may lead over.
 MOST_MOVES = 5
@@ -68,6 +69,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_N_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+# In every table of every service.
+listen(Column, "after_parent_attach", make_unforeseen)
 
 
 def service_metadata(schema: str) -> MetaData:

@@ -5,15 +5,14 @@ Any index that begins with the tenant seems as good to it then, and the wrong on
 
 from collections.abc import Callable
 
-from sqlalchemy import text
-
-from services.chassis.db import Transaction
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
 
 # A statement that ran so often has a plan that is kept for whatever its parameters will be.
 OFTEN = 12
 
 
-def rows_read(tx: Transaction, work: Callable[[], object], *tables: str) -> int:
+def rows_read(session: Session | Connection, work: Callable[[], object], *tables: str) -> int:
     """Return how many rows of these tables, "schema.table", `work` reads at most, however often it runs."""
     read = text(
         "SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables"
@@ -21,10 +20,10 @@ def rows_read(tx: Transaction, work: Callable[[], object], *tables: str) -> int:
     )
 
     def so_far() -> int:
-        return int(tx.session.scalar(read, {"tables": list(tables)}) or 0)
+        return int(session.scalar(read, {"tables": list(tables)}) or 0)
 
     # As over a large table: one of a test is so small that to read it whole costs no more.
-    tx.session.execute(text("SET LOCAL enable_seqscan = off"))
+    session.execute(text("SET LOCAL enable_seqscan = off"))
     counts = list[int]()
     for _ in range(OFTEN):
         before = so_far()

@@ -108,7 +108,8 @@ def confirm_batch(tx: Transaction, reservation_ids: Sequence[str]) -> None:
         .where(
             Reservation.tenant_id == tx.tenant.id,
             one_of(Reservation.reservation_id, reservation_ids),
-            Reservation.state == ReservationState.RESERVED,
+            # Not "is reserved": the index of those, which the statistics may hold for empty, would be read instead.
+            Reservation.state.not_in((ReservationState.CONFIRMED, ReservationState.CANCELLED)),
         )
         .values(state=ReservationState.CONFIRMED)
         .execution_options(synchronize_session=False)

@@ -53,6 +53,7 @@ class Order(Base):
         UniqueConstraint("tenant_id", "number"),
         Index("ix_order_newest", "tenant_id", "create_time", "id"),
         Index("ix_order_owner", "tenant_id", "owner_id", "create_time"),
+        Index("ix_order_customer", "tenant_id", "customer_id", "create_time", "id"),
     )
 
     id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -188,6 +189,7 @@ class Contract(Base):
         UniqueConstraint("tenant_id", "number"),
         Index("ix_contract_newest", "tenant_id", "create_time", "id"),
         Index("ix_contract_owner", "tenant_id", "owner_id", "create_time"),
+        Index("ix_contract_customer", "tenant_id", "customer_id", "create_time", "id"),
         Index("ix_contract_ending", "tenant_id", "end_date", postgresql_where=text("state = 'effective'")),
     )
 
@@ -237,6 +239,7 @@ class Quote(Base):
         UniqueConstraint("tenant_id", "number"),
         Index("ix_quote_newest", "tenant_id", "create_time", "id"),
         Index("ix_quote_owner", "tenant_id", "owner_id", "create_time"),
+        Index("ix_quote_customer", "tenant_id", "customer_id", "create_time", "id"),
     )
 
     id: Mapped[str] = mapped_column(RecordId, primary_key=True)

@@ -107,7 +107,7 @@ def test_a_check_reads_what_is_like_it_and_not_the_tenants_others(store: Store, 
             def once(look: Callable[[], object] = look) -> None:
                 assert look()
 
-            assert rows_read(tx, once, "dedupe.match_record") <= 100
+            assert rows_read(tx.session, once, "dedupe.match_record") <= 100
 
 
 def test_a_similar_customer_is_listed_and_the_create_goes_on(store: Store, tenant: Tenant) -> None:

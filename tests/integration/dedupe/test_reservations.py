@@ -63,7 +63,7 @@ def test_a_key_is_looked_up_without_reading_the_tenants_others(store: Store, ten
             assert len(find_holders(tx, [customer("新租户7号公司")])) == 1
 
         # The key, its reservation and no more, whether the plan is made for it or for any.
-        assert rows_read(tx, once, "dedupe.held_key", "dedupe.reservation") <= 4
+        assert rows_read(tx.session, once, "dedupe.held_key", "dedupe.reservation") <= 4
 
 
 def test_out_of_the_box_the_preset_rules_hold(store: Store, tenant: Tenant) -> None:
