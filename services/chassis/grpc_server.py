@@ -332,8 +332,9 @@ class Server:
             self._health.set(service, answers.SERVING if healthy else answers.NOT_SERVING)
 
     def stop(self, grace_s: float = 5) -> None:
-        """Report NOT_SERVING, let calls finish for `grace_s` seconds, stop."""
+        """Report NOT_SERVING, let calls finish for `grace_s` seconds, break off the others, wait for their ends."""
         self._stopping.set()
         self._health.enter_graceful_shutdown()
         self.grpc.stop(grace_s).wait()
-        self._executor.shutdown(wait=False)
+        # A stream that is broken off notices at its next part, and notes how it ended: the store is still there then.
+        self._executor.shutdown()

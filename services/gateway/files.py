@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from crm.customers.v1 import customers_pb2, exports_pb2, imports_pb2
+from grpc.aio import AioRpcError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from services.chassis.errors import InvalidInput
+from services.chassis.logging import get_logger
 from services.gateway.clients import TIMEOUT_S, Backends, Trace
 from services.gateway.errors import Fault, InvalidFields, TooLarge
 from services.gateway.sessions import Sessions, refuse_foreign_page, secret_of
@@ -23,6 +26,8 @@ FILE_LIMIT_BYTES = 64 * 1024 * 1024
 PART_BYTES = 512 * 1024
 # Longest time, in seconds, that a download may take.
 DOWNLOAD_TIMEOUT_S = 1800.0
+
+log = get_logger(__name__)
 
 MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -165,4 +170,15 @@ async def download(
         "Content-Disposition": f'attachment; filename="{name}.{kind}"',
         "Cache-Control": "private, no-store",
     }
-    return StreamingResponse(chunks(), 200, headers, MEDIA_TYPES[kind])
+    return _Download(chunks(), 200, headers, MEDIA_TYPES[kind])
+
+
+class _Download(StreamingResponse):
+    """A file that its reader is not told to be whole when it is not."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Pass the file on; without its last word where the service left in the middle, so that the reader sees it."""
+        try:
+            await super().stream_response(send)
+        except AioRpcError as error:
+            log.warning("a download broke off", code=error.code().name)

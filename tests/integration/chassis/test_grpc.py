@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,12 @@ from datetime import UTC, datetime, timedelta
 import crm
 import grpc
 import pytest
+from crm.customers.v1 import exports_pb2
+from crm.customers.v1.exports_pb2_grpc import (
+    ExportsServiceServicer,
+    ExportsServiceStub,
+    add_ExportsServiceServicer_to_server,
+)
 from crm.dedupe.v1 import dedupe_pb2, dedupe_pb2_grpc
 from crm.options.v1 import options_pb2
 from google.api import annotations_pb2
@@ -21,7 +28,7 @@ from deploy.local.stores import PrivateStores
 from services.chassis import places
 from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
-from services.chassis.declarations import access_of
+from services.chassis.declarations import access_of, note_scope_asked
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput, Quota, Unavailable
 from services.chassis.grpc_client import Client
 from services.chassis.grpc_errors import from_rpc_error
@@ -298,6 +305,48 @@ def test_a_call_that_a_leaving_server_cancels_goes_to_another_and_is_unavailable
         both.close()
         for server in servers:
             server.stop(0)
+
+
+class EndlessExports(ExportsServiceServicer):
+    """A file without an end, whose maker notes at its end whether the server had stopped before."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.noted = list[bool]()
+
+    def ExportCustomers(
+        self, _request: exports_pb2.ExportCustomersRequest, _context: grpc.ServicerContext
+    ) -> Iterator[exports_pb2.ExportCustomersResponse]:
+        """Answer until broken off."""
+        note_scope_asked()
+        try:
+            while True:
+                yield exports_pb2.ExportCustomersResponse(chunk=b"0" * 1024)
+        finally:
+            # A server that does not wait for us says so at once.
+            self.noted.append(self.stopped.wait(1))
+
+
+def test_a_server_stops_behind_what_a_stream_that_it_breaks_off_does_at_its_end(
+    issuer_keys: dict[str, tuple[str, str]], signer: Signer, main_tenant: Tenant
+) -> None:
+    """An export notes how it ended in a store that is still there; it went on while the process ended once."""
+    server = Server("customers", Verifier({"identity": issuer_keys["identity"][1]}))
+    scripted = EndlessExports()
+    add_ExportsServiceServicer_to_server(scripted, server.grpc)
+    port = server.start("127.0.0.1", 0, "crm.customers.v1.ExportsService")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stream = ExportsServiceStub(channel).ExportCustomers(
+            exports_pb2.ExportCustomersRequest(),
+            metadata=bearer(signer, person(main_tenant, "customers.export")),
+        )
+        assert next(stream).chunk
+        server.stop(0)
+        scripted.stopped.set()
+        assert scripted.noted == [False]
+        with pytest.raises(grpc.RpcError) as broken_off:
+            list(stream)
+        assert broken_off.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 def test_a_service_token_is_renewed_before_it_ends(issuer_keys: dict[str, tuple[str, str]]) -> None:

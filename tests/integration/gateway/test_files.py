@@ -9,7 +9,7 @@ import httpx
 import pytest
 from crm.customers.v1 import exports_pb2, imports_pb2
 
-from services.chassis.errors import Forbidden, NotFound
+from services.chassis.errors import Forbidden, NotFound, Unavailable
 from services.chassis.tokens import Caller
 from services.gateway.files import FILE_LIMIT_BYTES, PART_BYTES
 from tests.integration.gateway.conftest import Script
@@ -107,3 +107,19 @@ def test_a_file_that_is_refused_is_an_error_and_no_file(signed_in: SignedIn, scr
     script.refuse("customers.ExportCustomers", Forbidden("RIGHT_MISSING", "没有权限", "No right"))
     assert client.get(f"/api/v1/imports/{IMPORT_ID}/errors").status_code == 404
     assert client.get("/api/v1/customers:export").status_code == 403
+
+
+def test_a_file_that_its_service_broke_off_is_no_whole_one(
+    signed_in: SignedIn, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A browser keeps no such file; it is no fault of the gateway's."""
+    client, _ = signed_in
+
+    def answer(_: Any) -> Iterator[exports_pb2.ExportCustomersResponse]:
+        yield exports_pb2.ExportCustomersResponse(chunk=b"one,")
+        raise Unavailable("DATABASE_UNAVAILABLE", "数据库暂不可用", "The database is unavailable")
+
+    script.answers["customers.ExportCustomers"] = answer
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get("/api/v1/customers:export?format=csv")
+    assert "Traceback" not in caplog.text
