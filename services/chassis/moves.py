@@ -6,10 +6,11 @@ have carried them since; an old parent's id leads to the one that stands for it,
 the move follows (`adopt`). All of it happens in the caller's transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Column,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    any_,
     bindparam,
     delete,
     func,
@@ -32,10 +34,10 @@ from services.chassis.db import Transaction
 
 # Parents that one id may lead over; merges of merges are few.
 LONGEST_CHAIN = 100
-# Hold a parent until the transaction ends: alone, to move it, or with others, to write for it. :key
-_KEY = func.hashtextextended(bindparam("key", type_=Text()), literal(0))
-_LOCK = select(func.pg_advisory_xact_lock(_KEY))
-_LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(_KEY))
+# Hold a parent until the transaction ends, alone, to move it; or some with others, to write for them. :key, :keys
+_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key", type_=Text()), literal(0))))
+_KEYS = func.unnest(bindparam("keys", type_=ARRAY(Text))).column_valued("key")
+_LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(func.hashtextextended(_KEYS, literal(0))))
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,13 @@ class MovedRows:
             Index("ix_moved_row_row", "tenant_id", "row_id"),
         )
 
-        # Where a parent has moved to. Made once: everything that names a parent asks. :tenant :parent
+        # Which parents have moved, and where one has moved to. Made once: everything that names a parent asks.
+        # :tenant :parents, :parent
+        self._moved = select(self._parent.c.parent_id).where(
+            self._parent.c.tenant_id == bindparam("tenant"),
+            self._parent.c.parent_id == any_(bindparam("parents", type_=ARRAY(Uuid(as_uuid=False)))),
+            self._parent.c.taken_back.is_(False),
+        )
         self._step = select(self._parent.c.to_parent_id, self._parent.c.move_id).where(
             self._parent.c.tenant_id == bindparam("tenant"),
             self._parent.c.parent_id == bindparam("parent"),
@@ -164,12 +172,23 @@ class MovedRows:
         """
         for _ in range(LONGEST_CHAIN):
             if hold:
-                self._lock(tx, parent_id, shared=True)
+                self._hold(tx, parent_id)
             found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
             if found is None:
                 break
             parent_id = found.to_parent_id
         return parent_id
+
+    def moved(self, tx: Transaction, parent_ids: Iterable[str]) -> set[str]:
+        """Return which of the parents of rows that were just written are old ones: those rows are for `adopt`.
+
+        Moves under way are waited for; ones that come later wait for the rows.
+        """
+        parents = sorted(set(parent_ids))
+        if not parents:
+            return set()
+        self._hold(tx, *parents)
+        return set(tx.session.scalars(self._moved, {"tenant": tx.tenant.id, "parents": parents}))
 
     def adopt(self, tx: Transaction, row_id: str, parent_id: str, place: Place | None = None) -> bool:
         """Let a row that was just written for an old parent follow the moves before it; tell whether there were any.
@@ -180,7 +199,7 @@ class MovedRows:
         adopted = False
         for _ in range(LONGEST_CHAIN):
             # A move that is under way is waited for; one that comes later waits for this row.
-            self._lock(tx, parent_id, shared=True)
+            self._hold(tx, parent_id)
             found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
             if found is None:
                 break
@@ -193,9 +212,14 @@ class MovedRows:
             self._note(tx, found.move_id, place, [row_id])
         return adopted
 
-    def _lock(self, tx: Transaction, parent_id: str, *, shared: bool = False) -> None:
-        key = f"{self._parent.schema} move {tx.tenant.id} {parent_id}"
-        tx.session.execute(_LOCK_SHARED if shared else _LOCK, {"key": key})
+    def _lock(self, tx: Transaction, parent_id: str) -> None:
+        tx.session.execute(_LOCK, {"key": self._key(tx, parent_id)})
+
+    def _hold(self, tx: Transaction, *parent_ids: str) -> None:
+        tx.session.execute(_LOCK_SHARED, {"keys": [self._key(tx, parent_id) for parent_id in parent_ids]})
+
+    def _key(self, tx: Transaction, parent_id: str) -> str:
+        return f"{self._parent.schema} move {tx.tenant.id} {parent_id}"
 
     def _note(self, tx: Transaction, move_id: str, place: Place, ids: Sequence[str]) -> None:
         if ids:

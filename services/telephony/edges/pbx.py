@@ -101,8 +101,8 @@ WRITERS: Final = 4
 # get past the threads that work on other calls and events; at Python's 5 ms those waits add up to more than
 # the work itself.
 SWITCH_S: Final = 0.0005
-# Calls in one transaction: the last one of a batch waits for all before it.
-LARGEST_BATCH: Final = 10
+# Calls in one transaction: each of a batch waits for all of it.
+LARGEST_BATCH: Final = 50
 # What no page waits for (a call's begin, its end) is written this much later, in seconds, with what follows it.
 SETTLE_S: Final = 0.05
 # Pause after a write that failed, in seconds.

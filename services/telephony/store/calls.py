@@ -1,13 +1,15 @@
 """The statements that every event of a call runs: built once, because building one costs more than running it.
 
-As few as the locks allow, because each costs a round trip: a call's row with who sits at its extensions, its pops once
-they are there, and then all that follows from it together with the outbox (`Transaction.post`).
+As few as the locks allow, because each costs a round trip, and each for any number of calls: their rows with who sits
+at their extensions, their pops once they are there, and then all that follows together with the outbox
+(`Transaction.post`).
 """
 
 from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
+    JSON,
     Column,
     ColumnElement,
     ScalarSelect,
@@ -16,6 +18,8 @@ from sqlalchemy import (
     any_,
     bindparam,
     case,
+    cast,
+    column,
     func,
     or_,
     select,
@@ -28,20 +32,35 @@ from services.telephony.store import tables
 
 _call, _leg, _pop, _session = tables.call, tables.leg, tables.pop, tables.agent_session
 
-CALL_COLUMNS: Final = [column for column in _call.c if column.name != "graph"]
+CALL_COLUMNS: Final = [one for one in _call.c if one.name != "graph"]
 
 
-def _seated(column: Column[Any], extension: str) -> ScalarSelect[Any]:
-    """Return what is known of who sits at the extension that the parameter of this name gives."""
-    at = _session.c.extension == bindparam(extension, type_=Text())
-    return select(column).where(_SEATED, at).scalar_subquery()
+# Columns that follow from who sits where, and such that people fill later.
+_OF_SEATS: Final = ("origin_person_id", "answered_by_id", "answered_by_name")
+_LATER: Final = ("customer_owner_id", "note", "disposition", "disposed_by_id", "handed_to_id")
 
 
-def _upsert_call() -> Insert:
-    added = insert(_call).values(
-        origin_person_id=_seated(_session.c.person_id, "origin_extension"),
-        answered_by_id=_seated(_session.c.person_id, "answering_extension"),
-        answered_by_name=func.coalesce(_seated(_session.c.person_name, "answering_extension"), ""),
+def _upsert_calls() -> Insert:
+    own = [one for one in _call.c if one.name not in (*_OF_SEATS, *_LATER)]
+    extensions = [column(name, Text) for name in ("origin_extension", "answering_extension")]
+    given = (
+        func.json_to_recordset(cast(bindparam("calls", type_=Text()), JSON))
+        .table_valued(*(column(one.name, one.type) for one in own), *extensions)
+        .render_derived(with_types=True)
+    )
+
+    def seated(what: Column[Any], extension: str) -> ScalarSelect[Any]:
+        return select(what).where(_SEATED, _session.c.extension == given.c[extension]).scalar_subquery()
+
+    of_seats = (
+        seated(_session.c.person_id, "origin_extension"),
+        seated(_session.c.person_id, "answering_extension"),
+        func.coalesce(seated(_session.c.person_name, "answering_extension"), ""),
+    )
+    added = insert(_call).from_select(
+        [*_names(own), *_OF_SEATS],
+        select(*(given.c[one.name] for one in own), *of_seats),
+        include_defaults=False,
     )
     new = added.excluded
     # What was decided once stays: who began, who answered, whose call it is. A later sign-off must not rewrite it.
@@ -90,7 +109,7 @@ def _expected() -> Insert:
 
 
 def _names(columns: list[Column[object]]) -> list[str]:
-    return [column.name for column in columns]
+    return [one.name for one in columns]
 
 
 _SEATED: Final = and_(_session.c.tenant_id == bindparam("tenant"), _session.c.sign_off_time.is_(None))
@@ -107,9 +126,9 @@ _AGENTS: Final = (
     .where(_SEATED, _session.c.extension == any_(bindparam("extensions", type_=ARRAY(Text))))
     .scalar_subquery()
 )
-# A whole call; returns its row and `agents`, no row when it was over before. Its columns, and besides :tenant
-# :origin_extension :answering_extension :extensions
-UPSERT_CALL: Final = _upsert_call().returning(*CALL_COLUMNS, _AGENTS.label("agents"))
+# Whole calls; returns the row of each that was not over before, and with it who sits at :extensions as `agents`.
+# :tenant, and :calls, see `as_rows`: their other columns, origin_extension and answering_extension.
+UPSERT_CALLS: Final = _upsert_calls().returning(*CALL_COLUMNS, _AGENTS.label("agents"))
 # A whole pop.
 UPSERT_POP: Final = _upsert_pop(insert(_pop))
 # Of any number of calls, with the outbox: :legs, :pops, and the :recordings of those that are over, where they are new.
@@ -136,10 +155,13 @@ ATTACH_CALLERS: Final = (
     )
     .returning(*CALL_COLUMNS)
 )
-# A call's pops, locked in one order. :tenant_id :call_id
+# The pops of some calls, locked in one order. :tenant_id :call_ids
 LOCK_POPS: Final = (
     select(_pop)
-    .where(_pop.c.tenant_id == bindparam("tenant_id"), _pop.c.call_id == bindparam("call_id"))
+    .where(
+        _pop.c.tenant_id == bindparam("tenant_id"),
+        _pop.c.call_id == any_(bindparam("call_ids", type_=ARRAY(_pop.c.call_id.type))),
+    )
     .order_by(_pop.c.id)
     .with_for_update()
 )

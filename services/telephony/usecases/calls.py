@@ -4,7 +4,8 @@ The edge hands over whole calls, not steps: writing one again, or leaving states
 nothing but versions. What a person added meanwhile (a note, a link, a closed pop) stays.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -24,10 +25,10 @@ from services.telephony.store.calls import (
     LOCK_CALL,
     LOCK_POPS,
     TALKED_BEFORE,
-    UPSERT_CALL,
+    UPSERT_CALLS,
     UPSERT_POP,
 )
-from services.telephony.store.moves import CALLS, adopt
+from services.telephony.store.moves import CALLS, MOVED, adopt
 from services.telephony.store.rows import Row, every, one
 
 # Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
@@ -134,9 +135,8 @@ def record_calls(
     All calls belong to tx.tenant. A call that is over stays as it was written at its end. pops: whose cards come up.
     """
     work = _Work(tx, pbx, pops)
-    # One order for all writers of several calls.
-    for item in sorted(updates, key=lambda item: item.call.linked_id):
-        _record(work, item)
+    for item, row, agents, shown in _write_calls(work, updates):
+        _record(work, item.call, row, agents, shown)
     following = {"legs": work.legs, "pops": work.pops, "recordings": work.recordings}
     if any(following.values()):
         tx.post(*FOLLOWING, parameters={name: as_rows(rows) for name, rows in following.items()})
@@ -164,7 +164,7 @@ def attach_callers(tx: Transaction, pbx: str, linked_id: str, callers: Sequence[
         return
     if link:
         after = {**after, "customer_id": adopt(tx, CALLS, after)}
-    shown_pops = every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=row["id"])
+    shown_pops = _pops_of(tx, [row["id"]])
     talked = _talked_before(tx, after, [shown["person_id"] for shown in shown_pops])
     for shown in shown_pops:
         if shown["state"] in OPEN_STATES:
@@ -186,7 +186,7 @@ def end_lost_call(tx: Transaction, call_id: str) -> None:
         .values(**values, graph=None)
     )
     after = {**row, **values}
-    for shown in every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_id=call_id):
+    for shown in _pops_of(tx, [call_id]):
         if shown["state"] in (PopState.RINGING, PopState.TALKING):
             over = PopState.WITHDRAWN if shown["state"] == PopState.RINGING else PopState.WRAP_UP
             write_pop(tx, after, {**shown, "state": over.value, "end_time": tx.now}, shown)
@@ -234,27 +234,49 @@ def pop_json(call: Row, pop: Row) -> dict[str, Any]:
     return {name: value for name, value in shown.items() if value is not None}
 
 
-def _record(work: _Work, item: CallUpdate) -> None:
-    row, agents = _write_call(work, item)
-    if row is None:
-        return
-    call = item.call
+def _record(work: _Work, call: Call, row: Row, agents: _Agents, shown: Sequence[Row]) -> None:
     work.legs += _legs(row, call.legs, agents)
     if call.direction is Direction.INBOUND:
-        _write_pops(work, row, call, agents)
+        _write_pops(work, row, call, agents, shown)
     if call.end_time is not None:
         work.recordings += _expected_recordings(work, row["id"], call)
         work.tx.emit("call_ended", row["id"], row["version"], call_facts(row))
 
 
-def _write_call(work: _Work, item: CallUpdate) -> tuple[Row | None, _Agents]:
-    """Write the call's row and return it, None when it was over before; and who sits at its extensions."""
+def _write_calls(
+    work: _Work, updates: Sequence[CallUpdate]
+) -> Iterator[tuple[CallUpdate, Row, _Agents, Sequence[Row]]]:
+    """Write the rows of calls; yield each that was not over before, who sits at the extensions, and its pops so far."""
+    # One order for all writers of several calls.
+    items = {call_id_of(work.pbx, item.call.linked_id): item for item in updates}
+    ordered = sorted(items.items(), key=lambda each: each[1].call.linked_id)
+    extensions = {leg.extension for item in updates for leg in item.call.legs}
+    found = every(
+        work.tx.session,
+        UPSERT_CALLS,
+        calls=as_rows([_as_row(work, call_id, item) for call_id, item in ordered]),
+        tenant=work.tx.tenant.id,
+        extensions=sorted(extensions - {""}),
+    )
+    # A call that was not there had no pops.
+    shown = defaultdict[str, list[Row]](list)
+    for pop in _pops_of(work.tx, [row["id"] for row in found if row["version"] > 1]):
+        shown[pop["call_id"]].append(pop)
+    new = [row["customer_id"] for row in found if row["version"] == 1 and row["customer_id"]]
+    moved = MOVED.moved(work.tx, new)
+    for row in map(dict, found):
+        agents = {extension: _Agent(*who) for extension, who in (row.pop("agents") or {}).items()}
+        if row["version"] == 1 and row["customer_id"] in moved:
+            row["customer_id"] = adopt(work.tx, CALLS, row)
+        yield items[row["id"]], row, agents, shown[row["id"]]
+
+
+def _as_row(work: _Work, call_id: str, item: CallUpdate) -> dict[str, Any]:
     call = item.call
     answering = call.leg(call.answered_by)
     outside = call.outside_number
-    extensions = {leg.extension for leg in call.legs} | {call.origin_extension}
     values: dict[str, Any] = {
-        "id": call_id_of(work.pbx, call.linked_id),
+        "id": call_id,
         "tenant_id": work.tx.tenant.id,
         "pbx": work.pbx,
         "linked_id": call.linked_id,
@@ -271,22 +293,20 @@ def _write_call(work: _Work, item: CallUpdate) -> tuple[Row | None, _Agents]:
         "version": 1,
         "callers": None,
         **_NOBODY,
-        "tenant": work.tx.tenant.id,
         "origin_extension": call.origin_extension,
         "answering_extension": answering.extension if answering else "",
-        "extensions": sorted(extensions - {""}),
     }
     if item.callers is not None:
         values["callers"] = [caller.to_json() for caller in item.callers]
         values |= _link(item.callers) or {}
-    found = one(work.tx.session, UPSERT_CALL, **values)
-    if found is None:
-        return None, {}
-    row = dict(found)
-    agents = {extension: _Agent(*who) for extension, who in (row.pop("agents") or {}).items()}
-    if row["version"] == 1:
-        row["customer_id"] = adopt(work.tx, CALLS, row)
-    return row, agents
+    return values
+
+
+def _pops_of(tx: Transaction, call_ids: Sequence[str]) -> list[Row]:
+    """Return the pops of calls, locked in one order."""
+    if not call_ids:
+        return []
+    return every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_ids=call_ids)
 
 
 def _state(call: Call) -> str:
@@ -324,14 +344,12 @@ def _legs(call: Row, legs: Sequence[Leg], agents: _Agents) -> list[Row]:
     ]
 
 
-def _write_pops(work: _Work, call: Row, graph: Call, agents: _Agents) -> None:
+def _write_pops(work: _Work, call: Row, graph: Call, agents: _Agents, rows: Sequence[Row]) -> None:
     wanted = cards(graph)
     if not wanted:
         return
-    known = {"tenant_id": work.tx.tenant.id, "call_id": call["id"]}
-    # A call that was not there had none.
-    rows = every(work.tx.session, LOCK_POPS, **known) if call["version"] > 1 else []
-    persons = {row["person_id"] for row in rows} | {agent.person_id for agent in agents.values()}
+    seated = [agents[card.extension] for card in wanted if card.extension in agents]
+    persons = {row["person_id"] for row in rows} | {agent.person_id for agent in seated}
     talked = _talked_before(work.tx, call, persons)
     holders = None if call["callers"] is None else len({_holder(caller) for caller in call["callers"]})
     rules = work.rules.of(call["queue"])
