@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -265,6 +266,58 @@ def test_a_live_call_is_stored_with_its_graph(shop: Shop) -> None:
     row = shop.row("call")
     assert row["id"] == call_id_of(shop.pbx, row["linked_id"])
     assert row["graph"]["legs"][0]["extension"] == "1001"
+
+
+def test_calls_written_together_are_what_each_is_alone(main_shop: Shop) -> None:
+    """The edge writes all that changed in one transaction: nothing of one call may get into another."""
+    for extension in ("1001", "1003"):
+        main_shop.agent(f"座席{extension}", extension)
+    names = {"queue-call": [RIVERA], "ring-all": [OTHER], "abandoned": None, "originate": []}
+    steps: dict[str, list[Call]] = {}
+    for name in names:
+        graph, steps[name] = Graph(TRUNKS), []
+        for second, event in enumerate(events(name)):
+            graph, changes = apply(graph, event, START + timedelta(seconds=second))
+            steps[name] += [change.call for change in changes]
+    # The same number of times each, the last one the call's end, which comes twice.
+    times = max(map(len, steps.values())) + 1
+    padded = {name: [*calls, *[calls[-1]] * (times - len(calls))] for name, calls in steps.items()}
+
+    def told(together: bool) -> tuple[list[Any], ...]:
+        shop = Shop(main_shop.store, main_shop.tenant, f"pbx-{new_id()[-12:]}")
+        for turn in range(times):
+            updates = [
+                CallUpdate(replace(padded[name][turn], linked_id=name), callers)
+                for name, callers in names.items()
+            ]
+            for batch in [updates] if together else [[update] for update in updates]:
+                with shop.store.transaction(shop.tenant) as tx:
+                    record_calls(tx, shop.pbx, batch)
+        ids = {call_id_of(shop.pbx, name): name for name in names}
+        rows = [
+            sorted(
+                (
+                    ids[str(row.get("call_id", row["id"] if table == "call" else ""))],
+                    *(str(row.get(column)) for column in ("extension", "state", "version", "person_id")),
+                    *(str(row.get(column)) for column in ("answered_by_id", "customer_id", "callers")),
+                    *(str(row.get(column)) for column in ("ring_time", "answer_time", "end_time", "result")),
+                )
+                for row in shop.rows(table)
+                if str(row["call_id"] if table != "call" else row["id"]) in ids
+            )
+            for table in ("call", "leg", "pop", "recording")
+        ]
+        events_of = [
+            (ids[event.data["callId"]], event.type, event.version, event.data.get("state"))
+            for kind in ("pop_changed", "call_ended")
+            for event in shop.events(kind)
+            if event.data["callId"] in ids
+        ]
+        return *rows, sorted(events_of, key=str)
+
+    alone = told(together=False)
+    assert all(alone)
+    assert told(together=True) == alone
 
 
 @pytest.fixture
