@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import select
 
-from services.chassis.db import Store, Transaction
+from services.chassis.db import Store
 from services.chassis.errors import AppError
 from services.chassis.logging import get_logger
 from services.chassis.process import started
@@ -73,13 +73,15 @@ from services.telephony.usecases.progress import followed_until, save_followed_u
 from services.telephony.usecases.recordings import (
     BARE_ATTEMPTS,
     MOST_ATTEMPTS,
+    MOST_LOOKS,
     adopt_orphans,
     due_recordings,
-    keep_recording,
+    kept,
     orphaned_calls,
     orphans,
-    postpone_recording,
-    wait_for_vault,
+    postponed,
+    waiting_for_vault,
+    write_recordings,
 )
 
 log = get_logger(__name__)
@@ -639,7 +641,8 @@ class PbxEdge:
                 if time.monotonic() - looked_s > ORPHANS_EVERY_S:
                     await self._in(self._keeper, lambda: self._adopt(folder))
                     looked_s = time.monotonic()
-                await self._in(self._keeper, lambda: self._keep_due(folder, vault))
+                while await self._in(self._keeper, lambda: self._keep_due(folder, vault)):
+                    pass
             except Exception as error:
                 log.error("recordings could not be looked for", error=str(error))
 
@@ -652,10 +655,13 @@ class PbxEdge:
                 with self._store.transaction(Tenant(tenant_id, database)) as tx:
                     metrics.RECORDINGS.labels("orphan").inc(adopt_orphans(tx, self._settings.name, calls))
 
-    def _keep_due(self, folder: Path, vault: Vault) -> None:
+    def _keep_due(self, folder: Path, vault: Vault) -> bool:
+        """Look at recordings that are due; tell whether there may be more of them."""
+        more = False
         for database in self._store.urls:
             with self._store.across(database) as session:
                 due = due_recordings(session, self._settings.name, self._store.clock())
+            more = more or len(due) == MOST_LOOKS
             looked: dict[Tenant, list[tuple[Row, str, Recording | Exception]]] = defaultdict(list)
             for row in due:
                 tenant = Tenant(row["tenant_id"], database)
@@ -665,12 +671,13 @@ class PbxEdge:
                 self._heard_of_vault(found)
                 if isinstance(found, VaultDownError):
                     # The others would wait for it, too.
+                    more = False
                     break
             for tenant, rows in looked.items():
                 # One transaction for what one look found: a crash before it only looks again.
                 with self._store.transaction(tenant) as tx:
-                    for row, key, found in rows:
-                        _note_recording(tx, row, key, found)
+                    write_recordings(tx, [_after_look(tx.now, *look) for look in rows])
+        return more
 
     def _heard_of_vault(self, found: Recording | Exception) -> None:
         """Log once that the place of recordings is down, and once that it is back."""
@@ -698,22 +705,21 @@ def _look_at(source: Path, vault: Vault, key: str) -> Recording | Exception:
         return error
 
 
-def _note_recording(tx: Transaction, row: Row, key: str, found: Recording | Exception) -> None:
+def _after_look(now: datetime, row: Row, key: str, found: Recording | Exception) -> Row:
+    """Return a recording's row after a look at it, and count it."""
     if isinstance(found, Recording):
-        keep_recording(tx, row["id"], key, found)
         metrics.RECORDINGS.labels("kept").inc()
-        return
+        return kept(row, key, found)
     if isinstance(found, VaultDownError):
         # Not the recording's fault: however long it takes, none is given up for it.
-        wait_for_vault(tx, row["id"], str(found))
         metrics.RECORDINGS.labels("waiting").inc()
-        return
-    attempts = row["attempts"] + 1
+        return waiting_for_vault(row, str(found), now)
     most = BARE_ATTEMPTS if isinstance(found, RefusedError) else MOST_ATTEMPTS
-    postpone_recording(tx, row["id"], attempts, str(found), most)
-    if attempts >= most:
+    after = postponed(row, str(found), most, now)
+    if after["state"] == "refused":
         metrics.RECORDINGS.labels("refused").inc()
         log.warning("recording is given up", recording_id=row["id"], why=str(found))
+    return after
 
 
 def run(runtime: Runtime) -> int:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import DateTime, Select, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,53 @@ from services.telephony.usecases.desk import lock_call
 
 # Calls that ended before then need no wrap-up any more.
 _LONGEST_WRAP_UP = timedelta(seconds=LONGEST_WRAP_UP_S)
+
+
+def _seats() -> Select[Any]:
+    """Return the statement of who sits at a PBX's extensions, what they chose, and the end of their last talk."""
+    seat, line, choice = tables.agent_session, tables.line, tables.agent_choice
+    leg, call, settings = tables.leg, tables.call, tables.desk_settings
+    wrap_up_s = func.coalesce(settings.c.wrap_up_s, DeskSettings.wrap_up_s)
+    now = bindparam("now", type_=DateTime(timezone=True))
+    last_end = (
+        select(func.max(leg.c.end_time))
+        .join(call, call.c.id == leg.c.call_id)
+        .where(
+            leg.c.tenant_id == seat.c.tenant_id,
+            leg.c.person_id == seat.c.person_id,
+            # Twice a second for all agents: only calls that may be in the wrap-up are looked at.
+            leg.c.end_time > now - wrap_up_s * timedelta(seconds=1),
+            leg.c.answer_time.is_not(None),
+            call.c.disposition == "",
+        )
+        .scalar_subquery()
+    )
+    return (
+        select(
+            seat.c.extension,
+            choice.c.state,
+            choice.c.reason,
+            choice.c.time,
+            last_end.label("last_end"),
+            wrap_up_s.label("wrap_up_s"),
+        )
+        .join(
+            line,
+            (line.c.tenant_id == seat.c.tenant_id)
+            & (line.c.kind == staff.EXTENSION)
+            & (line.c.number == seat.c.extension)
+            & line.c.pbx.in_(["", bindparam("pbx")]),
+        )
+        .outerjoin(
+            choice, (choice.c.tenant_id == seat.c.tenant_id) & (choice.c.person_id == seat.c.person_id)
+        )
+        .outerjoin(settings, settings.c.tenant_id == seat.c.tenant_id)
+        .where(seat.c.sign_off_time.is_(None))
+    )
+
+
+# Built once: it is asked twice a second. :pbx :now
+_SEATS: Final = _seats()
 
 
 def agent_now(tx: Transaction, person_id: str) -> Agent:
@@ -74,46 +121,11 @@ def unavailable_seats(session: Session, pbx: str, now: datetime) -> dict[str, st
 
     Over all tenants of a database. The same rules as `standing`, of many agents in one query.
     """
-    seat, line, choice = tables.agent_session, tables.line, tables.agent_choice
-    leg, call, settings = tables.leg, tables.call, tables.desk_settings
-    wrap_up_s = func.coalesce(settings.c.wrap_up_s, DeskSettings.wrap_up_s)
-    last_end = (
-        select(func.max(leg.c.end_time))
-        .join(call, call.c.id == leg.c.call_id)
-        .where(
-            leg.c.tenant_id == seat.c.tenant_id,
-            leg.c.person_id == seat.c.person_id,
-            # Twice a second for all agents: only calls that may be in the wrap-up are looked at.
-            leg.c.end_time > now - wrap_up_s * timedelta(seconds=1),
-            leg.c.answer_time.is_not(None),
-            call.c.disposition == "",
-        )
-        .scalar_subquery()
-    )
-    query = (
-        select(
-            seat.c.extension,
-            choice.c.state,
-            choice.c.reason,
-            choice.c.time,
-            last_end.label("last_end"),
-            wrap_up_s.label("wrap_up_s"),
-        )
-        .join(
-            line,
-            (line.c.tenant_id == seat.c.tenant_id)
-            & (line.c.kind == staff.EXTENSION)
-            & (line.c.number == seat.c.extension)
-            & line.c.pbx.in_(["", pbx]),
-        )
-        .outerjoin(
-            choice, (choice.c.tenant_id == seat.c.tenant_id) & (choice.c.person_id == seat.c.person_id)
-        )
-        .outerjoin(settings, settings.c.tenant_id == seat.c.tenant_id)
-        .where(seat.c.sign_off_time.is_(None))
-    )
     seats: dict[str, str] = {}
-    for row in session.execute(query):
+    for row in session.execute(_SEATS, {"pbx": pbx, "now": now}):
+        if not (row.state or row.last_end):
+            seats[row.extension] = ""
+            continue
         chosen = Choice(AgentState(row.state), row.reason, row.time) if row.state else None
         over = [AgentLeg("", None, row.last_end, row.last_end)] if row.last_end else []
         stands = standing(seated=True, choice=chosen, legs=over, wrap_up_s=row.wrap_up_s, now=now)

@@ -7,7 +7,7 @@ action and the outcome after it. An intent without an outcome is uncertain, and 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -124,9 +124,7 @@ def set_do_not_call(tx: Transaction, person_id: str, number: str, do_not_call: b
 
 def tenants_with_orders(session: Session, pbx: str, state: str) -> list[str]:
     """Return the ids of the tenants of a database who have orders to a PBX in a state."""
-    order = tables.pbx_order
-    query = select(order.c.tenant_id).where(_meant_for(pbx), order.c.state == state).distinct()
-    return list(session.scalars(query))
+    return list(session.scalars(_TENANTS, {"pbx": pbx, "state": state}))
 
 
 def take_orders(tx: Transaction, pbx: str, limit: int = 10) -> list[Row]:
@@ -181,6 +179,14 @@ def _queue(tx: Transaction, **values: str) -> Row:
     return every(tx.session, added.returning(order))[0]
 
 
-def _meant_for(pbx: str) -> ColumnElement[bool]:
+def _meant_for(pbx: str | BindParameter[str]) -> ColumnElement[bool]:
     """Return the condition that an order is a PBX's, by its name or because it is any one's."""
     return tables.pbx_order.c.pbx.in_([pbx, ""])
+
+
+# Built once: it is asked several times a second. :pbx :state
+_TENANTS: Final = (
+    select(tables.pbx_order.c.tenant_id)
+    .where(_meant_for(bindparam("pbx")), tables.pbx_order.c.state == bindparam("state"))
+    .distinct()
+)

@@ -1,15 +1,16 @@
 """Keep recordings: which ones to look at, what became of each, and who listened."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from services.chassis.bulk import as_rows, updating
 from services.chassis.db import Transaction
 from services.chassis.errors import NotFound
 from services.chassis.ids import derive_id, new_id
@@ -22,6 +23,9 @@ from services.telephony.usecases.desk import get_call
 
 # A file that is not complete is looked at again so much later, in seconds; the last step repeats.
 RETRY_S: Final = (0.5, 1, 2, 5, 15, 60)
+
+# Recordings looked at in one go.
+MOST_LOOKS: Final = 20
 
 # Looks at a file that stays incomplete or missing: about an hour in all.
 MOST_ATTEMPTS: Final = 66
@@ -40,8 +44,16 @@ ONE_PLAY: Final = timedelta(minutes=10)
 ORPHAN_AFTER: Final = timedelta(minutes=10)
 ORPHANS_FOR: Final = timedelta(days=3)
 
+# What a look at a recording may change, and which one it is.
+_KEYS: Final = ("id", "tenant_id")
+_TOLD: Final = (
+    *_KEYS,
+    *("state", "key", "duration_s", "size_bytes", "sha256", "silent", "detail", "next_try_time", "attempts"),
+)
+_WRITE: Final = updating(tables.recording, _TOLD, _KEYS, "recordings")
 
-def due_recordings(session: Session, pbx: str, now: datetime, limit: int = 20) -> list[Row]:
+
+def due_recordings(session: Session, pbx: str, now: datetime, limit: int = MOST_LOOKS) -> list[Row]:
     """Return the pending recordings of a PBX that are due, over all tenants of a database, oldest first."""
     recording = tables.recording
     query = (
@@ -107,48 +119,33 @@ def adopt_orphans(tx: Transaction, pbx: str, files: Mapping[str, Path]) -> int:
     return len(rows)
 
 
-def keep_recording(tx: Transaction, recording_id: str, key: str, found: Recording) -> None:
-    """Note that a recording is kept under `key`."""
-    recording = tables.recording
-    tx.session.execute(
-        update(recording)
-        .where(recording.c.id == recording_id, recording.c.tenant_id == tx.tenant.id)
-        .values(
-            state="kept",
-            key=key,
-            duration_s=found.duration_s,
-            size_bytes=found.size_bytes,
-            sha256=found.sha256,
-            silent=found.silent,
-            detail="",
-        )
-    )
+def kept(row: Row, key: str, found: Recording) -> Row:
+    """Return a recording's row once it is kept under `key`."""
+    told = {name: getattr(found, name) for name in ("duration_s", "size_bytes", "sha256", "silent")}
+    return {**row, **told, "state": "kept", "key": key, "detail": ""}
 
 
-def postpone_recording(tx: Transaction, recording_id: str, attempts: int, detail: str, most: int) -> None:
-    """Note that a recording is not complete after so many looks (from 1); give it up after the last one."""
-    recording = tables.recording
-    delay_s = RETRY_S[min(attempts, len(RETRY_S)) - 1]
-    tx.session.execute(
-        update(recording)
-        .where(recording.c.id == recording_id, recording.c.tenant_id == tx.tenant.id)
-        .values(
-            state="refused" if attempts >= most else "pending",
-            attempts=attempts,
-            detail=detail,
-            next_try_time=tx.now + timedelta(seconds=delay_s),
-        )
-    )
+def postponed(row: Row, detail: str, most: int, now: datetime) -> Row:
+    """Return a recording's row after a look that found it incomplete: refused after so many of them."""
+    attempts = row["attempts"] + 1
+    return {
+        **row,
+        "state": "refused" if attempts >= most else "pending",
+        "attempts": attempts,
+        "detail": detail,
+        "next_try_time": now + timedelta(seconds=RETRY_S[min(attempts, len(RETRY_S)) - 1]),
+    }
 
 
-def wait_for_vault(tx: Transaction, recording_id: str, detail: str) -> None:
-    """Note that a recording could not be put where recordings are kept; it is tried again, with no end."""
-    recording = tables.recording
-    tx.session.execute(
-        update(recording)
-        .where(recording.c.id == recording_id, recording.c.tenant_id == tx.tenant.id)
-        .values(detail=detail, next_try_time=tx.now + VAULT_RETRY)
-    )
+def waiting_for_vault(row: Row, detail: str, now: datetime) -> Row:
+    """Return a recording's row while the place of recordings takes none: it is tried again, with no end."""
+    return {**row, "detail": detail, "next_try_time": now + VAULT_RETRY}
+
+
+def write_recordings(tx: Transaction, rows: Sequence[Row]) -> None:
+    """Write what became of recordings."""
+    told = [{name: row[name] for name in _TOLD} for row in rows]
+    tx.session.execute(_WRITE, {"recordings": as_rows(told)})
 
 
 def play_recording(tx: Transaction, viewer: Caller, call_id: str) -> Row:

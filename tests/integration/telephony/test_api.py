@@ -36,8 +36,8 @@ from services.telephony.events import handlers
 from services.telephony.pbx.callgraph import Event as PbxEvent
 from services.telephony.pbx.recordings import Recording
 from services.telephony.store import tables
+from services.telephony.usecases import recordings
 from services.telephony.usecases.calls import Caller
-from services.telephony.usecases.recordings import keep_recording
 from tests.integration.telephony.conftest import Shop
 from tests.integration.telephony.test_calls import Line, until_event
 from tests.support.callers import Caller as Client
@@ -480,7 +480,7 @@ def kept(office: Office, content: bytes) -> str:
     (office.kept / "a.wav").write_bytes(content)
     found = Recording(2.5, len(content), hashlib.sha256(content).hexdigest(), 9000)
     with office.shop.store.transaction(office.shop.tenant) as tx:
-        keep_recording(tx, row["id"], "a.wav", found)
+        recordings.write_recordings(tx, [recordings.kept(row, "a.wav", found)])
     call_id: str = row["call_id"]
     return call_id
 
