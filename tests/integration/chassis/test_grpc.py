@@ -340,7 +340,7 @@ def test_a_server_stops_behind_what_a_stream_that_it_breaks_off_does_at_its_end(
             exports_pb2.ExportCustomersRequest(),
             metadata=bearer(signer, person(main_tenant, "customers.export")),
         )
-        assert next(stream).chunk
+        assert next(iter(stream)).chunk
         server.stop(0)
         scripted.stopped.set()
         assert scripted.noted == [False]
