@@ -18,8 +18,8 @@ SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', conrelid::regclass, conname
     format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE contype = 'f' AND conrelid = format('customers.%%I', %(table)s::text)::regclass
 """
-LEDGER_OFF = "ALTER TABLE customers.customer DISABLE TRIGGER owner_follows_ledger"
-LEDGER_ON = "ALTER TABLE customers.customer ENABLE TRIGGER owner_follows_ledger"
+LEDGER_OFF = "ALTER TABLE customers.customer DISABLE TRIGGER new_owner_follows_ledger"
+LEDGER_ON = "ALTER TABLE customers.customer ENABLE TRIGGER new_owner_follows_ledger"
 
 
 @contextmanager

@@ -161,7 +161,10 @@ def test_the_database_refuses_an_owner_whom_the_ledger_does_not_name(store: Stor
             column.name: getattr(tx.session.get_one(Customer, (tenant.id, customer_id)), column.name)
             for column in Customer.__table__.columns
         }
-        return tx.session.execute(insert(Customer).values(values | {"customer_id": new_id()}))
+        # The statement is looked at as a whole: one owner among customers of nobody is found.
+        nobodys = values | {"owner_id": None, "own_time": None}
+        rows = [each | {"customer_id": new_id()} for each in (nobodys, values, nobodys)]
+        return tx.session.execute(insert(Customer).values(rows))
 
     refused(store, tenant, insert_owned)
     with store.transaction(tenant) as tx:
