@@ -5,7 +5,7 @@ for each of them, which client and server spend more time on than on the rows.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -14,11 +14,13 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     JSON,
+    BigInteger,
     BindParameter,
     ColumnElement,
     Table,
     Text,
     Update,
+    Uuid,
     any_,
     bindparam,
     cast,
@@ -29,10 +31,10 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.orm import DeclarativeBase, QueryableAttribute, Session
 from sqlalchemy.sql.selectable import TableValuedAlias
-from sqlalchemy.types import NullType
+from sqlalchemy.types import NullType, TypeEngine
 
 # A table, or the class that is mapped to it.
 Target = Table | type[DeclarativeBase]
@@ -62,13 +64,11 @@ def insert_rows(target: Target, rows: Sequence[Mapping[str, Any]]) -> Insert:
     What is the same in all of many rows travels once.
     """
     same = _same(rows) if len(rows) >= MANY_ROWS else {}
-    if not same:
-        return _insert(target, list(rows[0]), bindparam(None, as_rows(rows), Text()))
     own = [name for name in rows[0] if name not in same]
-    each = _rows(
-        target, own, bindparam(None, as_rows([{name: row[name] for name in own} for row in rows]), Text())
-    )
-    once = _rows(target, list(same), bindparam(None, as_rows([same]), Text()))
+    if not same:
+        return _insert(target, own, _given(target, rows, own))
+    each = _rows(target, own, _given(target, rows, own))
+    once = _rows(target, list(same), _given(target, [same], list(same)))
     columns = [*own, *same]
     source = select(*(each.c[name] for name in own), *(once.c[name] for name in same))
     return insert(_table(target)).from_select(
@@ -108,12 +108,16 @@ def _same(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def update_rows(target: Target, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Update:
     """Return the statement that sets, in the row that has its `keys`, the other columns of each of `rows`."""
-    return _update(target, list(rows[0]), keys, bindparam(None, as_rows(rows), Text()))
+    columns = list(rows[0])
+    return _update(target, columns, keys, _given(target, rows, columns))
 
 
-def inserting(target: Target, columns: Sequence[str], parameter: str) -> Insert:
-    """Return `insert_rows` for rows that a parameter of this name gives, see `as_rows`: made once, executed often."""
-    return _insert(target, columns, bindparam(parameter, type_=Text()))
+def inserting(target: Target, columns: Sequence[str], parameter: str, *, mostly_json: bool = False) -> Insert:
+    """Return `insert_rows` for rows that a parameter of this name gives, see `as_rows`: made once, executed often.
+
+    mostly_json: a column of JSON is the largest part of a row. It is read once then, the other columns twice.
+    """
+    return _insert(target, columns, bindparam(parameter, type_=Text()), binary=mostly_json)
 
 
 def updating(target: Target, columns: Sequence[str], keys: Sequence[str], parameter: str) -> Update:
@@ -121,13 +125,48 @@ def updating(target: Target, columns: Sequence[str], keys: Sequence[str], parame
     return _update(target, columns, keys, bindparam(parameter, type_=Text()))
 
 
+def _given(target: Target, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> BindParameter[str]:
+    """Return these columns of rows as a parameter."""
+    table = _table(target)
+    given = [{name: row[name] for name in names} for row in rows]
+    for name in names:
+        kind = table.c[name].type
+        if isinstance(kind, ARRAY):
+            # PostgreSQL reads an array's text in half the time of a list in JSON.
+            text_of = _ARRAYS.get(type(kind.item_type), _array_of_any)
+            for row in given:
+                row[name] = None if row[name] is None else text_of(row[name])
+    return bindparam(None, as_rows(given), Text())
+
+
+def _array_of_texts(values: Sequence[str]) -> str:
+    whole = "".join(values)
+    if '"' in whole or "\\" in whole:
+        values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return '{"' + '","'.join(values) + '"}' if values else "{}"
+
+
+def _array_of_any(values: Sequence[Any]) -> str:
+    return _array_of_texts([_plain(value) for value in values])
+
+
+# What makes an array's text of a list, by the type of its items.
+_ARRAYS: Mapping[type[TypeEngine[Any]], Callable[[Sequence[Any]], str]] = {
+    Text: _array_of_texts,
+    BigInteger: array_text,
+    Uuid: array_text,
+}
+
+
 def as_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as the value of a parameter."""
     return json.dumps(rows, default=_plain, ensure_ascii=False)
 
 
-def _insert(target: Target, columns: Sequence[str], given: BindParameter[str]) -> Insert:
-    source = _rows(target, columns, given)
+def _insert(
+    target: Target, columns: Sequence[str], given: BindParameter[str], *, binary: bool = False
+) -> Insert:
+    source = _rows(target, columns, given, binary=binary)
     return insert(_table(target)).from_select(
         list(columns), select(*(source.c[name] for name in columns)), include_defaults=False
     )
@@ -149,13 +188,18 @@ def _table(target: Target) -> Table:
     return table
 
 
-def _rows(target: Target, columns: Sequence[str], given: BindParameter[str]) -> TableValuedAlias:
+def _rows(
+    target: Target, columns: Sequence[str], given: BindParameter[str], *, binary: bool = False
+) -> TableValuedAlias:
     """Return the rows as a table of these columns, typed as the target's."""
     table = _table(target)
     typed: ColumnElement[Any] = literal_column(f'NULL::"{table.schema}"."{table.name}"')
-    return func.json_populate_recordset(typed, cast(given, JSON)).table_valued(
-        *(table.c[name] for name in columns)
+    populated = (
+        func.jsonb_populate_recordset(typed, cast(given, JSONB))
+        if binary
+        else func.json_populate_recordset(typed, cast(given, JSON))
     )
+    return populated.table_valued(*(table.c[name] for name in columns))
 
 
 def _plain(value: object) -> str:

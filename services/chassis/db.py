@@ -374,7 +374,8 @@ def _posting(outbox: Table, service: str, lanes: tuple[str, ...], written: tuple
 
     In one statement, made once: every use case pays for it.
     """
-    posted = inserting(outbox, ("tenant_id", "lane", "shard", "kind", "body"), "posts").cte("posted")
+    columns = ("tenant_id", "lane", "shard", "kind", "body")
+    posted = inserting(outbox, columns, "posts", mostly_json=True).cte("posted")
     woken = (func.pg_notify(outbox_channel(service, lane), "") for lane in lanes)
     return select(literal(1), *woken).add_cte(posted, *written)
 
