@@ -6,14 +6,19 @@ typed in pinyin. The tenant goes into the hash, so that one tenant's lists don't
 """
 
 import hashlib
+from array import array
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
+from operator import xor
 
 from services.dedupe.matching.normalise import Name
 
 # Stands before the first character of a core.
 HEAD = 0x110001
 MASK = (1 << 64) - 1
+# Bytes of a lane: a hash, and room for what it is multiplied by.
+LANE_BYTES = 16
 
 
 class GramKind(IntEnum):
@@ -37,18 +42,14 @@ def name_grams(seed: int, name: Name) -> list[int]:
         return []
     chars = [HEAD, *map(ord, name.core)]
     sounds = [HEAD, *map(ord, name.sound)]
-    return sorted(
-        {
+    runs = _mixed(_pairs(seed, GramKind.SOUND_RUNS, sounds, sounds[1:]))
+    return _grams(
+        [
             *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[1:]),
             *_pairs(seed, GramKind.SKIPPED, chars, chars[2:]),
             *_pairs(seed, GramKind.SOUNDS, sounds, sounds[1:]),
-            *(
-                _mix(pair ^ third)
-                for pair, third in zip(
-                    _pairs(seed, GramKind.SOUND_RUNS, sounds, sounds[1:]), sounds[2:], strict=False
-                )
-            ),
-        }
+            *map(xor, runs, sounds[2:]),
+        ]
     )
 
 
@@ -61,36 +62,54 @@ def asked_grams(seed: int, name: Name) -> list[int]:
     if not name.core:
         return []
     chars = [HEAD, *map(ord, name.core)]
-    return sorted(
-        {
-            *name_grams(seed, name),
-            *_pairs(seed, GramKind.SKIPPED, chars, chars[1:]),
-            *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[2:]),
-        }
-    )
+    slips = [
+        *_pairs(seed, GramKind.SKIPPED, chars, chars[1:]),
+        *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[2:]),
+    ]
+    return sorted({*name_grams(seed, name), *_grams(slips)})
 
 
 def text_grams(seed: int, field: str, text: str) -> list[int]:
     """Return the hashes of neighbouring characters of a folded text of another field, each once."""
-    salt = seed ^ exact_gram(seed, "text", field.encode())
+    salt = (seed ^ exact_gram(seed, "text", field.encode())) & MASK
     chars = list(map(ord, text))
-    return sorted(set(_pairs(salt, GramKind.NEIGHBOURS, chars, chars[1:])))
+    return _grams(_pairs(salt, GramKind.NEIGHBOURS, chars, chars[1:]))
 
 
 def exact_gram(seed: int, field: str, value: bytes) -> int:
     """Return the hash of a value that is equal or not: a phone's or code's digest."""
     digest = hashlib.blake2b(value, digest_size=8, person=field.encode()[:16]).digest()
-    return _mix(seed ^ int.from_bytes(digest) ^ (GramKind.EXACT << 60))
+    mixed = _mix(seed ^ int.from_bytes(digest) ^ (GramKind.EXACT << 60), MASK)
+    return mixed - (1 << 64) if mixed >> 63 else mixed
 
 
 def _pairs(seed: int, kind: GramKind, first: Sequence[int], second: Sequence[int]) -> list[int]:
-    return [_mix(seed ^ (kind << 60 | one << 21 | other)) for one, other in zip(first, second, strict=False)]
+    """Return what is to be hashed of pairs: numbers of 64 bits."""
+    salt = seed ^ kind << 60
+    return [salt ^ (one << 21 | other) for one, other in zip(first, second, strict=False)]
 
 
-def _mix(value: int) -> int:
-    """Return a 64-bit hash as PostgreSQL's signed bigint (the finaliser of MurmurHash3)."""
-    value &= MASK
-    value = (value ^ value >> 33) * 0xFF51AFD7ED558CCD & MASK
-    value = (value ^ value >> 33) * 0xC4CEB9FE1A85EC53 & MASK
-    value ^= value >> 33
-    return value - (1 << 64) if value >> 63 else value
+def _grams(values: Sequence[int]) -> list[int]:
+    """Return numbers hashed, each once, in order of size, as PostgreSQL's signed bigint."""
+    return sorted(set(array("q", _mixed(values).tobytes())))
+
+
+def _mixed(values: Sequence[int]) -> "array[int]":
+    """Return numbers of 64 bits hashed: all of them as lanes of one long number, in which a step is one operation."""
+    lanes = array("Q", bytes(LANE_BYTES * len(values)))
+    lanes[::2] = array("Q", values)
+    mixed = _mix(int.from_bytes(lanes.tobytes(), "little"), _mask(len(values)))
+    return array("Q", mixed.to_bytes(LANE_BYTES * len(values), "little"))[::2]
+
+
+@lru_cache
+def _mask(lanes: int) -> int:
+    """Return the lower halves of so many lanes."""
+    return int.from_bytes((MASK.to_bytes(LANE_BYTES, "little")) * lanes, "little")
+
+
+def _mix(value: int, mask: int) -> int:
+    """Return a 64-bit hash (the finaliser of MurmurHash3), or one in each lane of the mask."""
+    value = (value ^ value >> 33 & mask) * 0xFF51AFD7ED558CCD & mask
+    value = (value ^ value >> 33 & mask) * 0xC4CEB9FE1A85EC53 & mask
+    return value ^ value >> 33 & mask
