@@ -40,8 +40,8 @@ from services.customers.usecases.import_rows import (
 from services.customers.usecases.reservations import CANCELLED, WRITTEN
 from services.kernel.sheets import open_sheet
 
-# Rows of a batch.
-BATCH_ROWS = 500
+# Rows of a batch: as many as dedupe takes at once.
+BATCH_ROWS = 1000
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from tests.support.running import working
 from tests.support.until import until
 
 ROOT = Path(__file__).resolve().parents[3]
-ROWS = 1600
+ROWS = 3200
 KILLS = 3
 
 
