@@ -30,6 +30,7 @@ from services.chassis.db import Store
 from services.chassis.grpc_client import Client
 from services.chassis.grpc_server import Server
 from services.chassis.ids import new_id
+from services.chassis.process import leave_out_of_collections
 from services.chassis.service import migrate
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
@@ -235,6 +236,8 @@ def imported(
         steps = ImportSteps(store, Dedupe(Client(DedupeServiceStub, service.address, signer)))
         # Plans and code that were never used would count else.
         import_rows(store, steps, tenant, 500, 40_000_000)
+        # As of any process that has started.
+        leave_out_of_collections()
         return import_rows(store, steps, tenant, rows)
 
 
