@@ -18,7 +18,7 @@ from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import CHOICE_SEPARATOR, Stored
-from services.kernel.phones import PhoneNumber, hide_numbers, number_for, parse_phone
+from services.kernel.phones import PhoneNumber, number_for, parse_phone, text_for
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -110,7 +110,7 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
         pool_id=row.pool_id or "",
         level="" if "level" in seen.hidden else row.level,
         region="" if "region" in seen.hidden else row.region,
-        address="" if "address" in seen.hidden else row.address,
+        address="" if "address" in seen.hidden else text_for(row.address, may_see=seen.numbers_shown),
         business_type="" if "business_type" in seen.hidden else row.business_type,
         phones=[_phone_message(phone, seen.numbers_shown) for phone in own_phones],
         contacts=[
@@ -119,8 +119,8 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
                 name=contact.name,
                 title=contact.title,
                 # Often a number itself: as of one, only who may see it reads it.
-                address=_typed(contact.address, seen.numbers_shown),
-                account=_typed(contact.account, seen.numbers_shown),
+                address=text_for(contact.address, may_see=seen.numbers_shown),
+                account=text_for(contact.account, may_see=seen.numbers_shown),
                 birthday=contact.birthday.isoformat() if contact.birthday else "",
                 hobbies=contact.hobbies or "",
                 phones=[
@@ -153,10 +153,6 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
     )
 
 
-def _typed(text: str, shown: bool) -> str:
-    return text if shown else hide_numbers(text)
-
-
 def _phone_message(phone: Phone, shown: bool) -> pb.Phone:
     return pb.Phone(
         phone_id=phone.phone_id,
@@ -166,11 +162,11 @@ def _phone_message(phone: Phone, shown: bool) -> pb.Phone:
     )
 
 
-def follow_up_message(row: FollowUp) -> pb.FollowUp:
-    """Return a follow-up."""
+def follow_up_message(row: FollowUp, numbers_shown: bool) -> pb.FollowUp:
+    """Return a follow-up. numbers_shown: of its customer."""
     return pb.FollowUp(
         follow_up_id=row.follow_up_id,
         author_id=row.author_id,
-        text=row.text,
+        text=text_for(row.text, may_see=numbers_shown),
         create_time=timestamp(row.create_time),
     )

@@ -23,7 +23,7 @@ from services.customers.usecases.views import View
 from services.kernel.credit_codes import LENGTH as CREDIT_CODE_LENGTH
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import parse_day
-from services.kernel.phones import parse_phone
+from services.kernel.phones import parse_phone, text_for
 from services.kernel.texts import parse_text
 
 __all__ = ["follow_up_message"]
@@ -185,14 +185,14 @@ def _addresses(addresses: Sequence[pb.Address]) -> tuple[AddressDraft, ...]:
     return tuple(drafts)
 
 
-def address_message(row: Address) -> pb.Address:
-    """Return an address."""
+def address_message(row: Address, numbers_shown: bool) -> pb.Address:
+    """Return an address. numbers_shown: of its customer."""
     return pb.Address(
         address_id=row.address_id,
         kind=row.kind,
         region=row.region,
-        detail=row.detail,
-        recipient=row.recipient,
+        detail=text_for(row.detail, may_see=numbers_shown),
+        recipient=text_for(row.recipient, may_see=numbers_shown),
     )
 
 
@@ -237,21 +237,21 @@ def view_message(row: SavedView) -> pb.SavedView:
     )
 
 
-def plan_message(row: Plan, customer_name: str) -> pb.Plan:
-    """Return a plan."""
+def plan_message(row: Plan, customer_name: str, numbers_shown: bool) -> pb.Plan:
+    """Return a plan. numbers_shown: of its customer."""
     return pb.Plan(
         plan_id=row.plan_id,
         customer_id=row.customer_id,
         customer_name=customer_name,
         person_id=row.person_id,
-        text=row.text,
+        text=text_for(row.text, may_see=numbers_shown),
         due_time=timestamp(row.due_time),
         complete_time=timestamp(row.complete_time),
     )
 
 
-def entry_message(row: TimelineEntry, locale: str) -> pb.TimelineEntry:
-    """Return a line of the timeline in the reader's language."""
+def entry_message(row: TimelineEntry, locale: str, numbers_shown: bool) -> pb.TimelineEntry:
+    """Return a line of the timeline in the reader's language. numbers_shown: of its customer."""
     texts = LINES.get(row.data.get("what", row.kind), ("{what}", "{what}"))
     data = {name: "、".join(value) if isinstance(value, list) else value for name, value in row.data.items()}
     template = texts[locale.lower().startswith("en")]
@@ -260,7 +260,7 @@ def entry_message(row: TimelineEntry, locale: str) -> pb.TimelineEntry:
         kind=row.kind,
         subject_id=row.subject_id or "",
         actor_id=row.actor_id or "",
-        text=template.format_map(_Blank(data)),
+        text=text_for(template.format_map(_Blank(data)), may_see=numbers_shown),
         time=timestamp(row.time),
     )
 

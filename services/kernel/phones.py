@@ -158,6 +158,11 @@ def hide_numbers(text: str) -> str:
     return TYPED_NUMBER.sub(lambda found: f"{found[0][:3]}****{found[0][-2:]}", text)
 
 
+def text_for(text: str, *, may_see: bool) -> str:
+    """Return a text that people typed for whoever called: as it is, or with the numbers in it hidden."""
+    return text if may_see else hide_numbers(text)
+
+
 def number_for(number: str, *, may_see: bool) -> str:
     """Return a number for whoever called: in the clear where a rule says that the caller may see it, else masked."""
     return show_number(number) if may_see else mask_number(number)

@@ -21,7 +21,7 @@ from services.chassis.tokens import Caller
 from services.kernel.fields import display_value
 from services.kernel.money import format_amount
 from services.kernel.ownership import LONGEST_IDLE_DAYS, ReclaimRule
-from services.kernel.phones import mask_number, match_number
+from services.kernel.phones import mask_number, match_number, text_for
 from services.leads.clients import Identity
 from services.leads.domain.conversion import ConversionState
 from services.leads.domain.pool import Cause, PoolRules
@@ -232,7 +232,9 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             lead = find_lead(tx, caller, request.lead_id)
             return leads_pb2.GetLeadResponse(
                 lead=lead_messages(tx, [lead], caller)[0],
-                changes=map(change_message, lead_changes(tx, lead.id)),
+                changes=[
+                    change_message(change, number_shown(lead, caller)) for change in lead_changes(tx, lead.id)
+                ],
             )
 
         return self.read(work)
@@ -686,12 +688,17 @@ def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> lis
     return [lead_message(tx, lead, caller, made.get(lead.opportunity_id or "")) for lead in leads]
 
 
+def number_shown(lead: Lead, caller: Caller) -> bool:
+    """Tell whether the caller may see a lead's number, in its field or in what people typed (F59)."""
+    return lead.owner_id == caller.person_id or "numbers.view_all" in caller.rights
+
+
 def lead_message(
     tx: Transaction, lead: Lead, caller: Caller, opportunity: Opportunity | None = None
 ) -> leads_pb2.Lead:
     """Return a lead as this caller may see it: the number only to its owner and to who may see all numbers."""
     owned = lead.owner_id is not None and lead.owner_id == caller.person_id
-    plain = owned or "numbers.view_all" in caller.rights
+    plain = number_shown(lead, caller)
     locked = lead.lock_expire_time is not None and lead.lock_expire_time > tx.now
     state = LeadState(lead.state)
     fields = {
@@ -704,7 +711,7 @@ def lead_message(
         company=lead.company,
         phone=show_number(lead.phone_key) if plain else mask_number(lead.phone),
         source=lead.source,
-        note=lead.note,
+        note=text_for(lead.note, may_see=plain),
         state=LEAD_STATES[state],
         owner_id=lead.owner_id or "",
         create_time=timestamp(lead.create_time),
@@ -825,15 +832,15 @@ def require_right(caller: Caller, right: str) -> Caller:
     return caller
 
 
-def change_message(change: LeadChange) -> leads_pb2.LeadChange:
-    """Return a row of a lead's log."""
+def change_message(change: LeadChange, shown: bool) -> leads_pb2.LeadChange:
+    """Return a row of a lead's log. shown: whether the reader may see the lead's number."""
     return leads_pb2.LeadChange(
         from_state=LEAD_STATES[LeadState(change.from_state)]
         if change.from_state
         else leads_pb2.LEAD_STATE_UNSPECIFIED,
         to_state=LEAD_STATES[LeadState(change.to_state)],
         actor_id=change.actor_id or "",
-        text=change.text,
+        text=text_for(change.text, may_see=shown),
         create_time=timestamp(change.create_time),
     )
 

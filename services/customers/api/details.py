@@ -358,7 +358,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
 
         def answer(tx: Transaction) -> pb.CreatePlanResponse:
             plan = plans.create_plan(tx, caller, customer_id, text, due_time)
-            return pb.CreatePlanResponse(plan=plan_message(plan, _name(tx, customer_id)))
+            return pb.CreatePlanResponse(plan=plan_message(plan, _name(tx, customer_id), numbers_shown=True))
 
         return self.write(request, pb.CreatePlanResponse, answer)
 
@@ -372,7 +372,9 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         def answer(tx: Transaction) -> pb.CompletePlanResponse:
             plan, follow_up = plans.complete_plan(tx, caller, plan_id, text)
             return pb.CompletePlanResponse(
-                plan=plan_message(plan, _name(tx, plan.customer_id)), follow_up=follow_up_message(follow_up)
+                # The own words, both.
+                plan=plan_message(plan, _name(tx, plan.customer_id), numbers_shown=True),
+                follow_up=follow_up_message(follow_up, numbers_shown=True),
             )
 
         return self.write(request, pb.CompletePlanResponse, answer)
@@ -390,9 +392,9 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             found, more = cut_page(
                 plans.list_plans(tx, caller, customer_id, after=after, limit=size + 1), size
             )
-            last = found[-1][0] if more else None
+            last = found[-1].plan if more else None
             return pb.ListPlansResponse(
-                plans=[plan_message(*item) for item in found],
+                plans=[plan_message(item.plan, item.customer_name, item.numbers_shown) for item in found],
                 next_page_token=encode_cursor(last.due_time, last.plan_id) if last else "",
             )
 
@@ -406,13 +408,14 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
 
         def answer(tx: Transaction) -> pb.GetCustomerPageResponse:
             found = page.customer_page(tx, caller, customer_id)
+            shown = found.seen.numbers_shown
             return pb.GetCustomerPageResponse(
                 customer=customer_message(found.seen, tx.now),
-                addresses=map(address_message, found.addresses),
+                addresses=[address_message(row, shown) for row in found.addresses],
                 finance=None if found.finance is None else finance_message(found.finance),
-                follow_ups=map(follow_up_message, found.follow_ups),
-                plans=[plan_message(*item) for item in found.plans],
-                timeline=[entry_message(row, caller.locale) for row in found.timeline],
+                follow_ups=[follow_up_message(row, shown) for row in found.follow_ups],
+                plans=[plan_message(item.plan, item.customer_name, shown) for item in found.plans],
+                timeline=[entry_message(row, caller.locale, shown) for row in found.timeline],
                 account=pb.Account(
                     approved_orders=found.account.approved,
                     approved_amount=found.account.amount,
@@ -434,12 +437,13 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
 
         def answer(tx: Transaction) -> pb.ListTimelineResponse:
-            seen_id = views.seen_customer(tx, caller, customer_id).customer_id
-            rows = timeline.list_timeline(tx, seen_id, after=after, limit=size + 1)
-            shown, more = cut_page(rows, size)
-            last = shown[-1] if more else None
+            customer = views.seen_customer(tx, caller, customer_id)
+            found = timeline.list_timeline(tx, customer.customer_id, after=after, limit=size + 1)
+            rows, more = cut_page(found, size)
+            last = rows[-1] if more else None
+            shown = views.numbers_shown(caller, customer)
             return pb.ListTimelineResponse(
-                entries=[entry_message(row, caller.locale) for row in shown],
+                entries=[entry_message(row, caller.locale, shown) for row in rows],
                 next_page_token=encode_cursor(last.time, last.entry_id) if last else "",
             )
 

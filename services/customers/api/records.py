@@ -164,7 +164,10 @@ class RecordsApi(Api):
             request,
             pb.AddFollowUpResponse,
             lambda tx: pb.AddFollowUpResponse(
-                follow_up=follow_up_message(care.add_follow_up(tx, caller, customer_id, text))
+                # The own words.
+                follow_up=follow_up_message(
+                    care.add_follow_up(tx, caller, customer_id, text), numbers_shown=True
+                )
             ),
         )
 
@@ -176,11 +179,13 @@ class RecordsApi(Api):
         size, after = page_size(request.page_size), decode_cursor(request.page_token)
 
         def answer(tx: Transaction) -> pb.ListFollowUpsResponse:
-            found = views.list_follow_ups(tx, caller, customer_id, after=after, limit=size + 1)
+            customer = views.seen_customer(tx, caller, customer_id)
+            found = views.follow_ups_of(tx, customer.customer_id, after=after, limit=size + 1)
             page, more = cut_page(found, size)
+            shown = views.numbers_shown(caller, customer)
             last = page[-1] if more else None
             return pb.ListFollowUpsResponse(
-                follow_ups=map(follow_up_message, page),
+                follow_ups=[follow_up_message(row, shown) for row in page],
                 next_page_token=encode_cursor(last.create_time, last.follow_up_id) if last else "",
             )
 

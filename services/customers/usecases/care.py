@@ -20,6 +20,7 @@ from services.customers.usecases.timeline import CALL, forget, last_call, note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import MOST_LOCKS, Evidence, call_is_evidence, check_lock, fate
+from services.kernel.phones import hide_numbers
 
 log = get_logger(__name__)
 
@@ -79,7 +80,7 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
             "name": customer.name,
             "ownerId": customer.owner_id or "",
             "authorId": caller.person_id,
-            "text": text[:FOLLOW_UP_SHOWN],
+            "text": hide_numbers(text)[:FOLLOW_UP_SHOWN],
             "time": tx.now.isoformat(),
         },
     )

@@ -27,7 +27,7 @@ from services.customers.usecases.views import View, list_conditions
 from services.kernel.china_time import display_time
 from services.kernel.credit_codes import is_credit_code
 from services.kernel.fields import FieldDefinition, display_value
-from services.kernel.phones import display_number, mask_number
+from services.kernel.phones import display_number, mask_number, text_for
 
 # Customers of one page; two of them are in memory at a time.
 PAGE_ROWS = 2000
@@ -227,7 +227,7 @@ def _row(
         "phones": parts.written(customer_id, None, shown=shown),
         "level": row.level,
         "region": row.region,
-        "address": row.address,
+        "address": text_for(row.address, may_see=shown),
         "business_type": row.business_type,
         POOL.key: pool_names.get(row.pool_id, ""),
         # Finance data is shown to whom the numbers are.

@@ -11,7 +11,7 @@ from services.chassis.tokens import Caller
 from services.customers.store.record_tables import Address, Plan, TimelineEntry
 from services.customers.store.tables import Customer, FollowUp
 from services.customers.usecases.categories import branch
-from services.customers.usecases.plans import open_plans
+from services.customers.usecases.plans import OpenPlan, open_plans
 from services.customers.usecases.records import addresses_of, linked_customers
 from services.customers.usecases.timeline import list_timeline
 from services.customers.usecases.views import (
@@ -57,7 +57,7 @@ class CustomerPage:
     addresses: Sequence[Address]
     finance: dict[str, str] | None
     follow_ups: Sequence[FollowUp]
-    plans: Sequence[tuple[Plan, str]]
+    plans: Sequence[OpenPlan]
     timeline: Sequence[TimelineEntry]
     account: Account
     category_names: Sequence[str]
@@ -83,7 +83,7 @@ def customer_page(tx: Transaction, caller: Caller, customer_id: str) -> Customer
         addresses=[] if hidden else addresses_of(tx, customer_id),
         finance=customer.finance if seen.numbers_shown else None,
         follow_ups=follow_ups_of(tx, customer_id, after=None, limit=MOST_ROWS),
-        plans=open_plans(tx, Plan.customer_id == customer_id, after=None, limit=MOST_ROWS),
+        plans=open_plans(tx, caller, Plan.customer_id == customer_id, after=None, limit=MOST_ROWS),
         timeline=list_timeline(tx, customer_id, after=None, limit=MOST_ROWS),
         account=_account(tx, customer_id),
         category_names=branch(tx, customer.category_id) if customer.category_id else [],

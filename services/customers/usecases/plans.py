@@ -1,9 +1,10 @@
 """Follow-ups that somebody intends: planned, seen where they are due, completed by the follow-up itself (F53)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, and_, select, tuple_
 
 from services.chassis.db import Transaction
 from services.chassis.declarations import note_scope_asked
@@ -15,7 +16,8 @@ from services.customers.domain.customers import check_active
 from services.customers.store.record_tables import Plan
 from services.customers.store.tables import Customer, FollowUp
 from services.customers.usecases.care import FOLLOW_UP_SHOWN, add_follow_up
-from services.customers.usecases.views import facts_of, seen_customer
+from services.customers.usecases.views import facts_of, numbers_shown, seen_customer
+from services.kernel.phones import hide_numbers
 
 
 def create_plan(tx: Transaction, caller: Caller, customer_id: str, text: str, due_time: datetime) -> Plan:
@@ -62,6 +64,15 @@ def complete_plan(tx: Transaction, caller: Caller, plan_id: str, text: str) -> t
     return plan, follow_up
 
 
+@dataclass(frozen=True)
+class OpenPlan:
+    """A plan that waits. numbers_shown: whether the reader may see those of its customer."""
+
+    plan: Plan
+    customer_name: str
+    numbers_shown: bool
+
+
 def list_plans(
     tx: Transaction,
     caller: Caller,
@@ -69,28 +80,36 @@ def list_plans(
     *,
     after: tuple[datetime, str] | None,
     limit: int,
-) -> list[tuple[Plan, str]]:
-    """Return up to `limit` open plans with the customers' names: of a customer that is seen, or the caller's own."""
+) -> list[OpenPlan]:
+    """Return up to `limit` open plans: of a customer that is seen, or the caller's own."""
     if customer_id:
         customer_id = seen_customer(tx, caller, customer_id).customer_id
-        return open_plans(tx, Plan.customer_id == customer_id, after=after, limit=limit)
+        return open_plans(tx, caller, Plan.customer_id == customer_id, after=after, limit=limit)
     # The own ones, whatever the scope.
     note_scope_asked()
-    return open_plans(tx, Plan.person_id == caller.person_id, after=after, limit=limit)
+    return open_plans(tx, caller, Plan.person_id == caller.person_id, after=after, limit=limit)
 
 
 def open_plans(
-    tx: Transaction, whose: ColumnElement[bool], *, after: tuple[datetime, str] | None, limit: int
-) -> list[tuple[Plan, str]]:
+    tx: Transaction,
+    caller: Caller,
+    whose: ColumnElement[bool],
+    *,
+    after: tuple[datetime, str] | None,
+    limit: int,
+) -> list[OpenPlan]:
     """Return as `list_plans`, of whom the caller was found to see."""
     conditions = [Plan.tenant_id == tx.tenant.id, Plan.complete_time.is_(None), whose]
     if after:
         conditions.append(tuple_(Plan.due_time, Plan.plan_id) > after)
-    plans: Sequence[Plan] = tx.session.scalars(
-        select(Plan).where(*conditions).order_by(Plan.due_time, Plan.plan_id).limit(limit)
-    ).all()
-    names = name_of_customers(tx, [plan.customer_id for plan in plans]) if plans else {}
-    return [(plan, names.get(plan.customer_id, "")) for plan in plans]
+    found = tx.session.execute(
+        select(Plan, Customer)
+        .join(Customer, and_(Customer.tenant_id == Plan.tenant_id, Customer.customer_id == Plan.customer_id))
+        .where(*conditions)
+        .order_by(Plan.due_time, Plan.plan_id)
+        .limit(limit)
+    )
+    return [OpenPlan(plan, customer.name, numbers_shown(caller, customer)) for plan, customer in found]
 
 
 def name_of_customers(tx: Transaction, customer_ids: Sequence[str]) -> dict[str, str]:
@@ -110,6 +129,6 @@ def _facts(plan: Plan, name: str) -> dict[str, str]:
         "customerId": plan.customer_id,
         "name": name,
         "personId": plan.person_id,
-        "text": plan.text[:FOLLOW_UP_SHOWN],
+        "text": hide_numbers(plan.text)[:FOLLOW_UP_SHOWN],
         "dueTime": plan.due_time.isoformat(),
     }

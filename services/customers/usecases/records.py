@@ -1,7 +1,7 @@
 """Edit what a customer's record holds: by its owner, by who may edit all of a scope, and never a number in place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -108,7 +108,9 @@ def update_customer(
         write_under(tx, reservation_id)
     before = {name: getattr(customer, name) for name in edit.columns}
     for name, value in edit.columns.items():
-        setattr(customer, name, value)
+        # Whoever was shown the text without its numbers leaves it as it is.
+        if name != "address" or value != hide_numbers(customer.address):
+            setattr(customer, name, value)
     if "name" in edit.columns:
         check_name(customer.name)
         for column, value in found_by(customer.name).items():
@@ -301,6 +303,17 @@ def _lock_parents(tx: Transaction) -> None:
 
 
 def _replace_addresses(tx: Transaction, customer_id: str, drafts: Sequence[AddressDraft]) -> None:
+    # What was shown without its numbers stays as it was.
+    whole = {
+        (row.kind, row.region, hide_numbers(row.detail), hide_numbers(row.recipient)): row
+        for row in addresses_of(tx, customer_id)
+    }
+    drafts = [
+        replace(draft, detail=known.detail, recipient=known.recipient)
+        if (known := whole.get((draft.kind, draft.region, draft.detail, draft.recipient)))
+        else draft
+        for draft in drafts
+    ]
     tx.session.execute(
         delete(Address).where(Address.tenant_id == tx.tenant.id, Address.customer_id == customer_id)
     )

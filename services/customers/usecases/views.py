@@ -149,18 +149,21 @@ def seen_customer(tx: Transaction, caller: Caller, customer_id: str) -> Customer
     raise not_found("customer", "客户", customer_id)
 
 
-def list_follow_ups(
-    tx: Transaction, caller: Caller, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
-) -> Sequence[FollowUp]:
-    """Return up to `limit` follow-ups of a customer, newest first; raises as `get_customer`."""
-    customer_id = seen_customer(tx, caller, customer_id).customer_id
-    return follow_ups_of(tx, customer_id, after=after, limit=limit)
+def numbers_shown(caller: Caller, customer: Customer) -> bool:
+    """Tell whether the caller may see a customer's numbers, in fields or in what people typed (F59)."""
+    return sees_numbers(
+        customer.state,
+        customer.owner_id,
+        customer.submitter_id,
+        caller.person_id,
+        "numbers.view_all" in caller.rights,
+    )
 
 
 def follow_ups_of(
     tx: Transaction, customer_id: str, *, after: tuple[datetime, str] | None, limit: int
 ) -> Sequence[FollowUp]:
-    """Return as `list_follow_ups`, of a customer that the caller was found to see."""
+    """Return up to `limit` follow-ups, newest first, of a customer that the caller was found to see."""
     conditions = [FollowUp.tenant_id == tx.tenant.id, FollowUp.customer_id == customer_id]
     if after:
         conditions.append(tuple_(FollowUp.create_time, FollowUp.follow_up_id) < after)
@@ -268,7 +271,6 @@ def _show(
         phones_by[phone.customer_id].append(phone)
     for contact in contacts:
         contacts_by[contact.customer_id].append(contact)
-    sees_all = "numbers.view_all" in caller.rights
     hidden = {customer.customer_id: _hidden(tx, customer) for customer in customers}
     return [
         SeenCustomer(
@@ -283,16 +285,10 @@ def _show(
                 for contact in contacts_by[customer.customer_id]
                 if "contacts" not in hidden[customer.customer_id]
             ],
-            sees_numbers(
-                customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
-            ),
+            numbers_shown(caller, customer),
             allowed_actions(facts_of(tx, caller, customer)),
             shown_values(
-                definitions(tx),
-                customer.custom or {},
-                numbers_shown=sees_numbers(
-                    customer.state, customer.owner_id, customer.submitter_id, caller.person_id, sees_all
-                ),
+                definitions(tx), customer.custom or {}, numbers_shown=numbers_shown(caller, customer)
             ),
             hidden[customer.customer_id],
         )

@@ -11,7 +11,7 @@ from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
 from services.kernel.fields import parse_values
 from services.kernel.ownership import check_lock
-from services.kernel.phones import parse_phone
+from services.kernel.phones import hide_numbers, parse_phone
 from services.kernel.texts import parse_text
 from services.leads.domain.pool import Cause, pool_forbidden
 from services.leads.domain.states import (
@@ -261,7 +261,12 @@ def follow_lead(tx: Transaction, caller: Caller, lead_id: str, text: str) -> Lea
         "lead_followed_up",
         lead.id,
         lead.version,
-        {"leadId": lead.id, "authorId": caller.person_id, "text": text[:200], "time": tx.now.isoformat()},
+        {
+            "leadId": lead.id,
+            "authorId": caller.person_id,
+            "text": hide_numbers(text)[:200],
+            "time": tx.now.isoformat(),
+        },
     )
     return lead
 

@@ -7,6 +7,7 @@ are canaries: they stand nowhere else. An answer or an error that shows one, in 
 import json
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 import pytest
 from crm.customers.v1 import customers_pb2, records_pb2
@@ -19,6 +20,7 @@ from sqlalchemy import text
 
 from services.chassis.clock import utc_now
 from services.chassis.ids import new_id
+from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller, Signer
 from services.identity.domain.rights import ALL_RIGHTS
 from tests.integration.access.conftest import Rpc, System
@@ -73,14 +75,36 @@ def with_more(system: System, company: Company) -> None:
     )
     ask(
         "/AddFollowUp",
-        customers_pb2.AddFollowUpRequest(request_id=new_id(), customer_id=customer_id, text="已电话联系"),
+        customers_pb2.AddFollowUpRequest(
+            request_id=new_id(), customer_id=customer_id, text="已打 139 0013 9000"
+        ),
+    )
+    due = timestamp(utc_now() + timedelta(days=1))
+    ask(
+        "/CreatePlan",
+        records_pb2.CreatePlanRequest(
+            request_id=new_id(), customer_id=customer_id, text="再打13900139000", due_time=due
+        ),
+    )
+    ask(
+        "/UpdateCustomer",
+        records_pb2.UpdateCustomerRequest(
+            request_id=new_id(),
+            customer_id=customer_id,
+            address="上海路1号，电话 139-0013-9000",
+            addresses=records_pb2.Addresses(
+                values=[
+                    records_pb2.Address(kind="ship", detail="仓库 13900139000", recipient="王13900139000")
+                ]
+            ),
+        ),
     )
     leads = ask("/ListLeads", leads_pb2.ListLeadsRequest())
     assert isinstance(leads, leads_pb2.ListLeadsResponse)
     ask(
         "/AddLeadFollowUp",
         leads_pb2.AddLeadFollowUpRequest(
-            request_id=new_id(), lead_id=leads.leads[0].lead_id, text="已电话联系"
+            request_id=new_id(), lead_id=leads.leads[0].lead_id, text="已打137 0013 7000"
         ),
     )
 

@@ -293,6 +293,48 @@ def test_a_contact_comes_first_or_to_a_customer(office: Office, desk: Callable[[
     assert bad.metadata["field"] == "birthday"
 
 
+def test_a_number_that_somebody_typed_is_hidden_like_any_other(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F59: in addresses, follow-ups, plans and the timeline; whoever saves the hidden text loses nothing."""
+    rep, head = desk(office.hire(RIGHTS)), desk(office.hire(RIGHTS, HEAD, "all"))
+    text, hidden = "门卫 138-0013-8000", "门卫 138****00"
+    made = rep.person.create(address=text)
+    warehouse = pb.Address(kind="ship", detail=text, recipient="王五 13800138000")
+    rep("UpdateCustomer", customer_id=made.customer_id, addresses=pb.Addresses(values=[warehouse]))
+    rep.person(base.AddFollowUpRequest(request_id=new_id(), customer_id=made.customer_id, text=text))
+    rep("CreatePlan", customer_id=made.customer_id, text=text, due_time=datetime.now(UTC))
+
+    def typed(reader: Desk) -> list[str]:
+        page = reader("GetCustomerPage", customer_id=made.customer_id)
+        (followed,) = (line for line in page.timeline if line.kind == "follow_up")
+        return [
+            page.customer.address,
+            page.addresses[0].detail,
+            page.follow_ups[0].text,
+            page.plans[0].text,
+            followed.text[-len(page.follow_ups[0].text) :],
+        ]
+
+    assert typed(rep) == [text] * 5
+    assert typed(head) == [hidden] * 5
+    seen = head("GetCustomerPage", customer_id=made.customer_id)
+    head(
+        "UpdateCustomer",
+        customer_id=made.customer_id,
+        address=seen.customer.address,
+        level="A",
+        addresses=pb.Addresses(values=seen.addresses),
+    )
+    kept = rep("GetCustomerPage", customer_id=made.customer_id)
+    assert (kept.customer.address, kept.customer.level) == (text, "A")
+    assert [(row.detail, row.recipient) for row in kept.addresses] == [(text, "王五 13800138000")]
+    head("UpdateCustomer", customer_id=made.customer_id, address="新址")
+    assert rep.person.get(made.customer_id).address == "新址"
+    (told,) = office.events("follow_up_added")
+    assert told["text"] == hidden
+
+
 def test_customers_link_to_parents_and_dealers_without_circles(
     office: Office, desk: Callable[[Person], Desk]
 ) -> None:
