@@ -795,6 +795,7 @@ def source_message(source: CaptureSource) -> leads_pb2.CaptureSource:
         name=source.name,
         create_time=timestamp(source.create_time),
         pool_id=shown_pool_id(source.tenant_id, source.pool_id),
+        end_time=timestamp(source.end_time),
     )
 
 

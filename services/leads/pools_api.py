@@ -12,7 +12,7 @@ from services.leads.domain.pool import PoolRules, PoolTerms
 from services.leads.store.ledger import pool_rules
 from services.leads.store.pools import own_pool_id, own_pools, waiting
 from services.leads.store.tables import Pool
-from services.leads.usecases.pool import create_pool, move_to_pool, update_pool, update_source
+from services.leads.usecases.pool import create_pool, end_source, move_to_pool, update_pool, update_source
 
 
 class LeadPoolsApi(pb_grpc.LeadPoolsServiceServicer, Api):
@@ -75,6 +75,16 @@ class LeadPoolsApi(pb_grpc.LeadPoolsServiceServicer, Api):
             lambda tx: pb.UpdateCaptureSourceResponse(
                 source=source_message(update_source(tx, request.name, request.pool_id))
             ),
+        )
+
+    def EndCaptureSource(
+        self, request: pb.EndCaptureSourceRequest, context: grpc.ServicerContext
+    ) -> pb.EndCaptureSourceResponse:
+        """Let no lead of a source in any more."""
+        return self.write(
+            request,
+            pb.EndCaptureSourceResponse,
+            lambda tx: pb.EndCaptureSourceResponse(source=source_message(end_source(tx, request.name))),
         )
 
 

@@ -237,6 +237,8 @@ class CaptureSource(Base):
     # Into which pool its leads come, as Lead.pool_id.
     pool_id: Mapped[str | None] = mapped_column(RecordId)
     create_time: Mapped[datetime]
+    # Since when its leads are refused. The row stays: without it they would come in unsigned.
+    end_time: Mapped[datetime | None]
 
 
 class CaptureCounter(Base):

@@ -8,7 +8,7 @@ from sqlalchemy import case, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import AlreadyExists, Conflict, Unauthenticated, not_found
+from services.chassis.errors import AlreadyExists, Conflict, Forbidden, Unauthenticated, not_found
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller
 from services.kernel.ownership import ReclaimRule, reclaim_after_warning
@@ -182,38 +182,58 @@ def _name_taken(name: str) -> AlreadyExists:
 
 
 def create_source(tx: Transaction, name: str, pool_id: str = "") -> tuple[CaptureSource, bytes]:
-    """Register a source and return it with its new secret.
+    """Register a source, or one that has ended again, and return it with its new secret.
 
     pool_id: where its leads come in, "" for the tenant's own. Raises AlreadyExists SOURCE_EXISTS, NotFound
     POOL_NOT_FOUND.
     """
     name = parse_text(name, "name", 50)
     secret = secrets.token_bytes(SECRET_BYTES)
+    values = {
+        "secret": secret,
+        "pool_id": stored_pool_id(tx, pool_id) if pool_id else None,
+        "create_time": tx.now,
+        "end_time": None,
+    }
     added = tx.session.scalars(
         insert(CaptureSource)
-        .values(
-            tenant_id=tx.tenant.id,
-            name=name,
-            secret=secret,
-            pool_id=stored_pool_id(tx, pool_id) if pool_id else None,
-            create_time=tx.now,
+        .values(tenant_id=tx.tenant.id, name=name, **values)
+        .on_conflict_do_update(
+            index_elements=[CaptureSource.tenant_id, CaptureSource.name],
+            set_=values,
+            where=CaptureSource.end_time.is_not(None),
         )
-        .on_conflict_do_nothing()
         .returning(CaptureSource)
+        .execution_options(populate_existing=True)
     ).one_or_none()
     if added is None:
         raise AlreadyExists(
             "SOURCE_EXISTS", "来源“{name}”已登记", "The source “{name}” is registered already", name=name
         )
+    tx.audit("capture_source_registered", "", {"name": name})
     return added, secret
 
 
 def update_source(tx: Transaction, name: str, pool_id: str) -> CaptureSource:
     """Let a source's leads come into another pool from now on; raises NotFound SOURCE_NOT_FOUND or POOL_NOT_FOUND."""
+    source = _lock_source(tx, name)
+    source.pool_id = stored_pool_id(tx, pool_id)
+    return source
+
+
+def end_source(tx: Transaction, name: str) -> CaptureSource:
+    """Let no lead of a source in any more; raises NotFound SOURCE_NOT_FOUND."""
+    source = _lock_source(tx, name)
+    if source.end_time is None:
+        source.end_time = tx.now
+        tx.audit("capture_source_ended", "", {"name": source.name})
+    return source
+
+
+def _lock_source(tx: Transaction, name: str) -> CaptureSource:
     source = tx.session.get(CaptureSource, (tx.tenant.id, name.strip()), with_for_update=True)
     if source is None:
         raise not_found("source", "来源", name)
-    source.pool_id = stored_pool_id(tx, pool_id)
     return source
 
 
@@ -230,9 +250,12 @@ def admit_capture(
     """Let a lead from outside in: signed by its source, if that is registered, and within the caller's rate (F136).
 
     fields: as `capture_signature` takes them. Returns the pool that it comes into, as leads keep it. Raises
-    Unauthenticated SIGNATURE_MISSING, SIGNATURE_INVALID or SIGNATURE_EXPIRED, Quota CAPTURES_USED_UP.
+    Forbidden SOURCE_ENDED, Unauthenticated SIGNATURE_MISSING, SIGNATURE_INVALID or SIGNATURE_EXPIRED, Quota
+    CAPTURES_USED_UP.
     """
     known = tx.session.get(CaptureSource, (tx.tenant.id, source.strip()))
+    if known and known.end_time:
+        raise Forbidden("SOURCE_ENDED", "该来源已停用", "This source has ended")
     if known and not signature:
         raise Unauthenticated(
             "SIGNATURE_MISSING", "该来源的线索须签名", "Leads of this source must be signed"

@@ -293,6 +293,39 @@ def test_a_sources_leads_come_into_its_pool(team: Team, pools: Pools) -> None:
     assert pools.manager.call.refused(pools.stub.UpdateCaptureSource, change).reason == "SOURCE_NOT_FOUND"
 
 
+def test_a_source_that_has_ended_gets_no_lead_in_until_it_is_registered_again(
+    team: Team, pools: Pools, events: Events
+) -> None:
+    """F136: signed or not; what came by it stays."""
+    admin, site = pools.manager, team.person("leads.capture")
+    register = pb.CreateCaptureSourceRequest(request_id=new_id(), name="website")
+
+    def signed(key: str, secret: bytes) -> pb.CaptureLeadRequest:
+        lead = capture_request(key)
+        lead.sign_time = int(utc_now().timestamp())
+        fields = (lead.source, lead.source_key, lead.name, lead.company, lead.phone, lead.note)
+        lead.signature = capture_signature(secret, lead.sign_time, fields)
+        return lead
+
+    old = bytes.fromhex(admin.call(team.stub.CreateCaptureSource, register).secret)
+    came = site.call(team.stub.CaptureLead, signed("1", old)).lead.lead_id
+    end = pools_pb2.EndCaptureSourceRequest(request_id=new_id(), name="website")
+    assert admin.call(pools.stub.EndCaptureSource, end).source.HasField("end_time")
+    for late in (signed("2", old), capture_request("2")):
+        assert site.call.refused(team.stub.CaptureLead, late).reason == "SOURCE_ENDED"
+    seen = admin.call(team.stub.ListLeads, pb.ListLeadsRequest()).leads
+    assert [(lead.lead_id, lead.source) for lead in seen] == [(came, "website")]
+    # Ended again, it stays ended since then, and is accounted for once.
+    end.request_id = new_id()
+    admin.call(pools.stub.EndCaptureSource, end)
+    register.request_id = new_id()
+    fresh = bytes.fromhex(admin.call(team.stub.CreateCaptureSource, register).secret)
+    assert site.call.refused(team.stub.CaptureLead, signed("2", old)).reason == "SIGNATURE_INVALID"
+    assert site.call(team.stub.CaptureLead, signed("2", fresh)).lead.lead_id != came
+    actions = [event["data"]["action"] for event in events.of(team.tenant, "audited")]
+    assert actions == ["capture_source_registered", "capture_source_ended", "capture_source_registered"]
+
+
 def test_a_pool_is_changed_by_whoever_read_it_last(team: Team, pools: Pools) -> None:
     pool_id = pools.make("展会")
     pools.make("官网")

@@ -378,7 +378,7 @@ class LeadsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateCaptureSource(self, request, context):
-        """Register an outside source: from then on its leads must be signed.
+        """Register an outside source: from then on its leads must be signed. One that has ended comes back with another secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

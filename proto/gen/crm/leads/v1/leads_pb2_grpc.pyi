@@ -80,7 +80,7 @@ class LeadsServiceStub:
     ListLeadPushes: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListLeadPushesRequest, _leads_pb2.ListLeadPushesResponse]
     """What the last pushes gave to whom, and who was left out and why."""
     CreateCaptureSource: _grpc.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]
-    """Register an outside source: from then on its leads must be signed."""
+    """Register an outside source: from then on its leads must be signed. One that has ended comes back with another secret."""
     ListCaptureSources: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]
     """Registered outside sources, by name."""
     ListOpportunities: _grpc.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]
@@ -156,7 +156,7 @@ class LeadsServiceAsyncStub(LeadsServiceStub):
     ListLeadPushes: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListLeadPushesRequest, _leads_pb2.ListLeadPushesResponse]  # type: ignore[assignment]
     """What the last pushes gave to whom, and who was left out and why."""
     CreateCaptureSource: _aio.UnaryUnaryMultiCallable[_leads_pb2.CreateCaptureSourceRequest, _leads_pb2.CreateCaptureSourceResponse]  # type: ignore[assignment]
-    """Register an outside source: from then on its leads must be signed."""
+    """Register an outside source: from then on its leads must be signed. One that has ended comes back with another secret."""
     ListCaptureSources: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListCaptureSourcesRequest, _leads_pb2.ListCaptureSourcesResponse]  # type: ignore[assignment]
     """Registered outside sources, by name."""
     ListOpportunities: _aio.UnaryUnaryMultiCallable[_leads_pb2.ListOpportunitiesRequest, _leads_pb2.ListOpportunitiesResponse]  # type: ignore[assignment]
@@ -373,7 +373,7 @@ class LeadsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _leads_pb2.CreateCaptureSourceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_leads_pb2.CreateCaptureSourceResponse, _abc.Awaitable[_leads_pb2.CreateCaptureSourceResponse]]:
-        """Register an outside source: from then on its leads must be signed."""
+        """Register an outside source: from then on its leads must be signed. One that has ended comes back with another secret."""
 
     @_abc_1.abstractmethod
     def ListCaptureSources(

@@ -355,3 +355,53 @@ class UpdateCaptureSourceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateCaptureSourceResponse: _TypeAlias = UpdateCaptureSourceResponse  # noqa: Y015
+
+@_typing.final
+class EndCaptureSourceRequest(_message.Message):
+    """Request of EndCaptureSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this request, for safe repetition."""
+    name: _builtins.str
+    """Which source."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndCaptureSourceRequest: _TypeAlias = EndCaptureSourceRequest  # noqa: Y015
+
+@_typing.final
+class EndCaptureSourceResponse(_message.Message):
+    """Response of EndCaptureSource."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> _leads_pb2.CaptureSource:
+        """As stored."""
+
+    def __init__(
+        self,
+        *,
+        source: _leads_pb2.CaptureSource | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndCaptureSourceResponse: _TypeAlias = EndCaptureSourceResponse  # noqa: Y015

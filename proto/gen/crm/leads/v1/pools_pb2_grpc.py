@@ -60,6 +60,11 @@ class LeadPoolsServiceStub:
                 request_serializer=crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceRequest.SerializeToString,
                 response_deserializer=crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceResponse.FromString,
                 _registered_method=True)
+        self.EndCaptureSource = channel.unary_unary(
+                '/crm.leads.v1.LeadPoolsService/EndCaptureSource',
+                request_serializer=crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceRequest.SerializeToString,
+                response_deserializer=crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceResponse.FromString,
+                _registered_method=True)
 
 
 class LeadPoolsServiceServicer:
@@ -101,6 +106,13 @@ class LeadPoolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EndCaptureSource(self, request, context):
+        """Let no lead of a registered source in any more; those that came stay. It ends once; again, it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LeadPoolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_LeadPoolsServiceServicer_to_server(servicer, server):
                     servicer.UpdateCaptureSource,
                     request_deserializer=crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceRequest.FromString,
                     response_serializer=crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceResponse.SerializeToString,
+            ),
+            'EndCaptureSource': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndCaptureSource,
+                    request_deserializer=crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceRequest.FromString,
+                    response_serializer=crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class LeadPoolsService:
             '/crm.leads.v1.LeadPoolsService/UpdateCaptureSource',
             crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceRequest.SerializeToString,
             crm_dot_leads_dot_v1_dot_pools__pb2.UpdateCaptureSourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndCaptureSource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/crm.leads.v1.LeadPoolsService/EndCaptureSource',
+            crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceRequest.SerializeToString,
+            crm_dot_leads_dot_v1_dot_pools__pb2.EndCaptureSourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

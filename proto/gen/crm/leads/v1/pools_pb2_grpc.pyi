@@ -43,6 +43,8 @@ class LeadPoolsServiceStub:
     """Put a lead into another pool: an owned one falls back into that one."""
     UpdateCaptureSource: _grpc.UnaryUnaryMultiCallable[_pools_pb2.UpdateCaptureSourceRequest, _pools_pb2.UpdateCaptureSourceResponse]
     """Say into which pool the leads of a registered source come from now on."""
+    EndCaptureSource: _grpc.UnaryUnaryMultiCallable[_pools_pb2.EndCaptureSourceRequest, _pools_pb2.EndCaptureSourceResponse]
+    """Let no lead of a registered source in any more; those that came stay. It ends once; again, it has ended."""
 
 @_typing.type_check_only
 class LeadPoolsServiceAsyncStub(LeadPoolsServiceStub):
@@ -59,6 +61,8 @@ class LeadPoolsServiceAsyncStub(LeadPoolsServiceStub):
     """Put a lead into another pool: an owned one falls back into that one."""
     UpdateCaptureSource: _aio.UnaryUnaryMultiCallable[_pools_pb2.UpdateCaptureSourceRequest, _pools_pb2.UpdateCaptureSourceResponse]  # type: ignore[assignment]
     """Say into which pool the leads of a registered source come from now on."""
+    EndCaptureSource: _aio.UnaryUnaryMultiCallable[_pools_pb2.EndCaptureSourceRequest, _pools_pb2.EndCaptureSourceResponse]  # type: ignore[assignment]
+    """Let no lead of a registered source in any more; those that came stay. It ends once; again, it has ended."""
 
 class LeadPoolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Lead pools: who may take what, how many a day, and when it falls back."""
@@ -102,5 +106,13 @@ class LeadPoolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_pools_pb2.UpdateCaptureSourceResponse, _abc.Awaitable[_pools_pb2.UpdateCaptureSourceResponse]]:
         """Say into which pool the leads of a registered source come from now on."""
+
+    @_abc_1.abstractmethod
+    def EndCaptureSource(
+        self,
+        request: _pools_pb2.EndCaptureSourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_pools_pb2.EndCaptureSourceResponse, _abc.Awaitable[_pools_pb2.EndCaptureSourceResponse]]:
+        """Let no lead of a registered source in any more; those that came stay. It ends once; again, it has ended."""
 
 def add_LeadPoolsServiceServicer_to_server(servicer: LeadPoolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

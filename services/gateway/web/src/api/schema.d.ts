@@ -1174,10 +1174,30 @@ export interface paths {
         get: operations["leads.ListCaptureSources"];
         put?: never;
         /**
-         * Register an outside source: from then on its leads must be signed.
+         * Register an outside source: from then on its leads must be signed. One that has ended comes back with another secret.
          * @description Needs the right `integrations.manage`.
          */
         post: operations["leads.CreateCaptureSource"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/captureSources/{name}:end": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let no lead of a registered source in any more; those that came stay. It ends once; again, it has ended.
+         * @description Needs the right `integrations.manage`.
+         */
+        post: operations["leads.EndCaptureSource"];
         delete?: never;
         options?: never;
         head?: never;
@@ -9760,6 +9780,11 @@ export interface components {
             createTime?: string;
             /** @description Into which pool its leads come, UUID. */
             poolId: string;
+            /**
+             * Format: date-time
+             * @description Ended: no lead of it comes in any more; not set while it lasts.
+             */
+            endTime?: string;
         };
         /** @description Request of ClaimLead. */
         "leads.ClaimLeadRequest": {
@@ -9856,6 +9881,16 @@ export interface components {
         "leads.CreateLeadResponse": {
             /** @description As stored. */
             lead?: components["schemas"]["leads.Lead"];
+        };
+        /** @description Request of EndCaptureSource. */
+        "leads.EndCaptureSourceRequest": {
+            /** @description UUID of this request, for safe repetition. */
+            requestId?: string;
+        };
+        /** @description Response of EndCaptureSource. */
+        "leads.EndCaptureSourceResponse": {
+            /** @description As stored. */
+            source?: components["schemas"]["leads.CaptureSource"];
         };
         /** @description A field that the tenant added. */
         "leads.Field": {
@@ -15787,6 +15822,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["leads.CreateCaptureSourceResponse"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    "leads.EndCaptureSource": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description UUID used as request_id where the body has none. */
+                "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+            };
+            path: {
+                /** @description Which source. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["leads.EndCaptureSourceRequest"];
+            };
+        };
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["leads.EndCaptureSourceResponse"];
                 };
             };
             default: components["responses"]["Error"];

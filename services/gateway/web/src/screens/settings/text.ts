@@ -48,6 +48,10 @@ export default {
       pool: '进入的线索池',
       issued: '「{name}」的密钥只显示这一次，请立即保存：',
       none: '没有登记的来源：线索无需签名',
+      end: '停用',
+      endSure:
+        '停用后，来源「{name}」的线索一律不再接收，已接收的线索不受影响；重新登记会生成新的密钥。确定停用吗？',
+      ended: '已停用',
       revoke: '吊销',
       revokeSure: '吊销「{name}」后，使用该密钥的系统立即无法接入，且不能恢复。确定吊销吗？',
       revoked: '密钥已吊销',
@@ -230,6 +234,10 @@ export default {
       pool: 'Its leads come into',
       issued: 'The secret of {name} is shown this once; keep it now:',
       none: 'No source is registered: leads need no signature',
+      end: 'End',
+      endSure:
+        'No lead of {name} comes in any more; those that came stay. Registered again, it gets another secret. End it?',
+      ended: 'Ended',
       revoke: 'Revoke',
       revokeSure: 'Whatever uses {name} loses access at once and for good. Revoke it?',
       revoked: 'The key is revoked',
