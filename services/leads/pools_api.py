@@ -7,8 +7,8 @@ from crm.leads.v1 import pools_pb2_grpc as pb_grpc
 from services.chassis.db import Transaction
 from services.chassis.grpc_server import Api, current_caller
 from services.kernel.ownership import PoolScope, ReclaimRule
-from services.leads.api import lead_message, source_message
 from services.leads.domain.pool import PoolRules, PoolTerms
+from services.leads.messages import lead_message, source_message
 from services.leads.store.ledger import pool_rules
 from services.leads.store.pools import own_pool_id, own_pools, waiting
 from services.leads.store.tables import Pool

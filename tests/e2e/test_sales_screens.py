@@ -94,7 +94,7 @@ def test_a_lead_is_claimed_followed_up_and_converted_on_the_pages(company: Compa
 
 
 def test_an_outside_source_is_let_in_on_the_pages(company: Company, sign_in: SignIn) -> None:
-    """F136: a key that may send leads and nothing else, shown once, revoked; a registered source has to sign."""
+    """F136: a key that may send leads and nothing else, shown once, revoked; a registered source signs, and ends."""
     admin = sign_in("admin", "管理员")
     admin.open("/settings")
     admin.click("capture-key-add")
@@ -113,6 +113,12 @@ def test_an_outside_source_is_let_in_on_the_pages(company: Company, sign_in: Sig
     with pytest.raises(Refused) as refused:
         capture(website, fresh_name("来客"), fresh_mobile())
     assert refused.value.reason == "SIGNATURE_MISSING"
+    admin.click("capture-source-end")
+    admin.page.locator(".el-message-box .el-button--primary").click()
+    admin.shows("capture-source-ended", 1)
+    with pytest.raises(Refused) as refused:
+        capture(website, fresh_name("来客"), fresh_mobile())
+    assert refused.value.reason == "SOURCE_ENDED"
     admin.shows("api-key", 1)
     admin.click("api-key-revoke")
     admin.page.locator(".el-message-box .el-button--primary").click()
