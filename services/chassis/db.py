@@ -293,7 +293,7 @@ class Transaction:
         posts, self._posts = self._posts, []
         lanes = tuple(sorted({post["lane"] for post in posts}))
         statement = _posting(self.tables["outbox"], self.service, lanes, written)
-        self.session.execute(statement, {"posts": as_rows(posts), **(parameters or {})})
+        self.connection.execute(statement, {"posts": as_rows(posts), **(parameters or {})})
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -316,7 +316,7 @@ class Transaction:
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
         taken = {"handler": handler, "event_id": event_id}
-        return self.session.execute(_taking(self.tables["inbox"]), taken).first() is not None
+        return self.connection.execute(_taking(self.tables["inbox"]), taken).first() is not None
 
     def once(
         self, caller_id: str, method: str, request_id: str, request: bytes, work: Callable[[], Message]

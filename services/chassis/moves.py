@@ -188,7 +188,7 @@ class MovedRows:
         if not parents:
             return set()
         self._hold(tx, *parents)
-        return set(tx.session.scalars(self._moved, {"tenant": tx.tenant.id, "parents": parents}))
+        return set(tx.connection.scalars(self._moved, {"tenant": tx.tenant.id, "parents": parents}))
 
     def adopt(self, tx: Transaction, row_id: str, parent_id: str, place: Place | None = None) -> bool:
         """Let a row that was just written for an old parent follow the moves before it; tell whether there were any.
@@ -216,7 +216,9 @@ class MovedRows:
         tx.session.execute(_LOCK, {"key": self._key(tx, parent_id)})
 
     def _hold(self, tx: Transaction, *parent_ids: str) -> None:
-        tx.session.execute(_LOCK_SHARED, {"keys": [self._key(tx, parent_id) for parent_id in parent_ids]})
+        # The rows that were written for them come first.
+        tx.flush()
+        tx.connection.execute(_LOCK_SHARED, {"keys": [self._key(tx, parent_id) for parent_id in parent_ids]})
 
     def _key(self, tx: Transaction, parent_id: str) -> str:
         return f"{self._parent.schema} move {tx.tenant.id} {parent_id}"

@@ -252,7 +252,7 @@ def _write_calls(
     ordered = sorted(items.items(), key=lambda each: each[1].call.linked_id)
     extensions = {leg.extension for item in updates for leg in item.call.legs}
     found = every(
-        work.tx.session,
+        work.tx.connection,
         UPSERT_CALLS,
         calls=as_rows([_as_row(work, call_id, item) for call_id, item in ordered]),
         tenant=work.tx.tenant.id,
@@ -306,7 +306,7 @@ def _pops_of(tx: Transaction, call_ids: Sequence[str]) -> list[Row]:
     """Return the pops of calls, locked in one order."""
     if not call_ids:
         return []
-    return every(tx.session, LOCK_POPS, tenant_id=tx.tenant.id, call_ids=call_ids)
+    return every(tx.connection, LOCK_POPS, tenant_id=tx.tenant.id, call_ids=call_ids)
 
 
 def _state(call: Call) -> str:
@@ -462,7 +462,7 @@ def _talked_before(tx: Transaction, call: Row, persons: Iterable[str]) -> Mappin
     wanted = sorted(persons)
     if len(holders) < 2 or not wanted or not call["number"]:
         return _NEVER
-    found = every(tx.session, TALKED_BEFORE, tenant=tx.tenant.id, number=call["number"], persons=wanted)
+    found = every(tx.connection, TALKED_BEFORE, tenant=tx.tenant.id, number=call["number"], persons=wanted)
     return {row["answered_by_id"]: row["customer_id"] for row in found}
 
 
