@@ -254,13 +254,16 @@ def entry_message(row: TimelineEntry, locale: str, numbers_shown: bool) -> pb.Ti
     """Return a line of the timeline in the reader's language. numbers_shown: of its customer."""
     texts = LINES.get(row.data.get("what", row.kind), ("{what}", "{what}"))
     data = {name: "、".join(value) if isinstance(value, list) else value for name, value in row.data.items()}
+    # What people typed; the other figures are the product's own, such as an order's number.
+    if "text" in data:
+        data["text"] = text_for(data["text"], may_see=numbers_shown)
     template = texts[locale.lower().startswith("en")]
     return pb.TimelineEntry(
         entry_id=row.entry_id,
         kind=row.kind,
         subject_id=row.subject_id or "",
         actor_id=row.actor_id or "",
-        text=text_for(template.format_map(_Blank(data)), may_see=numbers_shown),
+        text=template.format_map(_Blank(data)),
         time=timestamp(row.time),
     )
 

@@ -36,8 +36,12 @@ ANONYMOUS = frozenset(
 MOBILE = re.compile(r"\+861[3-9]\d{9}")
 # A landline as it is typed without any sign between: 0, area code, local number; a mobile has no such beginning.
 LANDLINE = re.compile(r"0(?:10|[2-9][0-9])[0-9]{7,9}")
-# What could be a subscriber's number within a text: as many digits, in groups or not.
-TYPED_NUMBER = re.compile(r"\d(?:[\s()（）.\-–—－]{0,2}\d){6,}")
+# A day as people write it: as many digits as a number, and none.
+_TYPED_DAY = (
+    r"(?<!\d)(?P<day>(?:19|20)\d\d(?P<sign>[-./])(?:0?[1-9]|1[0-2])(?P=sign)(?:0?[1-9]|[12]\d|3[01]))(?!\d)"
+)
+# Or what could be a subscriber's number within a text: as many digits, in groups or not.
+TYPED_NUMBER = re.compile(rf"{_TYPED_DAY}|\d(?:[\s()（）.\-–—－]{{0,2}}\d){{6,}}")
 # Digits of a mobile without the country's code.
 MOBILE_DIGITS = 11
 # Shortest number that can be a subscriber's; shorter ones are extensions.
@@ -155,7 +159,10 @@ def mask_number(number: str) -> str:
 
 def hide_numbers(text: str) -> str:
     """Return a text that people typed with the middle of everything hidden that could be a number, however grouped."""
-    return TYPED_NUMBER.sub(lambda found: f"{found[0][:3]}****{found[0][-2:]}", text)
+    return TYPED_NUMBER.sub(
+        lambda found: found["day"] or f"{found[0][:3]}****{found[0][-2:]}",
+        text,
+    )
 
 
 def text_for(text: str, *, may_see: bool) -> str:

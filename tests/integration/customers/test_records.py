@@ -304,6 +304,8 @@ def test_a_number_that_somebody_typed_is_hidden_like_any_other(
     rep("UpdateCustomer", customer_id=made.customer_id, addresses=pb.Addresses(values=[warehouse]))
     rep.person(base.AddFollowUpRequest(request_id=new_id(), customer_id=made.customer_id, text=text))
     rep("CreatePlan", customer_id=made.customer_id, text=text, due_time=datetime.now(UTC))
+    order = {"orderId": new_id(), "customerId": made.customer_id, "number": "SO20261130001"}
+    office.tell("order_approved", {**order, "title": "", "ownerId": rep.person.id}, source="orders")
 
     def typed(reader: Desk) -> list[str]:
         page = reader("GetCustomerPage", customer_id=made.customer_id)
@@ -319,6 +321,8 @@ def test_a_number_that_somebody_typed_is_hidden_like_any_other(
     assert typed(rep) == [text] * 5
     assert typed(head) == [hidden] * 5
     seen = head("GetCustomerPage", customer_id=made.customer_id)
+    # Nobody typed that.
+    assert "订单 SO20261130001 审批通过" in [line.text for line in seen.timeline]
     head(
         "UpdateCustomer",
         customer_id=made.customer_id,

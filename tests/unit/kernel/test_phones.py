@@ -111,9 +111,13 @@ def test_the_short_way_says_what_libphonenumber_says(number: int) -> None:
         ("电话(021) 5888 1234转801", "电话(021****34转801"),
         ("１３８００１３８０００", "１３８****００"),
         ("上海路1288号2幢301", "上海路1288号2幢301"),
+        ("2026-11-30 14:30 再联系 13800138000", "2026-11-30 14:30 再联系 138****00"),
+        ("2026/3/5 13800138000", "2026/3/5 138****00"),
+        ("2026-11-3013800138000", "202****00"),
+        ("2026-13-30, 12026.1.2", "202****30, 120****.2"),
         ("", ""),
     ],
 )
 def test_what_could_be_a_number_in_a_text_is_hidden(text: str, hidden: str) -> None:
-    """F59: however somebody groups it; short numbers are houses and rooms."""
+    """F59: however somebody groups it; short numbers are houses and rooms, and days are days."""
     assert hide_numbers(text) == hidden
