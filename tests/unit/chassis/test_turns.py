@@ -24,6 +24,9 @@ def test_so_many_are_in_at_once_and_the_others_follow_in_the_order_of_their_comi
     def all_are_there(count: int) -> bool:
         return len(order) + turns.waiting == count
 
+    def are_in(count: int) -> bool:
+        return len(order) == count
+
     with ThreadPoolExecutor(WORKERS) as threads:
         done = list[Future[None]]()
         for number in range(WORKERS):
@@ -31,9 +34,11 @@ def test_so_many_are_in_at_once_and_the_others_follow_in_the_order_of_their_comi
             until(partial(all_are_there, number + 1))
         assert order == [0, 1]
         # The second is done before the first: who waits longest has its turn.
-        for number in (1, 0, *range(2, WORKERS)):
+        for count, number in enumerate((1, 0, *range(2, WORKERS)), start=1):
             may_go[number].set()
             done[number].result(30)
+            # Whose turn it is now is in before the next one goes.
+            until(partial(are_in, min(count + 2, WORKERS)))
     assert order == list(range(WORKERS))
     assert turns.waiting == 0
 
