@@ -233,12 +233,12 @@ class Publisher:
         After an error `close` comes first.
         """
         places = {event["id"]: place for place, event in enumerate(events)}
-        self._unanswered = {place: place for place in places.values()}
+        self._unanswered = dict(enumerate(range(len(events))))
         self._refused = {}
         try:
             producer = self._connected()
             producer.channel.events["basic_return"] = {partial(self._returned, places)}
-            self._unanswered = {self._published + 1 + place: place for place in places.values()}
+            self._unanswered = dict(enumerate(range(len(events)), self._published + 1))
             for event in events:
                 self._published += 1
                 self._send(producer, event)

@@ -38,7 +38,7 @@ def unchecked(connection: Connection, table: Table) -> None:
 
 def fill(connection: Connection, table: Table, tenant_id: str, salt: str, count: int) -> None:
     """Add rows of a tenant that differ in every column that can; see `unchecked`."""
-    columns = {name: kind for name, kind in connection.execute(_COLUMNS, {"table": _name(table)})}  # noqa: C416
+    columns = {row.attname: row.typname for row in connection.execute(_COLUMNS, {"table": _name(table)})}
     values = [
         ":tenant" if name == "tenant_id" else "'{}'" if kind.startswith("_") else _VALUES[kind]
         for name, kind in columns.items()

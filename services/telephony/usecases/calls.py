@@ -264,8 +264,10 @@ def _write_calls(
         shown[pop["call_id"]].append(pop)
     new = [row["customer_id"] for row in found if row["version"] == 1 and row["customer_id"]]
     moved = MOVED.moved(work.tx, new)
+    # The same in every row.
+    seated = found[0]["agents"] if found else None
+    agents = {extension: _Agent(*who) for extension, who in (seated or {}).items()}
     for row in map(dict, found):
-        agents = {extension: _Agent(*who) for extension, who in (row.pop("agents") or {}).items()}
         if row["version"] == 1 and row["customer_id"] in moved:
             row["customer_id"] = adopt(work.tx, CALLS, row)
         yield items[row["id"]], row, agents, shown[row["id"]]
