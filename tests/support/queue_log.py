@@ -3,13 +3,18 @@
 Asterisk's call records (CSV) tell who called. Its queue_log has a line for each step: `time|call's unique
 id|queue|agent|event|data...`, times in whole seconds since the epoch; CONNECT tells who answered, COMPLETEAGENT and
 COMPLETECALLER for how long they talked. Of a PBX without time these are late themselves: it notes when its queue
-learned of a step. Its log of channel events (CEL) has the step's own time, in microseconds.
+learned of a step. Its log of channel events (CEL) has the step's own time, in microseconds. What it says at verbosity 3
+tells which phones rang: not each that was dialled did.
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+# What app_queue and app_dial say, at verbosity 3, when a phone says that it rings.
+_RINGS = re.compile(r"(\S+) is ringing$")
 
 
 @dataclass(frozen=True)
@@ -84,3 +89,18 @@ def read_channel_log(path: Path) -> dict[str, Heard]:
         for call, (time_s, agent) in answered.items()
         if call in numbers and call in over
     }
+
+
+def read_rung(verbose: Path, events: Path) -> set[str]:
+    """Return the numbers whose calls made a phone ring, by what the PBX said and its log of channel events."""
+    with verbose.open() as said:
+        ringing = {found[1] for line in said if (found := _RINGS.search(line.rstrip()))}
+    numbers: dict[str, str] = {}
+    rung: set[str] = set()
+    with events.open(newline="") as lines:
+        for _, event, unique_id, linked_id, channel, number, *_ in csv.reader(lines):
+            if event == "CHAN_START" and unique_id == linked_id:
+                numbers[linked_id] = number
+            if channel in ringing:
+                rung.add(linked_id)
+    return {numbers[linked_id] for linked_id in rung if linked_id in numbers}

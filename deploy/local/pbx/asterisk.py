@@ -114,6 +114,11 @@ class PrivatePbx(Group):
         return self._run / "log/cdr-csv/Master.csv"
 
     @property
+    def verbose(self) -> Path:
+        """The file into which Asterisk writes what it does with each call, step by step."""
+        return self._run / "log/verbose"
+
+    @property
     def version(self) -> str:
         """What Asterisk says of itself, such as "Asterisk 22.10.1"."""
         return self._unpacked.version
