@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from services.chassis.ids import new_id
 from services.chassis.settings import HOME_DATABASE, Settings
 from services.chassis.tenancy import Tenant
 from services.telephony.edges.lease import Lease
-from services.telephony.edges.pbx import PbxEdge
+from services.telephony.edges.pbx import SETTLE_S, WRITERS, PbxEdge
 from services.telephony.pbx.ami import AmiSettings
 from services.telephony.pbx.spool import read_since
 from services.telephony.pbx.vault import Vault
@@ -449,6 +450,32 @@ async def test_a_call_on_lines_of_nobody_is_counted_and_let_go(main_shop: Shop) 
             await soon(lambda: REGISTRY.get_sample_value(counted, labels) == 1)
             assert not edge._changed
     assert main_shop.rows("call") == []
+
+
+async def test_who_rings_goes_before_who_hung_up_when_writers_are_behind(main_shop: Shop) -> None:
+    """F221: what somebody waits for at a screen comes first, in a transaction of its own; the rest follows."""
+    talk, over = cut_at("queue-call", *ANSWERED)
+    ringing, _ = cut_at("queue-call", *RINGING)
+    async with ami_server() as server:
+        lists_nothing(server)
+        async with following(main_shop, server, Customers()) as edge:
+            main_shop.agent("王小明", "1001")
+            server.send(talk)
+            await soon(lambda: states(main_shop) == ["TALKING"])
+            (talking,) = edge._graph.calls
+            for _ in range(WRITERS):
+                await edge._writers_free.acquire()
+            server.send(over + ringing.replace(b"pbx1-", b"pbx1-2"))
+            await soon(lambda: not edge._due.keys() - {talking} and len(edge._changed) == 2)
+            # Who calls is asked as soon as somebody looks for what is to be written.
+            first = edge._ready()
+            await soon(lambda: first or all(each.released for each in edge._lookups.values()))
+            await asyncio.sleep(SETTLE_S)
+            taken = [first or edge._ready(), edge._ready()]
+            named = [
+                [each.call.linked_id == talking for each in chain(*updates.values())] for updates in taken
+            ]
+            assert named == [[False], [True]]
 
 
 async def test_a_line_registered_meanwhile_is_found(main_shop: Shop) -> None:
