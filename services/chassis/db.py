@@ -7,15 +7,17 @@ effect. Order holds by aggregate when the aggregate's row is locked or written b
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
+from uuid import UUID
 
 from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     Column,
@@ -32,6 +34,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    bindparam,
     create_engine,
     func,
     literal,
@@ -44,11 +47,11 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.event import listen
 from sqlalchemy.exc import InternalError, SQLAlchemyError
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.dml import ReturningInsert
 
 from services.chassis import places, walls
-from services.chassis.bulk import as_rows, inserting
+from services.chassis.bulk import array_text, as_rows, inserting
 from services.chassis.clock import Clock
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import Conflict, InvalidInput
 from services.chassis.ids import new_id, parse_id
 from services.chassis.limits import say_limits
@@ -315,8 +318,22 @@ class Transaction:
 
     def first_time(self, handler: str, event_id: str) -> bool:
         """Note that a handler took an event; false when it had taken it before."""
-        taken = {"handler": handler, "event_id": event_id}
-        return self.connection.execute(_taking(self.tables["inbox"]), taken).first() is not None
+        return bool(self.first_times(handler, [event_id]))
+
+    def first_times(self, handler: str, event_ids: Iterable[str]) -> frozenset[str]:
+        """Note that a handler took events; return those that it had not taken before."""
+        given = {UUID(event_id): event_id for event_id in event_ids}
+        # In the order of their ids: two processes that were given the same ones wait for each other, and not both.
+        taken = {"handler": handler, "event_ids": array_text(sorted(given))}
+        return frozenset(given[row[0]] for row in _taking(self.tables["inbox"]).rows(self, taken))
+
+    def begin_another(self, actor_id: str, trace_id: str) -> None:
+        """Go on with another use case, in the same transaction: it looks up anew what it needs."""
+        self.flush()
+        if "session" in vars(self):
+            self.session.expunge_all()
+            self.session.info.clear()
+        self.actor_id, self.trace_id = actor_id, trace_id
 
     def once(
         self, caller_id: str, method: str, request_id: str, request: bytes, work: Callable[[], Message]
@@ -363,9 +380,13 @@ class Transaction:
 
 
 @lru_cache
-def _taking(inbox: Table) -> ReturningInsert[Any]:
-    """Return what notes an event in the inbox, and returns a row when it is new; made once: every event pays for it."""
-    return pg_insert(inbox).on_conflict_do_nothing().returning(inbox.c.event_id)
+def _taking(inbox: Table) -> DriverQuery:
+    """Return what notes events in the inbox, and returns those that are new; made once: every event pays for it."""
+    ids = func.unnest(bindparam("event_ids", type_=ARRAY(Uuid(as_uuid=False)))).column_valued("event_id")
+    noted = pg_insert(inbox).from_select(
+        ["handler", "event_id"], select(bindparam("handler", type_=Text()), ids), include_defaults=False
+    )
+    return DriverQuery(noted.on_conflict_do_nothing().returning(inbox.c.event_id))
 
 
 @lru_cache

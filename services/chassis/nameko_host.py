@@ -1,17 +1,21 @@
 """Nameko's reliable handler: an event is handled once, retried with growing delays, or kept as a dead letter.
 
-Each event is handled in one transaction together with its inbox row, and acknowledged only after the commit. An
-error moves it, with a confirm, to a retry queue, and after the last try to `<queue>.dead`; only then it is
-acknowledged. A crash anywhere leaves it in a queue. Imported only in a process that `patch_for_nameko` prepared.
+Each event is handled in one transaction together with its inbox row, and with what else waits in its queue; it is
+acknowledged only after the commit. An error moves it, with a confirm, to a retry queue, and after the last try to
+`<queue>.dead`; only then it is acknowledged. A crash anywhere leaves it in a queue. Imported only in a process that
+`patch_for_nameko` prepared.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-import structlog
 from kombu import Connection
 from nameko.events import EventHandler
+from nameko.exceptions import ContainerBeingKilled
+from nameko.messaging import QueueConsumer
 from nameko.runners import ServiceRunner
 
 from services.chassis.amqp import (
@@ -25,37 +29,88 @@ from services.chassis.amqp import (
     plain_and_tls,
     retry_queue,
 )
-from services.chassis.db import Event, Store
+from services.chassis.db import Store
 from services.chassis.errors import AlreadyExists, AppError, NotFound
-from services.chassis.events import Handler, Handlers
+from services.chassis.events import Handler, Handlers, handle
 from services.chassis.logging import get_logger
 from services.chassis.metrics import EVENTS_HANDLED
 from services.chassis.settings import QueueType
 
 log = get_logger(__name__)
 
+# Deliveries of one queue that share a transaction, at most: what they lock is locked until the last is done.
+MOST_TOGETHER: Final = 20
+# Workers that handle deliveries of one queue at a time: what comes meanwhile waits, and is handled together.
+WORKERS_EACH: Final = 2
+
+
+class _Consumer(QueueConsumer):  # type: ignore[misc]  # Nameko has no types
+    """Nameko's consumer, which is given more of each queue than workers take one by one."""
+
+    prefetch_count = WORKERS_EACH * MOST_TOGETHER
+
 
 class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no types
     """Nameko's event handler with retries and dead letters instead of loss."""
+
+    queue_consumer = _Consumer()
 
     def setup(self) -> None:
         """Declare the queue as `migrate` does."""
         super().setup()
         kind = QueueType(self.container.config["AMQP_QUEUE_TYPE"])
         self.queue.queue_arguments = handler_arguments(self.queue.name, kind)
+        # Deliveries that no worker has taken yet, in their order, and how many workers are at others.
+        self._waiting: deque[Any] = deque()
+        self._working = 0
 
-    def handle_result(
-        self, message: Any, worker_ctx: Any, result: Any = None, exc_info: Any = None
-    ) -> tuple[Any, Any]:
+    def handle_message(self, body: Any, message: Any) -> None:
+        """Let a worker take a delivery, now or together with others."""
+        self._waiting.append(message)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin to handle what waits, unless as many do as may; they go on with it."""
+        if self._waiting and self._working < WORKERS_EACH:
+            self._working += 1
+            # A container that is being killed takes nothing; the broker gives back what nobody acknowledged.
+            with suppress(ContainerBeingKilled):
+                self.container.spawn_worker(self, (self.take,), {}, handle_result=self._settle_all)
+
+    def take(self) -> list[Any]:
+        """Return the deliveries to handle together; one that was given to somebody before is alone.
+
+        That may have ended its process, and would end it again.
+        """
+        taken: list[Any] = []
+        while self._waiting and len(taken) < MOST_TOGETHER:
+            again = self._waiting[0].delivery_info.get("redelivered")
+            if again and taken:
+                break
+            taken.append(self._waiting.popleft())
+            if again:
+                break
+        return taken
+
+    def _settle_all(self, worker_ctx: Any, result: Any = None, exc_info: Any = None) -> tuple[Any, Any]:
+        try:
+            for message, error in result or ():
+                self._settle(message, error)
+        finally:
+            self._working -= 1
+            # Not by the worker that ends here, whose place another queue may want.
+            self.container.spawn_managed_thread(self._begin)
+        return result, exc_info
+
+    def _settle(self, message: Any, error: Exception | None) -> None:
         """Acknowledge what was handled; move what was not, before it is acknowledged."""
-        if exc_info is None:
+        if error is None:
             self.queue_consumer.ack_message(message)
-            return result, exc_info
-        error = exc_info[1]
+            return
         if isinstance(error, AlreadyExists):
             self._count("already_there")
             self.queue_consumer.ack_message(message)
-            return None, None
+            return
         attempt = int(message.headers.get(ATTEMPT_HEADER, 0))
         # A record may arrive by another queue a moment later, so NotFound is tried again as well.
         final = isinstance(error, AppError) and not error.retryable and not isinstance(error, NotFound)
@@ -69,17 +124,16 @@ class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no
             # The broker is gone: it gives the message again.
             log.warning("failed event could not be moved and stays", queue=self.queue.name, error=str(broken))
             self.queue_consumer.requeue_message(message)
-            return None, None
+            return
         self._count("dead" if final else "retried")
         log.warning(
             "event is dead" if final else "event will be tried again",
             queue=self.queue.name,
             attempt=attempt + 1,
             error=str(error),
-            exc_info=None if isinstance(error, AppError) else exc_info,
+            exc_info=None if isinstance(error, AppError) else error,
         )
         self.queue_consumer.ack_message(message)
-        return None, None
 
     def _move(self, message: Any, queue: str, attempt: int, error: BaseException) -> None:
         with Connection(
@@ -95,26 +149,17 @@ class ReliableEventHandler(EventHandler):  # type: ignore[misc]  # Nameko has no
         EVENTS_HANDLED.labels(self.container.service_name, self.event_type, outcome).inc()
 
 
-def handle(store: Store, handler: Handler, body: dict[str, Any]) -> None:
-    """Handle one delivery in one transaction; a repeated one finds its inbox row and does nothing."""
-    event = Event.from_json(body)
-    structlog.contextvars.bind_contextvars(trace_id=event.trace_id, event_type=event.type)
-    with store.transaction(event.tenant, event.actor_id) as tx:
-        if tx.first_time(handler.name, event.id):
-            handler.function(tx, event)
-            outcome = "handled"
-        else:
-            outcome = "repeated"
-    EVENTS_HANDLED.labels(handler.service, handler.event_type, outcome).inc()
-
-
 def nameko_service(store: Store, handlers: Handlers) -> type:
     """Return the Nameko service class that hosts a service's handlers."""
     members: dict[str, Any] = {"name": handlers.service}
     for handler in handlers.all:
 
-        def method(_self: object, body: dict[str, Any], *, _handler: Handler = handler) -> None:
-            handle(store, _handler, body)
+        def method(
+            _self: object, take: Callable[[], list[Any]], *, _handler: Handler = handler
+        ) -> list[tuple[Any, Exception | None]]:
+            taken = take()
+            errors = handle(store, _handler, [message.payload for message in taken])
+            return list(zip(taken, errors, strict=True))
 
         method.__name__ = handler.name
         entrypoint = partial(ReliableEventHandler.decorator, handler.source, handler.event_type)
@@ -142,8 +187,6 @@ def run(
             "serializer": "json",
             "ACCEPT": ["json"],
             "max_workers": 6,
-            # What one process takes from a queue before it acknowledges.
-            "prefetch_count": 6,
             "HEARTBEAT": 20,
         }
     )

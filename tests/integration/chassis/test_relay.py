@@ -406,3 +406,29 @@ def test_a_failing_event_is_tried_again_or_kept_as_a_dead_letter(
         assert replay(connection, QUEUE) == 1
         # It fails again: nothing was mended. But it was tried from the first try on.
         until(lambda: count(connection, QUEUE) == 1, timeout_s=20)
+
+
+def test_what_waits_shares_transactions_and_one_that_fails_for_good_holds_up_no_other(
+    store: Store, own_stores: PrivateStores, main_tenant: Tenant, tmp_path: Path
+) -> None:
+    many = 100
+    with Connection(own_stores.amqp_url) as connection:
+        dead = count(connection, QUEUE)
+        with relaying(store, own_stores.amqp_url, "main"):
+            with store.transaction(main_tenant) as tx:
+                for version in range(many):
+                    tx.emit(
+                        "thing_happened", new_id(), version, {"fault": "for_good"} if version == 30 else {}
+                    )
+            until(lambda: waiting(store, "main") == 0)
+        with hosting(own_stores, tmp_path):
+            until(lambda: taken(store, main_tenant) == many - 1, timeout_s=30)
+            until(lambda: count(connection, QUEUE) == dead + 1)
+    with store.transaction(main_tenant) as tx:
+        query = text(
+            "SELECT count(DISTINCT aggregate), count(DISTINCT xmin::text) FROM relaytest.taken WHERE tenant_id = :id"
+        )
+        once, transactions = tx.session.execute(query, {"id": main_tenant.id}).one()
+    assert once == many - 1
+    # Those that were handled with the bad one are alone, and the first may be.
+    assert transactions < many / 2
