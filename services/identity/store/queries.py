@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import (
     ARRAY,
@@ -12,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     Uuid,
+    and_,
     any_,
     bindparam,
     cast,
@@ -26,6 +28,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from services.chassis.bulk import one_of
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.tokens import Caller
 from services.identity.domain import rights
@@ -76,6 +79,73 @@ def session_by_secret(database: DatabaseSession, secret_hash: bytes) -> Session 
     return database.scalars(select(Session).where(Session.secret_hash == secret_hash)).one_or_none()
 
 
+_TENANT_OF_SESSION: Final = DriverQuery(
+    select(Session.tenant_id).where(Session.secret_hash == bindparam("secret_hash"))
+)
+
+
+def tenant_of_session(database: DatabaseSession, secret_hash: bytes) -> str:
+    """Return the tenant whose session or key has this secret, "" where the database has none."""
+    found = _TENANT_OF_SESSION.rows_by(database.connection(), {"secret_hash": secret_hash})
+    return str(found[0][0]) if found else ""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A session or key with its person, as far as a token tells of them. session_rights: of a key."""
+
+    session_id: str
+    kind: str
+    session_name: str
+    session_rights: frozenset[str]
+    expire_time: datetime | None
+    person_id: str
+    name: str
+    active: bool
+    epoch: int
+    region_ids: tuple[str, ...]
+    department_path: str
+    grant: Grant
+
+
+# A row for each role, one without for who has none: in one look, as everybody's token is made anew all the time.
+_RECOGNISE: Final = DriverQuery(
+    select(
+        *(Session.id, Session.kind, Session.name, Session.rights, Session.expire_time),
+        *(Person.id, Person.name, Person.active, Person.epoch, Person.region_ids, Department.path),
+        *(Role.code, Role.name, Role.scope, Role.rights, Role.version),
+    )
+    .join(Person, Person.id == Session.person_id)
+    .join(Department, Department.id == Person.department_id)
+    .outerjoin(PersonRole, PersonRole.person_id == Person.id)
+    .outerjoin(Role, and_(Role.tenant_id == PersonRole.tenant_id, Role.code == PersonRole.role_code))
+    .where(Session.tenant_id == bindparam("tenant_id"), Session.secret_hash == bindparam("secret_hash"))
+)
+
+
+def recognised(tx: Transaction, secret_hash: bytes) -> Recognised | None:
+    """Return the tenant's session or key with this secret, ended or not."""
+    rows = _RECOGNISE.rows(tx, {"tenant_id": tx.tenant.id, "secret_hash": secret_hash})
+    if not rows:
+        return None
+    session_id, kind, session_name, key_rights, expire_time = rows[0][:5]
+    person_id, name, active, epoch, region_ids, path = rows[0][5:11]
+    return Recognised(
+        session_id=str(session_id),
+        kind=kind,
+        session_name=session_name,
+        session_rights=frozenset(key_rights),
+        expire_time=expire_time,
+        person_id=str(person_id),
+        name=name,
+        active=active,
+        epoch=epoch,
+        region_ids=tuple(map(str, region_ids)),
+        department_path=path,
+        grant=rights.together(_role(*row[11:]) for row in rows if row[11] is not None),
+    )
+
+
 def living_sessions(database: DatabaseSession, secret_hashes: Collection[bytes], now: datetime) -> set[bytes]:
     """Return those of these hashes whose session or key still holds: whom `recognise` would not refuse."""
     given = bindparam(None, list(secret_hashes), ARRAY(LargeBinary))
@@ -114,10 +184,15 @@ def _api_keys(tx: Transaction) -> Select[Session]:
     return select(Session).where(Session.tenant_id == tx.tenant.id, Session.kind == "api_key")
 
 
+_EPOCHS_SINCE: Final = DriverQuery(
+    select(Person.id, Person.epoch).where(Person.epoch_time >= bindparam("since"))
+)
+
+
 def epochs_since(database: DatabaseSession, since: datetime) -> list[tuple[str, int]]:
     """Return (person id, epoch) of everybody of the database whose epoch was raised since then."""
-    found = database.execute(select(Person.id, Person.epoch).where(Person.epoch_time >= since))
-    return [(row[0], row[1]) for row in found]
+    found = _EPOCHS_SINCE.rows_by(database.connection(), {"since": since})
+    return [(str(person_id), epoch) for person_id, epoch in found]
 
 
 def person_by_login(tx: Transaction, login: str) -> Person | None:
@@ -148,15 +223,15 @@ def roles(tx: Transaction, codes: Iterable[str] | None = None, *, held: bool = F
     if held:
         query = query.with_for_update(read=True)
     return [
-        rights.Role(
-            row.code,
-            row.name,
-            Scope(row.scope),
-            ALL_RIGHTS if EVERY_RIGHT in row.rights else frozenset(row.rights),
-            row.version,
-        )
-        for row in tx.session.scalars(query)
+        _role(row.code, row.name, row.scope, row.rights, row.version) for row in tx.session.scalars(query)
     ]
+
+
+def _role(code: str, name: str, scope: str, given: Collection[str], version: int) -> rights.Role:
+    """Return a role as the rules know it, of a row's columns."""
+    return rights.Role(
+        code, name, Scope(scope), ALL_RIGHTS if EVERY_RIGHT in given else frozenset(given), version
+    )
 
 
 def lock_role(tx: Transaction, code: str) -> Role:
@@ -270,14 +345,16 @@ def posts_held(tx: Transaction, department_id: str) -> set[str]:
     )
 
 
-def seen_paths(tx: Transaction, person: Person, scopes: Iterable[Scope]) -> tuple[str, ...]:
+def seen_paths(
+    tx: Transaction, person_id: str, region_ids: Sequence[str], scopes: Iterable[Scope]
+) -> tuple[str, ...]:
     """Return the paths of the departments that somebody sees beside the own one: as a head, or as regions."""
     wanted = set(scopes)
     chosen = []
     if Scope.SUBORDINATES in wanted:
-        chosen.append(Department.head_id == person.id)
-    if Scope.REGIONS in wanted and person.region_ids:
-        chosen.append(Department.id.in_(person.region_ids))
+        chosen.append(Department.head_id == person_id)
+    if Scope.REGIONS in wanted and region_ids:
+        chosen.append(Department.id.in_(region_ids))
     if not chosen:
         return ()
     paths = tx.session.scalars(

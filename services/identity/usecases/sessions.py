@@ -71,35 +71,31 @@ def recognise(tx: Transaction, secret: str) -> Caller:
     A key is a caller of its own, with an id that owns nothing: it has its rights as long as its maker is active and
     has them too.
     """
-    session = queries.session_by_secret(tx.session, secret_hash(secret))
-    if session is None:
+    found = queries.recognised(tx, secret_hash(secret))
+    if found is None or not found.active or (found.expire_time and found.expire_time <= tx.now):
         raise session_ended()
-    member = queries.member(tx, session.person_id)
-    person = member.person
-    if not person.active or (session.expire_time and session.expire_time <= tx.now):
-        raise session_ended()
-    if session.kind == "api_key":
+    if found.kind == "api_key":
         return Caller(
             tenant=tx.tenant,
-            person_id=session.id,
-            name=session.name,
-            rights=member.grant.rights & frozenset(session.rights),
+            person_id=found.session_id,
+            name=found.session_name,
+            rights=found.grant.rights & found.session_rights,
             scope=Scope.SELF,
-            department_path=member.department.path,
-            epoch=person.epoch,
-            account_id=person.id,
+            department_path=found.department_path,
+            epoch=found.epoch,
+            account_id=found.person_id,
             is_key=True,
         )
     return Caller(
         tenant=tx.tenant,
-        person_id=person.id,
-        name=person.name,
-        rights=member.grant.rights,
-        scope=member.grant.scope,
-        department_path=member.department.path,
-        paths=queries.seen_paths(tx, person, member.grant.scopes),
-        epoch=person.epoch,
-        account_id=person.id,
+        person_id=found.person_id,
+        name=found.name,
+        rights=found.grant.rights,
+        scope=found.grant.scope,
+        department_path=found.department_path,
+        paths=queries.seen_paths(tx, found.person_id, found.region_ids, found.grant.scopes),
+        epoch=found.epoch,
+        account_id=found.person_id,
     )
 
 

@@ -10,10 +10,12 @@ from services.chassis.errors import Unauthenticated
 from services.chassis.ids import new_id
 from services.chassis.tokens import Caller as TokenCaller
 from services.chassis.tokens import Verifier
+from services.identity.store.tables import Person
 from services.kernel.visibility import covers
 from tests.support.callers import Caller
 from tests.support.running import emitted, event_of, take
 from tests.support.staff import PASSWORD, Company
+from tests.support.until import until
 
 # One database is enough here: routing is tested beside.
 pytestmark = pytest.mark.parametrize("company", ["main"], indirect=True)
@@ -26,9 +28,15 @@ def who(company: Company, login: str, password: str = PASSWORD) -> TokenCaller:
 
 
 def epoch(company: Company, person_id: str) -> int:
-    """Return the epoch that every service is told of a person; 0 for none."""
+    """Return a person's epoch."""
+    with company.runtime.store.transaction(company.tenant) as tx:
+        return tx.session.get_one(Person, person_id).epoch
+
+
+def is_told(company: Company, person_id: str, before: int) -> bool:
+    """Tell whether every service is told of a higher epoch of a person."""
     told = company.service("customers")(company.stub.ListEpochs, pb.ListEpochsRequest()).epochs
-    return next((item.epoch for item in told if item.person_id == person_id), 0)
+    return any(item.person_id == person_id and item.epoch > before for item in told)
 
 
 def make_role(company: Company, code: str, scope: "pb.DataScope.ValueType", *rights: str) -> pb.Role:
@@ -80,7 +88,7 @@ def test_a_role_is_added_changed_and_deleted_and_its_holders_follow(company: Com
     role.scope = pb.DATA_SCOPE_DEPARTMENT_ONLY
     changed = company.admin(company.stub.UpdateRole, change_role(role, "rights", "scope")).role
     assert (changed.version, changed.holder_count) == (2, 1)
-    assert epoch(company, person_id) > before
+    until(lambda: is_told(company, person_id, before))
     assert who(company, "chen").rights == {"orders.view", "leads.view"}
     assert who(company, "chen").scope == "department_only"
     assert (
@@ -135,7 +143,7 @@ def test_heads_see_what_they_head_and_regions_what_is_named(company: Company) ->
     south.head_id = head_id
     before = epoch(company, head_id)
     company.admin(company.stub.UpdateDepartment, change_department(south, "head_id"))
-    assert epoch(company, head_id) > before
+    until(lambda: is_told(company, head_id, before))
     lead = who(company, "lead")
     assert lead.paths == (south.path,)
     assert covers(lead, new_id(), f"{south.path}x/")
@@ -171,7 +179,7 @@ def test_a_move_takes_everything_below_along_at_once(company: Company) -> None:
     assert moved.path == f"{tree['华南'].path}{shanghai.department_id}/"
     path = who(company, "li").department_path
     assert path == f"{moved.path}{tree['浦东'].department_id}/"
-    assert epoch(company, person_id) > before
+    until(lambda: is_told(company, person_id, before))
     told = emitted(company.runtime.store, company.tenant, "person_saved")
     assert told[-1]["departmentPath"] == path
     below = departments(company)["浦东"]
@@ -250,7 +258,7 @@ def test_a_reset_and_a_forced_sign_out_end_every_session(company: Company) -> No
     admin(stub.EndSessions, pb.EndSessionsRequest(request_id=new_id(), person_id=person_id))
     with pytest.raises(Unauthenticated):
         company.exchange(secret)
-    assert epoch(company, person_id) > before
+    until(lambda: is_told(company, person_id, before))
     secret = company.sign_in("li").session_token
     easy = pb.ResetPasswordRequest(request_id=new_id(), person_id=person_id, password="1234567890")
     assert admin.refused(stub.ResetPassword, easy).reason == "PASSWORD_COMMON"
