@@ -31,13 +31,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 
 # Parents that one id may lead over; merges of merges are few.
 LONGEST_CHAIN = 100
 # Hold a parent until the transaction ends, alone, to move it; or some with others, to write for them. :key, :keys
 _LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("key", type_=Text()), literal(0))))
 _KEYS = func.unnest(bindparam("keys", type_=ARRAY(Text))).column_valued("key")
-_LOCK_SHARED = select(func.pg_advisory_xact_lock_shared(func.hashtextextended(_KEYS, literal(0))))
+_LOCK_SHARED = DriverQuery(
+    select(func.pg_advisory_xact_lock_shared(func.hashtextextended(_KEYS, literal(0))))
+)
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,12 @@ class MovedRows:
             self._parent.c.parent_id == any_(bindparam("parents", type_=ARRAY(Uuid(as_uuid=False)))),
             self._parent.c.taken_back.is_(False),
         )
-        self._step = select(self._parent.c.to_parent_id, self._parent.c.move_id).where(
-            self._parent.c.tenant_id == bindparam("tenant"),
-            self._parent.c.parent_id == bindparam("parent"),
-            self._parent.c.taken_back.is_(False),
+        self._step = DriverQuery(
+            select(self._parent.c.to_parent_id, self._parent.c.move_id).where(
+                self._parent.c.tenant_id == bindparam("tenant"),
+                self._parent.c.parent_id == bindparam("parent"),
+                self._parent.c.taken_back.is_(False),
+            )
         )
 
     def move(self, tx: Transaction, move_id: str, parent_id: str, to_parent_id: str) -> bool:
@@ -173,10 +178,10 @@ class MovedRows:
         for _ in range(LONGEST_CHAIN):
             if hold:
                 self._hold(tx, parent_id)
-            found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
-            if found is None:
+            found = self._step.rows(tx, _whose(tx, parent_id))
+            if not found:
                 break
-            parent_id = found.to_parent_id
+            parent_id = str(found[0][0])
         return parent_id
 
     def moved(self, tx: Transaction, parent_ids: Iterable[str]) -> set[str]:
@@ -200,16 +205,17 @@ class MovedRows:
         for _ in range(LONGEST_CHAIN):
             # A move that is under way is waited for; one that comes later waits for this row.
             self._hold(tx, parent_id)
-            found = tx.session.execute(self._step, _whose(tx, parent_id)).first()
-            if found is None:
+            found = self._step.rows(tx, _whose(tx, parent_id))
+            if not found:
                 break
-            parent_id, adopted = found.to_parent_id, True
+            parent_id, move_id = map(str, found[0])
+            adopted = True
             tx.session.execute(
                 update(place.table)
                 .where(place.table.c.tenant_id == tx.tenant.id, place.table.c[place.key] == row_id)
                 .values({place.parent: parent_id})
             )
-            self._note(tx, found.move_id, place, [row_id])
+            self._note(tx, move_id, place, [row_id])
         return adopted
 
     def _lock(self, tx: Transaction, parent_id: str) -> None:
@@ -217,8 +223,7 @@ class MovedRows:
 
     def _hold(self, tx: Transaction, *parent_ids: str) -> None:
         # The rows that were written for them come first.
-        tx.flush()
-        tx.connection.execute(_LOCK_SHARED, {"keys": [self._key(tx, parent_id) for parent_id in parent_ids]})
+        _LOCK_SHARED.rows(tx, {"keys": [self._key(tx, parent_id) for parent_id in parent_ids]})
 
     def _key(self, tx: Transaction, parent_id: str) -> str:
         return f"{self._parent.schema} move {tx.tenant.id} {parent_id}"

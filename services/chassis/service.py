@@ -167,6 +167,9 @@ def patch_for_nameko() -> None:
     eventlet.monkey_patch()
     # Imported before the patch (by the metrics page), it kept a selector that stops every greenlet while it waits.
     socketserver._ServerSelector = selectors.SelectSelector  # type: ignore[attr-defined]  # not in its stubs
+    from services.chassis.greenlets import let_others_work
+
+    let_others_work()
 
 
 def stop_event() -> threading.Event:

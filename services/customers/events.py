@@ -103,16 +103,17 @@ def on_person_saved(tx: Transaction, event: Event) -> None:
 def on_order_generated(tx: Transaction, event: Event) -> None:
     """A deal is won and its order is there: evidence of work."""
     if event.data.get("customerId"):
-        add_evidence(tx, event.data["customerId"], Evidence.ORDER, event.time)
-        note_event(tx, event, "order", "orderId", event.data["customerId"], ("number", "title", "amount"))
+        held_id = add_evidence(tx, event.data["customerId"], Evidence.ORDER, event.time)
+        names = ("number", "title", "amount")
+        note_event(tx, event, "order", "orderId", event.data["customerId"], names, held_id)
 
 
 @handlers.on("orders", "order_approved")
 def on_order_approved(tx: Transaction, event: Event) -> None:
     """An order is approved: the customer has a contract."""
     if event.data.get("customerId"):
-        add_evidence(tx, event.data["customerId"], Evidence.CONTRACT, event.time)
-        note_event(tx, event, "order", "orderId", event.data["customerId"], ("number",))
+        held_id = add_evidence(tx, event.data["customerId"], Evidence.CONTRACT, event.time)
+        note_event(tx, event, "order", "orderId", event.data["customerId"], ("number",), held_id)
 
 
 @handlers.on("telephony", "evidence_reported")
@@ -130,7 +131,7 @@ def on_orders_reported(tx: Transaction, event: Event) -> None:
 def _take_call(tx: Transaction, event: Event) -> None:
     data = event.data
     if data["customerId"]:
-        add_call(
+        held_id = add_call(
             tx,
             data["customerId"],
             datetime.fromisoformat(data["endTime"]),
@@ -138,7 +139,7 @@ def _take_call(tx: Transaction, event: Event) -> None:
             talk_s=data["talkSeconds"],
         )
         names = ("direction", "answered", "talkSeconds", "endTime")
-        note_event(tx, event, CALL, "callId", data["customerId"], names)
+        note_event(tx, event, CALL, "callId", data["customerId"], names, held_id)
 
 
 def _follow_merges(source: str) -> None:

@@ -3,9 +3,10 @@
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import bindparam, exists, func, select
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import AppError, Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
@@ -32,6 +33,16 @@ EVIDENCE_COLUMNS = {
 }
 # What the ledger says of a reclaim that is undone.
 REVERSED = "回收前已有跟进，自动撤销回收"
+
+_LAST_CHANGE = DriverQuery(
+    select(OwnershipChange.cause, OwnershipChange.from_owner_id)
+    .where(
+        OwnershipChange.tenant_id == bindparam("tenant_id"),
+        OwnershipChange.customer_id == bindparam("customer_id"),
+    )
+    .order_by(OwnershipChange.sequence.desc())
+    .limit(1)
+)
 
 # Characters of a follow-up that others learn of.
 FOLLOW_UP_SHOWN = 200
@@ -89,10 +100,11 @@ def add_follow_up(tx: Transaction, caller: Caller, customer_id: str, text: str) 
     return follow_up
 
 
-def add_call(tx: Transaction, customer_id: str, end_time: datetime, *, answered: bool, talk_s: float) -> None:
-    """Take a call that is over as evidence (O10); raises NotFound CUSTOMER_NOT_FOUND."""
-    if call_is_evidence(answered, talk_s):
-        add_evidence(tx, customer_id, Evidence.CALL, end_time)
+def add_call(tx: Transaction, customer_id: str, end_time: datetime, *, answered: bool, talk_s: float) -> str:
+    """Take a call that is over as evidence (O10), and return whose, "" if it is none; as `add_evidence`."""
+    if not call_is_evidence(answered, talk_s):
+        return ""
+    return add_evidence(tx, customer_id, Evidence.CALL, end_time)
 
 
 def withdraw_call(
@@ -119,11 +131,12 @@ def withdraw_call(
     Rules(tx).set_due(customer)
 
 
-def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: datetime) -> None:
+def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: datetime) -> str:
     """Take what another service tells as evidence of work at a time; raises NotFound CUSTOMER_NOT_FOUND.
 
-    Evidence that turns out to be from before a reclaim undoes it, if it would have kept the customer, nobody claimed it
-    meanwhile, and the former owner has room.
+    Returns the customer that stands for this one, held until the transaction ends. Evidence that turns out to be from
+    before a reclaim undoes it, if it would have kept the customer, nobody claimed it meanwhile, and the former owner
+    has room.
     """
     customer_id = MOVED.current(tx, customer_id, hold=True)
     loser_id = _loser(tx, customer_id)
@@ -134,6 +147,7 @@ def add_evidence(tx: Transaction, customer_id: str, kind: Evidence, time: dateti
     _add_evidence(tx, customer, kind, min(time, tx.now))
     if loser_id and customer.owner_id is None and customer.state == CustomerState.ACTIVE:
         _undo_reclaim(tx, customer)
+    return customer_id
 
 
 def _add_evidence(tx: Transaction, customer: Customer, kind: Evidence, time: datetime) -> None:
@@ -150,8 +164,11 @@ def _add_evidence(tx: Transaction, customer: Customer, kind: Evidence, time: dat
 
 def _loser(tx: Transaction, customer_id: str) -> str | None:
     """Return from whom a customer was taken back, if that was the last that happened to it."""
-    last = _last_change(tx, customer_id)
-    return last.from_owner_id if last and last.cause == Cause.RECLAIM else None
+    for cause, from_owner_id in _LAST_CHANGE.rows(
+        tx, {"tenant_id": tx.tenant.id, "customer_id": customer_id}
+    ):
+        return str(from_owner_id) if from_owner_id and cause == Cause.RECLAIM else None
+    return None
 
 
 def _last_change(tx: Transaction, customer_id: str) -> OwnershipChange | None:

@@ -1,13 +1,15 @@
 """What happened to a customer, as its own service and others tell it (F61)."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import bindparam, delete, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Event, Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.ids import derive_id
 from services.customers.store.merge_tables import MOVED, TIMELINE
 from services.customers.store.record_tables import TimelineEntry
@@ -15,6 +17,13 @@ from services.kernel.ownership import call_is_evidence
 
 # The kind of lines about calls.
 CALL = "call"
+
+_NOTE: Final = DriverQuery(
+    insert(TimelineEntry)
+    .values({column.name: bindparam(column.name, type_=column.type) for column in TimelineEntry.__table__.c})
+    .on_conflict_do_nothing()
+    .returning(TimelineEntry.entry_id)
+)
 
 
 def note(
@@ -29,27 +38,32 @@ def note(
     actor_id: str | None = None,
 ) -> None:
     """Add a line; the same thing told again, by kind, subject and key, adds none. data: never a telephone number."""
-    tx.session.flush()
-    tx.session.execute(
-        insert(TimelineEntry)
-        .values(
-            tenant_id=tx.tenant.id,
-            entry_id=derive_id(customer_id, kind, subject_id, key),
-            customer_id=customer_id,
-            kind=kind,
-            subject_id=subject_id or None,
-            actor_id=(tx.actor_id if actor_id is None else actor_id) or None,
-            data=dict(data),
-            time=time or tx.now,
-        )
-        .on_conflict_do_nothing()
-    )
+    line = {
+        "tenant_id": tx.tenant.id,
+        "entry_id": derive_id(customer_id, kind, subject_id, key),
+        "customer_id": customer_id,
+        "kind": kind,
+        "subject_id": subject_id or None,
+        "actor_id": (tx.actor_id if actor_id is None else actor_id) or None,
+        "data": json.dumps(dict(data), ensure_ascii=False),
+        "time": time or tx.now,
+    }
+    _NOTE.rows(tx, line)
 
 
 def note_event(
-    tx: Transaction, event: Event, kind: str, subject: str, customer_id: str, names: Sequence[str]
+    tx: Transaction,
+    event: Event,
+    kind: str,
+    subject: str,
+    customer_id: str,
+    names: Sequence[str],
+    held_id: str = "",
 ) -> None:
-    """Add a line for what another service told: `names` are what of its data the line says."""
+    """Add a line for what another service told: `names` are what of its data the line says.
+
+    held_id: the customer that stands for this one, where the transaction holds it already.
+    """
     if customer_id:
         data = {"what": event.type} | {name: event.data[name] for name in names if name in event.data}
         note(
@@ -63,8 +77,9 @@ def note_event(
             actor_id=event.actor_id,
         )
         # A customer that was merged meanwhile: the line goes where its others went, and back with them.
-        entry_id = derive_id(customer_id, kind, event.data.get(subject) or "", event.type)
-        MOVED.adopt(tx, entry_id, customer_id, TIMELINE)
+        if held_id != customer_id:
+            entry_id = derive_id(customer_id, kind, event.data.get(subject) or "", event.type)
+            MOVED.adopt(tx, entry_id, customer_id, TIMELINE)
 
 
 def forget(tx: Transaction, customer_id: str, kind: str, subject_id: str) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     select,
     true,
+    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
@@ -33,7 +34,7 @@ from services.dedupe.domain.rules import Entrance, Verdict
 from services.dedupe.domain.suspects import Suspicion as SuspicionSettings
 from services.dedupe.domain.suspects import suspicion_from
 from services.dedupe.matching.weights import Weights
-from services.dedupe.store.tables import HeldKey, Reservation, Rule, Suspicion
+from services.dedupe.store.tables import HeldKey, MatchRecord, Reservation, Rule, Suspicion
 
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
 
@@ -91,6 +92,30 @@ RESERVING = DriverQuery(
     .values({column.name: bindparam(column.name, type_=column.type) for column in Reservation.__table__.c})
     .on_conflict_do_nothing()
     .returning(Reservation.reservation_id)
+)
+# One that was cancelled stays so.
+CONFIRMING = DriverQuery(
+    update(Reservation)
+    .where(
+        Reservation.tenant_id == TENANT,
+        Reservation.reservation_id == bindparam("reservation_id", type_=Uuid(as_uuid=False)),
+        Reservation.state != ReservationState.CANCELLED.value,
+    )
+    .values(state=ReservationState.CONFIRMED.value)
+    .returning(Reservation.state)
+)
+NOTE_OWNER = DriverQuery(
+    update(MatchRecord)
+    .where(
+        MatchRecord.tenant_id == TENANT,
+        MatchRecord.customer_id == bindparam("customer_id", type_=Uuid(as_uuid=False)),
+        MatchRecord.owner_version <= bindparam("owner_version", type_=BigInteger),
+    )
+    .values(
+        owner_id=bindparam("owner_id", type_=Uuid(as_uuid=False)),
+        owner_version=bindparam("owner_version", type_=BigInteger),
+    )
+    .returning(MatchRecord.owner_version)
 )
 TAKING = DriverQuery(
     inserting(HeldKey, ("tenant_id", "kind", "field", "digest", "subject_id", "reservation_id"), "rows")

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import update
-
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists
 from services.chassis.tokens import Caller
@@ -82,15 +80,8 @@ def note_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -
 
     What is older than what was noted is left out: each kind of change comes by a queue of its own.
     """
-    tx.session.execute(
-        update(MatchRecord)
-        .where(
-            MatchRecord.tenant_id == tx.tenant.id,
-            MatchRecord.customer_id == customer_id,
-            MatchRecord.owner_version <= version,
-        )
-        .values(owner_id=owner_id or None, owner_version=version)
-    )
+    facts = {"customer_id": customer_id, "owner_id": owner_id or None, "owner_version": version}
+    queries.NOTE_OWNER.rows(tx, facts | {"tenant_id": tx.tenant.id})
 
 
 def mask_company(name: str) -> str:

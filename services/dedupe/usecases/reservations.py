@@ -159,10 +159,9 @@ def confirm(tx: Transaction, reservation_id: str) -> None:
 
     Raises NotFound RESERVATION_NOT_FOUND and RuleViolation RESERVATION_CANCELLED.
     """
-    reservation = _get(tx, reservation_id)
-    if reservation.state == ReservationState.CANCELLED:
+    mine = {"tenant_id": tx.tenant.id, "reservation_id": reservation_id}
+    if not queries.CONFIRMING.rows(tx, mine) and _get(tx, reservation_id):
         raise cancelled(reservation_id)
-    reservation.state = ReservationState.CONFIRMED
 
 
 def cancel(tx: Transaction, reservation_id: str) -> None:

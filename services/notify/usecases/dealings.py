@@ -1,14 +1,71 @@
 """Know when customers ordered and had to do with us last, so that their owners hear when it was too long ago (F203)."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import select, true, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import DateTime, bindparam, case, false, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.notify.domain.contacts import ReminderPolicy
 from services.notify.domain.notices import GAPS_KEPT, next_minute, overdue_time
 from services.notify.store.tables import Dealing, Plan, Tenant
+
+_GIVEN = (
+    *("tenant_id", "customer_id", "name", "owner_id", "version"),
+    *("order_base_time", "silence_base_time"),
+)
+_HEARD = insert(Dealing).values(
+    {name: bindparam(name, type_=Dealing.__table__.c[name].type) for name in _GIVEN}
+    | {"order_gaps_s": literal([], JSONB), "order_told": false(), "silence_told": false()}
+)
+_KEY = ["tenant_id", "customer_id"]
+_HEARD_TIME = bindparam("heard_time", type_=DateTime(timezone=True))
+_NOTE_CONTACT = DriverQuery(
+    _HEARD.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={"silence_base_time": _HEARD_TIME, "silence_told": False},
+        where=Dealing.silence_base_time < _HEARD_TIME,
+    ).returning(Dealing.version)
+)
+_OTHER_OWNER = Dealing.owner_id.is_distinct_from(_HEARD.excluded.owner_id)
+_OWNED = (
+    _HEARD.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={
+            "version": _HEARD.excluded.version,
+            "name": func.coalesce(func.nullif(_HEARD.excluded.name, ""), Dealing.name),
+            "owner_id": _HEARD.excluded.owner_id,
+            # A new owner begins with a whole gap.
+            **{
+                name: case((_OTHER_OWNER, _HEARD.excluded[name]), else_=getattr(Dealing, name))
+                for name in ("order_base_time", "silence_base_time", "order_told", "silence_told")
+            },
+        },
+        where=Dealing.version < _HEARD.excluded.version,
+    )
+    .returning(Dealing.owner_id)
+    .cte("owned")
+)
+# As it was before the statement.
+_FORMER_OWNER = (
+    select(Dealing.owner_id)
+    .where(Dealing.tenant_id == bindparam("tenant_id"), Dealing.customer_id == bindparam("customer_id"))
+    .scalar_subquery()
+)
+_NOTE_OWNER = DriverQuery(
+    update(Plan)
+    .where(
+        Plan.tenant_id == bindparam("tenant_id"),
+        Plan.customer_id == bindparam("customer_id"),
+        Plan.done.is_(False),
+        Plan.person_id.is_distinct_from(_OWNED.c.owner_id),
+        _OWNED.c.owner_id.is_distinct_from(_FORMER_OWNER),
+    )
+    .values(done=True)
+    .returning(Plan.plan_id)
+)
 
 
 def note_owner(tx: Transaction, customer_id: str, name: str, owner_id: str, version: int) -> None:
@@ -16,23 +73,8 @@ def note_owner(tx: Transaction, customer_id: str, name: str, owner_id: str, vers
 
     What others intended with the customer is off their lists: it is not theirs any more.
     """
-    row = _row(tx, customer_id)
-    if version <= row.version:
-        return
-    row.version = version
-    row.name = name or row.name
-    if (row.owner_id or "") == owner_id:
-        return
-    row.owner_id = owner_id or None
-    # A new owner begins with a whole gap.
-    row.order_base_time = row.silence_base_time = tx.now
-    row.order_told = row.silence_told = False
-    theirs = Plan.person_id != owner_id if owner_id else true()
-    tx.session.execute(
-        update(Plan)
-        .where(Plan.tenant_id == tx.tenant.id, Plan.customer_id == customer_id, theirs)
-        .values(done=True)
-    )
+    facts = {"name": name, "owner_id": owner_id or None, "version": version, "silence_base_time": tx.now}
+    _NOTE_OWNER.rows(tx, _of(tx, customer_id) | facts)
 
 
 def note_order(tx: Transaction, customer_id: str, time: datetime) -> None:
@@ -52,7 +94,8 @@ def note_order(tx: Transaction, customer_id: str, time: datetime) -> None:
 
 def note_contact(tx: Transaction, customer_id: str, time: datetime) -> None:
     """Learn that something happened with a customer: it is not silent."""
-    _move_on(_row(tx, customer_id), time)
+    facts = {"name": "", "owner_id": None, "version": 0, "silence_base_time": max(time, tx.now)}
+    _NOTE_CONTACT.rows(tx, _of(tx, customer_id) | facts | {"heard_time": time})
 
 
 def follow_merge(tx: Transaction, survivor_id: str, merged_id: str) -> None:
@@ -86,6 +129,10 @@ def save_policy(tx: Transaction, policy: ReminderPolicy) -> None:
     ):
         if not same:
             tx.session.execute(update(Dealing).where(Dealing.tenant_id == tx.tenant.id).values({told: False}))
+
+
+def _of(tx: Transaction, customer_id: str) -> dict[str, Any]:
+    return {"tenant_id": tx.tenant.id, "customer_id": customer_id, "order_base_time": tx.now}
 
 
 def _move_on(row: Dealing, time: datetime) -> None:

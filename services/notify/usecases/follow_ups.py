@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import bindparam, func, select, tuple_, update
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import InvalidInput, not_found
 from services.notify.domain import texts
 from services.notify.domain.notices import GAPS_KEPT, next_firing, overdue_time
@@ -28,6 +29,13 @@ SHORTEST_INTERVAL: Final = 5
 LONGEST_AHEAD: Final = timedelta(days=3 * 366)
 # Characters of the last follow-up that a message carries.
 LONGEST_LAST: Final = 60
+
+# Most customers have no cadence yet.
+_KNOWN: Final = DriverQuery(
+    select(Cadence.version).where(
+        Cadence.tenant_id == bindparam("tenant_id"), Cadence.customer_id == bindparam("customer_id")
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,8 @@ def note_follow_up(
 
 def note_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -> None:
     """Remind the owner of now; nobody while the customer is in a pool."""
-    row = _cadence(tx, customer_id)
+    mine = {"tenant_id": tx.tenant.id, "customer_id": customer_id}
+    row = _cadence(tx, customer_id) if _KNOWN.rows(tx, mine) else None
     if row is None or version <= row.version:
         return
     row.version = version

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
+from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import AlreadyExists, Conflict, NotFound, RuleViolation
 from services.chassis.ids import derive_id, new_id
 from services.telephony.store import tables
@@ -14,6 +15,17 @@ from services.telephony.store.rows import one
 
 EXTENSION = "extension"
 DID = "did"
+
+_GIVEN_OWNER = insert(tables.customer_owner).values(
+    {column.name: bindparam(column.name, type_=column.type) for column in tables.customer_owner.c}
+)
+_SAVE_OWNER = DriverQuery(
+    _GIVEN_OWNER.on_conflict_do_update(
+        index_elements=["tenant_id", "customer_id"],
+        set_={name: _GIVEN_OWNER.excluded[name] for name in ("owner_id", "version")},
+        where=tables.customer_owner.c.version < _GIVEN_OWNER.excluded.version,
+    ).returning(tables.customer_owner.c.version)
+)
 
 
 def save_person(tx: Transaction, person_id: str, version: int, data: Mapping[str, Any]) -> None:
@@ -56,17 +68,8 @@ def save_person(tx: Transaction, person_id: str, version: int, data: Mapping[str
 
 def save_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -> None:
     """Take over who owns a customer, "" for a pool; an older version is ignored."""
-    owner = tables.customer_owner
-    added = insert(owner).values(
-        tenant_id=tx.tenant.id, customer_id=customer_id, owner_id=owner_id or None, version=version
-    )
-    tx.session.execute(
-        added.on_conflict_do_update(
-            index_elements=["tenant_id", "customer_id"],
-            set_={"owner_id": added.excluded.owner_id, "version": version},
-            where=owner.c.version < version,
-        )
-    )
+    facts = {"customer_id": customer_id, "owner_id": owner_id or None, "version": version}
+    _SAVE_OWNER.rows(tx, facts | {"tenant_id": tx.tenant.id})
 
 
 def add_line(tx: Transaction, kind: str, number: str, *, pbx: str = "", person_id: str | None = None) -> None:
