@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Indel
 from sqlalchemy import (
-    CTE,
     BigInteger,
     ColumnElement,
-    Label,
+    Function,
     ScalarSelect,
     Select,
     Subquery,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
@@ -32,7 +32,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, Insert
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.bulk import MANY_ROWS, array_text, as_rows, insert_rows, inserting
 from services.chassis.db import Transaction
@@ -79,37 +79,36 @@ def _given(parameter: str) -> ScalarSelect[Any]:
     return select(bindparam(parameter, type_=ARRAY(BigInteger))).scalar_subquery()
 
 
-def _first(condition: ColumnElement[bool], *columns: Any, name: str = "found") -> CTE:
-    """Select of the records that fulfil a condition; the tenant is asked for behind it, and walled off as ever.
+def _only_by(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return a condition on the tenant's records which only an index of this condition serves, none of the tenant.
 
-    Grams are salted by the tenant and ids are nobody else's. The planner, who knows neither how rare a gram is nor a
-    tenant that came since statistics were made, would take the tenant first and read all that it has.
+    Grams are salted by the tenant and ids are nobody else's. The planner does not know how rare a gram is, nor that a
+    tenant has more records than others: it would read all that the tenant has. No index serves a comparison written so.
     """
-    return select(MatchRecord.tenant_id, *columns).where(condition).cte(name).prefix_with("MATERIALIZED")
+    return and_(condition, (MatchRecord.tenant_id == TENANT).is_(true()))
 
 
-def _sharing(grams: ColumnElement[Any], most: int, name: str) -> Subquery:
+def _sharing(parameter: str, most: int, *columns: InstrumentedAttribute[Any]) -> Subquery:
     """Select the customers that share one of these grams."""
-    columns = (MatchRecord.customer_id, MatchRecord.core, MatchRecord.sound, MatchRecord.regions)
-    found = _first(MatchRecord.grams.overlap(grams), *columns, name=name)
-    return select(found).where(found.c.tenant_id == TENANT).limit(most).subquery()
+    condition = MatchRecord.grams.overlap(_given(parameter))
+    return select(*columns).where(_only_by(condition)).limit(most).subquery()
 
 
-def _joined(value: ColumnElement[str], name: str) -> Label[str]:
-    return func.string_agg(value, SEPARATOR).label(name)
+def _joined(value: ColumnElement[str]) -> Function[str]:
+    return func.string_agg(value, literal_column(f"'{SEPARATOR}'"))
 
 
 def _candidates_statement() -> Select[*tuple[Any, ...]]:
-    near = _sharing(_given("grams"), MOST_CANDIDATES, "near")
-    equal = _sharing(_given("exact"), MOST_EXACT, "same")
-    names = select(
-        _joined(cast(near.c.customer_id, Text), "ids"),
-        _joined(near.c.core, "cores"),
-        _joined(near.c.sound, "sounds"),
-        _joined(func.array_to_string(near.c.regions, ","), "regions"),
-    ).subquery()
-    values = select(_joined(cast(equal.c.customer_id, Text), "equal")).subquery()
-    return select(names, values).join_from(names, values, true())
+    columns = (MatchRecord.customer_id, MatchRecord.core, MatchRecord.sound, MatchRecord.regions)
+    near = _sharing("grams", MOST_CANDIDATES, *columns).c
+    equal = _sharing("exact", MOST_EXACT, MatchRecord.customer_id).c
+    return select(
+        _joined(cast(near.customer_id, Text)),
+        _joined(near.core),
+        _joined(near.sound),
+        _joined(func.array_to_string(near.regions, literal_column("','"))),
+        select(_joined(cast(equal.customer_id, Text))).scalar_subquery(),
+    )
 
 
 class Compared(NamedTuple):
@@ -132,15 +131,10 @@ class Compared(NamedTuple):
 
 
 def _compared_statement() -> Select[*tuple[Any, ...]]:
-    wanted = bindparam("ids", type_=ARRAY(Uuid(as_uuid=False)))
     columns = [MatchRecord.__table__.c[name] for name in Compared._fields]
-    found = _first(MatchRecord.customer_id == any_(wanted), *columns)
     return select(
-        *(
-            cast(found.c[column.name], Text) if isinstance(column.type, Uuid) else found.c[column.name]
-            for column in columns
-        )
-    ).where(found.c.tenant_id == TENANT)
+        *(cast(column, Text) if isinstance(column.type, Uuid) else column for column in columns)
+    ).where(_only_by(MatchRecord.customer_id == any_(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False))))))
 
 
 CANDIDATES = DriverQuery(_candidates_statement())
@@ -298,10 +292,12 @@ def look_up(tx: Transaction, query: str, limit: int) -> Sequence[MatchRecord]:
     folded = fold(query)
     core = normalise(query).core
     grams = name_grams(tenant_seed(tx.tenant.id), NAMELESS._replace(core=core, sound=normalise(core).sound))
-    sharing = aliased(MatchRecord, _first(MatchRecord.grams.overlap(_given("grams")), MatchRecord))
     rows = tx.session.scalars(
-        select(sharing)
-        .where(sharing.tenant_id == TENANT, sharing.kind.in_((SubjectKind.CUSTOMER, FORMER)))
+        select(MatchRecord)
+        .where(
+            _only_by(MatchRecord.grams.overlap(_given("grams"))),
+            MatchRecord.kind.in_((SubjectKind.CUSTOMER, FORMER)),
+        )
         .limit(MOST_CANDIDATES),
         {"tenant_id": tx.tenant.id, "grams": KNOWN.of(tx).rarest(grams)},
     ).all()
@@ -317,10 +313,11 @@ def look_up(tx: Transaction, query: str, limit: int) -> Sequence[MatchRecord]:
 def namesakes(tx: Transaction, name: str) -> list[MatchRecord]:
     """Return the customers whose names are equal to this one, keys or not, the oldest first."""
     grams = name_grams(tenant_seed(tx.tenant.id), normalise(name))
-    having = aliased(MatchRecord, _first(MatchRecord.grams.contains(_given("grams")), MatchRecord))
     rows = tx.session.scalars(
-        select(having)
-        .where(having.tenant_id == TENANT, having.kind == SubjectKind.CUSTOMER)
+        select(MatchRecord)
+        .where(
+            _only_by(MatchRecord.grams.contains(_given("grams"))), MatchRecord.kind == SubjectKind.CUSTOMER
+        )
         .limit(MOST_CANDIDATES),
         {"tenant_id": tx.tenant.id, "grams": KNOWN.of(tx).rarest(grams)},
     )
