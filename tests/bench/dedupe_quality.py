@@ -32,7 +32,7 @@ from services.dedupe.domain.keys import digest_of
 from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams
 from services.dedupe.matching.normalise import normalise
 from services.dedupe.matching.ranking import Candidates
-from services.dedupe.matching.weights import Frequencies, Record, Verdict, Weights, compare
+from services.dedupe.matching.weights import Frequencies, Record, Verdict, Weights, compare, least_likeness
 from services.dedupe.store.gram_counts import BUDGET, LEAST
 from services.dedupe.store.index import MOST_EXACT
 from tests.support.names import SPOILERS, Names
@@ -68,7 +68,7 @@ class Base:
             [record.name.core for record in records],
             [record.name.sound for record in records],
             [",".join(record.name.regions) for record in records],
-        ).nearest(probe.name)
+        ).nearest(probe.name, least_likeness(probe, weights))
         equal = {place for gram in self._exact(probe) for place in self._lists.get(gram, ())[:MOST_EXACT]}
         frequencies = Frequencies(
             records=max(len(self.records), 1000),

@@ -8,7 +8,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import Indel
 
 from services.dedupe.matching.normalise import Name
-from services.dedupe.matching.similarity import SOUND_DISCOUNT, compare_regions
+from services.dedupe.matching.similarity import SOUND_DISCOUNT, compare_regions, most_likeness
 
 # Candidates by name that are compared field by field.
 COMPARED = 12
@@ -29,8 +29,11 @@ class Candidates:
     sounds: Sequence[str]
     regions: Sequence[str]
 
-    def nearest(self, name: Name) -> list[str]:
-        """Return the customers whose names are nearest to one, by spelling and sound, then by region."""
+    def nearest(self, name: Name, least_likeness: float = 0.0) -> list[str]:
+        """Return the customers whose names are nearest to one, by spelling and sound, then by region.
+
+        Of these none whose name is surely less alike than `least_likeness`.
+        """
         spelt = _nearest(name.core, self.cores)
         # Regions move nobody further than this, so who is farther behind the last one is out already.
         least = spelt[COMPARED - 1][0] - 2 * REGION_LIKENESS if len(spelt) >= COMPARED else 0.0
@@ -41,7 +44,11 @@ class Candidates:
             best[index] = max(best.get(index, 0.0), PREFIX_LIKENESS)
 
         ranked = nlargest(COMPARED, best, lambda index: best[index] + _worth(name, self.regions[index]))
-        return [self.ids[index] for index in ranked]
+        return [
+            self.ids[index]
+            for index in ranked
+            if most_likeness(name, self.cores[index], self.sounds[index]) >= least_likeness
+        ]
 
 
 def _nearest(asked: str, values: Sequence[str], least: float = 0.0) -> list[tuple[float, int]]:

@@ -36,18 +36,9 @@ def compare_names(one: Name, other: Name) -> NameLikeness:
 
 def core_likeness(one: Name, other: Name) -> float:
     """Return how alike the names without region and legal form are."""
-    if one.core == other.core:
-        return 1.0
-    whole = max(
-        Indel.normalized_similarity(one.core, other.core),
-        SOUND_DISCOUNT * Indel.normalized_similarity(one.sound, other.sound),
-    )
-    short, long = sorted((one.core, other.core), key=len)
-    if len(short) >= SHORTEST_SHORT_FORM and long.startswith(short):
-        # The longer the short form is, the less else it can stand for.
-        return max(whole, SHORT_FORM * min(1.0, 0.7 + 0.1 * len(short)))
-    if _is_slip(one.core, other.core):
-        return max(whole, SLIP)
+    whole, settled = _whole_likeness(one, other.core, other.sound)
+    if settled:
+        return whole
     brand = max(
         Indel.normalized_similarity(one.brand, other.brand),
         SOUND_DISCOUNT * Indel.normalized_similarity(_brand_sound(one), _brand_sound(other)),
@@ -56,6 +47,29 @@ def core_likeness(one: Name, other: Name) -> float:
         trade = Indel.normalized_similarity(one.trade, other.trade)
         return min(whole, BRAND_SHARE * brand + (1 - BRAND_SHARE) * trade)
     return whole
+
+
+def most_likeness(one: Name, core: str, sound: str) -> float:
+    """Return how alike a name may be at most to one of which only core and sound are known."""
+    return _whole_likeness(one, core, sound)[0]
+
+
+def _whole_likeness(one: Name, core: str, sound: str) -> tuple[float, bool]:
+    """Return how alike two cores are, and whether that settles it; else brands and trades may say less."""
+    if one.core == core:
+        return 1.0, True
+    whole = max(
+        Indel.normalized_similarity(one.core, core),
+        SOUND_DISCOUNT * Indel.normalized_similarity(one.sound, sound),
+    )
+    if one.core.startswith(core) or core.startswith(one.core):
+        short = min(len(one.core), len(core))
+        if short >= SHORTEST_SHORT_FORM:
+            # The longer the short form is, the less else it can stand for.
+            return max(whole, SHORT_FORM * min(1.0, 0.7 + 0.1 * short)), True
+    if _is_slip(one.core, core):
+        return max(whole, SLIP), True
+    return whole, False
 
 
 def _is_slip(one: str, other: str) -> bool:

@@ -16,6 +16,9 @@ from services.dedupe.matching.normalise import Name
 from services.dedupe.matching.places import compare_addresses
 from services.dedupe.matching.similarity import compare_names
 
+# Most that a weight changes when it is rounded to a tenth.
+ROUNDING = 0.05
+
 
 class Verdict(StrEnum):
     """What the score says (F157)."""
@@ -119,6 +122,25 @@ def compare(one: Record, other: Record, frequencies: Frequencies, weights: Weigh
     reasons = tuple([reason for reason in found if reason])
     score = round(sum([reason.weight for reason in reasons]), 1)
     return Match(verdict_of(score, weights), score, likeness.score, reasons)
+
+
+def least_likeness(probe: Record, weights: Weights) -> float:
+    """Return how alike a name must be, 0 to 1, for any record to be near a probe with all else in its favour."""
+    others = (
+        weights.region_agrees
+        + (max(weights.phone, weights.shared_phone) if probe.phones else 0.0)
+        + (weights.credit_code if probe.credit_code else 0.0)
+        + (weights.contact if probe.contacts else 0.0)
+        + (weights.address[-1][1] if probe.address else 0.0)
+    )
+    # Each part of a score is rounded.
+    needed = weights.near - others - ROUNDING * len(Field)
+    for (left, low), (right, high) in pairwise(weights.name):
+        if needed <= low:
+            return left
+        if needed < high:
+            return left + (right - left) * (needed - low) / (high - low)
+    return weights.name[-1][0]
 
 
 def _reason(field: Field, weight: float, zh: str, en: str) -> Reason:

@@ -41,7 +41,15 @@ from services.dedupe.domain.keys import Subject, SubjectKind, digest_of, normali
 from services.dedupe.matching.grams import asked_grams, exact_gram, name_grams, tenant_seed
 from services.dedupe.matching.normalise import Name, fold, normalise
 from services.dedupe.matching.ranking import Candidates
-from services.dedupe.matching.weights import Frequencies, Match, Record, Verdict, Weights, compare
+from services.dedupe.matching.weights import (
+    Frequencies,
+    Match,
+    Record,
+    Verdict,
+    Weights,
+    compare,
+    least_likeness,
+)
 from services.dedupe.store.gram_counts import KNOWN
 from services.dedupe.store.tables import GramCounting, MatchRecord
 from services.kernel.masking import mask_name
@@ -253,7 +261,7 @@ def find(tx: Transaction, probe: Record, weights: Weights, limit: int, besides: 
     exact = exact_grams(seed, probe.phones, probe.credit_code)
     counts = KNOWN.of(tx)
     near, equal = _candidates(tx, counts.rarest(grams), exact)
-    ids = {*near.nearest(probe.name), *equal} - {besides}
+    ids = {*near.nearest(probe.name, least_likeness(probe, weights)), *equal} - {besides}
     if not ids:
         return []
     customers: dict[str, Compared] = {}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
+from services.dedupe.domain.evidence import Evidence, weights_of
 from services.dedupe.matching.grams import name_grams, tenant_seed
 from services.dedupe.matching.normalise import Name, normalise
 from services.dedupe.matching.places import compare_addresses
@@ -19,8 +20,21 @@ from services.dedupe.matching.ranking import (
     REGION_LIKENESS,
     Candidates,
 )
-from services.dedupe.matching.similarity import SOUND_DISCOUNT, compare_names, compare_regions
-from services.dedupe.matching.weights import Field, Frequencies, Record, Verdict, Weights, compare
+from services.dedupe.matching.similarity import (
+    SOUND_DISCOUNT,
+    compare_names,
+    compare_regions,
+    most_likeness,
+)
+from services.dedupe.matching.weights import (
+    Field,
+    Frequencies,
+    Record,
+    Verdict,
+    Weights,
+    compare,
+    least_likeness,
+)
 from services.dedupe.store.gram_counts import BUDGET, LEAST, GramCounts
 from tests.support.names import SPOILERS, Names
 
@@ -208,6 +222,30 @@ def test_the_nearest_are_those_of_a_plain_ranking(asked: str, others: list[str])
     )
     nearest = [worth(names[int(place)]) for place in candidates.nearest(probe)]
     assert nearest == pytest.approx(sorted(map(worth, names), reverse=True)[:COMPARED])
+
+
+PHONES = frozenset({b"1"})
+
+
+@given(
+    st.builds(
+        Record,
+        NAMES.map(normalise),
+        st.sampled_from((frozenset(), PHONES)),
+        contacts=st.sampled_from((frozenset(), frozenset({"王"}))),
+        address=st.sampled_from(("", "天府大道100号")),
+    ),
+    NAMES.map(normalise),
+    st.floats(1.0, 30.0),
+    st.floats(1.0, 30.0),
+)
+def test_who_is_left_out_for_a_name_alone_would_not_be_near_with_all_else_equal(
+    probe: Record, name: Name, threshold: float, most: float
+) -> None:
+    weights = weights_of(Evidence(name=most), threshold)
+    equal = probe._replace(name=name)
+    if most_likeness(probe.name, name.core, name.sound) < least_likeness(probe, weights):
+        assert compare(probe, equal, MANY, weights).verdict is Verdict.DIFFERENT
 
 
 @given(st.dictionaries(st.integers(0, 40), st.integers(1, 2 * BUDGET)), st.sets(st.integers(0, 40)))
