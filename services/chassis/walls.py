@@ -7,6 +7,7 @@ relay, sweeps and directories, by `Store.across` only, which reads and never wri
 must neither be a superuser nor have BYPASSRLS: `binds` tells.
 """
 
+from functools import lru_cache
 from uuid import UUID
 
 import psycopg
@@ -75,6 +76,21 @@ def binds(connection: Connection) -> bool:
     return not row[0]
 
 
+@lru_cache(maxsize=1024)
+def _beginning(tenant: str) -> tuple[bytes, bool]:
+    """Return what begins a transaction of a tenant, of all or of none, and whether it asks for a tenant's place.
+
+    What it names goes into the text: several statements in one round trip take no parameters.
+    """
+    if tenant == EVERY_TENANT:
+        return f"BEGIN READ ONLY; SET LOCAL crm.tenant = '{EVERY_TENANT}'".encode(), False
+    if not tenant:
+        return b"BEGIN", False
+    whose = str(UUID(tenant))
+    question = places.QUESTION.format(tenant=whose)
+    return f"BEGIN; SET LOCAL crm.tenant = '{whose}'; {question}".encode(), True
+
+
 def say_whose(engine: Engine) -> None:
     """Let each transaction of an engine begin with the word whose it is, as TENANT_OPTION says.
 
@@ -87,14 +103,7 @@ def say_whose(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         tenant = str(connection.get_execution_options().get(TENANT_OPTION, ""))
-        statement, one_tenant = "BEGIN", False
-        # What it names goes into the text: several statements in one round trip take no parameters.
-        if tenant == EVERY_TENANT:
-            statement = f"BEGIN READ ONLY; SET LOCAL crm.tenant = '{EVERY_TENANT}'"
-        elif tenant:
-            one_tenant, whose = True, str(UUID(tenant))
-            question = places.QUESTION.format(tenant=whose)
-            statement = f"BEGIN; SET LOCAL crm.tenant = '{whose}'; {question}"
+        statement, one_tenant = _beginning(tenant)
         for stale in range(MOST_STALE + 1):
             try:
                 # Behind an invalid one this is the next of the pool, or a fresh one when none is left.
