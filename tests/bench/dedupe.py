@@ -11,7 +11,7 @@ tantivy's hits are ranked and compared as ours are. Then 16 connections create c
 at once: with reservations, and by looking before inserting as peers do. Neither looks for similar names there: what
 that costs stands above. The last line is one JSON object: milliseconds, each p99 the median of the rounds; recall at 5;
 the share of new names that raise an alert by name alone, and with a telephone number besides; the duplicates that each
-way stored.
+way stored; of a check by clients that never pause, what it costs the processors.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -59,6 +60,7 @@ from services.dedupe.store.tables import Base
 from services.dedupe.usecases.reservations import reserve_keys
 from services.dedupe.usecases.rules import list_rules, update_rule
 from tests.bench.figures import percentile
+from tests.bench.scale import used_s
 from tests.support.names import Names
 from tests.support.served import free_port
 
@@ -146,13 +148,15 @@ class Bench:
                 self._rows(stores.database_urls["main"]),
             )
             say("tantivy holds them")
-            clients = stack.enter_context(serving(stores, self.tenant))
+            clients, servers = stack.enter_context(serving(stores, self.tenant))
+            used = dict.fromkeys(("service", "postgresql", "client"), 0.0)
             ours, trigrams, theirs, checks, typed = (Figures() for _ in range(5))
             Figures().together(self.asked[: WARM * CLIENTS], clients)
             for number in range(ROUNDS):
                 ours.round(self.asked, self.by_index)
                 theirs.round(self.asked, searcher.find)
-                checks.together(self.asked, clients)
+                with counting(used, servers, stores.processes["postgresql"].pid or 0):
+                    checks.together(self.asked, clients)
                 typed.together(self.asked, clients, TYPING_S)
                 trigrams.round(self.asked, self.by_trigrams)
                 say(
@@ -172,6 +176,10 @@ class Bench:
             "tantivy_recall5": theirs.recall(),
             "grpc_check_p99_ms": checks.p99(),
             "grpc_typed_check_p99_ms": typed.p99(),
+            **{
+                f"grpc_check_{who}_cpu_ms": round(1000 * spent / ROUNDS / len(self.asked), 2)
+                for who, spent in used.items()
+            },
             **alerts,
             "duplicates": duplicates,
             "naive_duplicates": naive_duplicates,
@@ -380,8 +388,13 @@ class Tantivy:
 
 
 @contextmanager
-def serving(stores: PrivateStores, tenant: Tenant) -> Iterator[Sequence[Callable[[str], list[str]]]]:
-    """Run replicas of the service as they are run; give a check for each client, which returns the names it shows."""
+def serving(
+    stores: PrivateStores, tenant: Tenant
+) -> Iterator[tuple[Sequence[Callable[[str], list[str]]], Sequence[int]]]:
+    """Run replicas of the service as they are run.
+
+    Give a check for each client, which returns the names it shows, and the replicas' process ids.
+    """
     keys = {issuer: generate_key() for issuer in ("identity", "dedupe")}
     environment = {
         **os.environ,
@@ -395,15 +408,17 @@ def serving(stores: PrivateStores, tenant: Tenant) -> Iterator[Sequence[Callable
         "LOG_LEVEL": "WARNING",
     }
     caller = Caller(tenant=tenant, person_id=new_id(), rights=frozenset({"customers.create"}), scope="all")
-    token = Signer("identity", keys["identity"][0]).person_token(caller, utc_now())[0]
+    # Made for later, so that it lasts for longer than its minute.
+    token = Signer("identity", keys["identity"][0]).person_token(caller, utc_now() + timedelta(hours=1))[0]
     with ExitStack() as stack:
-        ports = [free_port() for _ in range(REPLICAS)]
+        ports, pids = [free_port() for _ in range(REPLICAS)], []
         for port in ports:
             process = subprocess.Popen(
                 [sys.executable, "-m", "services.dedupe", "api"], env={**environment, "PORT": str(port)}
             )
             stack.callback(process.wait)
             stack.callback(process.terminate)
+            pids.append(process.pid)
         channels = [
             stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{ports[client % REPLICAS]}"))
             for client in range(CLIENTS)
@@ -418,7 +433,20 @@ def serving(stores: PrivateStores, tenant: Tenant) -> Iterator[Sequence[Callable
             )
             return [similar.name for similar in answer.similar]
 
-        yield [partial(check, stub) for stub in stubs]
+        yield [partial(check, stub) for stub in stubs], pids
+
+
+@contextmanager
+def counting(used: dict[str, float], servers: Sequence[int], postgresql: int) -> Iterator[None]:
+    """Add the processors' seconds that the checks inside cost the service, PostgreSQL and the clients, which are us."""
+
+    def now() -> tuple[float, float, float]:
+        return sum(map(used_s, servers)), used_s(postgresql), time.process_time()
+
+    before = now()
+    yield
+    for who, old, new in zip(used, before, now(), strict=True):
+        used[who] += new - old
 
 
 class Figures:

@@ -40,16 +40,22 @@ def mixed(person: Person, stop: threading.Event, answered: Counter[str]) -> None
 
 def cpu_s(stack: Stack) -> dict[str, float]:
     """Return the processors' seconds that each kind of process, with its children, has used so far."""
-    ticks = os.sysconf("SC_CLK_TCK")
     used: defaultdict[str, float] = defaultdict(float)
     for name, process in stack.processes.items():
-        for pid in (process.pid, *children(process.pid or 0)):
-            try:
-                words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            except FileNotFoundError:
-                continue
-            used[name.partition("-")[0]] += (int(words[11]) + int(words[12])) / ticks
+        used[name.partition("-")[0]] += used_s(process.pid or 0)
     return used
+
+
+def used_s(pid: int) -> float:
+    """Return the processors' seconds that a process, with its children, has used so far."""
+    ticks = 0
+    for each in (pid, *children(pid)):
+        try:
+            words = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            continue
+        ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:
