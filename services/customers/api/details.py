@@ -35,7 +35,6 @@ from services.customers.store.tables import Customer, Phone
 from services.customers.usecases import (
     categories,
     fields,
-    listing,
     page,
     plans,
     records,
@@ -306,10 +305,9 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         pool_id = parse_id(request.pool_id, "pool_id") if request.pool_id else ""
 
         def answer(tx: Transaction) -> pb.CountCustomersResponse:
-            conditions = views.list_conditions(
-                tx, caller, view, pool_id=pool_id, query="", filter_text=request.filter
+            counts = views.count_customers(
+                tx, caller, view, pool_id=pool_id, filter_text=request.filter, by=request.by
             )
-            counts = listing.count_by(tx, conditions, request.by)
             return pb.CountCustomersResponse(
                 counts=[pb.ClassCount(value=value, count=count) for value, count in counts]
             )

@@ -23,6 +23,7 @@ from services.customers.store.import_tables import ExportRun
 from services.customers.store.rules import pools
 from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.fields import definitions
+from services.customers.usecases.listing import planned_for
 from services.customers.usecases.views import View, list_conditions
 from services.kernel.china_time import display_time
 from services.kernel.credit_codes import is_credit_code
@@ -119,7 +120,7 @@ def export_page(
     conditions = wanted.conditions(tx, caller)
     if after:
         conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
-    found = tx.session.execute(
+    page = (
         select(
             _id(Customer.customer_id),
             Customer.name,
@@ -138,7 +139,9 @@ def export_page(
         .where(*conditions)
         .order_by(Customer.create_time.desc(), Customer.customer_id.desc())
         .limit(limit)
-    ).all()
+    )
+    with planned_for(tx, wanted.filter_text):
+        found = tx.session.execute(page).all()
     parts = _Parts(tx, [row.customer_id for row in found])
     names = {pool.pool_id: pool.name for pool in pools(tx)}
     fields = definitions(tx)

@@ -18,11 +18,13 @@ from services.customers.store.rules import get_pool, own_pools, pools
 from services.customers.store.tables import Contact, Customer, FollowUp, OwnershipChange, Phone, Pool
 from services.customers.usecases.fields import definitions
 from services.customers.usecases.listing import (
+    count_by,
     filter_condition,
     find_page,
     find_searched_page,
     parse_order,
     parse_query,
+    planned_for,
     search_condition,
 )
 from services.kernel.fields import Stored, shown_values
@@ -82,20 +84,30 @@ def list_customers(
     """
     conditions = list_conditions(tx, caller, view, pool_id=pool_id, query="", filter_text=filter_text)
     order = parse_order(tx, order_by)
-    if query:
-        own = [Customer.owner_id == caller.person_id] if view == View.MINE else []
-        rows, next_token = find_searched_page(
-            tx,
-            conditions,
-            parse_query(tx, caller, query),
-            order,
-            token,
-            size,
-            walked=[Customer.tenant_id == tx.tenant.id, *own],
-        )
-    else:
-        rows, next_token = find_page(tx, conditions, order, token, size)
+    with planned_for(tx, filter_text):
+        if query:
+            own = [Customer.owner_id == caller.person_id] if view == View.MINE else []
+            rows, next_token = find_searched_page(
+                tx,
+                conditions,
+                parse_query(tx, caller, query),
+                order,
+                token,
+                size,
+                walked=[Customer.tenant_id == tx.tenant.id, *own],
+            )
+        else:
+            rows, next_token = find_page(tx, conditions, order, token, size)
     return _show(tx, caller, rows, with_contacts=False), next_token
+
+
+def count_customers(
+    tx: Transaction, caller: Caller, view: View, *, pool_id: str, filter_text: str, by: str
+) -> list[tuple[str, int]]:
+    """Return how many customers of a list are in each class, as `count_by`; raises as `list_customers`."""
+    conditions = list_conditions(tx, caller, view, pool_id=pool_id, query="", filter_text=filter_text)
+    with planned_for(tx, filter_text):
+        return count_by(tx, conditions, by)
 
 
 def list_conditions(

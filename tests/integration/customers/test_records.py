@@ -1,25 +1,34 @@
 """Records over a real channel: fields, filters, searches, edits, contacts, categories, plans, pages and views."""
 
 import json
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from crm.customers.v1 import customers_pb2 as base
 from crm.customers.v1 import records_pb2 as pb
+from sqlalchemy import text
 
 from services.chassis.bulk import insert_rows
+from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, Conflict, Forbidden, InvalidInput, RuleViolation
 from services.chassis.ids import new_id
 from services.customers.domain.search import found_by
 from services.customers.store.tables import Customer
+from services.customers.usecases.exports import Wanted, export_page
 from services.customers.usecases.listing import MOST_NAMED
+from services.customers.usecases.views import View, count_customers, list_customers
 from tests.integration.customers.office import HEAD, MANAGER, REP, Desk, Office, Person
+from tests.support.reading import rows_read
 
 RIGHTS = REP | {"customers.edit"}
 ADMIN = MANAGER | {"customers.edit", "customers.edit_phones", "numbers.view_all"}
 MINE = base.CUSTOMER_VIEW_MINE
+# Customers of one list, and all that there are.
+FEW, ALL = 300, 3000
 
 
 def values(**texts: str) -> list[base.FieldValue]:
@@ -184,22 +193,8 @@ def test_customers_are_found_by_initials_contacts_and_last_digits(
 def test_a_part_that_very_many_names_have_is_found_in_the_order_of_the_list(office: Office) -> None:
     """F70: more names than are picked out of the index."""
     manager = office.hire(MANAGER, HEAD, "all")
-    pool_id, now = office.pool(manager).pool_id, office.store.clock()
-    rows = [
-        {
-            "tenant_id": office.tenant.id,
-            "customer_id": new_id(),
-            "name": f"常见{number}号",
-            "state": "active",
-            **dict.fromkeys(("level", "region", "address", "business_type", "owner_department_path"), ""),
-            "pool_id": pool_id,
-            "rule_version": 1,
-            "create_time": now - timedelta(seconds=number),
-            "version": 1,
-            **found_by(f"常见{number}号"),
-        }
-        for number in range(MOST_NAMED + 1)
-    ]
+    pool_id = office.pool(manager).pool_id
+    rows = [_pooled(office, number, pool_id=pool_id) for number in range(MOST_NAMED + 1)]
     office.run(lambda tx: tx.session.execute(insert_rows(Customer, rows)))
     everything = base.CUSTOMER_VIEW_ALL
     assert manager.listed(everything, query="常见", page_size=3) == ["常见0号", "常见1号", "常见2号"]
@@ -218,6 +213,59 @@ def test_a_part_that_very_many_names_have_is_found_in_the_order_of_the_list(offi
             if not (token := page.next_page_token):
                 break
         assert found == expected
+
+
+def test_a_filter_reads_no_more_than_the_list_it_is_in(
+    office: Office, desk: Callable[[Person], Desk]
+) -> None:
+    """F57: however often it was asked before, and however many customers elsewhere have the value."""
+    admin = desk(office.hire(ADMIN, HEAD, "all"))
+    admin.add_field("industry", "choice", choices=["制造", "零售"])
+    small, large = office.pool(admin.person), office.pool(admin.person)
+    rows = [
+        _pooled(office, number, pool_id=large.pool_id if number % (ALL // FEW) else small.pool_id)
+        | {"custom": {"industry": "制造"}}
+        for number in range(ALL)
+    ]
+    # The order of a list is not that of the pages that they lie on.
+    random.Random(1).shuffle(rows)  # noqa: S311 - the same each time
+    office.run(lambda tx: tx.session.execute(insert_rows(Customer, rows)))
+    filter_text = json.dumps({"field": "custom.industry", "op": "eq", "value": "制造"})
+    asked = {"pool_id": small.pool_id, "filter_text": filter_text}
+
+    def listed(tx: Transaction) -> None:
+        page, _ = list_customers(
+            tx, admin.person.caller, View.POOL, query="", order_by="", token="", size=FEW, **asked
+        )
+        assert len(page) == FEW
+
+    def counted(tx: Transaction) -> None:
+        assert count_customers(tx, admin.person.caller, View.POOL, **asked, by="level") == [("", FEW)]
+
+    def exported(tx: Transaction) -> None:
+        wanted = Wanted(View.POOL, small.pool_id, "", filter_text)
+        assert len(export_page(tx, admin.person.caller, new_id(), wanted, None).owner_ids) == FEW
+
+    with office.store.transaction(office.tenant) as tx:
+        tx.session.execute(text("ANALYZE customers.customer"))
+        for work in (listed, counted, exported):
+            assert rows_read(tx.session, partial(work, tx), "customers.customer") <= FEW
+
+
+def _pooled(office: Office, number: int, **columns: Any) -> dict[str, Any]:
+    """Return the row of a customer that nobody owns."""
+    return {
+        "tenant_id": office.tenant.id,
+        "customer_id": new_id(),
+        "name": f"常见{number}号",
+        "state": "active",
+        **dict.fromkeys(("level", "region", "address", "business_type", "owner_department_path"), ""),
+        "rule_version": 1,
+        "create_time": office.store.clock() - timedelta(seconds=number),
+        "version": 1,
+        **found_by(f"常见{number}号"),
+        **columns,
+    }
 
 
 def test_a_rep_edits_an_own_customer_but_never_a_number(
