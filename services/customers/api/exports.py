@@ -61,7 +61,7 @@ class ExportsApi(pb_grpc.ExportsServiceServicer, Api):
         def counted(pages: Iterator[exports.Page]) -> Iterator[exports.Page]:
             nonlocal left
             for page in pages:
-                left += len(page.rows)
+                left += len(page.owner_ids)
                 yield page
 
         try:

@@ -66,9 +66,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Page:
-    """Some customers as rows of the file, without the names of their owners. last: where the next page begins."""
+    """Some customers as rows of the file, without the names of their owners. last: where the next page begins.
 
-    rows: list[list[str]]
+    rows: made as they are taken, by whoever sends them, while the next page is read.
+    """
+
+    rows: Iterator[list[str]]
     owner_ids: list[str | None]
     last: tuple[datetime, str] | None
 
@@ -146,7 +149,7 @@ def export_page(
     names = {pool.pool_id: pool.name for pool in pools(tx)}
     fields = definitions(tx)
     every = "numbers.view_all" in caller.rights
-    rows = [
+    rows = (
         _row(
             row,
             parts,
@@ -155,12 +158,12 @@ def export_page(
             shown=sees_numbers(row.state, row.owner_id, row.submitter_id, caller.person_id, every),
         )
         for row in found
-    ]
-    if rows:
+    )
+    if found:
         tx.session.execute(
             update(ExportRun)
             .where(ExportRun.tenant_id == tx.tenant.id, ExportRun.export_id == export_id)
-            .values(row_count=ExportRun.row_count + len(rows))
+            .values(row_count=ExportRun.row_count + len(found))
         )
     last = (found[-1].create_time, found[-1].customer_id) if len(found) == limit else None
     return Page(rows, [row.owner_id for row in found], last)
