@@ -32,6 +32,7 @@ from services.__main__ import load
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
 from services.chassis.ids import new_id
+from services.chassis.process import leave_out_of_collections
 from services.chassis.service import migrate
 from services.chassis.settings import Settings
 from services.chassis.tenancy import Tenant
@@ -224,6 +225,8 @@ def main(argv: Sequence[str]) -> int:
         begin = time.perf_counter()
         with Connection.connect(url) as connection:
             base.seed(connection)
+        # As of any process that has started: what stands here of the base is none of the service's.
+        leave_out_of_collections()
         print(f"seeded {asked.customers} customers in {time.perf_counter() - begin:.0f} s")
         figures: dict[str, float] = {}
         with running("customers", environment, settings) as service:
