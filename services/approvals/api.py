@@ -42,6 +42,7 @@ from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page
 from services.chassis.service import Runtime
 from services.chassis.timestamps import timestamp
 from services.kernel.money import format_amount, parse_amount
+from services.kernel.phones import texts_for
 from services.kernel.texts import parse_text
 
 Choice = TypeVar("Choice")
@@ -109,6 +110,8 @@ LONGEST_NAME = 50
 LONGEST_ROLE = 50
 # Who has this right may look at every approval.
 ADMINISTRATORS_RIGHT = "settings.manage"
+# And who has this one, at every number.
+SEES_NUMBERS = "numbers.view_all"
 
 
 class ApprovalsApi(pb_grpc.ApprovalsServiceServicer, Api):
@@ -420,8 +423,8 @@ def _shown_to_caller(found: Whole, earlier: Sequence[Whole], for_ids: Sequence[s
     caller = current_caller()
     preparing = approval.state == ApprovalState.PREPARING
     place = ""
+    own = caller.person_id == approval.submitter_id
     if DECIDE_RIGHT in caller.rights:
-        own = caller.person_id == approval.submitter_id
         place = approvals.place_in(found, caller.person_id, () if own else for_ids)
     result = pb.Approval(
         approval_id=approval.id,
@@ -451,7 +454,8 @@ def _shown_to_caller(found: Whole, earlier: Sequence[Whole], for_ids: Sequence[s
             pb.ShownChange(name=name, before=before, after=after)
             for name, before, after in shown_changes(seen.approval.shown, approval.shown)
         )
-    return result
+    # Whoever asks for something knows what about.
+    return texts_for(result, may_see=own or SEES_NUMBERS in caller.rights)
 
 
 def _chosen(known: Mapping[Choice, int], number: int, field: str) -> Choice:
@@ -490,7 +494,7 @@ def _time(given: Timestamp, field: str) -> datetime:
 
 
 def _deputy(row: Deputy) -> pb.Deputy:
-    return pb.Deputy(
+    message = pb.Deputy(
         deputy_id=row.id,
         person_id=row.person_id,
         to_person_id=row.deputy_id,
@@ -498,6 +502,7 @@ def _deputy(row: Deputy) -> pb.Deputy:
         end_time=timestamp(row.end_time),
         comment=row.comment,
     )
+    return texts_for(message, may_see=row.person_id == current_caller().person_id)
 
 
 def _subject_type(number: pb.SubjectType.ValueType) -> SubjectType:

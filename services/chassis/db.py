@@ -57,6 +57,7 @@ from services.chassis.ids import new_id, parse_id
 from services.chassis.limits import say_limits
 from services.chassis.locks import KEEPALIVE, PATIENCE
 from services.chassis.logging import current_trace
+from services.chassis.numbers import without_numbers
 from services.chassis.tenancy import Tenant
 from services.chassis.unforeseen import make_unforeseen
 
@@ -238,7 +239,10 @@ class Transaction:
             self.session.close()
 
     def emit(self, event_type: str, aggregate: str, version: int, data: Mapping[str, Any]) -> Event:
-        """Publish a fact with this transaction; lock or write the aggregate's row first."""
+        """Publish a fact with this transaction; lock or write the aggregate's row first.
+
+        It travels to pages, logs and other services: numbers in what people typed are hidden.
+        """
         event = Event(
             id=new_id(),
             type=event_type,
@@ -248,7 +252,7 @@ class Transaction:
             aggregate=aggregate,
             version=version,
             time=self.now,
-            data=data,
+            data=without_numbers(data),
             trace_id=self.trace_id,
         )
         self._post("amqp", "event", aggregate, event.to_json())

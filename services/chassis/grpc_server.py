@@ -260,18 +260,17 @@ class Api:
                 "request_id", "REQUEST_ID_MISSING", "缺少请求编号 request_id", "request_id is missing"
             )
         with self.store.transaction(current_tenant(), caller.actor_id) as tx:
+            # Held to its declaration before the commit: what was written without asking whose it is must not stay, and
+            # a repeat gets what was answered first.
             outcome = tx.once(
                 caller.person_id or caller.service,
                 _method.get(),
                 request.request_id,
                 request.SerializeToString(deterministic=True),
-                lambda: work(tx),
+                lambda: cast(Answer, _held(work(tx))),
             )
             if isinstance(outcome, bytes):
-                declarations.note_repeated()
-            else:
-                # Before the commit: what was written without asking whose it is must not stay.
-                declarations.check_reach(outcome)
+                declarations.note_held()
         if isinstance(outcome, bytes):
             parsed = answer()
             parsed.ParseFromString(outcome)  # type: ignore[attr-defined]  # every protobuf message has it

@@ -6,16 +6,17 @@ from services.chassis.timestamps import timestamp
 from services.customers.domain.imports import Field, ImportState, RowState
 from services.customers.store.import_tables import ImportRow
 from services.customers.usecases.imports import SeenImport
+from services.kernel.phones import texts_for
 
 STATES = {state: pb.ImportState.Value(f"IMPORT_STATE_{state.name}") for state in ImportState}
 ROW_STATES = {state: pb.ImportRowState.Value(f"IMPORT_ROW_STATE_{state.name}") for state in RowState}
 
 
 def import_message(seen: SeenImport, locale: str) -> pb.Import:
-    """Return an import with its progress."""
+    """Return an import with its progress; whose it is knows the file."""
     job, rows = seen.job, seen.rows
     english = locale.lower().startswith("en")
-    return pb.Import(
+    message = pb.Import(
         import_id=job.import_id,
         state=STATES[ImportState(job.state)],
         file_name=job.file_name,
@@ -37,12 +38,13 @@ def import_message(seen: SeenImport, locale: str) -> pb.Import:
         create_time=timestamp(job.create_time),
         version=job.version,
     )
+    return texts_for(message, may_see=True)
 
 
 def row_message(row: ImportRow, locale: str) -> pb.ImportRow:
-    """Return a staged row."""
+    """Return a staged row; whose import it is knows the file."""
     text = "en" if locale.lower().startswith("en") else "zh"
-    return pb.ImportRow(
+    message = pb.ImportRow(
         line=row.line,
         cells=row.cells,
         state=ROW_STATES[RowState(row.state)],
@@ -55,6 +57,7 @@ def row_message(row: ImportRow, locale: str) -> pb.ImportRow:
         customer_id=row.customer_id or "",
         edited=row.edited,
     )
+    return texts_for(message, may_see=True)
 
 
 def field_message(field: Field, locale: str) -> pb.ImportField:

@@ -18,7 +18,7 @@ from services.customers.store.tables import FollowUp, Phone
 from services.customers.usecases.views import SeenCustomer
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import CHOICE_SEPARATOR, Stored
-from services.kernel.phones import PhoneNumber, number_for, parse_phone, text_for
+from services.kernel.phones import PhoneNumber, number_for, parse_phone, texts_for
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -102,7 +102,7 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
     row = seen.customer
     locked = row.lock_expire_time is not None and row.lock_expire_time > now
     own_phones = [phone for phone in seen.phones if phone.contact_id is None]
-    return pb.Customer(
+    message = pb.Customer(
         customer_id=row.customer_id,
         name=row.name,
         state=STATES[CustomerState(row.state)],
@@ -110,7 +110,7 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
         pool_id=row.pool_id or "",
         level="" if "level" in seen.hidden else row.level,
         region="" if "region" in seen.hidden else row.region,
-        address="" if "address" in seen.hidden else text_for(row.address, may_see=seen.numbers_shown),
+        address="" if "address" in seen.hidden else row.address,
         business_type="" if "business_type" in seen.hidden else row.business_type,
         phones=[_phone_message(phone, seen.numbers_shown) for phone in own_phones],
         contacts=[
@@ -118,9 +118,8 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
                 contact_id=contact.contact_id,
                 name=contact.name,
                 title=contact.title,
-                # Often a number itself: as of one, only who may see it reads it.
-                address=text_for(contact.address, may_see=seen.numbers_shown),
-                account=text_for(contact.account, may_see=seen.numbers_shown),
+                address=contact.address,
+                account=contact.account,
                 birthday=contact.birthday.isoformat() if contact.birthday else "",
                 hobbies=contact.hobbies or "",
                 phones=[
@@ -151,6 +150,7 @@ def customer_message(seen: SeenCustomer, now: datetime) -> pb.Customer:
         dealer_id=row.dealer_id or "",
         parent_id=row.parent_id or "",
     )
+    return texts_for(message, may_see=seen.numbers_shown)
 
 
 def _phone_message(phone: Phone, shown: bool) -> pb.Phone:
@@ -164,9 +164,10 @@ def _phone_message(phone: Phone, shown: bool) -> pb.Phone:
 
 def follow_up_message(row: FollowUp, numbers_shown: bool) -> pb.FollowUp:
     """Return a follow-up. numbers_shown: of its customer."""
-    return pb.FollowUp(
+    message = pb.FollowUp(
         follow_up_id=row.follow_up_id,
         author_id=row.author_id,
-        text=text_for(row.text, may_see=numbers_shown),
+        text=row.text,
         create_time=timestamp(row.create_time),
     )
+    return texts_for(message, may_see=numbers_shown)

@@ -9,7 +9,7 @@ from crm.customers.v1 import customers_pb2 as base
 from crm.customers.v1 import records_pb2 as pb
 from google.protobuf.message import Message
 
-from services.chassis.declarations import show_number
+from services.chassis.declarations import show_number, show_text
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import parse_id
 from services.chassis.timestamps import timestamp
@@ -23,7 +23,7 @@ from services.customers.usecases.views import View
 from services.kernel.credit_codes import LENGTH as CREDIT_CODE_LENGTH
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.fields import parse_day
-from services.kernel.phones import parse_phone, text_for
+from services.kernel.phones import parse_phone, text_for, texts_for
 from services.kernel.texts import parse_text
 
 __all__ = ["follow_up_message"]
@@ -154,7 +154,8 @@ def _finance(finance: pb.Finance) -> dict[str, str]:
 def finance_message(finance: dict[str, str]) -> pb.Finance:
     """Return finance data; whoever may not see the customer's numbers is given none."""
     show_number(finance.get("invoice_phone", ""))
-    return pb.Finance(**{name: finance.get(name, "") for name in FINANCE_LONGEST})
+    message = pb.Finance(**{name: finance.get(name, "") for name in FINANCE_LONGEST})
+    return texts_for(message, may_see=True)
 
 
 def _addresses(addresses: Sequence[pb.Address]) -> tuple[AddressDraft, ...]:
@@ -187,13 +188,14 @@ def _addresses(addresses: Sequence[pb.Address]) -> tuple[AddressDraft, ...]:
 
 def address_message(row: Address, numbers_shown: bool) -> pb.Address:
     """Return an address. numbers_shown: of its customer."""
-    return pb.Address(
+    message = pb.Address(
         address_id=row.address_id,
         kind=row.kind,
         region=row.region,
-        detail=text_for(row.detail, may_see=numbers_shown),
-        recipient=text_for(row.recipient, may_see=numbers_shown),
+        detail=row.detail,
+        recipient=row.recipient,
     )
+    return texts_for(message, may_see=numbers_shown)
 
 
 def category_message(row: Category) -> pb.Category:
@@ -223,9 +225,9 @@ def view_draft(view: pb.SavedView) -> ViewDraft:
     )
 
 
-def view_message(row: SavedView) -> pb.SavedView:
-    """Return a saved view."""
-    return pb.SavedView(
+def view_message(row: SavedView, *, own: bool) -> pb.SavedView:
+    """Return a saved view. own: the reader's, to whom the own words are told."""
+    message = pb.SavedView(
         view_id=row.view_id,
         person_id=row.person_id,
         shared=row.shared,
@@ -235,19 +237,21 @@ def view_message(row: SavedView) -> pb.SavedView:
         order_by=row.order_by,
         columns=row.columns,
     )
+    return texts_for(message, may_see=own)
 
 
 def plan_message(row: Plan, customer_name: str, numbers_shown: bool) -> pb.Plan:
     """Return a plan. numbers_shown: of its customer."""
-    return pb.Plan(
+    message = pb.Plan(
         plan_id=row.plan_id,
         customer_id=row.customer_id,
         customer_name=customer_name,
         person_id=row.person_id,
-        text=text_for(row.text, may_see=numbers_shown),
+        text=row.text,
         due_time=timestamp(row.due_time),
         complete_time=timestamp(row.complete_time),
     )
+    return texts_for(message, may_see=numbers_shown)
 
 
 def entry_message(row: TimelineEntry, locale: str, numbers_shown: bool) -> pb.TimelineEntry:
@@ -263,7 +267,7 @@ def entry_message(row: TimelineEntry, locale: str, numbers_shown: bool) -> pb.Ti
         kind=row.kind,
         subject_id=row.subject_id or "",
         actor_id=row.actor_id or "",
-        text=template.format_map(_Blank(data)),
+        text=show_text(template.format_map(_Blank(data))),
         time=timestamp(row.time),
     )
 

@@ -33,7 +33,7 @@ from services.dedupe.usecases.rules import list_clashes, list_rules, update_rule
 from services.dedupe.usecases.settling import Writer, settle
 from services.dedupe.usecases.trials import try_rule
 from services.kernel.credit_codes import parse_credit_code
-from services.kernel.phones import parse_phone
+from services.kernel.phones import parse_phone, texts_for
 from services.kernel.texts import parse_text
 
 KINDS = {
@@ -405,9 +405,10 @@ def _similar(found: Found, caller: Caller) -> pb.Similar:
 
 def _shown(row: Compared | MatchRecord, caller: Caller) -> pb.Similar:
     seen = may_see(caller, row)
-    return pb.Similar(
+    message = pb.Similar(
         customer_id=row.customer_id if seen else "",
         name=row.name if seen else mask_company(row.name),
         holder_name=row.holder_name,
         create_time=timestamp(row.create_time),
     )
+    return texts_for(message, may_see=row.owner_id == caller.person_id)

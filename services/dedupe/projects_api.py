@@ -13,6 +13,7 @@ from services.dedupe.store.tables import Project
 from services.dedupe.usecases import projects
 from services.dedupe.usecases.projects import ProjectDraft
 from services.dedupe.usecases.refusals import report_refusal
+from services.kernel.phones import texts_for
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -104,4 +105,4 @@ def project_message(row: Project) -> pb.Project:
     project.create_time.FromDatetime(row.create_time)
     if row.close_time:
         project.close_time.FromDatetime(row.close_time)
-    return project
+    return texts_for(project, may_see=row.owner_id == current_caller().person_id)

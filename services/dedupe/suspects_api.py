@@ -19,7 +19,7 @@ from services.dedupe.store import tables
 from services.dedupe.usecases import inquiries, suspects
 from services.dedupe.usecases.inquiries import InquiryDraft, Line
 from services.dedupe.usecases.suspects import Content
-from services.kernel.phones import mask_number, parse_phone
+from services.kernel.phones import mask_number, parse_phone, texts_for
 from services.kernel.texts import parse_text
 
 STATES = {
@@ -169,7 +169,7 @@ def _draft(request: pb.RecordInquiryRequest) -> InquiryDraft:
 
 
 def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
-    return pb.Inquiry(
+    message = pb.Inquiry(
         inquiry_id=row.inquiry_id,
         inquirer_name=row.inquirer_name,
         company_name=row.company_name,
@@ -181,6 +181,7 @@ def _inquiry(row: tables.Inquiry) -> pb.Inquiry:
         create_time=timestamp(row.create_time),
         quote_time=timestamp(row.quote_time),
     )
+    return texts_for(message, may_see=row.recorder_id == current_caller().person_id)
 
 
 def _suspect(row: tables.Suspect, content: Content) -> pb.Suspect:

@@ -33,7 +33,7 @@ from services.identity.store import queries
 from services.identity.store.queries import Member
 from services.identity.store.tables import Audit, Department
 from services.identity.usecases import credentials, departments, people, roles, sessions
-from services.kernel.phones import number_for
+from services.kernel.phones import number_for, texts_for
 from services.kernel.visibility import covers
 
 SCOPES = {
@@ -195,15 +195,16 @@ class IdentityApi(pb_grpc.IdentityServiceServicer, Api):
             found = queries.members_by_login(
                 tx,
                 current_caller(),
-                cursor[1] if cursor else "",
+                parse_id(cursor[1], "page_token") if cursor else None,
                 size + 1,
                 below=below,
                 query=request.query.strip(),
+                numbers_shown=_may_see_mobiles(),
             )
             page, more = cut_page(found, size)
             return pb.ListPeopleResponse(
                 people=[_person(member, clear=_may_see_mobiles()) for member in page],
-                next_page_token=encode_cursor(page[-1].person.create_time, page[-1].person.login)
+                next_page_token=encode_cursor(page[-1].person.create_time, page[-1].person.id)
                 if more
                 else "",
             )
@@ -646,7 +647,7 @@ def _check_reach(tx: Transaction, department_ids: Iterable[str]) -> None:
 
 def _person(member: Member, *, clear: bool) -> pb.Person:
     person = member.person
-    return pb.Person(
+    message = pb.Person(
         person_id=person.id,
         login=person.login,
         name=person.name,
@@ -662,6 +663,7 @@ def _person(member: Member, *, clear: bool) -> pb.Person:
         region_department_ids=person.region_ids,
         leave_time=timestamp(person.leave_time) if person.leave_time else None,
     )
+    return texts_for(message, may_see=clear)
 
 
 def _role(role: Role, holders: int) -> pb.Role:

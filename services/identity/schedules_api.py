@@ -18,6 +18,7 @@ from services.identity.store import queries, schedules
 from services.identity.store.schedule_tables import Leave, Shift
 from services.identity.usecases import schedules as usecases
 from services.kernel.china_time import CHINA
+from services.kernel.phones import texts_for
 
 LEAVE_KINDS = {
     LeaveKind.ANNUAL: pb.LEAVE_KIND_ANNUAL,
@@ -263,7 +264,7 @@ def _leave(leave: Leave) -> pb.Leave:
     """Return a leave; what for is told to the person and to who manages schedules only."""
     caller = current_caller()
     told = leave.person_id == caller.person_id or usecases.MANAGE in caller.rights
-    return pb.Leave(
+    message = pb.Leave(
         leave_id=leave.id,
         person_id=leave.person_id,
         start_time=timestamp(leave.start_time),
@@ -272,6 +273,7 @@ def _leave(leave: Leave) -> pb.Leave:
         reason=leave.reason if told else "",
         cancel_time=timestamp(leave.cancel_time) if leave.cancel_time else None,
     )
+    return texts_for(message, may_see=told)
 
 
 def _begin(day: date) -> datetime:

@@ -12,10 +12,11 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from services.chassis.declarations import show_text
 from services.chassis.errors import AlreadyExists, InvalidInput
 from services.kernel.china_time import CHINA
 from services.kernel.money import format_amount, parse_amount
-from services.kernel.phones import display_number, mask_number, parse_phone
+from services.kernel.phones import display_number, kept, mask_number, parse_phone, text_for
 from services.kernel.texts import parse_text
 
 # How a value is stored, and what it is in Python.
@@ -190,8 +191,9 @@ def parse_values(
 ) -> dict[str, Stored]:
     """Return all values of a record as they are stored, empty ones left out.
 
-    before: those that stand, for an edit: keys that are not named keep their value, an empty value clears it. What
-    stands under a key without definition is kept, so that a field may come back.
+    before: those that stand, for an edit: keys that are not named keep their value, so do those that are given back as
+    they were shown without numbers; an empty value clears it. What stands under a key without definition is kept, so
+    that a field may come back.
     Raises InvalidInput naming `field.key`: FIELD_UNKNOWN, FIELD_REQUIRED, and as `parse_value`.
     """
     known = {definition.key: definition for definition in definitions}
@@ -202,7 +204,8 @@ def parse_values(
     for definition in definitions:
         path = f"{field}.{definition.key}"
         if definition.key in values:
-            stored = parse_value(definition, values[definition.key], path)
+            given = kept(values[definition.key], result.get(definition.key))
+            stored = parse_value(definition, given, path)
             if stored is None:
                 result.pop(definition.key, None)
             else:
@@ -233,13 +236,16 @@ def typed_value(definition: FieldDefinition, stored: Stored | None) -> Typed | N
 
 
 def display_value(definition: FieldDefinition, stored: Stored | None, *, numbers_shown: bool = True) -> str:
-    """Return a stored value as a person reads it, and as `parse_value` understands it again unless it is masked."""
+    """Return a stored value as a person reads it, and as `parse_value` understands it again unless it is masked.
+
+    numbers_shown: whether the reader may see telephone numbers; figures and choices are none, however long.
+    """
     if stored is None:
         return ""
     if isinstance(stored, bool):
         return "是" if stored else "否"
     if isinstance(stored, list):
-        return CHOICE_SEPARATOR.join(stored)
+        return show_text(CHOICE_SEPARATOR.join(stored))
     match definition.type:
         case FieldType.DATETIME:
             return datetime.fromisoformat(stored).astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
@@ -247,14 +253,17 @@ def display_value(definition: FieldDefinition, stored: Stored | None, *, numbers
             number, _, extension = stored.partition(";ext=")
             if not numbers_shown:
                 return mask_number(number)
-            return display_number(number) + (f"转{extension}" if extension else "")
-    return stored
+            return show_text(display_number(number) + (f"转{extension}" if extension else ""))
+    return _text_for(definition, stored, numbers_shown=numbers_shown)
 
 
 def shown_values(
     definitions: Sequence[FieldDefinition], stored: Mapping[str, Stored], *, numbers_shown: bool
 ) -> dict[str, Stored]:
-    """Return the values that a reader gets: of the fields there are, telephone numbers masked if need be (F59)."""
+    """Return the values that a reader gets: of the fields there are, telephone numbers masked if need be (F59).
+
+    Figures and choices are no numbers, however long.
+    """
     result: dict[str, Stored] = {}
     for definition in definitions:
         value = stored.get(definition.key)
@@ -262,8 +271,16 @@ def shown_values(
             continue
         if definition.type == FieldType.PHONE and not numbers_shown:
             value = mask_number(str(value).partition(";ext=")[0])
+        elif isinstance(value, str):
+            value = _text_for(definition, value, numbers_shown=numbers_shown)
+        elif isinstance(value, list):
+            show_text(CHOICE_SEPARATOR.join(value))
         result[definition.key] = value
     return result
+
+
+def _text_for(definition: FieldDefinition, text: str, *, numbers_shown: bool) -> str:
+    return text_for(text, may_see=numbers_shown or definition.type not in TEXTS)
 
 
 def value_taken(definition: FieldDefinition, field: str) -> AlreadyExists:

@@ -14,11 +14,13 @@ As JSON, a filter is a condition, or a group of filters of which all or any have
 
 Both evaluations give the same rows. An answer is yes or no, never unknown: an empty value (NULL, no text or item)
 holds for `empty` and for the operators that deny (`ne`, `not_in`, `not_contains`, `not_within_last_days`), else never.
-`contains` and `prefix` take A and a for the same. A day asked of a time is the whole day in China; days counted back or
-on include today. A filter is pure data: it can be stored with a rule or a view and read again.
+`contains` and `prefix` take A and a for the same. In SQL, a text with a telephone number in it that whoever asks may
+not read is found by no digits. A day asked of a time is the whole day in China; days counted back or on include today.
+A filter is pure data: it can be stored with a rule or a view and read again.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -29,10 +31,12 @@ from typing import Any, cast
 from sqlalchemy import Boolean, ColumnElement, Date, DateTime, Numeric, and_, func, not_, or_, true
 from sqlalchemy import cast as cast_to
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import Text
 
 from services.chassis.errors import InvalidInput
 from services.chassis.ids import parse_id
+from services.chassis.numbers import A_NUMBER, DIGIT, GROUPED, NO_NUMBER
 from services.kernel.china_time import CHINA, day_start
 from services.kernel.fields import DAY, NUMBER, FieldDefinition, FieldType, parse_day
 
@@ -47,6 +51,9 @@ LONGEST_FILTER = 50_000
 # Farthest day that may be counted to, about a hundred years.
 MOST_DAYS = 36_500
 
+HAS_DIGIT = re.compile(DIGIT)
+# PostgreSQL knows no order of alternatives: what follows upon digits counts with them.
+_NO_NUMBER = f"(?<!{DIGIT}{GROUPED})(?:{NO_NUMBER})"
 UPPER, LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 FOLD = str.maketrans(UPPER, LOWER)
 # The person who looks, so that a shared filter means everyone's own.
@@ -157,14 +164,31 @@ class Column:
     """Where a field is in SQL. expression: of the type that its kind has; a list may be an ARRAY or JSONB.
 
     document, key: for a text in JSONB, the document and the key, so that an index over the document serves equality.
+    shown: for a text that people type, whether who asks may read the numbers in it; None where everybody may.
     """
 
     expression: ColumnElement[Any]
     document: ColumnElement[Any] | None = None
     key: str = ""
+    shown: ColumnElement[bool] | None = None
 
 
-def custom_column(document: ColumnElement[Any], definition: FieldDefinition) -> Column:
+def may_find(
+    text: ColumnElement[str] | InstrumentedAttribute[str], asked: str, shown: ColumnElement[bool]
+) -> ColumnElement[bool]:
+    """Return the condition that a text may be found by what is asked for, see `Column`.
+
+    Who may not read a number in a text finds out none by asking for digits: such a text is not found by any.
+    """
+    if not HAS_DIGIT.search(asked):
+        return true()
+    without = func.regexp_replace(text, _NO_NUMBER, "x", "g")
+    return or_(shown, not_(without.regexp_match(A_NUMBER)))
+
+
+def custom_column(
+    document: ColumnElement[Any], definition: FieldDefinition, shown: ColumnElement[bool] | None = None
+) -> Column:
     """Return where a custom field's value is, given the JSONB column of all of them."""
     text = document[definition.key].astext
     match FIELD_KINDS[definition.type]:
@@ -178,7 +202,7 @@ def custom_column(document: ColumnElement[Any], definition: FieldDefinition) -> 
             return Column(cast_to(text, Boolean))
         case Kind.LIST:
             return Column(document[definition.key])
-    return Column(text, document, definition.key)
+    return Column(text, document, definition.key, shown)
 
 
 @dataclass(frozen=True)
@@ -507,6 +531,15 @@ def _to_sql(node: Condition | Group, columns: Mapping[str, Column], context: Con
 
 
 def _sql(condition: Condition, column: Column, context: Context) -> ColumnElement[bool]:
+    asked = _sql_asked(condition, column, context)
+    if condition.kind != Kind.TEXT or column.shown is None or not condition.values:
+        return asked
+    return and_(
+        asked, may_find(column.expression, "".join(cast(tuple[str, ...], condition.values)), column.shown)
+    )
+
+
+def _sql_asked(condition: Condition, column: Column, context: Context) -> ColumnElement[bool]:
     found = column.expression
     if condition.operator == Operator.EMPTY:
         return _sql_empty(condition.kind, found)

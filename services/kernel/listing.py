@@ -64,7 +64,8 @@ class Sorting:
 class RecordList:
     """What a list of one kind of record may be asked. built_in: kind and column by name. document: of custom values.
 
-    sorted_by: expression that is never empty, and its type, by name; first: the order when nobody asks for one.
+    sorted_by: expression that is never empty, and its type, by name; it goes into page tokens, so it holds no number of
+    somebody's. first: the order when nobody asks for one. made: texts that nobody types, such as papers' numbers.
     """
 
     id: InstrumentedAttribute[str]
@@ -72,22 +73,31 @@ class RecordList:
     built_in: Mapping[str, tuple[Kind, Any]]
     sorted_by: Mapping[str, tuple[Any, type]]
     first: str
+    made: frozenset[str] = frozenset()
 
     def condition(
-        self, text: str, fields: Sequence[FieldDefinition], context: Context, *, numbers_shown: bool
+        self,
+        text: str,
+        fields: Sequence[FieldDefinition],
+        context: Context,
+        *,
+        numbers_shown: bool,
+        shown: ColumnElement[bool] | None = None,
     ) -> ColumnElement[bool]:
         """Return the condition that a filter means; raises InvalidInput below `filter`.
 
-        numbers_shown: whether the caller sees every number; who does not finds out none by asking for it.
+        numbers_shown: whether the caller sees every number; who does not finds out none by asking for it. shown: the
+        records in whose texts the caller may read numbers; None for all.
         """
         asked = [field for field in fields if numbers_shown or field.type != FieldType.PHONE]
         document = type_coerce(self.document, JSONB)
         kinds = {name: kind for name, (kind, _) in self.built_in.items()} | {
             f"custom.{field.key}": FIELD_KINDS[field.type] for field in asked
         }
-        columns = {name: Column(column) for name, (_, column) in self.built_in.items()} | {
-            f"custom.{field.key}": custom_column(document, field) for field in asked
-        }
+        columns = {
+            name: Column(column, shown=None if name in self.made else shown)
+            for name, (_, column) in self.built_in.items()
+        } | {f"custom.{field.key}": custom_column(document, field, shown) for field in asked}
         return Filter.parse(text, kinds).to_sql(columns, context)
 
     def sorting(self, text: str, fields: Sequence[FieldDefinition]) -> Sorting:

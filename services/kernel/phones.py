@@ -11,12 +11,15 @@ import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, lru_cache
+from typing import TypeVar, cast
 
 import phonenumbers
+from google.protobuf.message import Message
 from phonenumbers import PhoneNumberType
 
-from services.chassis.declarations import show_number
+from services.chassis.declarations import show_number, show_text, show_texts
 from services.chassis.errors import InvalidInput
+from services.chassis.numbers import hide_numbers
 
 # Numbers that many companies share or that are no subscriber's: kept as dialled.
 SERVICE_NUMBER = re.compile(r"(?:[48]00\d{7}|95\d{3,8}|96\d{3,6}|1(?:0\d{3}|1\d|2\d{1,3}))")
@@ -36,16 +39,13 @@ ANONYMOUS = frozenset(
 MOBILE = re.compile(r"\+861[3-9]\d{9}")
 # A landline as it is typed without any sign between: 0, area code, local number; a mobile has no such beginning.
 LANDLINE = re.compile(r"0(?:10|[2-9][0-9])[0-9]{7,9}")
-# A day as people write it: as many digits as a number, and none.
-_TYPED_DAY = (
-    r"(?<!\d)(?P<day>(?:19|20)\d\d(?P<sign>[-./])(?:0?[1-9]|1[0-2])(?P=sign)(?:0?[1-9]|[12]\d|3[01]))(?!\d)"
-)
-# Or what could be a subscriber's number within a text: as many digits, in groups or not.
-TYPED_NUMBER = re.compile(rf"{_TYPED_DAY}|\d(?:[\s()（）.\-–—－]{{0,2}}\d){{6,}}")
 # Digits of a mobile without the country's code.
 MOBILE_DIGITS = 11
 # Shortest number that can be a subscriber's; shorter ones are extensions.
 SHORTEST_SUBSCRIBER = 7
+
+Texts = TypeVar("Texts", bound=Message)
+Value = TypeVar("Value")
 
 
 class PhoneKind(StrEnum):
@@ -157,17 +157,32 @@ def mask_number(number: str) -> str:
     return f"{number[:3]}****{number[-2:]}" if len(number) >= 7 else "*" * len(number)
 
 
-def hide_numbers(text: str) -> str:
-    """Return a text that people typed with the middle of everything hidden that could be a number, however grouped."""
-    return TYPED_NUMBER.sub(
-        lambda found: found["day"] or f"{found[0][:3]}****{found[0][-2:]}",
-        text,
-    )
-
-
 def text_for(text: str, *, may_see: bool) -> str:
     """Return a text that people typed for whoever called: as it is, or with the numbers in it hidden."""
-    return text if may_see else hide_numbers(text)
+    return show_text(text) if may_see else hide_numbers(text)
+
+
+def texts_for(message: Texts, *, may_see: bool) -> Texts:
+    """Return a message; what people typed into it stays as it is where a rule says that the caller may see the numbers.
+
+    Else the server hides them on the way out, see `declarations`.
+    """
+    if may_see:
+        show_texts(message)
+    return message
+
+
+def kept(given: Value, before: object) -> Value:
+    """Return what a form makes of a value: texts that it gives back as they were shown without numbers stay.
+
+    before: what stands. Only a text, or a list of such, can have been shown otherwise.
+    """
+    if isinstance(given, str) and isinstance(before, str):
+        return cast(Value, before) if given == hide_numbers(before) else given
+    if isinstance(given, list) and isinstance(before, list):
+        whole = {hide_numbers(text): text for text in before}
+        return cast(Value, [whole.get(text, text) for text in given])
+    return given
 
 
 def number_for(number: str, *, may_see: bool) -> str:

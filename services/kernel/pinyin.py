@@ -7,6 +7,8 @@ else its commonest. Source of the readings: the tables of pypinyin.
 import unicodedata
 from functools import cache
 
+from services.chassis.numbers import hide_numbers
+
 # Longest words of the table that decide a reading.
 LONGEST_WORD = 4
 
@@ -41,9 +43,12 @@ def _letter(reading: str) -> str:
 
 
 def initials(name: str) -> str:
-    """Return the first letter of each Chinese character, Latin letters and digits as they are, small; nothing else."""
+    """Return the first letter of each Chinese character, Latin letters and digits as they are, small; nothing else.
+
+    Of a telephone number only what everybody may see: lists are sorted by this, and page tokens tell it.
+    """
     letters, words, lengths = _readings()
-    text = unicodedata.normalize("NFKC", name).lower()
+    text = unicodedata.normalize("NFKC", hide_numbers(name)).lower()
     result, at = [], 0
     while at < len(text):
         for length in lengths.get(text[at : at + 2], ()):

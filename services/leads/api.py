@@ -29,6 +29,7 @@ from services.leads.messages import (
     number_shown,
     opportunity_change_message,
     opportunity_message,
+    opportunity_number_shown,
     order_state_text,
     ownership_message,
     parse_idle_days,
@@ -589,7 +590,10 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             stayed = stays(entries, opportunity.close_time or tx.now) if entries else {}
             return leads_pb2.GetOpportunityResponse(
                 opportunity=opportunity_message(opportunity, caller, stages_of(tx)[0].id),
-                changes=map(opportunity_change_message, reversed(changes)),
+                changes=[
+                    opportunity_change_message(change, opportunity_number_shown(opportunity, caller))
+                    for change in reversed(changes)
+                ],
                 stays=[
                     leads_pb2.StageStay(stage_id=stage_id, seconds=seconds)
                     for stage_id, seconds in stayed.items()

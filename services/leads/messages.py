@@ -14,7 +14,7 @@ from services.chassis.tokens import Caller
 from services.kernel.fields import display_value
 from services.kernel.money import format_amount
 from services.kernel.ownership import LONGEST_IDLE_DAYS
-from services.kernel.phones import mask_number, text_for
+from services.kernel.phones import mask_number, texts_for
 from services.leads.domain.pool import Cause, PoolRules
 from services.leads.domain.push import LeftOut, PushRule
 from services.leads.domain.stages import Stage, weighted
@@ -94,13 +94,13 @@ def lead_message(
         definition.key: display_value(definition, lead.fields.get(definition.key), numbers_shown=plain)
         for definition in FIELDS.definitions(tx, FieldObject.LEAD)
     }
-    return leads_pb2.Lead(
+    message = leads_pb2.Lead(
         lead_id=lead.id,
         name=lead.name,
         company=lead.company,
         phone=show_number(lead.phone_key) if plain else mask_number(lead.phone),
         source=lead.source,
-        note=text_for(lead.note, may_see=plain),
+        note=lead.note,
         state=LEAD_STATES[state],
         owner_id=lead.owner_id or "",
         create_time=timestamp(lead.create_time),
@@ -123,6 +123,7 @@ def lead_message(
         fields=[leads_pb2.FieldValue(key=key, value=text) for key, text in fields.items() if text],
         pool_id=shown_pool_id(lead.tenant_id, lead.pool_id),
     )
+    return texts_for(message, may_see=plain)
 
 
 def ownership_message(change: OwnershipChange) -> leads_pb2.LeadOwnershipChange:
@@ -217,15 +218,16 @@ def parse_idle_days(days: int) -> int:
 
 def change_message(change: LeadChange, shown: bool) -> leads_pb2.LeadChange:
     """Return a row of a lead's log. shown: whether the reader may see the lead's number."""
-    return leads_pb2.LeadChange(
+    message = leads_pb2.LeadChange(
         from_state=LEAD_STATES[LeadState(change.from_state)]
         if change.from_state
         else leads_pb2.LEAD_STATE_UNSPECIFIED,
         to_state=LEAD_STATES[LeadState(change.to_state)],
         actor_id=change.actor_id or "",
-        text=text_for(change.text, may_see=shown),
+        text=change.text,
         create_time=timestamp(change.create_time),
     )
+    return texts_for(message, may_see=shown)
 
 
 def opportunity_message(
@@ -237,7 +239,7 @@ def opportunity_message(
     """
     state = OpportunityState(opportunity.state)
     owned = opportunity.owner_id == caller.person_id
-    return leads_pb2.Opportunity(
+    message = leads_pb2.Opportunity(
         opportunity_id=opportunity.id,
         name=opportunity.name,
         customer_id=opportunity.customer_id,
@@ -259,11 +261,17 @@ def opportunity_message(
         lose_reason=opportunity.lose_reason,
         allowed_actions=opportunity_actions(state, rights=caller.rights, owned=owned),
     )
+    return texts_for(message, may_see=opportunity_number_shown(opportunity, caller))
 
 
-def opportunity_change_message(change: OpportunityChange) -> leads_pb2.OpportunityChange:
-    """Return a row of an opportunity's log."""
-    return leads_pb2.OpportunityChange(
+def opportunity_number_shown(opportunity: Opportunity, caller: Caller) -> bool:
+    """Tell whether the caller may see a number in what people typed about an opportunity (F59)."""
+    return opportunity.owner_id == caller.person_id or "numbers.view_all" in caller.rights
+
+
+def opportunity_change_message(change: OpportunityChange, shown: bool) -> leads_pb2.OpportunityChange:
+    """Return a row of an opportunity's log. shown: whether the reader may see the numbers in it."""
+    message = leads_pb2.OpportunityChange(
         action=change.action,
         from_stage_id=change.from_stage_id or "",
         to_stage_id=change.to_stage_id,
@@ -271,6 +279,7 @@ def opportunity_change_message(change: OpportunityChange) -> leads_pb2.Opportuni
         text=change.text,
         create_time=timestamp(change.create_time),
     )
+    return texts_for(message, may_see=shown)
 
 
 def stage_message(stage: Stage) -> leads_pb2.OpportunityStage:

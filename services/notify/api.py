@@ -9,11 +9,12 @@ from services.chassis.grpc_server import Api, current_caller, current_token
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.timestamps import timestamp
+from services.kernel.phones import texts_for
 from services.notify.clients import Orders
 from services.notify.domain.reminders import ReminderState
 from services.notify.store import queries
 from services.notify.store.tables import Message, Reminder
-from services.notify.usecases.messages import mark_read
+from services.notify.usecases.messages import ANNOUNCEMENT, mark_read
 
 REMINDER_STATES = {
     ReminderState.PENDING: pb.REMINDER_STATE_PENDING,
@@ -84,7 +85,7 @@ class NotifyApi(pb_grpc.NotifyServiceServicer, Api):
 
 def _message(row: Message, locale: str) -> pb.Message:
     english = locale.lower().startswith("en")
-    return pb.Message(
+    message = pb.Message(
         message_id=row.id,
         kind=row.kind,
         title=row.title_en if english else row.title_zh,
@@ -94,6 +95,7 @@ def _message(row: Message, locale: str) -> pb.Message:
         read=row.read_time is not None,
         create_time=timestamp(row.create_time),
     )
+    return texts_for(message, may_see=row.subject_type == ANNOUNCEMENT)
 
 
 def _reminder(row: Reminder) -> pb.Reminder:

@@ -16,6 +16,7 @@ from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.fields import FieldDefinition, FieldType, Stored, display_value
 from services.kernel.money import format_amount
+from services.kernel.phones import texts_for
 from services.kernel.texts import parse_text
 from services.orders.domain.contracts import ContractState, parse_day
 from services.orders.domain.contracts import owner_actions as contract_actions
@@ -64,7 +65,7 @@ from services.orders.usecases.contracts import (
     terminate_contract,
     update_contract,
 )
-from services.orders.usecases.fields import FIELDS, SEES_NUMBERS, FieldObject
+from services.orders.usecases.fields import FIELDS, FieldObject, numbers_shown
 from services.orders.usecases.files import FileKind, attach, attachments, open_attachment
 from services.orders.usecases.lines import LineInput
 from services.orders.usecases.orders import (
@@ -138,7 +139,11 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
         def work(tx: Transaction) -> orders_pb2.GetOrderResponse:
             order = find_order(tx, None if caller.service else caller, request.order_id)
             return orders_pb2.GetOrderResponse(
-                order=whole_order(tx, order, caller), changes=map(change_message, order_changes(tx, order.id))
+                order=whole_order(tx, order, caller),
+                changes=[
+                    change_message(change, numbers_shown(order, caller))
+                    for change in order_changes(tx, order.id)
+                ],
             )
 
         return self.read(work)
@@ -424,7 +429,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
                     version_message(tx, contract, row, caller) for row in contract_versions(tx, contract.id)
                 ],
                 attachments=map(attachment_message, attachments(tx, contract.id)),
-                vouchers=map(voucher_message, vouchers(tx, contract.id)),
+                vouchers=[
+                    voucher_message(voucher, numbers_shown(contract, caller))
+                    for voucher in vouchers(tx, contract.id)
+                ],
                 received=format_amount(received),
                 paid=format_amount(booked(tx, contract, MoneyKind.PAYMENT)),
                 balance=format_amount(contract.amount - received),
@@ -485,7 +493,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
                 account_id=request.account_id,
                 note=request.note,
             )
-            return orders_pb2.RecordReceiptResponse(voucher=voucher_message(voucher))
+            return orders_pb2.RecordReceiptResponse(
+                # The own words.
+                voucher=voucher_message(voucher, shown=True)
+            )
 
         return self.write(request, orders_pb2.RecordReceiptResponse, work)
 
@@ -503,7 +514,10 @@ class OrdersApi(orders_pb2_grpc.OrdersServiceServicer, Api):
                 account_id=request.account_id,
                 note=request.note,
             )
-            return orders_pb2.SubmitPaymentResponse(voucher=voucher_message(voucher))
+            return orders_pb2.SubmitPaymentResponse(
+                # The own words.
+                voucher=voucher_message(voucher, shown=True)
+            )
 
         return self.write(request, orders_pb2.SubmitPaymentResponse, work)
 
@@ -544,7 +558,7 @@ def order_message(order: Order, caller: Caller) -> orders_pb2.Order:
     """Return an order as this caller may see it."""
     owned = order.owner_id == caller.person_id and RIGHT in caller.rights
     state = OrderState(order.state)
-    return orders_pb2.Order(
+    message = orders_pb2.Order(
         order_id=order.id,
         number=order.number,
         opportunity_id=order.opportunity_id,
@@ -561,6 +575,7 @@ def order_message(order: Order, caller: Caller) -> orders_pb2.Order:
         contract_id=order.contract_id or "",
         ship_to=order.ship_to,
     )
+    return texts_for(message, may_see=numbers_shown(order, caller))
 
 
 def whole_order(tx: Transaction, order: Order, caller: Caller) -> orders_pb2.Order:
@@ -568,7 +583,7 @@ def whole_order(tx: Transaction, order: Order, caller: Caller) -> orders_pb2.Ord
     message = order_message(order, caller)
     message.lines.extend(map(line_message, order_lines(tx, order.id)))
     message.attachments.extend(map(attachment_message, attachments(tx, order.id)))
-    return message
+    return texts_for(message, may_see=numbers_shown(order, caller))
 
 
 def line_message(line: OrderLine) -> orders_pb2.OrderLine:
@@ -627,7 +642,7 @@ def contract_message(tx: Transaction, contract: Contract, caller: Caller) -> ord
     """Return a contract as this caller may see it."""
     owned = contract.owner_id == caller.person_id and RIGHT in caller.rights
     state = ContractState(contract.state)
-    return orders_pb2.Contract(
+    message = orders_pb2.Contract(
         contract_id=contract.id,
         number=contract.number,
         title=contract.title,
@@ -642,13 +657,10 @@ def contract_message(tx: Transaction, contract: Contract, caller: Caller) -> ord
         create_time=timestamp(contract.create_time),
         allowed_actions=contract_actions(state) if owned else [],
         fields=field_values(
-            FIELDS.definitions(tx, FieldObject.CONTRACT), contract.fields, _numbers_shown(contract, caller)
+            FIELDS.definitions(tx, FieldObject.CONTRACT), contract.fields, numbers_shown(contract, caller)
         ),
     )
-
-
-def _numbers_shown(contract: Contract, caller: Caller) -> bool:
-    return contract.owner_id == caller.person_id or SEES_NUMBERS in caller.rights
+    return texts_for(message, may_see=numbers_shown(contract, caller))
 
 
 def field_values(
@@ -666,7 +678,7 @@ def version_message(
     tx: Transaction, contract: Contract, version: ContractVersion, caller: Caller
 ) -> orders_pb2.ContractVersion:
     """Return a contract as a change left it."""
-    return orders_pb2.ContractVersion(
+    message = orders_pb2.ContractVersion(
         contract=orders_pb2.Contract(
             contract_id=contract.id,
             number=contract.number,
@@ -681,18 +693,19 @@ def version_message(
             version=version.version,
             create_time=timestamp(contract.create_time),
             fields=field_values(
-                FIELDS.definitions(tx, FieldObject.CONTRACT), version.fields, _numbers_shown(contract, caller)
+                FIELDS.definitions(tx, FieldObject.CONTRACT), version.fields, numbers_shown(contract, caller)
             ),
         ),
         actor_id=version.actor_id or "",
         comment=version.comment,
         create_time=timestamp(version.create_time),
     )
+    return texts_for(message, may_see=numbers_shown(contract, caller))
 
 
-def voucher_message(voucher: Voucher) -> orders_pb2.Voucher:
-    """Return a receipt or payment."""
-    return orders_pb2.Voucher(
+def voucher_message(voucher: Voucher, shown: bool) -> orders_pb2.Voucher:
+    """Return a receipt or payment. shown: whether the reader may see the numbers in what people typed."""
+    message = orders_pb2.Voucher(
         voucher_id=voucher.id,
         contract_id=voucher.contract_id,
         kind=MONEY_KINDS[MoneyKind(voucher.kind)],
@@ -703,6 +716,7 @@ def voucher_message(voucher: Voucher) -> orders_pb2.Voucher:
         submitter_id=voucher.submitter_id,
         create_time=timestamp(voucher.create_time),
     )
+    return texts_for(message, may_see=shown)
 
 
 def account_message(account: Account) -> orders_pb2.Account:
@@ -744,9 +758,9 @@ def field_definition(field: orders_pb2.ProductField, path: str) -> FieldDefiniti
     )
 
 
-def change_message(change: OrderChange) -> orders_pb2.OrderChange:
-    """Return a row of an order's log."""
-    return orders_pb2.OrderChange(
+def change_message(change: OrderChange, shown: bool) -> orders_pb2.OrderChange:
+    """Return a row of an order's log. shown: whether the reader may see the numbers in what people typed."""
+    message = orders_pb2.OrderChange(
         from_state=STATES[OrderState(change.from_state)]
         if change.from_state
         else orders_pb2.ORDER_STATE_UNSPECIFIED,
@@ -755,6 +769,7 @@ def change_message(change: OrderChange) -> orders_pb2.OrderChange:
         comment=change.comment,
         create_time=timestamp(change.create_time),
     )
+    return texts_for(message, may_see=shown)
 
 
 def timespan(duration: Duration) -> timedelta:

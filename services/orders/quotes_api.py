@@ -12,8 +12,10 @@ from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page
 from services.chassis.timestamps import timestamp
 from services.chassis.tokens import Caller
 from services.kernel.money import format_amount
+from services.kernel.phones import texts_for
 from services.orders.domain.quotes import QuoteMode
 from services.orders.store.tables import Quote, QuoteLine
+from services.orders.usecases.fields import numbers_shown
 from services.orders.usecases.lines import LineInput
 from services.orders.usecases.quotes import (
     QuoteInput,
@@ -114,7 +116,7 @@ def quote_message(quote: Quote, caller: Caller, lines: Sequence[QuoteLine] = ())
     """Return a quote as this caller may see it."""
     computed = {name: format_amount(amount) for name, amount in quote_amounts(quote).items()}
     owned = quote.owner_id == caller.person_id and RIGHT in caller.rights
-    return quotes_pb2.Quote(
+    message = quotes_pb2.Quote(
         quote_id=quote.id,
         number=quote.number,
         title=quote.title,
@@ -138,6 +140,7 @@ def quote_message(quote: Quote, caller: Caller, lines: Sequence[QuoteLine] = ())
         create_time=timestamp(quote.create_time),
         allowed_actions=["update"] if owned else [],
     )
+    return texts_for(message, may_see=numbers_shown(quote, caller))
 
 
 def whole_quote(tx: Transaction, quote: Quote, caller: Caller) -> quotes_pb2.Quote:

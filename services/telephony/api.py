@@ -25,12 +25,12 @@ from services.chassis.ids import derive_id, parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.service import Runtime
 from services.chassis.timestamps import timestamp
-from services.kernel.phones import match_number
+from services.kernel.phones import match_number, texts_for
 from services.telephony import clients
 from services.telephony.bulk_api import BulkSmsApi
 from services.telephony.desk_api import AgentDeskApi
 from services.telephony.domain.sms import Lane
-from services.telephony.messages import shown_number
+from services.telephony.messages import numbers_shown, shown_number
 from services.telephony.pbx.vault import Vault, VaultDownError
 from services.telephony.settings import read_vault
 from services.telephony.sms_api import LANES, SMS_STATES, SmsApi, sms_message
@@ -347,7 +347,7 @@ def pop_message(call: Row, pop: Row) -> telephony_pb2.Pop:
 def call_message(view: CallView) -> telephony_pb2.Call:
     """Return a call as the caller may see it."""
     call = view.call
-    return telephony_pb2.Call(
+    message = telephony_pb2.Call(
         call_id=call["id"],
         direction=_DIRECTIONS[call["direction"]],
         state=_CALL_STATES[call["state"]],
@@ -390,10 +390,11 @@ def call_message(view: CallView) -> telephony_pb2.Call:
             for inquiry in view.inquiries
         ],
     )
+    return texts_for(message, may_see=numbers_shown(call))
 
 
 def _caller_message(caller: Row) -> telephony_pb2.Caller:
-    return telephony_pb2.Caller(
+    message = telephony_pb2.Caller(
         customer_id=caller["customerId"],
         customer_name=caller["customerName"],
         contact_id=caller["contactId"],
@@ -403,6 +404,7 @@ def _caller_message(caller: Row) -> telephony_pb2.Caller:
         # Calls of before have none.
         lead_id=caller.get("leadId", ""),
     )
+    return texts_for(message, may_see=caller["ownerId"] == current_caller().person_id)
 
 
 def _filter(request: telephony_pb2.ListCallsRequest) -> CallFilter:

@@ -13,11 +13,11 @@ from services.chassis.grpc_server import Api, current_caller, current_tenant, cu
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.timestamps import timestamp
-from services.kernel.phones import match_number
+from services.kernel.phones import match_number, texts_for
 from services.telephony import clients
 from services.telephony.domain.agents import Agent, AgentState, DeskSettings
 from services.telephony.domain.pops import PopMoment, PopRules, PopSettings
-from services.telephony.messages import shown_number
+from services.telephony.messages import numbers_shown, shown_number
 from services.telephony.store.rows import Row
 from services.telephony.usecases import agents, desk, missed, orders
 from services.telephony.usecases.calls import call_id_of
@@ -253,7 +253,7 @@ def agent_message(agent: Agent) -> pb.Agent:
 
 def missed_message(item: Row, call: Row) -> pb.MissedCaller:
     """Return an item as the contract has it, with what its last call tells."""
-    return pb.MissedCaller(
+    message = pb.MissedCaller(
         missed_caller_id=item["id"],
         number=shown_number(call),
         call_count=item["call_count"],
@@ -266,6 +266,7 @@ def missed_message(item: Row, call: Row) -> pb.MissedCaller:
         customer_name=call["customer_name"],
         owner_id=call["owner_id"] or "",
     )
+    return texts_for(message, may_see=numbers_shown(call))
 
 
 def order_message(order: Row) -> pb.PbxOrder:

@@ -7,8 +7,16 @@ from services.telephony.store.rows import Row
 
 def shown_number(call: Row) -> str:
     """Return a call's number; masked but for the owner and who may see all, unless it is nobody's for sure."""
-    person_id, rights = current_caller().person_id, current_caller().rights
+    return number_for(call["number"], may_see=numbers_shown(call))
+
+
+def numbers_shown(call: Row) -> bool:
+    """Tell whether who asks may see the number of a call, in its field or in what people typed about it (F59)."""
     owners = {call["owner_id"]} if call["owner_id"] else {each["ownerId"] for each in call["callers"] or []}
     unknown = call["callers"] == [] and not call["customer_id"]
-    may_see = unknown or person_id in owners or "numbers.view_all" in rights
-    return number_for(call["number"], may_see=may_see)
+    return unknown or current_caller().person_id in owners or sees_every_number()
+
+
+def sees_every_number() -> bool:
+    """Tell whether who asks may see all numbers."""
+    return "numbers.view_all" in current_caller().rights

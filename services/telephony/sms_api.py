@@ -11,8 +11,9 @@ from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.timestamps import timestamp
-from services.kernel.phones import mask_number
+from services.kernel.phones import mask_number, texts_for
 from services.telephony.domain.sms import Decision, Lane, Policy, SmsState
+from services.telephony.messages import sees_every_number
 from services.telephony.modem.pdu import Encoding
 from services.telephony.store.rows import Row
 from services.telephony.usecases import modems, replies, sms
@@ -147,8 +148,8 @@ class SmsApi(Api, sms_pb2_grpc.SmsServiceServicer):
 
 
 def sms_message(row: Row) -> telephony_pb2.Sms:
-    """Return a message; the number is masked for everybody."""
-    return telephony_pb2.Sms(
+    """Return a message; the number is masked for everybody, those in the text but for who had it sent."""
+    message = telephony_pb2.Sms(
         sms_id=row["id"],
         number=mask_number(row["number"]),
         text=row["text"],
@@ -163,6 +164,7 @@ def sms_message(row: Row) -> telephony_pb2.Sms:
         reason=row["reason"],
         decided_by_id=row["decided_by_id"] or "",
     )
+    return texts_for(message, may_see=row["person_id"] == current_caller().person_id or sees_every_number())
 
 
 def _modem_message(view: ModemView) -> sms_pb2.Modem:
@@ -198,7 +200,7 @@ def _policy_message(policy: Policy) -> sms_pb2.SmsPolicy:
 
 
 def _received_message(row: Row) -> sms_pb2.ReceivedSms:
-    return sms_pb2.ReceivedSms(
+    message = sms_pb2.ReceivedSms(
         received_id=row["id"],
         number=mask_number(row["number"]),
         text=row["text"],
@@ -212,3 +214,4 @@ def _received_message(row: Row) -> sms_pb2.ReceivedSms:
         contact_name=row["contact_name"],
         modem=row["modem"],
     )
+    return texts_for(message, may_see=row["owner_id"] == current_caller().person_id or sees_every_number())

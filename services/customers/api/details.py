@@ -45,7 +45,7 @@ from services.customers.usecases import (
 )
 from services.kernel.credit_codes import is_credit_code
 from services.kernel.field_store import definition_of_form
-from services.kernel.phones import PhoneNumber, parse_phone
+from services.kernel.phones import PhoneNumber, kept, parse_phone
 from services.kernel.texts import parse_text
 
 
@@ -114,7 +114,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         if name or code:
             with self.store.transaction(current_tenant(), caller.actor_id) as tx:
                 row = records.editable(tx, caller, customer_id)
-                name = "" if name == row.name else name
+                name = "" if kept(name, row.name) == row.name else name
                 code = "" if code == row.finance.get("tax_number") or not is_credit_code(code) else code
         reservation_id = self._reservation_id(request.request_id) if name or code else ""
 
@@ -320,7 +320,12 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         """Return own views and shared ones."""
         caller = current_caller()
         return self.read(
-            lambda tx: pb.ListSavedViewsResponse(views=map(view_message, saved_views.list_views(tx, caller)))
+            lambda tx: pb.ListSavedViewsResponse(
+                views=[
+                    view_message(row, own=row.person_id == caller.person_id)
+                    for row in saved_views.list_views(tx, caller)
+                ]
+            )
         )
 
     def SaveView(self, request: pb.SaveViewRequest, context: grpc.ServicerContext) -> pb.SaveViewResponse:
@@ -329,7 +334,9 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
         return self.write(
             request,
             pb.SaveViewResponse,
-            lambda tx: pb.SaveViewResponse(view=view_message(saved_views.save_view(tx, caller, draft))),
+            lambda tx: pb.SaveViewResponse(
+                view=view_message(saved_views.save_view(tx, caller, draft), own=True)
+            ),
         )
 
     def DeleteView(

@@ -16,6 +16,8 @@ from services.chassis.timestamps import timestamp
 from services.customers.domain.merges import MergeState
 from services.customers.store.merge_tables import Merge
 from services.customers.usecases import merges
+from services.customers.usecases.views import numbers_shown
+from services.kernel.phones import texts_for
 
 STATE_NUMBERS = {
     MergeState.RUNNING: pb.MERGE_STATE_RUNNING,
@@ -37,8 +39,9 @@ class MergesApi(pb_grpc.MergesServiceServicer, Api):
         survivor_id, merged_id = _pair(request)
 
         def answer(tx: Transaction) -> pb.CompareCustomersResponse:
-            one, other, names = merges.compare_customers(tx, current_caller(), survivor_id, merged_id)
-            return pb.CompareCustomersResponse(
+            caller = current_caller()
+            one, other, names = merges.compare_customers(tx, caller, survivor_id, merged_id)
+            message = pb.CompareCustomersResponse(
                 differences=[
                     pb.Difference(
                         field=name,
@@ -50,6 +53,7 @@ class MergesApi(pb_grpc.MergesServiceServicer, Api):
                 survivor_name=one.name,
                 merged_name=other.name,
             )
+            return texts_for(message, may_see=numbers_shown(caller, one) and numbers_shown(caller, other))
 
         return self.read(answer)
 

@@ -98,10 +98,11 @@ def parse_search(text: str) -> Search:
     folded = fold(text)
     number = match_number(text)
     digits = folded if folded.isascii() and folded.isdigit() and len(folded) >= FEWEST_DIGITS else ""
-    if LATIN.fullmatch(folded):
+    # Digits of a name are not sought in its initials, which hold no number.
+    if LATIN.fullmatch(folded) and not folded.isdigit():
         start = len(folded) < INITIALS_PIECE
         pieces = {START_MARK + folded} if start else _pieces(folded, INITIALS_PIECE)
         marked = _telling(INITIALS_MARK + piece for piece in pieces)
         return Search(marked, letters=folded, start=start, number=number, digits=digits)
     pieces = {folded} if len(folded) < NAME_PIECE else _pieces(folded, NAME_PIECE)
-    return Search(_telling(pieces), name=folded, number=number)
+    return Search(_telling(pieces), name=folded, number=number, digits=digits)

@@ -10,6 +10,7 @@ from services.chassis.driver_queries import DriverQuery
 from services.chassis.errors import AppError, Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id
 from services.chassis.logging import get_logger
+from services.chassis.numbers import hide_numbers
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import Cause, CustomerState, Owner, check_active, check_own
@@ -21,7 +22,6 @@ from services.customers.usecases.timeline import CALL, forget, last_call, note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.customers.workflows.contracts import Sweep
 from services.kernel.ownership import MOST_LOCKS, Evidence, call_is_evidence, check_lock, fate
-from services.kernel.phones import hide_numbers
 
 log = get_logger(__name__)
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     and_,
+    case,
     false,
     func,
     literal_column,
@@ -29,13 +30,23 @@ from services.chassis.db import Transaction
 from services.chassis.errors import InvalidInput
 from services.chassis.paging import decode_key, encode_key
 from services.chassis.tokens import Caller
+from services.customers.domain.customers import CustomerState
 from services.customers.domain.search import Search, parse_search
 from services.customers.store.record_tables import FieldValue
 from services.customers.store.rules import pools
 from services.customers.store.tables import Contact, Customer, CustomerSearch, Phone
 from services.customers.usecases.fields import FieldObject, definitions
 from services.kernel.fields import FieldDefinition, FieldType
-from services.kernel.filters import FIELD_KINDS, Column, Context, Filter, Kind, custom_column
+from services.kernel.filters import (
+    FIELD_KINDS,
+    HAS_DIGIT,
+    Column,
+    Context,
+    Filter,
+    Kind,
+    custom_column,
+    may_find,
+)
 
 # Customers that a number, a contact or a value of a field may lead to in one search.
 MOST_FOUND = 500
@@ -70,6 +81,8 @@ BUILT_IN: Mapping[str, tuple[Kind, Any]] = {
     "lock_expire_time": (Kind.TIME, Customer.lock_expire_time),
     "reclaim_due_time": (Kind.TIME, Customer.reclaim_due_at),
 }
+# States of a customer that has been let in.
+KEPT = (CustomerState.ACTIVE.value, CustomerState.TRASHED.value)
 # The tenant's own fields.
 CUSTOM: ColumnElement[Any] = type_coerce(Customer.custom, JSONB)
 # What empty values count as in an order: the least there is.
@@ -98,11 +111,23 @@ def filter_kinds(fields: Sequence[FieldDefinition]) -> dict[str, Kind]:
     }
 
 
-def filter_columns(fields: Sequence[FieldDefinition]) -> dict[str, Column]:
-    """Return where the fields are in SQL."""
-    return {name: Column(column) for name, (_, column) in BUILT_IN.items()} | {
-        f"custom.{field.key}": custom_column(CUSTOM, field) for field in fields
+def filter_columns(fields: Sequence[FieldDefinition], shown: ColumnElement[bool]) -> dict[str, Column]:
+    """Return where the fields are in SQL. shown: see `readable`."""
+    return {name: Column(column, shown=shown) for name, (_, column) in BUILT_IN.items()} | {
+        f"custom.{field.key}": custom_column(CUSTOM, field, shown) for field in fields
     }
+
+
+def readable(caller: Caller) -> ColumnElement[bool]:
+    """Return the condition on customers whose numbers the caller may see: `sees_numbers` in SQL."""
+    if "numbers.view_all" in caller.rights:
+        return or_(Customer.state.not_in(KEPT), Customer.owner_id.is_not(None))
+    if not caller.person_id:
+        return false()
+    return case(
+        (Customer.state.in_(KEPT), Customer.owner_id == caller.person_id),
+        else_=Customer.submitter_id == caller.person_id,
+    )
 
 
 def filter_condition(
@@ -114,7 +139,7 @@ def filter_condition(
     """
     fields = [field for field in definitions(tx) if numbers_shown or field.type != FieldType.PHONE]
     filter_ = Filter.parse(text, filter_kinds(fields))
-    asked = filter_.to_sql(filter_columns(fields), Context(tx.now, caller.person_id))
+    asked = filter_.to_sql(filter_columns(fields, readable(caller)), Context(tx.now, caller.person_id))
     return and_(asked, not_hidden(tx, filter_.fields))
 
 
@@ -202,15 +227,20 @@ def parse_order(tx: Transaction, text: str) -> Order:
 
 @dataclass(frozen=True)
 class QuickSearch:
-    """A quick search. found: customers that a contact, a number or a field's value leads to."""
+    """A quick search. found: customers that a contact, a number or a field's value leads to.
+
+    readable: those in whose names who asks may read numbers.
+    """
 
     asked: Search
     found: Sequence[str]
+    readable: ColumnElement[bool]
 
     @property
     def met(self) -> ColumnElement[bool]:
         """The condition on each customer that it finds; no index gives them."""
-        return or_(_has_part(self.asked), one_of(Customer.customer_id, self.found))
+        named = and_(_has_part(self.asked), may_find(Customer.name, self.asked.name, self.readable))
+        return or_(named, one_of(Customer.customer_id, self.found))
 
     def by_index(self, tx: Transaction) -> ColumnElement[bool]:
         """Return the same condition by what the index of names gives, where that is not too much."""
@@ -238,7 +268,8 @@ def parse_query(tx: Transaction, caller: Caller, text: str) -> QuickSearch | Non
     search = parse_search(text)
     if not search.pieces or not (search.name or search.letters):
         return None
-    return QuickSearch(search, _found_elsewhere(tx, caller, text, search.number, search.digits))
+    found = _found_elsewhere(tx, caller, text, search.number, search.digits)
+    return QuickSearch(search, found, readable(caller))
 
 
 def search_condition(tx: Transaction, caller: Caller, text: str) -> ColumnElement[bool]:
@@ -260,11 +291,15 @@ def _has_part(search: Search) -> ColumnElement[bool]:
 
 def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, digits: str) -> list[str]:
     here = tx.tenant.id
-    queries = [
-        select(Contact.customer_id).where(
-            Contact.tenant_id == here, Contact.name.startswith(text.strip(), autoescape=True)
-        ),
-    ]
+    named = select(Contact.customer_id).where(
+        Contact.tenant_id == here, Contact.name.startswith(text.strip(), autoescape=True)
+    )
+    if HAS_DIGIT.search(text):
+        named = named.join(
+            Customer,
+            and_(Customer.tenant_id == Contact.tenant_id, Customer.customer_id == Contact.customer_id),
+        ).where(may_find(Contact.name, text, readable(caller)))
+    queries = [named]
     if number:
         queries.append(select(Phone.customer_id).where(Phone.tenant_id == here, Phone.e164 == number))
     elif digits:

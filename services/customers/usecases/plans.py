@@ -10,6 +10,7 @@ from services.chassis.db import Transaction
 from services.chassis.declarations import note_scope_asked
 from services.chassis.errors import Forbidden, RuleViolation, not_found
 from services.chassis.ids import new_id
+from services.chassis.numbers import hide_numbers
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import check_active
@@ -17,7 +18,6 @@ from services.customers.store.record_tables import Plan
 from services.customers.store.tables import Customer, FollowUp
 from services.customers.usecases.care import FOLLOW_UP_SHOWN, add_follow_up
 from services.customers.usecases.views import facts_of, numbers_shown, seen_customer
-from services.kernel.phones import hide_numbers
 
 
 def create_plan(tx: Transaction, caller: Caller, customer_id: str, text: str, due_time: datetime) -> Plan:

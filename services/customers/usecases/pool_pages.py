@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ARRAY, func, literal, select, true, tuple_
+from sqlalchemy import ARRAY, false, func, literal, select, true, tuple_
 from sqlalchemy.orm import aliased
 
 from services.chassis.db import Transaction
@@ -14,6 +14,7 @@ from services.customers.domain.customers import CustomerState, pool_forbidden
 from services.customers.store.rules import get_pool, manages, own_pools
 from services.customers.store.tables import Customer, OwnershipChange, RecordId
 from services.customers.usecases.views import SeenCustomer, show_all
+from services.kernel.filters import may_find
 from services.kernel.visibility import sees_all
 
 
@@ -80,6 +81,8 @@ def list_pool_customers(
         conditions.append(Customer.business_type.in_(wanted.business_types))
     if wanted.query:
         conditions.append(Customer.name.icontains(wanted.query, autoescape=True))
+        # In a pool nobody reads a number.
+        conditions.append(may_find(Customer.name, wanted.query, false()))
     if after:
         conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
     rows = tx.session.scalars(

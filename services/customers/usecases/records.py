@@ -1,7 +1,7 @@
 """Edit what a customer's record holds: by its owner, by who may edit all of a scope, and never a number in place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, or_, select, text
 from services.chassis.db import Transaction
 from services.chassis.errors import Conflict, Forbidden, InvalidInput, RuleViolation, not_found
 from services.chassis.ids import derive_id
+from services.chassis.numbers import hide_numbers
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import may_follow
 from services.customers.domain.customers import ContactDraft, CustomerState, check_active, check_name
@@ -26,7 +27,7 @@ from services.customers.usecases.reservations import write_under
 from services.customers.usecases.timeline import note
 from services.customers.usecases.views import facts_of, seen_customer
 from services.kernel.fields import parse_values
-from services.kernel.phones import PhoneNumber, hide_numbers
+from services.kernel.phones import PhoneNumber, kept
 
 # Customers above each other.
 DEEPEST = 10
@@ -108,9 +109,7 @@ def update_customer(
         write_under(tx, reservation_id)
     before = {name: getattr(customer, name) for name in edit.columns}
     for name, value in edit.columns.items():
-        # Whoever was shown the text without its numbers leaves it as it is.
-        if name != "address" or value != hide_numbers(customer.address):
-            setattr(customer, name, value)
+        setattr(customer, name, kept(value, before[name]))
     if "name" in edit.columns:
         check_name(customer.name)
         for column, value in found_by(customer.name).items():
@@ -183,10 +182,7 @@ def update_contact(
     contact = get_contact(tx, contact_id)
     customer = editable(tx, caller, contact.customer_id)
     for name, value in columns.items():
-        # Whoever was shown the text without its numbers leaves it as it is.
-        if isinstance(value, str) and value == hide_numbers(getattr(contact, name) or ""):
-            continue
-        setattr(contact, name, value)
+        setattr(contact, name, kept(value, getattr(contact, name)))
     customer.version += 1
     note(tx, customer.customer_id, "change", contact_id, {"fields": ["contacts"]}, key=str(customer.version))
     return customer
@@ -304,15 +300,12 @@ def _lock_parents(tx: Transaction) -> None:
 
 def _replace_addresses(tx: Transaction, customer_id: str, drafts: Sequence[AddressDraft]) -> None:
     # What was shown without its numbers stays as it was.
-    whole = {
-        (row.kind, row.region, hide_numbers(row.detail), hide_numbers(row.recipient)): row
-        for row in addresses_of(tx, customer_id)
-    }
+    known = [(row.region, row.detail, row.recipient) for row in addresses_of(tx, customer_id)]
+    whole = {tuple(map(hide_numbers, texts)): texts for texts in known}
     drafts = [
-        replace(draft, detail=known.detail, recipient=known.recipient)
-        if (known := whole.get((draft.kind, draft.region, draft.detail, draft.recipient)))
-        else draft
+        AddressDraft(draft.kind, *whole.get(texts, texts))
         for draft in drafts
+        for texts in [(draft.region, draft.detail, draft.recipient)]
     ]
     tx.session.execute(
         delete(Address).where(Address.tenant_id == tx.tenant.id, Address.customer_id == customer_id)

@@ -18,9 +18,11 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    false,
     func,
     or_,
     select,
+    true,
     tuple_,
 )
 from sqlalchemy.exc import IntegrityError
@@ -34,6 +36,7 @@ from services.chassis.tokens import Caller
 from services.identity.domain import rights
 from services.identity.domain.rights import ALL_RIGHTS, EVERY_RIGHT, Grant, Scope
 from services.identity.store.tables import Audit, Department, Person, PersonRole, Role, Session, Tenant
+from services.kernel.filters import may_find
 from services.kernel.visibility import visible
 
 
@@ -417,23 +420,35 @@ def members(tx: Transaction, person_ids: Iterable[str]) -> list[Member]:
 
 
 def members_by_login(
-    tx: Transaction, caller: Caller, after_login: str, limit: int, *, below: str = "", query: str = ""
+    tx: Transaction,
+    caller: Caller,
+    after_id: str | None,
+    limit: int,
+    *,
+    below: str = "",
+    query: str = "",
+    numbers_shown: bool,
 ) -> list[Member]:
-    """Return the people that a caller may see, by login, from behind `after_login` on.
+    """Return the people that a caller may see, by login, from behind a person on; after_id: None for the first.
 
-    below: only those of this department's path and below. query: only with this text in name or login.
+    below: only those of this department's path and below. query: only with this text in name or login; numbers_shown:
+    else a login that is a number is not found by its digits.
     """
-    found = (
-        _people(tx)
-        .where(Person.login > after_login, visible(caller, Person.id, Department.path))
-        .order_by(Person.login)
-        .limit(limit)
-    )
+    found = _people(tx).where(visible(caller, Person.id, Department.path)).order_by(Person.login).limit(limit)
+    if after_id:
+        before = select(Person.login).where(Person.tenant_id == tx.tenant.id, Person.id == after_id)
+        found = found.where(Person.login > before.scalar_subquery())
     if below:
         found = found.where(Department.path.startswith(below, autoescape=True))
     if query:
         found = found.where(
-            or_(Person.name.icontains(query, autoescape=True), Person.login.icontains(query, autoescape=True))
+            or_(
+                Person.name.icontains(query, autoescape=True),
+                and_(
+                    Person.login.icontains(query, autoescape=True),
+                    may_find(Person.login, query, true() if numbers_shown else false()),
+                ),
+            )
         )
     return _members(tx, found)
 

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_
 from services.chassis.db import Transaction
 from services.chassis.errors import not_found
 from services.chassis.ids import parse_id
+from services.chassis.numbers import A_NUMBER
 from services.chassis.paging import cut_page
 from services.chassis.tokens import Caller
 from services.kernel.china_time import CHINA
@@ -94,7 +95,7 @@ LEADS = RecordList(
     },
     sorted_by={
         "create_time": (Lead.create_time, datetime),
-        "name": (Lead.name, str),
+        "name": (func.regexp_replace(Lead.name, A_NUMBER, "*", "g"), str),
         "last_follow_time": (func.coalesce(Lead.last_follow_time, LEAST[FieldType.DATETIME]), datetime),
     },
     first="-create_time",
@@ -120,7 +121,13 @@ def list_leads(
         .where(
             Lead.tenant_id == tx.tenant.id,
             _lead_visible(tx, caller),
-            LEADS.condition(wanted.filter, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
+            LEADS.condition(
+                wanted.filter,
+                fields,
+                Context(tx.now, caller.person_id),
+                numbers_shown=shown,
+                shown=None if shown else Lead.owner_id == (caller.person_id or None),
+            ),
         )
         .order_by(*order.clauses)
         .limit(size + 1)

@@ -8,10 +8,11 @@ from sqlalchemy.dialects.postgresql import insert
 from services.chassis.db import Transaction
 from services.chassis.errors import Conflict, Forbidden, RuleViolation
 from services.chassis.ids import new_id
+from services.chassis.numbers import hide_numbers
 from services.chassis.tokens import Caller
 from services.kernel.fields import parse_values
 from services.kernel.ownership import check_lock
-from services.kernel.phones import hide_numbers, parse_phone
+from services.kernel.phones import parse_phone
 from services.kernel.texts import parse_text
 from services.leads.domain.pool import Cause, pool_forbidden
 from services.leads.domain.states import (

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 
+from services.chassis.numbers import hide_numbers
+
 # Times in texts are China's, which has one zone and no summer time.
 CHINA = timezone(timedelta(hours=8))
 # Characters of a title that an SMS carries: more would only cost more parts.
@@ -36,6 +38,15 @@ class Words:
     title_en: str
     text_en: str
     values: Mapping[str, str] = field(default_factory=dict)
+
+    def without_numbers(self) -> "Words":
+        """Return them without the telephone numbers that somebody typed into what they tell of."""
+        return Words(
+            hide_numbers(self.title_zh),
+            hide_numbers(self.text_zh),
+            hide_numbers(self.title_en),
+            hide_numbers(self.text_en),
+        )
 
 
 def approval_waiting(title: str) -> Words:
@@ -335,6 +346,18 @@ def bulk_mail_done(subject: str, sent: int, failed: int, uncertain: int, skipped
         f"The bulk mail {subject} is done",
         f"{sent} sent, {failed} failed, {uncertain} unknown, {skipped} left out.",
         {"name": subject, "sent": str(sent), "failed": str(failed)},
+    )
+
+
+def export_broken(rows: int, start_time: datetime) -> Words:
+    """Tell who exported customers that the file broke off."""
+    start = start_time.astimezone(CHINA)
+    return Words(
+        "客户导出已中断",
+        f"{start:%Y年%m月%d日 %H:%M} 开始的导出因系统中断未完成，已读取 {rows} 行，请重新导出。",
+        "An export of customers broke off",
+        f"The export begun at {start:%Y-%m-%d %H:%M} was interrupted after {rows} rows: please begin it anew.",
+        {"time": f"{start:%Y年%m月%d日 %H:%M}", "rows": str(rows)},
     )
 
 

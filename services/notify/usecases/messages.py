@@ -19,6 +19,9 @@ from services.notify.usecases import deliveries
 # Messages that one request may mark.
 MOST_MARKED = 200
 
+# What a message is about that was written for everybody to read.
+ANNOUNCEMENT = "announcement"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -47,6 +50,9 @@ def write_message(
     The tenant's own template goes before the words. without: channels that it does not go.
     """
     words = worded(tx, kind, words)
+    if subject.kind != ANNOUNCEMENT:
+        # It goes to mail boxes and robots as well.
+        words = words.without_numbers()
     message_id = derive_id("message", cause_id, person_id, kind)
     added = tx.session.execute(
         insert(Message)

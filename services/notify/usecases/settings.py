@@ -14,7 +14,7 @@ from services.notify.domain.notices import ANY_KIND, PERSONAL, Channel, Preferen
 from services.notify.domain.templates import KINDS, check_template
 from services.notify.domain.texts import Words, note_left
 from services.notify.store.tables import Announcement, Person, Preference, Robot, Template
-from services.notify.usecases.messages import Subject, write_message
+from services.notify.usecases.messages import ANNOUNCEMENT, Subject, write_message
 
 ROBOT_CHANNELS: Final = (Channel.DINGTALK, Channel.WECOM)
 # Robots and characters of their names at most.
@@ -162,7 +162,7 @@ def announce(tx: Transaction, announcement_id: str, author_id: str, title: str, 
     tx.session.add(row)
     words = Words(row.title, row.text, row.title, row.text)
     for person_id in people(tx):
-        write_message(tx, row.id, person_id, "announcement", Subject("announcement", row.id), words)
+        write_message(tx, row.id, person_id, "announcement", Subject(ANNOUNCEMENT, row.id), words)
     return row
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select, true
 
 from services.chassis.db import Transaction, WorkflowStart
 from services.chassis.errors import Conflict, Forbidden, not_found
@@ -13,7 +13,7 @@ from services.chassis.ids import new_id, parse_id
 from services.chassis.paging import cut_page
 from services.chassis.tokens import Caller
 from services.kernel.fields import parse_values
-from services.kernel.filters import Context, Kind
+from services.kernel.filters import Context, Kind, may_find
 from services.kernel.listing import RecordList
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
@@ -55,6 +55,7 @@ CONTRACTS = RecordList(
         "number": (Contract.number, str),
     },
     first="-create_time",
+    made=frozenset({"number"}),
 )
 
 
@@ -263,10 +264,17 @@ def list_contracts(
     """
     fields = FIELDS.definitions(tx, FieldObject.CONTRACT)
     shown = SEES_NUMBERS in caller.rights
+    readable = true() if shown else Contract.owner_id == (caller.person_id or None)
     conditions = [
         Contract.tenant_id == tx.tenant.id,
         visible(caller, Contract.owner_id, Contract.owner_department_path),
-        CONTRACTS.condition(wanted.filter, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
+        CONTRACTS.condition(
+            wanted.filter,
+            fields,
+            Context(tx.now, caller.person_id),
+            numbers_shown=shown,
+            shown=readable,
+        ),
     ]
     if wanted.state:
         conditions.append(Contract.state == wanted.state)
@@ -275,9 +283,13 @@ def list_contracts(
     if wanted.query:
         conditions.append(
             or_(
+                Contract.number.icontains(wanted.query, autoescape=True),
                 *(
-                    column.icontains(wanted.query, autoescape=True)
-                    for column in (Contract.number, Contract.title, Contract.customer_name)
+                    and_(
+                        column.icontains(wanted.query, autoescape=True),
+                        may_find(column, wanted.query, readable),
+                    )
+                    for column in (Contract.title, Contract.customer_name)
                 ),
                 Contract.id.in_(FIELDS.found(tx, FieldObject.CONTRACT, [wanted.query], numbers_shown=shown)),
             )

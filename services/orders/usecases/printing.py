@@ -11,6 +11,7 @@ from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists, not_found
 from services.chassis.ids import new_id, parse_id
 from services.chassis.tokens import Caller
+from services.kernel.phones import text_for
 from services.kernel.texts import parse_text
 from services.orders.domain.documents import TITLES, Document, DocumentKind, Value
 from services.orders.domain.files import PDF_TYPE, XLSX_TYPE, check_size
@@ -19,6 +20,7 @@ from services.orders.printing import pdf, workbook
 from services.orders.store.queries import find_contract_row, find_order, order_lines
 from services.orders.store.tables import Blob, OrderLine, PrintTemplate, QuoteLine
 from services.orders.usecases.contracts import find_contract
+from services.orders.usecases.fields import numbers_shown
 from services.orders.usecases.quotes import find_quote, quote_amounts, quote_lines
 
 
@@ -119,7 +121,12 @@ def _quote(tx: Transaction, caller: Caller, quote_id: str) -> Document:
         "amount": computed[next(reversed(computed))],
         "terms": quote.terms,
     }
-    return Document(DocumentKind.QUOTE, quote.number, _given(values), _lines(quote_lines(tx, quote.id)))
+    return Document(
+        DocumentKind.QUOTE,
+        quote.number,
+        _given(values, shown=numbers_shown(quote, caller)),
+        _lines(quote_lines(tx, quote.id)),
+    )
 
 
 def _order(tx: Transaction, caller: Caller, order_id: str) -> Document:
@@ -134,7 +141,12 @@ def _order(tx: Transaction, caller: Caller, order_id: str) -> Document:
         "ship_to": order.ship_to,
         "amount": order.amount,
     }
-    return Document(DocumentKind.ORDER, order.number, _given(values), _lines(order_lines(tx, order.id)))
+    return Document(
+        DocumentKind.ORDER,
+        order.number,
+        _given(values, shown=numbers_shown(order, caller)),
+        _lines(order_lines(tx, order.id)),
+    )
 
 
 def _contract(tx: Transaction, caller: Caller, contract_id: str) -> Document:
@@ -148,16 +160,22 @@ def _contract(tx: Transaction, caller: Caller, contract_id: str) -> Document:
         "end": contract.end_date,
         "amount": contract.amount,
     }
-    return Document(DocumentKind.CONTRACT, contract.number, _given(values))
+    return Document(
+        DocumentKind.CONTRACT, contract.number, _given(values, shown=numbers_shown(contract, caller))
+    )
 
 
 # How each kind is read.
 DOCUMENTS = {DocumentKind.QUOTE: _quote, DocumentKind.ORDER: _order, DocumentKind.CONTRACT: _contract}
 
 
-def _given(values: Mapping[str, Value | None]) -> dict[str, Value]:
-    """Return only what a document has: the rest is not shown."""
-    return {key: value for key, value in values.items() if value is not None and value != ""}
+def _given(values: Mapping[str, Value | None], *, shown: bool) -> dict[str, Value]:
+    """Return only what a document has: the rest is not shown. shown: whether telephone numbers in texts are."""
+    return {
+        key: text_for(value, may_see=shown) if isinstance(value, str) else value
+        for key, value in values.items()
+        if value is not None and value != ""
+    }
 
 
 def _lines(rows: Sequence[OrderLine] | Sequence[QuoteLine]) -> list[dict[str, Value]]:

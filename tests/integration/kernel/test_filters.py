@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    cast,
     create_engine,
     select,
     text,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from services.chassis.db import sqlalchemy_url
+from services.chassis.numbers import hide_numbers
 from services.kernel import filters
 from services.kernel.fields import FieldDefinition, FieldType, Stored, Typed, typed_value
 from services.kernel.filters import FIELD_KINDS, OPERATORS, Context, Filter, Kind, Operator, custom_column
@@ -242,3 +244,36 @@ def test_days_counted_back_include_today_in_china() -> None:
         {"number": Decimal("1.50")}, context
     )
     assert set(FIELD_KINDS) == set(FieldType)
+
+
+# What people type around numbers.
+AROUND = st.text(alphabet="张路-() .，012389１８:/", max_size=14)
+PIECES = st.sampled_from(
+    ["2026-11-30", "2026.1.2", "SO20261130-0001", "1200000.00", "13800138000", "021-5888 1234", "", ME]
+)
+
+
+def found(connection: Connection, typed: str, *, shown: bool = False) -> bool:
+    """Tell whether PostgreSQL lets a text be found by digits."""
+    asked = filters.may_find(cast(typed, Text), "1", cast(shown, Boolean))
+    return bool(connection.scalar(select(asked)))
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=AROUND, piece=PIECES, after=AROUND)
+def test_what_python_hides_is_found_by_no_digits(
+    connection: Connection, before: str, piece: str, after: str
+) -> None:
+    """F59: who may not read the number in a text does not find it out by asking."""
+    typed = f"{before}{piece}{after}"
+    assert hide_numbers(typed) == typed or not found(connection, typed)
+    assert found(connection, typed, shown=True)
+
+
+@pytest.mark.parametrize(
+    "typed", ["上海路1288号", "2026-11-30 14:30 回访", "SO20261130-0001", "共 1200000.00 元", f"见 {ME}", ""]
+)
+def test_what_is_no_number_is_found_by_its_digits(connection: Connection, typed: str) -> None:
+    """Houses, days, amounts and papers are everybody's to look for."""
+    assert hide_numbers(typed) == typed
+    assert found(connection, typed)

@@ -27,13 +27,25 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63rm/customers/v1/merges.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x02\n\x05Merge\x12\x10\n\x08merge_id\x18\x01 \x01(\t\x12\x13\n\x0bsurvivor_id\x18\x02 \x01(\t\x12\x11\n\tmerged_id\x18\x03 \x01(\t\x12\x15\n\rsurvivor_name\x18\x04 \x01(\t\x12\x13\n\x0bmerged_name\x18\x05 \x01(\t\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.crm.customers.v1.MergeState\x12\r\n\x05taken\x18\x07 \x03(\t\x12\x10\n\x08\x61\x63tor_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tundo_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66ollowed\x18\x0b \x03(\t\"I\n\nDifference\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x16\n\x0esurvivor_value\x18\x02 \x01(\t\x12\x14\n\x0cmerged_value\x18\x03 \x01(\t\"A\n\x17\x43ompareCustomersRequest\x12\x13\n\x0bsurvivor_id\x18\x01 \x01(\t\x12\x11\n\tmerged_id\x18\x02 \x01(\t\"y\n\x18\x43ompareCustomersResponse\x12\x31\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32\x1c.crm.customers.v1.Difference\x12\x15\n\rsurvivor_name\x18\x02 \x01(\t\x12\x13\n\x0bmerged_name\x18\x03 \x01(\t\"a\n\x15MergeCustomersRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bsurvivor_id\x18\x02 \x01(\t\x12\x11\n\tmerged_id\x18\x03 \x01(\t\x12\x0c\n\x04take\x18\x04 \x03(\t\"@\n\x16MergeCustomersResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\"8\n\x10UndoMergeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08merge_id\x18\x02 \x01(\t\";\n\x11UndoMergeResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\"#\n\x0fGetMergeRequest\x12\x10\n\x08merge_id\x18\x01 \x01(\t\":\n\x10GetMergeResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\":\n\x11ListMergesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListMergesResponse\x12\'\n\x06merges\x18\x01 \x03(\x0b\x32\x17.crm.customers.v1.Merge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x8b\x01\n\nMergeState\x12\x1b\n\x17MERGE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MERGE_STATE_RUNNING\x10\x01\x12\x16\n\x12MERGE_STATE_MERGED\x10\x02\x12\x17\n\x13MERGE_STATE_UNDOING\x10\x03\x12\x16\n\x12MERGE_STATE_UNDONE\x10\x04\x32\x9d\x06\n\rMergesService\x12\xb0\x01\n\x10\x43ompareCustomers\x12).crm.customers.v1.CompareCustomersRequest\x1a*.crm.customers.v1.CompareCustomersResponse\"E\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02)\x12\'/api/v1/customers/{survivor_id}:compare\x12\xab\x01\n\x0eMergeCustomers\x12\'.crm.customers.v1.MergeCustomersRequest\x1a(.crm.customers.v1.MergeCustomersResponse\"F\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02*\"%/api/v1/customers/{survivor_id}:merge:\x01*\x12\x95\x01\n\tUndoMerge\x12\".crm.customers.v1.UndoMergeRequest\x1a#.crm.customers.v1.UndoMergeResponse\"?\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/merges/{merge_id}:undo:\x01*\x12\x8a\x01\n\x08GetMerge\x12!.crm.customers.v1.GetMergeRequest\x1a\".crm.customers.v1.GetMergeResponse\"7\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/merges/{merge_id}\x12\x85\x01\n\nListMerges\x12#.crm.customers.v1.ListMergesRequest\x1a$.crm.customers.v1.ListMergesResponse\",\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/mergesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63rm/customers/v1/merges.proto\x12\x10\x63rm.customers.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x05Merge\x12\x10\n\x08merge_id\x18\x01 \x01(\t\x12\x13\n\x0bsurvivor_id\x18\x02 \x01(\t\x12\x11\n\tmerged_id\x18\x03 \x01(\t\x12\x1b\n\rsurvivor_name\x18\x04 \x01(\tB\x04\x98\xb5\x18\x01\x12\x19\n\x0bmerged_name\x18\x05 \x01(\tB\x04\x98\xb5\x18\x01\x12+\n\x05state\x18\x06 \x01(\x0e\x32\x1c.crm.customers.v1.MergeState\x12\r\n\x05taken\x18\x07 \x03(\t\x12\x10\n\x08\x61\x63tor_id\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tundo_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x66ollowed\x18\x0b \x03(\t\"U\n\nDifference\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x1c\n\x0esurvivor_value\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01\x12\x1a\n\x0cmerged_value\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\"A\n\x17\x43ompareCustomersRequest\x12\x13\n\x0bsurvivor_id\x18\x01 \x01(\t\x12\x11\n\tmerged_id\x18\x02 \x01(\t\"\x85\x01\n\x18\x43ompareCustomersResponse\x12\x31\n\x0b\x64ifferences\x18\x01 \x03(\x0b\x32\x1c.crm.customers.v1.Difference\x12\x1b\n\rsurvivor_name\x18\x02 \x01(\tB\x04\x98\xb5\x18\x01\x12\x19\n\x0bmerged_name\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\"a\n\x15MergeCustomersRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bsurvivor_id\x18\x02 \x01(\t\x12\x11\n\tmerged_id\x18\x03 \x01(\t\x12\x0c\n\x04take\x18\x04 \x03(\t\"@\n\x16MergeCustomersResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\"8\n\x10UndoMergeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08merge_id\x18\x02 \x01(\t\";\n\x11UndoMergeResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\"#\n\x0fGetMergeRequest\x12\x10\n\x08merge_id\x18\x01 \x01(\t\":\n\x10GetMergeResponse\x12&\n\x05merge\x18\x01 \x01(\x0b\x32\x17.crm.customers.v1.Merge\":\n\x11ListMergesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x12ListMergesResponse\x12\'\n\x06merges\x18\x01 \x03(\x0b\x32\x17.crm.customers.v1.Merge\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x8b\x01\n\nMergeState\x12\x1b\n\x17MERGE_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MERGE_STATE_RUNNING\x10\x01\x12\x16\n\x12MERGE_STATE_MERGED\x10\x02\x12\x17\n\x13MERGE_STATE_UNDOING\x10\x03\x12\x16\n\x12MERGE_STATE_UNDONE\x10\x04\x32\x9d\x06\n\rMergesService\x12\xb0\x01\n\x10\x43ompareCustomers\x12).crm.customers.v1.CompareCustomersRequest\x1a*.crm.customers.v1.CompareCustomersResponse\"E\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02)\x12\'/api/v1/customers/{survivor_id}:compare\x12\xab\x01\n\x0eMergeCustomers\x12\'.crm.customers.v1.MergeCustomersRequest\x1a(.crm.customers.v1.MergeCustomersResponse\"F\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02*\"%/api/v1/customers/{survivor_id}:merge:\x01*\x12\x95\x01\n\tUndoMerge\x12\".crm.customers.v1.UndoMergeRequest\x1a#.crm.customers.v1.UndoMergeResponse\"?\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/merges/{merge_id}:undo:\x01*\x12\x8a\x01\n\x08GetMerge\x12!.crm.customers.v1.GetMergeRequest\x1a\".crm.customers.v1.GetMergeResponse\"7\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/merges/{merge_id}\x12\x85\x01\n\nListMerges\x12#.crm.customers.v1.ListMergesRequest\x1a$.crm.customers.v1.ListMergesResponse\",\x8a\xb5\x18\x12\n\x0cpools.manage \x03(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/mergesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.customers.v1.merges_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MERGE'].fields_by_name['survivor_name']._loaded_options = None
+  _globals['_MERGE'].fields_by_name['survivor_name']._serialized_options = b'\230\265\030\001'
+  _globals['_MERGE'].fields_by_name['merged_name']._loaded_options = None
+  _globals['_MERGE'].fields_by_name['merged_name']._serialized_options = b'\230\265\030\001'
+  _globals['_DIFFERENCE'].fields_by_name['survivor_value']._loaded_options = None
+  _globals['_DIFFERENCE'].fields_by_name['survivor_value']._serialized_options = b'\230\265\030\001'
+  _globals['_DIFFERENCE'].fields_by_name['merged_value']._loaded_options = None
+  _globals['_DIFFERENCE'].fields_by_name['merged_value']._serialized_options = b'\230\265\030\001'
+  _globals['_COMPARECUSTOMERSRESPONSE'].fields_by_name['survivor_name']._loaded_options = None
+  _globals['_COMPARECUSTOMERSRESPONSE'].fields_by_name['survivor_name']._serialized_options = b'\230\265\030\001'
+  _globals['_COMPARECUSTOMERSRESPONSE'].fields_by_name['merged_name']._loaded_options = None
+  _globals['_COMPARECUSTOMERSRESPONSE'].fields_by_name['merged_name']._serialized_options = b'\230\265\030\001'
   _globals['_MERGESSERVICE'].methods_by_name['CompareCustomers']._loaded_options = None
   _globals['_MERGESSERVICE'].methods_by_name['CompareCustomers']._serialized_options = b'\212\265\030\022\n\014pools.manage \003(\001\202\323\344\223\002)\022\'/api/v1/customers/{survivor_id}:compare'
   _globals['_MERGESSERVICE'].methods_by_name['MergeCustomers']._loaded_options = None
@@ -44,32 +56,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERGESSERVICE'].methods_by_name['GetMerge']._serialized_options = b'\212\265\030\022\n\014pools.manage \003(\001\202\323\344\223\002\033\022\031/api/v1/merges/{merge_id}'
   _globals['_MERGESSERVICE'].methods_by_name['ListMerges']._loaded_options = None
   _globals['_MERGESSERVICE'].methods_by_name['ListMerges']._serialized_options = b'\212\265\030\022\n\014pools.manage \003(\001\202\323\344\223\002\020\022\016/api/v1/merges'
-  _globals['_MERGESTATE']._serialized_start=1243
-  _globals['_MERGESTATE']._serialized_end=1382
+  _globals['_MERGESTATE']._serialized_start=1280
+  _globals['_MERGESTATE']._serialized_end=1419
   _globals['_MERGE']._serialized_start=145
-  _globals['_MERGE']._serialized_end=446
-  _globals['_DIFFERENCE']._serialized_start=448
-  _globals['_DIFFERENCE']._serialized_end=521
-  _globals['_COMPARECUSTOMERSREQUEST']._serialized_start=523
-  _globals['_COMPARECUSTOMERSREQUEST']._serialized_end=588
-  _globals['_COMPARECUSTOMERSRESPONSE']._serialized_start=590
-  _globals['_COMPARECUSTOMERSRESPONSE']._serialized_end=711
-  _globals['_MERGECUSTOMERSREQUEST']._serialized_start=713
-  _globals['_MERGECUSTOMERSREQUEST']._serialized_end=810
-  _globals['_MERGECUSTOMERSRESPONSE']._serialized_start=812
-  _globals['_MERGECUSTOMERSRESPONSE']._serialized_end=876
-  _globals['_UNDOMERGEREQUEST']._serialized_start=878
-  _globals['_UNDOMERGEREQUEST']._serialized_end=934
-  _globals['_UNDOMERGERESPONSE']._serialized_start=936
-  _globals['_UNDOMERGERESPONSE']._serialized_end=995
-  _globals['_GETMERGEREQUEST']._serialized_start=997
-  _globals['_GETMERGEREQUEST']._serialized_end=1032
-  _globals['_GETMERGERESPONSE']._serialized_start=1034
-  _globals['_GETMERGERESPONSE']._serialized_end=1092
-  _globals['_LISTMERGESREQUEST']._serialized_start=1094
-  _globals['_LISTMERGESREQUEST']._serialized_end=1152
-  _globals['_LISTMERGESRESPONSE']._serialized_start=1154
-  _globals['_LISTMERGESRESPONSE']._serialized_end=1240
-  _globals['_MERGESSERVICE']._serialized_start=1385
-  _globals['_MERGESSERVICE']._serialized_end=2182
+  _globals['_MERGE']._serialized_end=458
+  _globals['_DIFFERENCE']._serialized_start=460
+  _globals['_DIFFERENCE']._serialized_end=545
+  _globals['_COMPARECUSTOMERSREQUEST']._serialized_start=547
+  _globals['_COMPARECUSTOMERSREQUEST']._serialized_end=612
+  _globals['_COMPARECUSTOMERSRESPONSE']._serialized_start=615
+  _globals['_COMPARECUSTOMERSRESPONSE']._serialized_end=748
+  _globals['_MERGECUSTOMERSREQUEST']._serialized_start=750
+  _globals['_MERGECUSTOMERSREQUEST']._serialized_end=847
+  _globals['_MERGECUSTOMERSRESPONSE']._serialized_start=849
+  _globals['_MERGECUSTOMERSRESPONSE']._serialized_end=913
+  _globals['_UNDOMERGEREQUEST']._serialized_start=915
+  _globals['_UNDOMERGEREQUEST']._serialized_end=971
+  _globals['_UNDOMERGERESPONSE']._serialized_start=973
+  _globals['_UNDOMERGERESPONSE']._serialized_end=1032
+  _globals['_GETMERGEREQUEST']._serialized_start=1034
+  _globals['_GETMERGEREQUEST']._serialized_end=1069
+  _globals['_GETMERGERESPONSE']._serialized_start=1071
+  _globals['_GETMERGERESPONSE']._serialized_end=1129
+  _globals['_LISTMERGESREQUEST']._serialized_start=1131
+  _globals['_LISTMERGESREQUEST']._serialized_end=1189
+  _globals['_LISTMERGESRESPONSE']._serialized_start=1191
+  _globals['_LISTMERGESRESPONSE']._serialized_end=1277
+  _globals['_MERGESSERVICE']._serialized_start=1422
+  _globals['_MERGESSERVICE']._serialized_end=2219
 # @@protoc_insertion_point(module_scope)

@@ -27,13 +27,23 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63rm/notify/v1/mails.proto\x12\rcrm.notify.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x12MailRecipientCount\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.crm.notify.v1.MailRecipientState\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"M\n\rMailSelection\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"\xb3\x03\n\x08\x42ulkMail\x12\x14\n\x0c\x62ulk_mail_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\tselection\x18\x04 \x01(\x0b\x32\x1c.crm.notify.v1.MailSelection\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.crm.notify.v1.BulkMailState\x12\x16\n\x0e\x63ustomer_count\x18\x06 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x07 \x01(\x05\x12\x1d\n\x15without_address_count\x18\x08 \x01(\x05\x12\x35\n\nrecipients\x18\t \x03(\x0b\x32!.crm.notify.v1.MailRecipientCount\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x01\n\rMailRecipient\x12\x14\n\x0crecipient_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x15\n\rcustomer_name\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.crm.notify.v1.MailRecipientState\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\x12-\n\tdone_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07refused\x18\x08 \x01(\x08\"{\n\x15\x43reateBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\tselection\x18\x04 \x01(\x0b\x32\x1c.crm.notify.v1.MailSelection\"D\n\x16\x43reateBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"@\n\x14StageBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\"C\n\x15StageBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"p\n\x14StartBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x15StartBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"A\n\x15\x43\x61ncelBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\"D\n\x16\x43\x61ncelBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"=\n\x14ListBulkMailsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x15ListBulkMailsResponse\x12+\n\nbulk_mails\x18\x01 \x03(\x0b\x32\x17.crm.notify.v1.BulkMail\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x1dListBulkMailRecipientsRequest\x12\x14\n\x0c\x62ulk_mail_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x1eListBulkMailRecipientsResponse\x12\x30\n\nrecipients\x18\x01 \x03(\x0b\x32\x1c.crm.notify.v1.MailRecipient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x15RefuseBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\x12\x14\n\x0crecipient_id\x18\x03 \x01(\t\x12\x0f\n\x07refused\x18\x04 \x01(\x08\"\x18\n\x16RefuseBulkMailResponse*\xbf\x01\n\rBulkMailState\x12\x1f\n\x1b\x42ULK_MAIL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42ULK_MAIL_STATE_STAGING\x10\x01\x12\x1a\n\x16\x42ULK_MAIL_STATE_STAGED\x10\x02\x12\x1b\n\x17\x42ULK_MAIL_STATE_RUNNING\x10\x03\x12\x18\n\x14\x42ULK_MAIL_STATE_DONE\x10\x04\x12\x1d\n\x19\x42ULK_MAIL_STATE_CANCELLED\x10\x05*\x84\x02\n\x12MailRecipientState\x12$\n MAIL_RECIPIENT_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cMAIL_RECIPIENT_STATE_WAITING\x10\x01\x12 \n\x1cMAIL_RECIPIENT_STATE_SENDING\x10\x02\x12\x1d\n\x19MAIL_RECIPIENT_STATE_SENT\x10\x03\x12\x1f\n\x1bMAIL_RECIPIENT_STATE_FAILED\x10\x04\x12\"\n\x1eMAIL_RECIPIENT_STATE_UNCERTAIN\x10\x05\x12 \n\x1cMAIL_RECIPIENT_STATE_SKIPPED\x10\x06\x32\x94\t\n\x0f\x42ulkMailService\x12\x8d\x01\n\x0e\x43reateBulkMail\x12$.crm.notify.v1.CreateBulkMailRequest\x1a%.crm.notify.v1.CreateBulkMailResponse\".\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/bulkMails:\x01*\x12\x9f\x01\n\rStageBulkMail\x12#.crm.notify.v1.StageBulkMailRequest\x1a$.crm.notify.v1.StageBulkMailResponse\"C\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02+\"&/api/v1/bulkMails/{bulk_mail_id}:stage:\x01*\x12\x9f\x01\n\rStartBulkMail\x12#.crm.notify.v1.StartBulkMailRequest\x1a$.crm.notify.v1.StartBulkMailResponse\"C\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02+\"&/api/v1/bulkMails/{bulk_mail_id}:start:\x01*\x12\xa3\x01\n\x0e\x43\x61ncelBulkMail\x12$.crm.notify.v1.CancelBulkMailRequest\x1a%.crm.notify.v1.CancelBulkMailResponse\"D\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02,\"\'/api/v1/bulkMails/{bulk_mail_id}:cancel:\x01*\x12\x87\x01\n\rListBulkMails\x12#.crm.notify.v1.ListBulkMailsRequest\x1a$.crm.notify.v1.ListBulkMailsResponse\"+\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/bulkMails\x12\xbc\x01\n\x16ListBulkMailRecipients\x12,.crm.notify.v1.ListBulkMailRecipientsRequest\x1a-.crm.notify.v1.ListBulkMailRecipientsResponse\"E\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02-\x12+/api/v1/bulkMails/{bulk_mail_id}/recipients\x12\xbd\x01\n\x0eRefuseBulkMail\x12$.crm.notify.v1.RefuseBulkMailRequest\x1a%.crm.notify.v1.RefuseBulkMailResponse\"^\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x46\"A/api/v1/bulkMails/{bulk_mail_id}/recipients/{recipient_id}:refuse:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63rm/notify/v1/mails.proto\x12\rcrm.notify.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"U\n\x12MailRecipientCount\x12\x30\n\x05state\x18\x01 \x01(\x0e\x32!.crm.notify.v1.MailRecipientState\x12\r\n\x05\x63ount\x18\x02 \x01(\x05\"Y\n\rMailSelection\x12\x0c\n\x04view\x18\x01 \x01(\t\x12\x0f\n\x07pool_id\x18\x02 \x01(\t\x12\x13\n\x05query\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\x12\x14\n\x06\x66ilter\x18\x04 \x01(\tB\x04\x98\xb5\x18\x01\"\xb3\x03\n\x08\x42ulkMail\x12\x14\n\x0c\x62ulk_mail_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\tselection\x18\x04 \x01(\x0b\x32\x1c.crm.notify.v1.MailSelection\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.crm.notify.v1.BulkMailState\x12\x16\n\x0e\x63ustomer_count\x18\x06 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x07 \x01(\x05\x12\x1d\n\x15without_address_count\x18\x08 \x01(\x05\x12\x35\n\nrecipients\x18\t \x03(\x0b\x32!.crm.notify.v1.MailRecipientCount\x12.\n\nstart_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf6\x01\n\rMailRecipient\x12\x14\n\x0crecipient_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12\x1b\n\rcustomer_name\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\x12\x15\n\x07\x61\x64\x64ress\x18\x04 \x01(\tB\x04\x98\xb5\x18\x01\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.crm.notify.v1.MailRecipientState\x12\x14\n\x06\x64\x65tail\x18\x06 \x01(\tB\x04\x98\xb5\x18\x01\x12-\n\tdone_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07refused\x18\x08 \x01(\x08\"{\n\x15\x43reateBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\tselection\x18\x04 \x01(\x0b\x32\x1c.crm.notify.v1.MailSelection\"D\n\x16\x43reateBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"@\n\x14StageBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\"C\n\x15StageBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"p\n\x14StartBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"C\n\x15StartBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"A\n\x15\x43\x61ncelBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\"D\n\x16\x43\x61ncelBulkMailResponse\x12*\n\tbulk_mail\x18\x01 \x01(\x0b\x32\x17.crm.notify.v1.BulkMail\"=\n\x14ListBulkMailsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"]\n\x15ListBulkMailsResponse\x12+\n\nbulk_mails\x18\x01 \x03(\x0b\x32\x17.crm.notify.v1.BulkMail\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x1dListBulkMailRecipientsRequest\x12\x14\n\x0c\x62ulk_mail_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x1eListBulkMailRecipientsResponse\x12\x30\n\nrecipients\x18\x01 \x03(\x0b\x32\x1c.crm.notify.v1.MailRecipient\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x15RefuseBulkMailRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62ulk_mail_id\x18\x02 \x01(\t\x12\x14\n\x0crecipient_id\x18\x03 \x01(\t\x12\x0f\n\x07refused\x18\x04 \x01(\x08\"\x18\n\x16RefuseBulkMailResponse*\xbf\x01\n\rBulkMailState\x12\x1f\n\x1b\x42ULK_MAIL_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42ULK_MAIL_STATE_STAGING\x10\x01\x12\x1a\n\x16\x42ULK_MAIL_STATE_STAGED\x10\x02\x12\x1b\n\x17\x42ULK_MAIL_STATE_RUNNING\x10\x03\x12\x18\n\x14\x42ULK_MAIL_STATE_DONE\x10\x04\x12\x1d\n\x19\x42ULK_MAIL_STATE_CANCELLED\x10\x05*\x84\x02\n\x12MailRecipientState\x12$\n MAIL_RECIPIENT_STATE_UNSPECIFIED\x10\x00\x12 \n\x1cMAIL_RECIPIENT_STATE_WAITING\x10\x01\x12 \n\x1cMAIL_RECIPIENT_STATE_SENDING\x10\x02\x12\x1d\n\x19MAIL_RECIPIENT_STATE_SENT\x10\x03\x12\x1f\n\x1bMAIL_RECIPIENT_STATE_FAILED\x10\x04\x12\"\n\x1eMAIL_RECIPIENT_STATE_UNCERTAIN\x10\x05\x12 \n\x1cMAIL_RECIPIENT_STATE_SKIPPED\x10\x06\x32\x94\t\n\x0f\x42ulkMailService\x12\x8d\x01\n\x0e\x43reateBulkMail\x12$.crm.notify.v1.CreateBulkMailRequest\x1a%.crm.notify.v1.CreateBulkMailResponse\".\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/bulkMails:\x01*\x12\x9f\x01\n\rStageBulkMail\x12#.crm.notify.v1.StageBulkMailRequest\x1a$.crm.notify.v1.StageBulkMailResponse\"C\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02+\"&/api/v1/bulkMails/{bulk_mail_id}:stage:\x01*\x12\x9f\x01\n\rStartBulkMail\x12#.crm.notify.v1.StartBulkMailRequest\x1a$.crm.notify.v1.StartBulkMailResponse\"C\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02+\"&/api/v1/bulkMails/{bulk_mail_id}:start:\x01*\x12\xa3\x01\n\x0e\x43\x61ncelBulkMail\x12$.crm.notify.v1.CancelBulkMailRequest\x1a%.crm.notify.v1.CancelBulkMailResponse\"D\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02,\"\'/api/v1/bulkMails/{bulk_mail_id}:cancel:\x01*\x12\x87\x01\n\rListBulkMails\x12#.crm.notify.v1.ListBulkMailsRequest\x1a$.crm.notify.v1.ListBulkMailsResponse\"+\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/bulkMails\x12\xbc\x01\n\x16ListBulkMailRecipients\x12,.crm.notify.v1.ListBulkMailRecipientsRequest\x1a-.crm.notify.v1.ListBulkMailRecipientsResponse\"E\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02-\x12+/api/v1/bulkMails/{bulk_mail_id}/recipients\x12\xbd\x01\n\x0eRefuseBulkMail\x12$.crm.notify.v1.RefuseBulkMailRequest\x1a%.crm.notify.v1.RefuseBulkMailResponse\"^\x8a\xb5\x18\x0e\n\x08sms.bulk \x02(\x01\x82\xd3\xe4\x93\x02\x46\"A/api/v1/bulkMails/{bulk_mail_id}/recipients/{recipient_id}:refuse:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.notify.v1.mails_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MAILSELECTION'].fields_by_name['query']._loaded_options = None
+  _globals['_MAILSELECTION'].fields_by_name['query']._serialized_options = b'\230\265\030\001'
+  _globals['_MAILSELECTION'].fields_by_name['filter']._loaded_options = None
+  _globals['_MAILSELECTION'].fields_by_name['filter']._serialized_options = b'\230\265\030\001'
+  _globals['_MAILRECIPIENT'].fields_by_name['customer_name']._loaded_options = None
+  _globals['_MAILRECIPIENT'].fields_by_name['customer_name']._serialized_options = b'\230\265\030\001'
+  _globals['_MAILRECIPIENT'].fields_by_name['address']._loaded_options = None
+  _globals['_MAILRECIPIENT'].fields_by_name['address']._serialized_options = b'\230\265\030\001'
+  _globals['_MAILRECIPIENT'].fields_by_name['detail']._loaded_options = None
+  _globals['_MAILRECIPIENT'].fields_by_name['detail']._serialized_options = b'\230\265\030\001'
   _globals['_BULKMAILSERVICE'].methods_by_name['CreateBulkMail']._loaded_options = None
   _globals['_BULKMAILSERVICE'].methods_by_name['CreateBulkMail']._serialized_options = b'\212\265\030\016\n\010sms.bulk \002(\001\202\323\344\223\002\026\"\021/api/v1/bulkMails:\001*'
   _globals['_BULKMAILSERVICE'].methods_by_name['StageBulkMail']._loaded_options = None
@@ -48,46 +58,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BULKMAILSERVICE'].methods_by_name['ListBulkMailRecipients']._serialized_options = b'\212\265\030\016\n\010sms.bulk \002(\001\202\323\344\223\002-\022+/api/v1/bulkMails/{bulk_mail_id}/recipients'
   _globals['_BULKMAILSERVICE'].methods_by_name['RefuseBulkMail']._loaded_options = None
   _globals['_BULKMAILSERVICE'].methods_by_name['RefuseBulkMail']._serialized_options = b'\212\265\030\016\n\010sms.bulk \002(\001\202\323\344\223\002F\"A/api/v1/bulkMails/{bulk_mail_id}/recipients/{recipient_id}:refuse:\001*'
-  _globals['_BULKMAILSTATE']._serialized_start=2116
-  _globals['_BULKMAILSTATE']._serialized_end=2307
-  _globals['_MAILRECIPIENTSTATE']._serialized_start=2310
-  _globals['_MAILRECIPIENTSTATE']._serialized_end=2570
+  _globals['_BULKMAILSTATE']._serialized_start=2146
+  _globals['_BULKMAILSTATE']._serialized_end=2337
+  _globals['_MAILRECIPIENTSTATE']._serialized_start=2340
+  _globals['_MAILRECIPIENTSTATE']._serialized_end=2600
   _globals['_MAILRECIPIENTCOUNT']._serialized_start=137
   _globals['_MAILRECIPIENTCOUNT']._serialized_end=222
   _globals['_MAILSELECTION']._serialized_start=224
-  _globals['_MAILSELECTION']._serialized_end=301
-  _globals['_BULKMAIL']._serialized_start=304
-  _globals['_BULKMAIL']._serialized_end=739
-  _globals['_MAILRECIPIENT']._serialized_start=742
-  _globals['_MAILRECIPIENT']._serialized_end=970
-  _globals['_CREATEBULKMAILREQUEST']._serialized_start=972
-  _globals['_CREATEBULKMAILREQUEST']._serialized_end=1095
-  _globals['_CREATEBULKMAILRESPONSE']._serialized_start=1097
-  _globals['_CREATEBULKMAILRESPONSE']._serialized_end=1165
-  _globals['_STAGEBULKMAILREQUEST']._serialized_start=1167
-  _globals['_STAGEBULKMAILREQUEST']._serialized_end=1231
-  _globals['_STAGEBULKMAILRESPONSE']._serialized_start=1233
-  _globals['_STAGEBULKMAILRESPONSE']._serialized_end=1300
-  _globals['_STARTBULKMAILREQUEST']._serialized_start=1302
-  _globals['_STARTBULKMAILREQUEST']._serialized_end=1414
-  _globals['_STARTBULKMAILRESPONSE']._serialized_start=1416
-  _globals['_STARTBULKMAILRESPONSE']._serialized_end=1483
-  _globals['_CANCELBULKMAILREQUEST']._serialized_start=1485
-  _globals['_CANCELBULKMAILREQUEST']._serialized_end=1550
-  _globals['_CANCELBULKMAILRESPONSE']._serialized_start=1552
-  _globals['_CANCELBULKMAILRESPONSE']._serialized_end=1620
-  _globals['_LISTBULKMAILSREQUEST']._serialized_start=1622
-  _globals['_LISTBULKMAILSREQUEST']._serialized_end=1683
-  _globals['_LISTBULKMAILSRESPONSE']._serialized_start=1685
-  _globals['_LISTBULKMAILSRESPONSE']._serialized_end=1778
-  _globals['_LISTBULKMAILRECIPIENTSREQUEST']._serialized_start=1780
-  _globals['_LISTBULKMAILRECIPIENTSREQUEST']._serialized_end=1872
-  _globals['_LISTBULKMAILRECIPIENTSRESPONSE']._serialized_start=1874
-  _globals['_LISTBULKMAILRECIPIENTSRESPONSE']._serialized_end=1981
-  _globals['_REFUSEBULKMAILREQUEST']._serialized_start=1983
-  _globals['_REFUSEBULKMAILREQUEST']._serialized_end=2087
-  _globals['_REFUSEBULKMAILRESPONSE']._serialized_start=2089
-  _globals['_REFUSEBULKMAILRESPONSE']._serialized_end=2113
-  _globals['_BULKMAILSERVICE']._serialized_start=2573
-  _globals['_BULKMAILSERVICE']._serialized_end=3745
+  _globals['_MAILSELECTION']._serialized_end=313
+  _globals['_BULKMAIL']._serialized_start=316
+  _globals['_BULKMAIL']._serialized_end=751
+  _globals['_MAILRECIPIENT']._serialized_start=754
+  _globals['_MAILRECIPIENT']._serialized_end=1000
+  _globals['_CREATEBULKMAILREQUEST']._serialized_start=1002
+  _globals['_CREATEBULKMAILREQUEST']._serialized_end=1125
+  _globals['_CREATEBULKMAILRESPONSE']._serialized_start=1127
+  _globals['_CREATEBULKMAILRESPONSE']._serialized_end=1195
+  _globals['_STAGEBULKMAILREQUEST']._serialized_start=1197
+  _globals['_STAGEBULKMAILREQUEST']._serialized_end=1261
+  _globals['_STAGEBULKMAILRESPONSE']._serialized_start=1263
+  _globals['_STAGEBULKMAILRESPONSE']._serialized_end=1330
+  _globals['_STARTBULKMAILREQUEST']._serialized_start=1332
+  _globals['_STARTBULKMAILREQUEST']._serialized_end=1444
+  _globals['_STARTBULKMAILRESPONSE']._serialized_start=1446
+  _globals['_STARTBULKMAILRESPONSE']._serialized_end=1513
+  _globals['_CANCELBULKMAILREQUEST']._serialized_start=1515
+  _globals['_CANCELBULKMAILREQUEST']._serialized_end=1580
+  _globals['_CANCELBULKMAILRESPONSE']._serialized_start=1582
+  _globals['_CANCELBULKMAILRESPONSE']._serialized_end=1650
+  _globals['_LISTBULKMAILSREQUEST']._serialized_start=1652
+  _globals['_LISTBULKMAILSREQUEST']._serialized_end=1713
+  _globals['_LISTBULKMAILSRESPONSE']._serialized_start=1715
+  _globals['_LISTBULKMAILSRESPONSE']._serialized_end=1808
+  _globals['_LISTBULKMAILRECIPIENTSREQUEST']._serialized_start=1810
+  _globals['_LISTBULKMAILRECIPIENTSREQUEST']._serialized_end=1902
+  _globals['_LISTBULKMAILRECIPIENTSRESPONSE']._serialized_start=1904
+  _globals['_LISTBULKMAILRECIPIENTSRESPONSE']._serialized_end=2011
+  _globals['_REFUSEBULKMAILREQUEST']._serialized_start=2013
+  _globals['_REFUSEBULKMAILREQUEST']._serialized_end=2117
+  _globals['_REFUSEBULKMAILRESPONSE']._serialized_start=2119
+  _globals['_REFUSEBULKMAILRESPONSE']._serialized_end=2143
+  _globals['_BULKMAILSERVICE']._serialized_start=2603
+  _globals['_BULKMAILSERVICE']._serialized_end=3775
 # @@protoc_insertion_point(module_scope)

@@ -27,37 +27,43 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/notify/v1/notify.proto\x12\rcrm.notify.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x01\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x14\n\x0csubject_type\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x0c\n\x04read\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc1\x01\n\x08Reminder\x12\x13\n\x0breminder_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x11\n\tperson_id\x18\x03 \x01(\t\x12,\n\x08\x64ue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.crm.notify.v1.ReminderState\x12\x0e\n\x06sms_id\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x07 \x01(\t\"Q\n\x13ListMessagesRequest\x12\x13\n\x0bunread_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"o\n\x14ListMessagesResponse\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.crm.notify.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cunread_count\x18\x03 \x01(\x05\"B\n\x17MarkMessagesReadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\t\"\x1a\n\x18MarkMessagesReadResponse\"*\n\x14ListRemindersRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\"C\n\x15ListRemindersResponse\x12*\n\treminders\x18\x01 \x03(\x0b\x32\x17.crm.notify.v1.Reminder*\x94\x02\n\rReminderState\x12\x1e\n\x1aREMINDER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REMINDER_STATE_PENDING\x10\x01\x12\x1c\n\x18REMINDER_STATE_CANCELLED\x10\x02\x12\x19\n\x15REMINDER_STATE_QUEUED\x10\x03\x12\x17\n\x13REMINDER_STATE_SENT\x10\x04\x12\x1c\n\x18REMINDER_STATE_DELIVERED\x10\x05\x12\x19\n\x15REMINDER_STATE_FAILED\x10\x06\x12\x1c\n\x18REMINDER_STATE_UNCERTAIN\x10\x07\x12\x1e\n\x1aREMINDER_STATE_IN_APP_ONLY\x10\x08\x32\xaf\x03\n\rNotifyService\x12{\n\x0cListMessages\x12\".crm.notify.v1.ListMessagesRequest\x1a#.crm.notify.v1.ListMessagesResponse\"\"\x8a\xb5\x18\x06\x10\x01 \x02(\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/messages\x12\x93\x01\n\x10MarkMessagesRead\x12&.crm.notify.v1.MarkMessagesReadRequest\x1a\'.crm.notify.v1.MarkMessagesReadResponse\".\x8a\xb5\x18\x06\x10\x01 \x02(\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/messages:markRead:\x01*\x12\x8a\x01\n\rListReminders\x12#.crm.notify.v1.ListRemindersRequest\x1a$.crm.notify.v1.ListRemindersResponse\".\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/remindersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/notify/v1/notify.proto\x12\rcrm.notify.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbd\x01\n\x07Message\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x13\n\x05title\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\x12\x12\n\x04text\x18\x04 \x01(\tB\x04\x98\xb5\x18\x01\x12\x14\n\x0csubject_type\x18\x05 \x01(\t\x12\x12\n\nsubject_id\x18\x06 \x01(\t\x12\x0c\n\x04read\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc7\x01\n\x08Reminder\x12\x13\n\x0breminder_id\x18\x01 \x01(\t\x12\x12\n\nsubject_id\x18\x02 \x01(\t\x12\x11\n\tperson_id\x18\x03 \x01(\t\x12,\n\x08\x64ue_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05state\x18\x05 \x01(\x0e\x32\x1c.crm.notify.v1.ReminderState\x12\x0e\n\x06sms_id\x18\x06 \x01(\t\x12\x14\n\x06\x64\x65tail\x18\x07 \x01(\tB\x04\x98\xb5\x18\x01\"Q\n\x13ListMessagesRequest\x12\x13\n\x0bunread_only\x18\x01 \x01(\x08\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"o\n\x14ListMessagesResponse\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.crm.notify.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x14\n\x0cunread_count\x18\x03 \x01(\x05\"B\n\x17MarkMessagesReadRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bmessage_ids\x18\x02 \x03(\t\"\x1a\n\x18MarkMessagesReadResponse\"*\n\x14ListRemindersRequest\x12\x12\n\nsubject_id\x18\x01 \x01(\t\"C\n\x15ListRemindersResponse\x12*\n\treminders\x18\x01 \x03(\x0b\x32\x17.crm.notify.v1.Reminder*\x94\x02\n\rReminderState\x12\x1e\n\x1aREMINDER_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REMINDER_STATE_PENDING\x10\x01\x12\x1c\n\x18REMINDER_STATE_CANCELLED\x10\x02\x12\x19\n\x15REMINDER_STATE_QUEUED\x10\x03\x12\x17\n\x13REMINDER_STATE_SENT\x10\x04\x12\x1c\n\x18REMINDER_STATE_DELIVERED\x10\x05\x12\x19\n\x15REMINDER_STATE_FAILED\x10\x06\x12\x1c\n\x18REMINDER_STATE_UNCERTAIN\x10\x07\x12\x1e\n\x1aREMINDER_STATE_IN_APP_ONLY\x10\x08\x32\xaf\x03\n\rNotifyService\x12{\n\x0cListMessages\x12\".crm.notify.v1.ListMessagesRequest\x1a#.crm.notify.v1.ListMessagesResponse\"\"\x8a\xb5\x18\x06\x10\x01 \x02(\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/messages\x12\x93\x01\n\x10MarkMessagesRead\x12&.crm.notify.v1.MarkMessagesReadRequest\x1a\'.crm.notify.v1.MarkMessagesReadResponse\".\x8a\xb5\x18\x06\x10\x01 \x02(\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/messages:markRead:\x01*\x12\x8a\x01\n\rListReminders\x12#.crm.notify.v1.ListRemindersRequest\x1a$.crm.notify.v1.ListRemindersResponse\".\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/remindersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.notify.v1.notify_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MESSAGE'].fields_by_name['title']._loaded_options = None
+  _globals['_MESSAGE'].fields_by_name['title']._serialized_options = b'\230\265\030\001'
+  _globals['_MESSAGE'].fields_by_name['text']._loaded_options = None
+  _globals['_MESSAGE'].fields_by_name['text']._serialized_options = b'\230\265\030\001'
+  _globals['_REMINDER'].fields_by_name['detail']._loaded_options = None
+  _globals['_REMINDER'].fields_by_name['detail']._serialized_options = b'\230\265\030\001'
   _globals['_NOTIFYSERVICE'].methods_by_name['ListMessages']._loaded_options = None
   _globals['_NOTIFYSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\212\265\030\006\020\001 \002(\001\202\323\344\223\002\022\022\020/api/v1/messages'
   _globals['_NOTIFYSERVICE'].methods_by_name['MarkMessagesRead']._loaded_options = None
   _globals['_NOTIFYSERVICE'].methods_by_name['MarkMessagesRead']._serialized_options = b'\212\265\030\006\020\001 \002(\001\202\323\344\223\002\036\"\031/api/v1/messages:markRead:\001*'
   _globals['_NOTIFYSERVICE'].methods_by_name['ListReminders']._loaded_options = None
   _globals['_NOTIFYSERVICE'].methods_by_name['ListReminders']._serialized_options = b'\212\265\030\021\n\013orders.view \001(\001\202\323\344\223\002\023\022\021/api/v1/reminders'
-  _globals['_REMINDERSTATE']._serialized_start=920
-  _globals['_REMINDERSTATE']._serialized_end=1196
+  _globals['_REMINDERSTATE']._serialized_start=938
+  _globals['_REMINDERSTATE']._serialized_end=1214
   _globals['_MESSAGE']._serialized_start=139
-  _globals['_MESSAGE']._serialized_end=316
-  _globals['_REMINDER']._serialized_start=319
-  _globals['_REMINDER']._serialized_end=512
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=514
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=595
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=597
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=708
-  _globals['_MARKMESSAGESREADREQUEST']._serialized_start=710
-  _globals['_MARKMESSAGESREADREQUEST']._serialized_end=776
-  _globals['_MARKMESSAGESREADRESPONSE']._serialized_start=778
-  _globals['_MARKMESSAGESREADRESPONSE']._serialized_end=804
-  _globals['_LISTREMINDERSREQUEST']._serialized_start=806
-  _globals['_LISTREMINDERSREQUEST']._serialized_end=848
-  _globals['_LISTREMINDERSRESPONSE']._serialized_start=850
-  _globals['_LISTREMINDERSRESPONSE']._serialized_end=917
-  _globals['_NOTIFYSERVICE']._serialized_start=1199
-  _globals['_NOTIFYSERVICE']._serialized_end=1630
+  _globals['_MESSAGE']._serialized_end=328
+  _globals['_REMINDER']._serialized_start=331
+  _globals['_REMINDER']._serialized_end=530
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=532
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=613
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=615
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=726
+  _globals['_MARKMESSAGESREADREQUEST']._serialized_start=728
+  _globals['_MARKMESSAGESREADREQUEST']._serialized_end=794
+  _globals['_MARKMESSAGESREADRESPONSE']._serialized_start=796
+  _globals['_MARKMESSAGESREADRESPONSE']._serialized_end=822
+  _globals['_LISTREMINDERSREQUEST']._serialized_start=824
+  _globals['_LISTREMINDERSREQUEST']._serialized_end=866
+  _globals['_LISTREMINDERSRESPONSE']._serialized_start=868
+  _globals['_LISTREMINDERSRESPONSE']._serialized_end=935
+  _globals['_NOTIFYSERVICE']._serialized_start=1217
+  _globals['_NOTIFYSERVICE']._serialized_end=1648
 # @@protoc_insertion_point(module_scope)

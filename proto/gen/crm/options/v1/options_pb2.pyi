@@ -140,7 +140,12 @@ Global___Access: _TypeAlias = Access  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
 TELEPHONE_NUMBER_FIELD_NUMBER: _builtins.int
+TYPED_TEXT_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """The method's declaration."""
 telephone_number: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The field holds somebody's telephone number, which the interceptor masks as the method's masking says."""
+typed_text: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The field holds what people type, or what is made of it. Whoever is no service reads no number in it unless a rule
+said during the call that the caller may.
+"""

@@ -27,13 +27,23 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/orders/v1/quotes.proto\x12\rcrm.orders.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfe\x03\n\x05Quote\x12\x10\n\x08quote_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x04 \x01(\t\x12\x15\n\rcustomer_name\x18\x05 \x01(\t\x12&\n\x04mode\x18\x06 \x01(\x0e\x32\x18.crm.orders.v1.QuoteMode\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.crm.orders.v1.QuoteLine\x12\x17\n\x0fport_of_loading\x18\t \x01(\t\x12\x1b\n\x13port_of_destination\x18\n \x01(\t\x12\x0f\n\x07\x66reight\x18\x0b \x01(\t\x12\x11\n\tinsurance\x18\x0c \x01(\t\x12\x12\n\nfob_amount\x18\r \x01(\t\x12\x12\n\ncfr_amount\x18\x0e \x01(\t\x12\x12\n\ncif_amount\x18\x0f \x01(\t\x12\x0e\n\x06\x61mount\x18\x10 \x01(\t\x12\x13\n\x0bvalid_until\x18\x11 \x01(\t\x12\r\n\x05terms\x18\x12 \x01(\t\x12\x10\n\x08owner_id\x18\x13 \x01(\t\x12\x0f\n\x07version\x18\x14 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61llowed_actions\x18\x16 \x03(\t\"\x8f\x01\n\tQuoteLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x14\n\x0cproduct_code\x18\x02 \x01(\t\x12\x14\n\x0cproduct_name\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x12\n\nunit_price\x18\x06 \x01(\t\x12\x0e\n\x06\x61mount\x18\x07 \x01(\t\"M\n\x12\x43reateQuoteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05quote\x18\x02 \x01(\x0b\x32\x14.crm.orders.v1.Quote\":\n\x13\x43reateQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"_\n\x12UpdateQuoteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08quote_id\x18\x02 \x01(\t\x12#\n\x05quote\x18\x03 \x01(\x0b\x32\x14.crm.orders.v1.Quote\":\n\x13UpdateQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"#\n\x0fGetQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\"7\n\x10GetQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"O\n\x11ListQuotesRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x12ListQuotesResponse\x12$\n\x06quotes\x18\x01 \x03(\x0b\x32\x14.crm.orders.v1.Quote\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*c\n\tQuoteMode\x12\x1a\n\x16QUOTE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eQUOTE_MODE_FOB\x10\x01\x12\x12\n\x0eQUOTE_MODE_CFR\x10\x02\x12\x12\n\x0eQUOTE_MODE_CIF\x10\x03\x32\xb9\x04\n\rQuotesService\x12\x86\x01\n\x0b\x43reateQuote\x12!.crm.orders.v1.CreateQuoteRequest\x1a\".crm.orders.v1.CreateQuoteResponse\"0\x8a\xb5\x18\x13\n\rorders.handle \x02(\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/quotes:\x01*\x12\x98\x01\n\x0bUpdateQuote\x12!.crm.orders.v1.UpdateQuoteRequest\x1a\".crm.orders.v1.UpdateQuoteResponse\"B\x8a\xb5\x18\x13\n\rorders.handle \x01(\x01\x82\xd3\xe4\x93\x02%\" /api/v1/quotes/{quote_id}:update:\x01*\x12\x83\x01\n\x08GetQuote\x12\x1e.crm.orders.v1.GetQuoteRequest\x1a\x1f.crm.orders.v1.GetQuoteResponse\"6\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/quotes/{quote_id}\x12~\n\nListQuotes\x12 .crm.orders.v1.ListQuotesRequest\x1a!.crm.orders.v1.ListQuotesResponse\"+\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/quotesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/orders/v1/quotes.proto\x12\rcrm.orders.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9c\x04\n\x05Quote\x12\x10\n\x08quote_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\t\x12\x13\n\x05title\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\x12\x13\n\x0b\x63ustomer_id\x18\x04 \x01(\t\x12\x1b\n\rcustomer_name\x18\x05 \x01(\tB\x04\x98\xb5\x18\x01\x12&\n\x04mode\x18\x06 \x01(\x0e\x32\x18.crm.orders.v1.QuoteMode\x12\x10\n\x08\x63urrency\x18\x07 \x01(\t\x12\'\n\x05lines\x18\x08 \x03(\x0b\x32\x18.crm.orders.v1.QuoteLine\x12\x1d\n\x0fport_of_loading\x18\t \x01(\tB\x04\x98\xb5\x18\x01\x12!\n\x13port_of_destination\x18\n \x01(\tB\x04\x98\xb5\x18\x01\x12\x0f\n\x07\x66reight\x18\x0b \x01(\t\x12\x11\n\tinsurance\x18\x0c \x01(\t\x12\x12\n\nfob_amount\x18\r \x01(\t\x12\x12\n\ncfr_amount\x18\x0e \x01(\t\x12\x12\n\ncif_amount\x18\x0f \x01(\t\x12\x0e\n\x06\x61mount\x18\x10 \x01(\t\x12\x13\n\x0bvalid_until\x18\x11 \x01(\t\x12\x13\n\x05terms\x18\x12 \x01(\tB\x04\x98\xb5\x18\x01\x12\x10\n\x08owner_id\x18\x13 \x01(\t\x12\x0f\n\x07version\x18\x14 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61llowed_actions\x18\x16 \x03(\t\"\x8f\x01\n\tQuoteLine\x12\x12\n\nproduct_id\x18\x01 \x01(\t\x12\x14\n\x0cproduct_code\x18\x02 \x01(\t\x12\x14\n\x0cproduct_name\x18\x03 \x01(\t\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\t\x12\x12\n\nunit_price\x18\x06 \x01(\t\x12\x0e\n\x06\x61mount\x18\x07 \x01(\t\"M\n\x12\x43reateQuoteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05quote\x18\x02 \x01(\x0b\x32\x14.crm.orders.v1.Quote\":\n\x13\x43reateQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"_\n\x12UpdateQuoteRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08quote_id\x18\x02 \x01(\t\x12#\n\x05quote\x18\x03 \x01(\x0b\x32\x14.crm.orders.v1.Quote\":\n\x13UpdateQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"#\n\x0fGetQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\"7\n\x10GetQuoteResponse\x12#\n\x05quote\x18\x01 \x01(\x0b\x32\x14.crm.orders.v1.Quote\"O\n\x11ListQuotesRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x12ListQuotesResponse\x12$\n\x06quotes\x18\x01 \x03(\x0b\x32\x14.crm.orders.v1.Quote\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*c\n\tQuoteMode\x12\x1a\n\x16QUOTE_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eQUOTE_MODE_FOB\x10\x01\x12\x12\n\x0eQUOTE_MODE_CFR\x10\x02\x12\x12\n\x0eQUOTE_MODE_CIF\x10\x03\x32\xb9\x04\n\rQuotesService\x12\x86\x01\n\x0b\x43reateQuote\x12!.crm.orders.v1.CreateQuoteRequest\x1a\".crm.orders.v1.CreateQuoteResponse\"0\x8a\xb5\x18\x13\n\rorders.handle \x02(\x01\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/quotes:\x01*\x12\x98\x01\n\x0bUpdateQuote\x12!.crm.orders.v1.UpdateQuoteRequest\x1a\".crm.orders.v1.UpdateQuoteResponse\"B\x8a\xb5\x18\x13\n\rorders.handle \x01(\x01\x82\xd3\xe4\x93\x02%\" /api/v1/quotes/{quote_id}:update:\x01*\x12\x83\x01\n\x08GetQuote\x12\x1e.crm.orders.v1.GetQuoteRequest\x1a\x1f.crm.orders.v1.GetQuoteResponse\"6\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/api/v1/quotes/{quote_id}\x12~\n\nListQuotes\x12 .crm.orders.v1.ListQuotesRequest\x1a!.crm.orders.v1.ListQuotesResponse\"+\x8a\xb5\x18\x11\n\x0borders.view \x01(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/quotesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'crm.orders.v1.quotes_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['title']._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['title']._serialized_options = b'\230\265\030\001'
+  _globals['_QUOTE'].fields_by_name['customer_name']._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['customer_name']._serialized_options = b'\230\265\030\001'
+  _globals['_QUOTE'].fields_by_name['port_of_loading']._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['port_of_loading']._serialized_options = b'\230\265\030\001'
+  _globals['_QUOTE'].fields_by_name['port_of_destination']._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['port_of_destination']._serialized_options = b'\230\265\030\001'
+  _globals['_QUOTE'].fields_by_name['terms']._loaded_options = None
+  _globals['_QUOTE'].fields_by_name['terms']._serialized_options = b'\230\265\030\001'
   _globals['_QUOTESSERVICE'].methods_by_name['CreateQuote']._loaded_options = None
   _globals['_QUOTESSERVICE'].methods_by_name['CreateQuote']._serialized_options = b'\212\265\030\023\n\rorders.handle \002(\001\202\323\344\223\002\023\"\016/api/v1/quotes:\001*'
   _globals['_QUOTESSERVICE'].methods_by_name['UpdateQuote']._loaded_options = None
@@ -42,28 +52,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_QUOTESSERVICE'].methods_by_name['GetQuote']._serialized_options = b'\212\265\030\021\n\013orders.view \001(\001\202\323\344\223\002\033\022\031/api/v1/quotes/{quote_id}'
   _globals['_QUOTESSERVICE'].methods_by_name['ListQuotes']._loaded_options = None
   _globals['_QUOTESSERVICE'].methods_by_name['ListQuotes']._serialized_options = b'\212\265\030\021\n\013orders.view \001(\001\202\323\344\223\002\020\022\016/api/v1/quotes'
-  _globals['_QUOTEMODE']._serialized_start=1353
-  _globals['_QUOTEMODE']._serialized_end=1452
+  _globals['_QUOTEMODE']._serialized_start=1383
+  _globals['_QUOTEMODE']._serialized_end=1482
   _globals['_QUOTE']._serialized_start=139
-  _globals['_QUOTE']._serialized_end=649
-  _globals['_QUOTELINE']._serialized_start=652
-  _globals['_QUOTELINE']._serialized_end=795
-  _globals['_CREATEQUOTEREQUEST']._serialized_start=797
-  _globals['_CREATEQUOTEREQUEST']._serialized_end=874
-  _globals['_CREATEQUOTERESPONSE']._serialized_start=876
-  _globals['_CREATEQUOTERESPONSE']._serialized_end=934
-  _globals['_UPDATEQUOTEREQUEST']._serialized_start=936
-  _globals['_UPDATEQUOTEREQUEST']._serialized_end=1031
-  _globals['_UPDATEQUOTERESPONSE']._serialized_start=1033
-  _globals['_UPDATEQUOTERESPONSE']._serialized_end=1091
-  _globals['_GETQUOTEREQUEST']._serialized_start=1093
-  _globals['_GETQUOTEREQUEST']._serialized_end=1128
-  _globals['_GETQUOTERESPONSE']._serialized_start=1130
-  _globals['_GETQUOTERESPONSE']._serialized_end=1185
-  _globals['_LISTQUOTESREQUEST']._serialized_start=1187
-  _globals['_LISTQUOTESREQUEST']._serialized_end=1266
-  _globals['_LISTQUOTESRESPONSE']._serialized_start=1268
-  _globals['_LISTQUOTESRESPONSE']._serialized_end=1351
-  _globals['_QUOTESSERVICE']._serialized_start=1455
-  _globals['_QUOTESSERVICE']._serialized_end=2024
+  _globals['_QUOTE']._serialized_end=679
+  _globals['_QUOTELINE']._serialized_start=682
+  _globals['_QUOTELINE']._serialized_end=825
+  _globals['_CREATEQUOTEREQUEST']._serialized_start=827
+  _globals['_CREATEQUOTEREQUEST']._serialized_end=904
+  _globals['_CREATEQUOTERESPONSE']._serialized_start=906
+  _globals['_CREATEQUOTERESPONSE']._serialized_end=964
+  _globals['_UPDATEQUOTEREQUEST']._serialized_start=966
+  _globals['_UPDATEQUOTEREQUEST']._serialized_end=1061
+  _globals['_UPDATEQUOTERESPONSE']._serialized_start=1063
+  _globals['_UPDATEQUOTERESPONSE']._serialized_end=1121
+  _globals['_GETQUOTEREQUEST']._serialized_start=1123
+  _globals['_GETQUOTEREQUEST']._serialized_end=1158
+  _globals['_GETQUOTERESPONSE']._serialized_start=1160
+  _globals['_GETQUOTERESPONSE']._serialized_end=1215
+  _globals['_LISTQUOTESREQUEST']._serialized_start=1217
+  _globals['_LISTQUOTESREQUEST']._serialized_end=1296
+  _globals['_LISTQUOTESRESPONSE']._serialized_start=1298
+  _globals['_LISTQUOTESRESPONSE']._serialized_end=1381
+  _globals['_QUOTESSERVICE']._serialized_start=1485
+  _globals['_QUOTESSERVICE']._serialized_end=2054
 # @@protoc_insertion_point(module_scope)

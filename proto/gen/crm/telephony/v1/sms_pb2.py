@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/telephony/v1/sms.proto\x12\x10\x63rm.telephony.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a crm/telephony/v1/telephony.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\x05Modem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.crm.telephony.v1.ModemState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12.\n\nstate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x14\n\x0chourly_limit\x18\x07 \x01(\x05\x12\x13\n\x0bhourly_used\x18\x08 \x01(\x05\x12\x13\n\x0b\x64\x61ily_limit\x18\t \x01(\x05\x12\x12\n\ndaily_used\x18\n \x01(\x05\"\x98\x01\n\tSmsPolicy\x12\x18\n\x10\x62ulk_from_minute\x18\x01 \x01(\x05\x12\x19\n\x11\x62ulk_until_minute\x18\x02 \x01(\x05\x12\x1b\n\x13number_hourly_limit\x18\x03 \x01(\x05\x12\x1a\n\x12number_daily_limit\x18\x04 \x01(\x05\x12\x1d\n\x15\x62locked_after_seconds\x18\x05 \x01(\x05\"\x94\x02\n\x0bReceivedSms\x12\x13\n\x0breceived_id\x18\x01 \x01(\t\x12\x14\n\x06number\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\r\n\x05parts\x18\x04 \x01(\x05\x12\x15\n\rmissing_parts\x18\x05 \x01(\x05\x12\x0f\n\x07opt_out\x18\x06 \x01(\x08\x12\x30\n\x0creceive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x08 \x01(\t\x12\x15\n\rcustomer_name\x18\t \x01(\t\x12\x12\n\ncontact_id\x18\n \x01(\t\x12\x14\n\x0c\x63ontact_name\x18\x0b \x01(\t\x12\r\n\x05modem\x18\x0c \x01(\t\"\x13\n\x11ListModemsRequest\"=\n\x12ListModemsResponse\x12\'\n\x06modems\x18\x01 \x03(\x0b\x32\x17.crm.telephony.v1.Modem\"u\n\x15\x43onfigureModemRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x14\n\x0chourly_limit\x18\x04 \x01(\x05\x12\x13\n\x0b\x64\x61ily_limit\x18\x05 \x01(\x05\"@\n\x16\x43onfigureModemResponse\x12&\n\x05modem\x18\x01 \x01(\x0b\x32\x17.crm.telephony.v1.Modem\"\x15\n\x13GetSmsPolicyRequest\"C\n\x14GetSmsPolicyResponse\x12+\n\x06policy\x18\x01 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"W\n\x14SaveSmsPolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x06policy\x18\x02 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"D\n\x15SaveSmsPolicyResponse\x12+\n\x06policy\x18\x01 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"g\n\x10\x44\x65\x63ideSmsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06sms_id\x18\x02 \x01(\t\x12/\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1d.crm.telephony.v1.SmsDecision\"7\n\x11\x44\x65\x63ideSmsResponse\x12\"\n\x03sms\x18\x01 \x01(\x0b\x32\x15.crm.telephony.v1.Sms\"T\n\x16ListReceivedSmsRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x17ListReceivedSmsResponse\x12/\n\x08received\x18\x01 \x03(\x0b\x32\x1d.crm.telephony.v1.ReceivedSms\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11MeasureSmsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"L\n\x12MeasureSmsResponse\x12\x15\n\rsegment_count\x18\x01 \x01(\x05\x12\x0f\n\x07unicode\x18\x02 \x01(\x08\x12\x0e\n\x06length\x18\x03 \x01(\x05*\xbf\x01\n\nModemState\x12\x1b\n\x17MODEM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEM_STATE_DOWN\x10\x01\x12\x18\n\x14MODEM_STATE_STARTING\x10\x02\x12\x15\n\x11MODEM_STATE_READY\x10\x03\x12\x16\n\x12MODEM_STATE_PAUSED\x10\x04\x12\x1b\n\x17MODEM_STATE_SIM_STOPPED\x10\x05\x12\x18\n\x14MODEM_STATE_DISABLED\x10\x06*}\n\x0bSmsDecision\x12\x1c\n\x18SMS_DECISION_UNSPECIFIED\x10\x00\x12\x19\n\x15SMS_DECISION_WENT_OUT\x10\x01\x12\x18\n\x14SMS_DECISION_DID_NOT\x10\x02\x12\x1b\n\x17SMS_DECISION_SEND_AGAIN\x10\x03\x32\xa4\x08\n\nSmsService\x12\x81\x01\n\nListModems\x12#.crm.telephony.v1.ListModemsRequest\x1a$.crm.telephony.v1.ListModemsResponse\"(\x8a\xb5\x18\x0e\n\x08sms.view \x03(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/modems\x12\xa8\x01\n\x0e\x43onfigureModem\x12\'.crm.telephony.v1.ConfigureModemRequest\x1a(.crm.telephony.v1.ConfigureModemResponse\"C\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x01\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/modems/{name}:configure:\x01*\x12\x8a\x01\n\x0cGetSmsPolicy\x12%.crm.telephony.v1.GetSmsPolicyRequest\x1a&.crm.telephony.v1.GetSmsPolicyResponse\"+\x8a\xb5\x18\x0e\n\x08sms.view \x03(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/smsPolicy\x12\x97\x01\n\rSaveSmsPolicy\x12&.crm.telephony.v1.SaveSmsPolicyRequest\x1a\'.crm.telephony.v1.SaveSmsPolicyResponse\"5\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/smsPolicy:\x01*\x12\x95\x01\n\tDecideSms\x12\".crm.telephony.v1.DecideSmsRequest\x1a#.crm.telephony.v1.DecideSmsResponse\"?\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x03\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/sms/{sms_id}:decide:\x01*\x12\x9b\x01\n\x0fListReceivedSms\x12(.crm.telephony.v1.ListReceivedSmsRequest\x1a).crm.telephony.v1.ListReceivedSmsResponse\"3\x8a\xb5\x18\x14\n\x0e\x63ustomers.view \x01(\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/receivedSms\x12\x89\x01\n\nMeasureSms\x12#.crm.telephony.v1.MeasureSmsRequest\x1a$.crm.telephony.v1.MeasureSmsResponse\"0\x8a\xb5\x18\x0e\x10\x01\x1a\x06notify \x03(\x01\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/sms:measure:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63rm/telephony/v1/sms.proto\x12\x10\x63rm.telephony.v1\x1a\x1c\x63rm/options/v1/options.proto\x1a crm/telephony/v1/telephony.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\x05Modem\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.crm.telephony.v1.ModemState\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12.\n\nstate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06signal\x18\x05 \x01(\x05\x12\x0f\n\x07\x65nabled\x18\x06 \x01(\x08\x12\x14\n\x0chourly_limit\x18\x07 \x01(\x05\x12\x13\n\x0bhourly_used\x18\x08 \x01(\x05\x12\x13\n\x0b\x64\x61ily_limit\x18\t \x01(\x05\x12\x12\n\ndaily_used\x18\n \x01(\x05\"\x98\x01\n\tSmsPolicy\x12\x18\n\x10\x62ulk_from_minute\x18\x01 \x01(\x05\x12\x19\n\x11\x62ulk_until_minute\x18\x02 \x01(\x05\x12\x1b\n\x13number_hourly_limit\x18\x03 \x01(\x05\x12\x1a\n\x12number_daily_limit\x18\x04 \x01(\x05\x12\x1d\n\x15\x62locked_after_seconds\x18\x05 \x01(\x05\"\xa6\x02\n\x0bReceivedSms\x12\x13\n\x0breceived_id\x18\x01 \x01(\t\x12\x14\n\x06number\x18\x02 \x01(\tB\x04\x90\xb5\x18\x01\x12\x12\n\x04text\x18\x03 \x01(\tB\x04\x98\xb5\x18\x01\x12\r\n\x05parts\x18\x04 \x01(\x05\x12\x15\n\rmissing_parts\x18\x05 \x01(\x05\x12\x0f\n\x07opt_out\x18\x06 \x01(\x08\x12\x30\n\x0creceive_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ustomer_id\x18\x08 \x01(\t\x12\x1b\n\rcustomer_name\x18\t \x01(\tB\x04\x98\xb5\x18\x01\x12\x12\n\ncontact_id\x18\n \x01(\t\x12\x1a\n\x0c\x63ontact_name\x18\x0b \x01(\tB\x04\x98\xb5\x18\x01\x12\r\n\x05modem\x18\x0c \x01(\t\"\x13\n\x11ListModemsRequest\"=\n\x12ListModemsResponse\x12\'\n\x06modems\x18\x01 \x03(\x0b\x32\x17.crm.telephony.v1.Modem\"u\n\x15\x43onfigureModemRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x03 \x01(\x08\x12\x14\n\x0chourly_limit\x18\x04 \x01(\x05\x12\x13\n\x0b\x64\x61ily_limit\x18\x05 \x01(\x05\"@\n\x16\x43onfigureModemResponse\x12&\n\x05modem\x18\x01 \x01(\x0b\x32\x17.crm.telephony.v1.Modem\"\x15\n\x13GetSmsPolicyRequest\"C\n\x14GetSmsPolicyResponse\x12+\n\x06policy\x18\x01 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"W\n\x14SaveSmsPolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x06policy\x18\x02 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"D\n\x15SaveSmsPolicyResponse\x12+\n\x06policy\x18\x01 \x01(\x0b\x32\x1b.crm.telephony.v1.SmsPolicy\"g\n\x10\x44\x65\x63ideSmsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06sms_id\x18\x02 \x01(\t\x12/\n\x08\x64\x65\x63ision\x18\x03 \x01(\x0e\x32\x1d.crm.telephony.v1.SmsDecision\"7\n\x11\x44\x65\x63ideSmsResponse\x12\"\n\x03sms\x18\x01 \x01(\x0b\x32\x15.crm.telephony.v1.Sms\"T\n\x16ListReceivedSmsRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"c\n\x17ListReceivedSmsResponse\x12/\n\x08received\x18\x01 \x03(\x0b\x32\x1d.crm.telephony.v1.ReceivedSms\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11MeasureSmsRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\"L\n\x12MeasureSmsResponse\x12\x15\n\rsegment_count\x18\x01 \x01(\x05\x12\x0f\n\x07unicode\x18\x02 \x01(\x08\x12\x0e\n\x06length\x18\x03 \x01(\x05*\xbf\x01\n\nModemState\x12\x1b\n\x17MODEM_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10MODEM_STATE_DOWN\x10\x01\x12\x18\n\x14MODEM_STATE_STARTING\x10\x02\x12\x15\n\x11MODEM_STATE_READY\x10\x03\x12\x16\n\x12MODEM_STATE_PAUSED\x10\x04\x12\x1b\n\x17MODEM_STATE_SIM_STOPPED\x10\x05\x12\x18\n\x14MODEM_STATE_DISABLED\x10\x06*}\n\x0bSmsDecision\x12\x1c\n\x18SMS_DECISION_UNSPECIFIED\x10\x00\x12\x19\n\x15SMS_DECISION_WENT_OUT\x10\x01\x12\x18\n\x14SMS_DECISION_DID_NOT\x10\x02\x12\x1b\n\x17SMS_DECISION_SEND_AGAIN\x10\x03\x32\xa4\x08\n\nSmsService\x12\x81\x01\n\nListModems\x12#.crm.telephony.v1.ListModemsRequest\x1a$.crm.telephony.v1.ListModemsResponse\"(\x8a\xb5\x18\x0e\n\x08sms.view \x03(\x01\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/modems\x12\xa8\x01\n\x0e\x43onfigureModem\x12\'.crm.telephony.v1.ConfigureModemRequest\x1a(.crm.telephony.v1.ConfigureModemResponse\"C\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x01\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/modems/{name}:configure:\x01*\x12\x8a\x01\n\x0cGetSmsPolicy\x12%.crm.telephony.v1.GetSmsPolicyRequest\x1a&.crm.telephony.v1.GetSmsPolicyResponse\"+\x8a\xb5\x18\x0e\n\x08sms.view \x03(\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/api/v1/smsPolicy\x12\x97\x01\n\rSaveSmsPolicy\x12&.crm.telephony.v1.SaveSmsPolicyRequest\x1a\'.crm.telephony.v1.SaveSmsPolicyResponse\"5\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x01\x82\xd3\xe4\x93\x02\x16\"\x11/api/v1/smsPolicy:\x01*\x12\x95\x01\n\tDecideSms\x12\".crm.telephony.v1.DecideSmsRequest\x1a#.crm.telephony.v1.DecideSmsResponse\"?\x8a\xb5\x18\x15\n\x0fsettings.manage \x03(\x03\x82\xd3\xe4\x93\x02 \"\x1b/api/v1/sms/{sms_id}:decide:\x01*\x12\x9b\x01\n\x0fListReceivedSms\x12(.crm.telephony.v1.ListReceivedSmsRequest\x1a).crm.telephony.v1.ListReceivedSmsResponse\"3\x8a\xb5\x18\x14\n\x0e\x63ustomers.view \x01(\x03\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/receivedSms\x12\x89\x01\n\nMeasureSms\x12#.crm.telephony.v1.MeasureSmsRequest\x1a$.crm.telephony.v1.MeasureSmsResponse\"0\x8a\xb5\x18\x0e\x10\x01\x1a\x06notify \x03(\x01\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/sms:measure:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RECEIVEDSMS'].fields_by_name['number']._loaded_options = None
   _globals['_RECEIVEDSMS'].fields_by_name['number']._serialized_options = b'\220\265\030\001'
+  _globals['_RECEIVEDSMS'].fields_by_name['text']._loaded_options = None
+  _globals['_RECEIVEDSMS'].fields_by_name['text']._serialized_options = b'\230\265\030\001'
+  _globals['_RECEIVEDSMS'].fields_by_name['customer_name']._loaded_options = None
+  _globals['_RECEIVEDSMS'].fields_by_name['customer_name']._serialized_options = b'\230\265\030\001'
+  _globals['_RECEIVEDSMS'].fields_by_name['contact_name']._loaded_options = None
+  _globals['_RECEIVEDSMS'].fields_by_name['contact_name']._serialized_options = b'\230\265\030\001'
   _globals['_SMSSERVICE'].methods_by_name['ListModems']._loaded_options = None
   _globals['_SMSSERVICE'].methods_by_name['ListModems']._serialized_options = b'\212\265\030\016\n\010sms.view \003(\001\202\323\344\223\002\020\022\016/api/v1/modems'
   _globals['_SMSSERVICE'].methods_by_name['ConfigureModem']._loaded_options = None
@@ -51,44 +57,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SMSSERVICE'].methods_by_name['ListReceivedSms']._serialized_options = b'\212\265\030\024\n\016customers.view \001(\003\202\323\344\223\002\025\022\023/api/v1/receivedSms'
   _globals['_SMSSERVICE'].methods_by_name['MeasureSms']._loaded_options = None
   _globals['_SMSSERVICE'].methods_by_name['MeasureSms']._serialized_options = b'\212\265\030\016\020\001\032\006notify \003(\001\202\323\344\223\002\030\"\023/api/v1/sms:measure:\001*'
-  _globals['_MODEMSTATE']._serialized_start=1842
-  _globals['_MODEMSTATE']._serialized_end=2033
-  _globals['_SMSDECISION']._serialized_start=2035
-  _globals['_SMSDECISION']._serialized_end=2160
+  _globals['_MODEMSTATE']._serialized_start=1860
+  _globals['_MODEMSTATE']._serialized_end=2051
+  _globals['_SMSDECISION']._serialized_start=2053
+  _globals['_SMSDECISION']._serialized_end=2178
   _globals['_MODEM']._serialized_start=176
   _globals['_MODEM']._serialized_end=423
   _globals['_SMSPOLICY']._serialized_start=426
   _globals['_SMSPOLICY']._serialized_end=578
   _globals['_RECEIVEDSMS']._serialized_start=581
-  _globals['_RECEIVEDSMS']._serialized_end=857
-  _globals['_LISTMODEMSREQUEST']._serialized_start=859
-  _globals['_LISTMODEMSREQUEST']._serialized_end=878
-  _globals['_LISTMODEMSRESPONSE']._serialized_start=880
-  _globals['_LISTMODEMSRESPONSE']._serialized_end=941
-  _globals['_CONFIGUREMODEMREQUEST']._serialized_start=943
-  _globals['_CONFIGUREMODEMREQUEST']._serialized_end=1060
-  _globals['_CONFIGUREMODEMRESPONSE']._serialized_start=1062
-  _globals['_CONFIGUREMODEMRESPONSE']._serialized_end=1126
-  _globals['_GETSMSPOLICYREQUEST']._serialized_start=1128
-  _globals['_GETSMSPOLICYREQUEST']._serialized_end=1149
-  _globals['_GETSMSPOLICYRESPONSE']._serialized_start=1151
-  _globals['_GETSMSPOLICYRESPONSE']._serialized_end=1218
-  _globals['_SAVESMSPOLICYREQUEST']._serialized_start=1220
-  _globals['_SAVESMSPOLICYREQUEST']._serialized_end=1307
-  _globals['_SAVESMSPOLICYRESPONSE']._serialized_start=1309
-  _globals['_SAVESMSPOLICYRESPONSE']._serialized_end=1377
-  _globals['_DECIDESMSREQUEST']._serialized_start=1379
-  _globals['_DECIDESMSREQUEST']._serialized_end=1482
-  _globals['_DECIDESMSRESPONSE']._serialized_start=1484
-  _globals['_DECIDESMSRESPONSE']._serialized_end=1539
-  _globals['_LISTRECEIVEDSMSREQUEST']._serialized_start=1541
-  _globals['_LISTRECEIVEDSMSREQUEST']._serialized_end=1625
-  _globals['_LISTRECEIVEDSMSRESPONSE']._serialized_start=1627
-  _globals['_LISTRECEIVEDSMSRESPONSE']._serialized_end=1726
-  _globals['_MEASURESMSREQUEST']._serialized_start=1728
-  _globals['_MEASURESMSREQUEST']._serialized_end=1761
-  _globals['_MEASURESMSRESPONSE']._serialized_start=1763
-  _globals['_MEASURESMSRESPONSE']._serialized_end=1839
-  _globals['_SMSSERVICE']._serialized_start=2163
-  _globals['_SMSSERVICE']._serialized_end=3223
+  _globals['_RECEIVEDSMS']._serialized_end=875
+  _globals['_LISTMODEMSREQUEST']._serialized_start=877
+  _globals['_LISTMODEMSREQUEST']._serialized_end=896
+  _globals['_LISTMODEMSRESPONSE']._serialized_start=898
+  _globals['_LISTMODEMSRESPONSE']._serialized_end=959
+  _globals['_CONFIGUREMODEMREQUEST']._serialized_start=961
+  _globals['_CONFIGUREMODEMREQUEST']._serialized_end=1078
+  _globals['_CONFIGUREMODEMRESPONSE']._serialized_start=1080
+  _globals['_CONFIGUREMODEMRESPONSE']._serialized_end=1144
+  _globals['_GETSMSPOLICYREQUEST']._serialized_start=1146
+  _globals['_GETSMSPOLICYREQUEST']._serialized_end=1167
+  _globals['_GETSMSPOLICYRESPONSE']._serialized_start=1169
+  _globals['_GETSMSPOLICYRESPONSE']._serialized_end=1236
+  _globals['_SAVESMSPOLICYREQUEST']._serialized_start=1238
+  _globals['_SAVESMSPOLICYREQUEST']._serialized_end=1325
+  _globals['_SAVESMSPOLICYRESPONSE']._serialized_start=1327
+  _globals['_SAVESMSPOLICYRESPONSE']._serialized_end=1395
+  _globals['_DECIDESMSREQUEST']._serialized_start=1397
+  _globals['_DECIDESMSREQUEST']._serialized_end=1500
+  _globals['_DECIDESMSRESPONSE']._serialized_start=1502
+  _globals['_DECIDESMSRESPONSE']._serialized_end=1557
+  _globals['_LISTRECEIVEDSMSREQUEST']._serialized_start=1559
+  _globals['_LISTRECEIVEDSMSREQUEST']._serialized_end=1643
+  _globals['_LISTRECEIVEDSMSRESPONSE']._serialized_start=1645
+  _globals['_LISTRECEIVEDSMSRESPONSE']._serialized_end=1744
+  _globals['_MEASURESMSREQUEST']._serialized_start=1746
+  _globals['_MEASURESMSREQUEST']._serialized_end=1779
+  _globals['_MEASURESMSRESPONSE']._serialized_start=1781
+  _globals['_MEASURESMSRESPONSE']._serialized_end=1857
+  _globals['_SMSSERVICE']._serialized_start=2181
+  _globals['_SMSSERVICE']._serialized_end=3241
 # @@protoc_insertion_point(module_scope)
