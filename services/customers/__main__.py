@@ -99,15 +99,21 @@ def worker(runtime: Runtime) -> "WorkerBundle":
     from services.customers.workflows.contracts import QUEUE
     from services.customers.workflows.import_activities import ImportActivities, ImportSteps
     from services.customers.workflows.import_workflow import RunImport
-    from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool
+    from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool, WatchExport
 
     activities = Activities(runtime.store)
     dedupe = Dedupe(runtime.client("dedupe", DedupeServiceStub))
     imports = ImportActivities(ImportSteps(runtime.store, dedupe))
     return WorkerBundle(
         QUEUE,
-        [SweepPool, HandOverCustomers, RunImport, FollowMerge],
-        [activities.sweep, activities.hand_over, activities.ask_followers_again, *imports.all],
+        [SweepPool, HandOverCustomers, RunImport, FollowMerge, WatchExport],
+        [
+            activities.sweep,
+            activities.hand_over,
+            activities.ask_followers_again,
+            activities.end_silent_export,
+            *imports.all,
+        ],
     )
 
 

@@ -166,6 +166,14 @@ def on_opportunity_transferred(tx: Transaction, event: Event) -> None:
     write_message(tx, event.id, data["ownerId"], "opportunity_transferred", subject, words)
 
 
+@handlers.on("customers", "export_broken")
+def on_export_broken(tx: Transaction, event: Event) -> None:
+    """Tell whose export it was that its process died."""
+    data = event.data
+    words = texts.export_broken(data["rows"], datetime.fromisoformat(data["startTime"]))
+    write_message(tx, event.id, data["personId"], "export_broken", Subject("export", data["exportId"]), words)
+
+
 @handlers.on("customers", "follow_up_added")
 def on_customer_follow_up(tx: Transaction, event: Event) -> None:
     """Learn the customer's cadence, and stop reminders that have their answer (F192, F193)."""

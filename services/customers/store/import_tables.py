@@ -95,7 +95,10 @@ class ImportRow(Base):
 
 
 class ExportRun(Base):
-    """Who took which customers out as a file. row_count: rows that left so far. state: started, complete, broken."""
+    """Who took which customers out as a file. row_count: rows that left so far. state: started, complete, broken.
+
+    alive_time: when its process last read a page.
+    """
 
     __tablename__ = "export_run"
     tenant_id: Mapped[str] = mapped_column(RecordId, primary_key=True)
@@ -106,5 +109,6 @@ class ExportRun(Base):
     state: Mapped[str]
     row_count: Mapped[int] = mapped_column(Integer)
     create_time: Mapped[datetime]
+    alive_time: Mapped[datetime | None]
     end_time: Mapped[datetime | None]
     __table_args__ = (Index("ix_export_run_newest", "tenant_id", "create_time"),)

@@ -1,20 +1,23 @@
 """Customers as a file: the ones of a list, page by page, with numbers as the reader may see them; all accounted for.
 
 An export is noted before its first row leaves, and a page is counted before it does: one whose process died is there
-with what left at most, and one that ended, whole or not, with what left.
+with what left at most, and one that ended, whole or not, with what left. A file cannot be taken up where a stream broke
+off: a workflow that starts with the export ends it as broken when no page was read for long, and its owner is told.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Label, Row, Text, cast, select, tuple_, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from services.chassis.bulk import one_of
-from services.chassis.db import Transaction
+from services.chassis.db import Transaction, WorkflowStart
+from services.chassis.errors import RuleViolation
+from services.chassis.numbers import NUMBER, hide_numbers
 from services.chassis.tokens import Caller
 from services.customers.domain.actions import sees_numbers
 from services.customers.domain.imports import CREDIT_CODE, FIELDS, POOL
@@ -25,10 +28,11 @@ from services.customers.store.tables import Contact, Customer, Phone
 from services.customers.usecases.fields import definitions
 from services.customers.usecases.listing import planned_for
 from services.customers.usecases.views import View, list_conditions
+from services.customers.workflows import contracts
 from services.kernel.china_time import display_time
 from services.kernel.credit_codes import is_credit_code
 from services.kernel.fields import FieldDefinition, display_value
-from services.kernel.phones import display_number, mask_number, text_for
+from services.kernel.phones import display_number, mask_number
 
 # Customers of one page; two of them are in memory at a time.
 PAGE_ROWS = 2000
@@ -46,6 +50,8 @@ MORE_COLUMNS = {
 Found = Row[*tuple[Any, ...]]
 
 STARTED, COMPLETE, BROKEN = "started", "complete", "broken"
+# An export of which no page was read for so long has no process any more, or nobody who takes its rows.
+SILENT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,12 @@ def begin_export(
             state=STARTED,
             row_count=0,
             create_time=tx.now,
+            alive_time=tx.now,
         )
+    )
+    watched = contracts.WatchedExport(tx.tenant, export_id)
+    tx.start_workflow(
+        WorkflowStart(contracts.WATCH_EXPORT, contracts.export_workflow_id(watched), contracts.QUEUE, watched)
     )
     tx.audit("customers_exported", export_id, {**about, "format": sheet_format})
     return header(definitions(tx), caller.locale)
@@ -119,7 +130,10 @@ def export_page(
     after: tuple[datetime, str] | None,
     limit: int = PAGE_ROWS,
 ) -> Page:
-    """Return the next customers, newest first, and note how many leave."""
+    """Return the next customers, newest first, and note how many leave.
+
+    Raises RuleViolation EXPORT_ENDED where it was ended meanwhile.
+    """
     conditions = wanted.conditions(tx, caller)
     if after:
         conditions.append(tuple_(Customer.create_time, Customer.customer_id) < after)
@@ -159,24 +173,57 @@ def export_page(
         )
         for row in found
     )
-    if found:
-        tx.session.execute(
-            update(ExportRun)
-            .where(ExportRun.tenant_id == tx.tenant.id, ExportRun.export_id == export_id)
-            .values(row_count=ExportRun.row_count + len(found))
+    noted = tx.session.execute(
+        update(ExportRun)
+        .where(
+            ExportRun.tenant_id == tx.tenant.id,
+            ExportRun.export_id == export_id,
+            ExportRun.state == STARTED,
         )
+        .values(row_count=ExportRun.row_count + len(found), alive_time=tx.now)
+        .returning(ExportRun.export_id)
+    ).first()
+    if noted is None:
+        raise RuleViolation("EXPORT_ENDED", "导出已中断，请重新导出", "The export was ended; begin it anew")
     last = (found[-1].create_time, found[-1].customer_id) if len(found) == limit else None
     return Page(rows, [row.owner_id for row in found], last)
 
 
 def end_export(tx: Transaction, export_id: str, left: int, *, complete: bool) -> None:
-    """Note how an export ended. left: rows that left with it."""
-    run = tx.session.get_one(ExportRun, (tx.tenant.id, export_id))
+    """Note how an export ended, unless it was ended meanwhile. left: rows that left with it."""
+    run = tx.session.get_one(ExportRun, (tx.tenant.id, export_id), with_for_update=True)
+    if run.state != STARTED:
+        return
     run.state = COMPLETE if complete else BROKEN
     run.row_count = left
     run.end_time = tx.now
     EXPORTED_ROWS.inc(left)
     tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
+
+
+def end_silent_export(tx: Transaction, export_id: str) -> bool:
+    """End an export as broken of which nothing was heard for long, and tell its owner; return whether it goes on."""
+    run = tx.session.get(ExportRun, (tx.tenant.id, export_id), with_for_update=True)
+    if run is None or run.state != STARTED:
+        return False
+    if tx.now - (run.alive_time or run.create_time) < SILENT:
+        return True
+    run.state = BROKEN
+    run.end_time = tx.now
+    EXPORTED_ROWS.inc(run.row_count)
+    tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
+    tx.emit(
+        "export_broken",
+        export_id,
+        1,
+        {
+            "exportId": export_id,
+            "personId": run.person_id,
+            "rows": run.row_count,
+            "startTime": run.create_time.isoformat(),
+        },
+    )
+    return False
 
 
 def _id(column: InstrumentedAttribute[Any]) -> Label[Any]:
@@ -233,7 +280,7 @@ def _row(
         "phones": parts.written(customer_id, None, shown=shown),
         "level": row.level,
         "region": row.region,
-        "address": text_for(row.address, may_see=shown),
+        "address": row.address,
         "business_type": row.business_type,
         POOL.key: pool_names.get(row.pool_id, ""),
         # Finance data is shown to whom the numbers are.
@@ -259,6 +306,8 @@ def _row(
                 for contact in contacts[1:]
             ),
         }
+    if not shown and NUMBER.search("|".join([values[key] for key in _TYPED])):
+        values |= {key: hide_numbers(values[key]) for key in _TYPED}
     return [
         *values.values(),
         *(display_value(field, row.custom.get(field.key), numbers_shown=shown) for field in fields),
@@ -267,6 +316,17 @@ def _row(
 
 # Every cell but those of the tenant's own fields, in the order of the header.
 _BLANK = dict.fromkeys((*(field.key for field in FIELDS), *MORE_COLUMNS), "")
+# Those of them that people type as they like.
+_TYPED = (
+    "name",
+    "level",
+    "region",
+    "address",
+    "business_type",
+    "contact_name",
+    "contact_title",
+    "other_contacts",
+)
 
 
 def rows_of(head: list[str], pages: Iterator[Page], names: Mapping[str | None, str]) -> Iterator[list[str]]:

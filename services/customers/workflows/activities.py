@@ -12,16 +12,19 @@ from services.customers.usecases import sweeps
 from services.customers.usecases.allocation import allocate
 from services.customers.usecases.caps import adjust_caps
 from services.customers.usecases.evidence import ANSWER_WITHIN
+from services.customers.usecases.exports import end_silent_export
 from services.customers.usecases.hand_overs import hand_over_batch
 from services.customers.usecases.merges import ask_again
 from services.customers.workflows.contracts import (
     ASK_AGAIN,
+    END_SILENT_EXPORT,
     HAND_OVER_BATCH,
     SWEEP_BATCH,
     FollowedMerge,
     HandOver,
     SweepAt,
     Swept,
+    WatchedExport,
 )
 from services.customers.workflows.import_activities import beating
 
@@ -113,6 +116,12 @@ class Activities:
         """Ask services that have not followed a merge once more; return whether any is waited for."""
         with self._store.transaction(merge.tenant) as tx:
             return ask_again(tx, merge.merge_id, undo=merge.undo)
+
+    @activity.defn(name=END_SILENT_EXPORT)
+    def end_silent_export(self, export: WatchedExport) -> bool:
+        """End an export as broken whose process is gone; return whether it goes on."""
+        with self._store.transaction(export.tenant) as tx:
+            return end_silent_export(tx, export.export_id)
 
     def _swept(self, sweep_at: SweepAt, done: list[int], *, more: bool, held: bool = False) -> Swept:
         allocated, ruled, warned, reclaimed = done

@@ -17,6 +17,9 @@ HAND_OVER_BATCH = "hand_over_batch"
 FOLLOW_MERGE = "FollowMerge"
 FOLLOWED = "followed"
 ASK_AGAIN = "ask_followers_again"
+# Workflow type and activity of an export's watch.
+WATCH_EXPORT = "WatchExport"
+END_SILENT_EXPORT = "end_silent_export"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,19 @@ class FollowedMerge:
     tenant: Tenant
     merge_id: str
     undo: bool
+
+
+@dataclass(frozen=True)
+class WatchedExport:
+    """An export whose process may die."""
+
+    tenant: Tenant
+    export_id: str
+
+
+def export_workflow_id(export: WatchedExport) -> str:
+    """Return the id of the workflow that watches an export."""
+    return f"export-{export.export_id}"
 
 
 def merge_workflow_id(merge: FollowedMerge) -> str:

@@ -8,6 +8,7 @@ from temporalio.common import RetryPolicy
 with workflow.unsafe.imports_passed_through():
     from services.customers.workflows.contracts import (
         ASK_AGAIN,
+        END_SILENT_EXPORT,
         FOLLOW_MERGE,
         FOLLOWED,
         HAND_OVER_BATCH,
@@ -15,11 +16,13 @@ with workflow.unsafe.imports_passed_through():
         SWEEP_BATCH,
         SWEEP_NOW,
         SWEEP_POOL,
+        WATCH_EXPORT,
         FollowedMerge,
         HandOver,
         Sweep,
         SweepAt,
         Swept,
+        WatchedExport,
     )
 
 # How long services have to follow a merge before they are asked again.
@@ -28,6 +31,8 @@ FOLLOW_WITHIN = timedelta(minutes=1)
 LONGEST_SLEEP = timedelta(hours=1)
 # A worker that died is noticed after this time: the activity says every second that it lives.
 HEARTBEAT_TIMEOUT = timedelta(seconds=5)
+# How often an export is looked at.
+LOOK_AFTER = timedelta(minutes=5)
 # Activities before the workflow continues as new, to keep its history short.
 ROUNDS = 200
 
@@ -120,3 +125,24 @@ class FollowMerge:
                 if not waiting:
                     return
         workflow.continue_as_new(merge)
+
+
+@workflow.defn(name=WATCH_EXPORT)
+class WatchExport:
+    """Looks at an export now and then until it has ended, and ends it when its process is gone."""
+
+    @workflow.run
+    async def run(self, export: WatchedExport) -> None:
+        """See an export to its end."""
+        for _ in range(ROUNDS):
+            await workflow.sleep(LOOK_AFTER)
+            goes_on: bool = await workflow.execute_activity(
+                END_SILENT_EXPORT,
+                export,
+                result_type=bool,
+                start_to_close_timeout=timedelta(minutes=1),
+                retry_policy=RetryPolicy(maximum_interval=timedelta(minutes=1)),
+            )
+            if not goes_on:
+                return
+        workflow.continue_as_new(export)

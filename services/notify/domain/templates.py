@@ -35,6 +35,7 @@ KINDS: Final[Mapping[str, Mapping[str, str]]] = {
     "customer_replied": {"name": "上海示例贸易", "text": "好的，明天联系"},
     "bulk_sms_done": {"name": "国庆通知", "sent": "186", "failed": "2"},
     "bulk_mail_done": {"name": "国庆通知", "sent": "186", "failed": "2"},
+    "export_broken": {"time": "2026年11月25日 09:00", "rows": "2000"},
     "call_handed_over": {"person": "王小明", "name": "上海示例贸易"},
     "registration_conflict": {"name": "上海**", "person": "王**"},
     "suspect_raised": {"shared": "非标法兰、异径三通"},

@@ -120,9 +120,11 @@ def test_only_what_the_list_shows_leaves(office: Office, export: Callable[..., b
     with pytest.raises(Forbidden, match="RIGHT_MISSING"):
         export(office, other)
     wanted, after, found = exports.Wanted(View.ALL, "", "", ""), None, []
+    export_id = new_id()
+    office.run(lambda tx: exports.begin_export(tx, rep.caller, export_id, wanted, "CSV"))
     while True:
         page = office.run(
-            lambda tx, after=after: exports.export_page(tx, rep.caller, new_id(), wanted, after, limit=2)  # type: ignore[misc]  # mypy infers no lambda's default
+            lambda tx, after=after: exports.export_page(tx, rep.caller, export_id, wanted, after, limit=2)  # type: ignore[misc]  # mypy infers no lambda's default
         )
         found += [row[0] for row in page.rows]
         after = page.last

@@ -175,8 +175,12 @@ def test_each_fact_reaches_the_one_it_concerns(reader: Reader) -> None:
     reader.take("leads", "opportunity_lost", {**sale, "reason": "价格"})
     bulk = {"bulkId": new_id(), "personId": person, "name": "国庆通知"}
     reader.take("telephony", "sms_bulk_done", {**bulk, "sent": 8, "failed": 1, "uncertain": 0, "skipped": 2})
+    export = {"exportId": new_id(), "personId": person, "rows": 2000}
+    reader.take("customers", "export_broken", {**export, "startTime": "2026-03-02T01:30:00+00:00"})
+    assert reader.messages().messages[0].text.startswith("2026年03月02日 09:30 开始的导出")
     kinds = [item.kind for item in reader.messages().messages]
     assert kinds == [
+        "export_broken",
         "bulk_sms_done",
         "opportunity_lost",
         "opportunity_transferred",

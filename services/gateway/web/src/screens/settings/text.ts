@@ -96,6 +96,7 @@ export default {
       kinds: {
         bulk_sms_done: '群发完成',
         bulk_mail_done: '群发邮件完成',
+        export_broken: '导出中断',
         approval_waiting: '待审批',
         reclaim_warned: '即将收回公海',
         customer_reclaimed: '已收回公海',
@@ -282,6 +283,7 @@ export default {
       kinds: {
         bulk_sms_done: 'Bulk SMS done',
         bulk_mail_done: 'Bulk mail done',
+        export_broken: 'Export broke off',
         approval_waiting: 'Approval waits',
         reclaim_warned: 'About to be reclaimed',
         customer_reclaimed: 'Reclaimed',
