@@ -45,6 +45,13 @@ SLUG, NAME = "yunhai", "云海"
 PASSWORD = "yunhai-demo-2026"  # noqa: S105 - it is printed, on purpose
 # The one who calls in `make call FROM=13800138000`.
 CALLER, CALLER_NAME, CALLER_CONTACT = "13800138000", "上海云帆国际贸易有限公司", "王小明"
+# The caller's company again, as somebody else wrote it down: what a scan for duplicates finds.
+CALLER_AGAIN = "云帆国际贸易（上海）有限责任公司"
+# What two who say that they are different companies ask a price for.
+PARTS = (
+    {"product": "非标法兰", "specification": "DN80 PN16 304 厚12mm"},
+    {"product": "异径三通", "specification": "DN80x50 304"},
+)
 # The last thing that is made: where it is, the rest is too.
 LAST_NAME = "杭州云栖数码科技有限公司"
 # The number of the PBX to play with, and the modem.
@@ -236,7 +243,7 @@ def composed_customers(count: int) -> Iterator[Json]:
 
 
 def fill_pools_and_customers(admin: Desk, desks: dict[str, Desk]) -> None:
-    """Make 200 customers: the caller's, the reps' own, and those in the pools."""
+    """Make 201 customers: the caller's, twice, the reps' own, and those in the pools."""
     east = next(d["departmentId"] for d in admin.get("departments")["departments"] if d["name"] == "华东")
     pool = {
         "name": "华东公海",
@@ -256,6 +263,8 @@ def fill_pools_and_customers(admin: Desk, desks: dict[str, Desk]) -> None:
     }
     caller_id = desks["li"].post("customer caller", "customers", **caller)["customer"]["customerId"]
     desks["li"].post("follow caller", f"customers/{caller_id}/followUps", text=FOLLOW_UPS[0])
+    again = {"name": CALLER_AGAIN, "region": "上海", "phones": [{"number": "021-62881235"}]}
+    desks["zhang"].post("customer caller again", "customers", **again)
 
     def make(item: tuple[int, Json]) -> None:
         index, customer = item
@@ -364,6 +373,41 @@ def win_orders(admin: Desk, desks: dict[str, Desk], leads: list[Json]) -> None:
         )
 
 
+def pursue_opportunities(admin: Desk, desks: dict[str, Desk], leads: list[Json]) -> None:
+    """Convert two leads whose opportunities are on their way, one stage apart."""
+    stages = [stage["stageId"] for stage in admin.get("opportunityStages")["stages"]]
+    for index, (lead, amount) in enumerate(zip(leads, ("52000", "118000"), strict=True)):
+        desk = desks[lead["login"]]
+        opportunity = {"name": f"{lead['company']}产线改造", "amount": amount}
+        converted = desk.post(
+            f"pursue {index}", f"leads/{lead['leadId']}:convert", createContact=True, opportunity=opportunity
+        )
+        path = f"opportunities/{converted['opportunityId']}"
+        desk.post(f"move {index}", f"{path}:move", stageId=stages[index + 1])
+        day = (utc_now() + timedelta(days=30 * (index + 1))).date().isoformat()
+        version = desk.get(path)["opportunity"]["version"]
+        desk.post(
+            f"expect {index} {day}",
+            f"{path}:update",
+            version=version,
+            amount=amount,
+            expectedCloseDate=day,
+        )
+
+
+def ask_twice(desks: dict[str, Desk]) -> None:
+    """Let two inquirers ask two reps for the same parts, and have the whole base looked through once."""
+    asked = (
+        ("li", "王经理", "华通管道工程有限公司", "13702008881"),
+        ("zhang", "张经理", "恒信机电设备公司", "13702008882"),
+    )
+    for login, name, company, phone in asked:
+        desks[login].post(
+            f"inquiry {login}", "inquiries", inquirerName=name, companyName=company, phone=phone, items=PARTS
+        )
+    desks["wang"].post("scan", "dedupe/scans")
+
+
 def _order_of(desk: Desk, opportunity_id: str) -> Json | None:
     orders = desk.get("orders").get("orders", [])
     return next((order for order in orders if order.get("opportunityId") == opportunity_id), None)
@@ -439,7 +483,10 @@ def fill(url: str) -> None:
     desks = hire(url, admin)
     admin.patch("orders", "orders:settings", settings={"handleWithin": HANDLE_WITHIN})
     fill_pools_and_customers(admin, desks)
-    win_orders(admin, desks, bring_leads(admin, desks))
+    leads = bring_leads(admin, desks)
+    win_orders(admin, desks, leads[:4])
+    pursue_opportunities(admin, desks, leads[4:])
+    ask_twice(desks)
     neglect_some(tenant, person_id(admin, "li"))
     register_one(admin, desks)
 
@@ -458,7 +505,9 @@ def users() -> str:
         "  可以看 / to look at:",
         f"    li      约 1 分钟后收到一条订单短信 / an order's SMS after {HANDLE_WITHIN}; 几分钟后有客户被收回公海 /",
         "            customers fall back into the pool within minutes",
-        "    wang    待审批：一条客户报备和一张订单 / a registration and an order wait for approval",
+        "    wang    待审批：一条客户报备和一张订单 / a registration and an order wait for approval;",
+        "            疑似撞单：两位经理询同样的非标件 / two managers who ask for the same parts;",
+        "            客户查重：同一家公司录了两次 / a company that was written down twice",
     ]
     return "\n".join(lines)
 
