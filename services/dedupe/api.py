@@ -12,7 +12,7 @@ from services.chassis.errors import AlreadyExists, AppError, InvalidInput
 from services.chassis.grpc_server import current_caller, current_tenant
 from services.chassis.ids import parse_id
 from services.chassis.timestamps import timestamp
-from services.chassis.tokens import Caller, Signer
+from services.chassis.tokens import Signer
 from services.chassis.turns import Turns
 from services.dedupe.domain.keys import RuleField, Subject, SubjectKind
 from services.dedupe.domain.rules import Entrance, Verdict
@@ -25,12 +25,13 @@ from services.dedupe.store.tables import MatchRecord, Rule
 from services.dedupe.suspects_api import SuspectsApi
 from services.dedupe.usecases.batches import Wanted, check_batch, confirm_batch, reserve_batch
 from services.dedupe.usecases.lookups import find_holders, find_namesakes
-from services.dedupe.usecases.matching import SHOWN, check_duplicates, mask_company, may_see
+from services.dedupe.usecases.matching import SHOWN, check_duplicates
 from services.dedupe.usecases.receipts import receipt_of
 from services.dedupe.usecases.refusals import report_refusal
 from services.dedupe.usecases.reservations import reserve_keys
 from services.dedupe.usecases.rules import list_clashes, list_rules, update_rule
 from services.dedupe.usecases.settling import Writer, settle
+from services.dedupe.usecases.sight import Sight, sight_of
 from services.dedupe.usecases.trials import try_rule
 from services.kernel.credit_codes import parse_credit_code
 from services.kernel.phones import parse_phone, texts_for
@@ -113,7 +114,7 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
         asker = replace(current_caller(), person_id=holder_id, service="")
         return pb.ReserveKeysResponse(
             settle_time=timestamp(reserved.settle_time),
-            similar=[_similar(found, asker) for found in reserved.similar],
+            similar=[_similar(found, Sight(asker, {})) for found in reserved.similar],
         )
 
     def ReserveKeysBatch(
@@ -205,13 +206,14 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
 
         def answer(tx: Transaction) -> pb.CheckDuplicatesResponse:
             check = check_duplicates(tx, subject, contacts, entrance)
+            sight = sight_of(tx, caller, (found.row for found in check.similar))
             holders = [_holder(item) for item in check.held]
             for holder in holders:
                 holder.ClearField("subject_id")
             return pb.CheckDuplicatesResponse(
                 verdict=VERDICT_NUMBERS[check.verdict] if check.verdict else pb.RULE_VERDICT_UNSPECIFIED,
                 holders=holders,
-                similar=[_similar(found, caller) for found in check.similar],
+                similar=[_similar(found, sight) for found in check.similar],
             )
 
         with self._turns.turn():
@@ -224,11 +226,13 @@ class DedupeApi(SuspectsApi, ProjectsApi, ScansApi, pb_grpc.DedupeServiceService
         caller, query = current_caller(), parse_text(request.query, "query", LONGEST_NAME)
         if len(query) < 2:
             raise InvalidInput("query", "QUERY_TOO_SHORT", "请至少输入两个字", "Type two characters at least")
-        return self.read(
-            lambda tx: pb.LookUpNamesResponse(
-                similar=[_shown(row, caller) for row in look_up(tx, query, SHOWN)]
-            )
-        )
+
+        def answer(tx: Transaction) -> pb.LookUpNamesResponse:
+            rows = look_up(tx, query, SHOWN)
+            sight = sight_of(tx, caller, rows)
+            return pb.LookUpNamesResponse(similar=[_shown(row, sight) for row in rows])
+
+        return self.read(answer)
 
     def GetReceipt(
         self, request: pb.GetReceiptRequest, context: grpc.ServicerContext
@@ -391,9 +395,9 @@ def _check_count(count: int, field: str) -> None:
         )
 
 
-def _similar(found: Found, caller: Caller) -> pb.Similar:
-    english = caller.locale.lower().startswith("en")
-    shown = _shown(found.row, caller)
+def _similar(found: Found, sight: Sight) -> pb.Similar:
+    english = sight.caller.locale.lower().startswith("en")
+    shown = _shown(found.row, sight)
     shown.verdict = MATCH_NUMBERS[found.match.verdict]
     shown.score = found.match.score
     shown.reasons.extend(
@@ -403,12 +407,11 @@ def _similar(found: Found, caller: Caller) -> pb.Similar:
     return shown
 
 
-def _shown(row: Compared | MatchRecord, caller: Caller) -> pb.Similar:
-    seen = may_see(caller, row)
+def _shown(row: Compared | MatchRecord, sight: Sight) -> pb.Similar:
     message = pb.Similar(
-        customer_id=row.customer_id if seen else "",
-        name=row.name if seen else mask_company(row.name),
+        customer_id=row.customer_id if sight.covers(row) else "",
+        name=sight.name(row),
         holder_name=row.holder_name,
         create_time=timestamp(row.create_time),
     )
-    return texts_for(message, may_see=row.owner_id == caller.person_id)
+    return texts_for(message, may_see=row.owner_id == sight.caller.person_id)

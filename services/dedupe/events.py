@@ -1,10 +1,11 @@
-"""What customers wrote or rejected: its reservation is confirmed, or its keys are given back."""
+"""What customers wrote or rejected: its reservation is confirmed, or its keys are given back. And where people work."""
 
 from services.chassis.db import Event, Transaction
 from services.chassis.events import Handlers
 from services.dedupe.usecases.matching import note_owner
 from services.dedupe.usecases.merges import follow_merge
 from services.dedupe.usecases.reservations import cancel, confirm
+from services.dedupe.usecases.sight import save_person
 
 handlers = Handlers("dedupe")
 
@@ -85,6 +86,12 @@ def on_merge_asked(tx: Transaction, event: Event) -> None:
     tx.emit(
         "merge_followed", data["mergeId"], event.version, {"mergeId": data["mergeId"], "undo": data["undo"]}
     )
+
+
+@handlers.on("identity", "person_saved")
+def on_person_saved(tx: Transaction, event: Event) -> None:
+    """Somebody may have moved: who sees the own customers in a check changes."""
+    save_person(tx, event.data["personId"], event.data["departmentPath"], event.version)
 
 
 def _confirm(tx: Transaction, event: Event) -> None:

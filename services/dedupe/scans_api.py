@@ -12,7 +12,7 @@ from services.dedupe.domain.pairs import PairState
 from services.dedupe.matching.weights import Verdict
 from services.dedupe.store.tables import DuplicatePair, MatchRecord, Scan
 from services.dedupe.usecases import scans
-from services.dedupe.usecases.matching import mask_company, may_see
+from services.dedupe.usecases.sight import Sight, sight_of
 
 STATES = {
     pb.DUPLICATE_STATE_UNSPECIFIED: PairState.OPEN,
@@ -52,11 +52,12 @@ class ScansApi(Api):
 
         def answer(tx: Transaction) -> pb.ListDuplicatesResponse:
             page, more = cut_page(scans.list_groups(tx, STATES[request.state], after, size + 1), size)
+            sight = sight_of(tx, current_caller(), (row for group in page for row in group.customers))
             return pb.ListDuplicatesResponse(
                 groups=[
                     pb.DuplicateGroup(
                         group_id=group.group_id,
-                        customers=map(_customer, group.customers),
+                        customers=[_customer(row, sight) for row in group.customers],
                         pairs=map(_pair, group.pairs),
                     )
                     for group in page
@@ -91,11 +92,10 @@ def _scan(scan: Scan) -> pb.Scan:
     )
 
 
-def _customer(row: MatchRecord) -> pb.Similar:
-    seen = may_see(current_caller(), row)
+def _customer(row: MatchRecord, sight: Sight) -> pb.Similar:
     return pb.Similar(
         customer_id=row.subject_id,
-        name=row.name if seen else mask_company(row.name),
+        name=sight.name(row),
         holder_name=row.holder_name,
         create_time=timestamp(row.create_time),
     )

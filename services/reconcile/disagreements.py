@@ -146,6 +146,7 @@ _BEHIND: Final = """
 _COPIES: Final = (
     ("customers.staff", "person_id"),
     ("orders.staff", "person_id"),
+    ("dedupe.staff", "person_id"),
     ("telephony.person", "id"),
     ("notify.person", "id"),
 )

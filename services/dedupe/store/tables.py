@@ -244,6 +244,16 @@ class Project(Base):
     )
 
 
+class Staff(Base):
+    """Where a person works, as identity told last: a manager sees the customers of the department's people."""
+
+    __tablename__ = "staff"
+    tenant_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    person_id: Mapped[str] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    department_path: Mapped[str]
+    version: Mapped[int] = mapped_column(BigInteger)
+
+
 class Suspect(Base):
     """Inquiries and projects that are perhaps one customer's. shared: what the likest pair has in common."""
 

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 
 from services.chassis.db import Transaction
 from services.chassis.errors import AlreadyExists
-from services.chassis.tokens import Caller
 from services.dedupe.domain.evidence import weights_of
 from services.dedupe.domain.keys import PRESET_RULES, RuleField, Subject, SubjectKind, digest_of, keys_of
 from services.dedupe.domain.rules import Entrance, Verdict, strongest
-from services.dedupe.matching.normalise import LEGAL_FORMS, fold, normalise
+from services.dedupe.matching.normalise import fold, normalise
 from services.dedupe.matching.weights import Record
 from services.dedupe.store import index, queries
-from services.dedupe.store.index import Compared, Found
+from services.dedupe.store.index import Found
 from services.dedupe.store.queries import Active, Held
-from services.dedupe.store.tables import MatchRecord
 from services.kernel.china_time import display_time
-from services.kernel.visibility import sees_all
 
 # Similar customers that are shown.
 SHOWN = 10
@@ -82,14 +79,3 @@ def note_owner(tx: Transaction, customer_id: str, owner_id: str, version: int) -
     """
     facts = {"customer_id": customer_id, "owner_id": owner_id or None, "owner_version": version}
     queries.NOTE_OWNER.rows(tx, facts | {"tenant_id": tx.tenant.id})
-
-
-def mask_company(name: str) -> str:
-    """Return a company name for those who may not know which it is: its beginning and its legal form (F164)."""
-    form = next((form for form in LEGAL_FORMS if name.endswith(form) and len(name) > len(form) + 2), "")
-    return f"{name[:2]}****{form}"
-
-
-def may_see(caller: Caller, row: Compared | MatchRecord) -> bool:
-    """Tell whether somebody may know which customer it is: the owner, and who sees all."""
-    return bool(caller.service) or sees_all(caller) or row.owner_id == caller.person_id

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -31,9 +32,11 @@ from services.dedupe.store.gram_counts import FRESH, KnownCounts
 from services.dedupe.store.tables import GramCount, MatchRecord
 from services.dedupe.usecases.backfill import backfill
 from services.dedupe.usecases.batches import Wanted, reserve_batch
-from services.dedupe.usecases.matching import check_duplicates, mask_company, note_owner
+from services.dedupe.usecases.matching import check_duplicates, note_owner
 from services.dedupe.usecases.reservations import Reserved, cancel, reserve_keys
 from services.dedupe.usecases.rules import list_clashes, update_rule
+from services.dedupe.usecases.scans import scan_batch, start_scan
+from services.dedupe.usecases.sight import mask_company
 from services.dedupe.usecases.suspects import update_suspicion
 from tests.support.names import Names
 from tests.support.reading import rows_read
@@ -370,6 +373,42 @@ def test_the_check_masks_what_the_caller_may_not_see(
     assert seen(other, scope="all") == shown
     run(store, main_tenant, lambda tx: note_owner(tx, subject.id, next_owner, 2))
     assert (seen(owner), seen(next_owner)) == (hidden, shown)
+
+
+def test_a_manager_reads_which_customers_of_the_own_people_they_are(
+    client: DedupeClient, store: Store, main_tenant: Tenant, signer: Signer
+) -> None:
+    """F164, F249: in a check, a look-up and a scan, as in the list; and where the owner works now."""
+    owner = new_id()
+    subject = customer("成都知品科技有限公司")
+    reserve(store, main_tenant, subject, holder=owner)
+    reserve(store, main_tenant, customer("知品科技（成都）有限责任公司"))
+    scan_id = run(store, main_tenant, start_scan).scan_id
+    while run(store, main_tenant, lambda tx: scan_batch(tx, scan_id, 100)):
+        pass
+    manager = person(main_tenant, new_id(), "customers.create", "pools.manage", scope="department")
+    token = signer.person_token(replace(manager, department_path="/east/"), utc_now())[0]
+
+    def names() -> tuple[list[str], set[str]]:
+        check = pb.CheckDuplicatesRequest(name="成都质品科技有限公司", phones=["13800138000"])
+        typed = client.forward(client.stub.CheckDuplicates, check, token).similar
+        query = pb.LookUpNamesRequest(query="知品科技")
+        looked_up = {found.name for found in client.forward(client.stub.LookUpNames, query, token).similar}
+        (group,) = client.forward(client.stub.ListDuplicates, pb.ListDuplicatesRequest(), token).groups
+        assert looked_up == {row.name for row in group.customers}
+        return [similar.name for similar in typed if similar.customer_id], looked_up
+
+    def works_in(department_path: str, version: int) -> None:
+        data = {"personId": owner, "departmentPath": department_path}
+        take(store, events.handlers, event_of(main_tenant, "identity", "person_saved", data, version=version))
+
+    hidden = {"成都****有限公司", "知品****有限责任公司"}
+    assert names() == ([], hidden)
+    works_in("/east/shanghai/", 2)
+    works_in("/west/", 1)
+    assert names() == ([subject.name], {subject.name, "知品****有限责任公司"})
+    works_in("/west/", 3)
+    assert names() == ([], hidden)
 
 
 def test_facts_that_come_in_the_wrong_order_leave_the_last_owner(store: Store, tenant: Tenant) -> None:
