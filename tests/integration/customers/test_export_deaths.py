@@ -40,7 +40,7 @@ from tests.integration.customers.test_hand_over_crashes import (  # noqa: F401 -
     office,
 )
 from tests.support.histories import record
-from tests.support.time_skipping import time_skipping
+from tests.support.time_skipping import soon, time_skipping
 
 
 @asynccontextmanager
@@ -107,20 +107,21 @@ async def test_an_export_whose_process_was_killed_ends_as_broken_and_its_owner_i
     rep = office.hire(EXPORTER, scope="all")
     export_id = await asyncio.to_thread(begun, api, office, rep)
     assert run_of(office).state == exports.STARTED
-    late = Store(office.store.urls, metadata(), lambda: utc_now() + exports.SILENT)
+    ahead = timedelta()
+    store = Store(office.store.urls, metadata(), lambda: utc_now() + ahead)
     payload = WatchedExport(office.tenant, export_id)
-    async with time_skipping() as environment:
-        async with worker(environment, office.store):
-            handle = await environment.client.start_workflow(
-                WATCH_EXPORT, payload, id=export_workflow_id(payload), task_queue=QUEUE
-            )
-            # By the database's account it was alive a moment ago, however often it is looked at.
-            await environment.sleep(timedelta(minutes=30))
+    async with time_skipping() as environment, worker(environment, store):
+        handle = await environment.client.start_workflow(
+            WATCH_EXPORT, payload, id=export_workflow_id(payload), task_queue=QUEUE
+        )
+        # By the store's clock it was alive a moment ago, however often it is looked at.
+        await environment.sleep(timedelta(minutes=30))
         assert (run_of(office).state, told(office)) == (exports.STARTED, [])
-        async with worker(environment, late):
-            await handle.result()
+        ahead = exports.SILENT
+        await environment.sleep(timedelta(minutes=30))
+        await soon(lambda: run_of(office).state == exports.BROKEN)
         await record("customers", "broken_export", handle)
-    late.close()
+    store.close()
     run = run_of(office)
     assert (run.state, run.end_time is not None, run.row_count) == (exports.BROKEN, True, exports.PAGE_ROWS)
     (event,) = told(office)
