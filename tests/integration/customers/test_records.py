@@ -18,7 +18,7 @@ from services.chassis.errors import AlreadyExists, Conflict, Forbidden, InvalidI
 from services.chassis.ids import new_id
 from services.customers.domain.search import found_by
 from services.customers.store.tables import Customer
-from services.customers.usecases.exports import Wanted, export_page
+from services.customers.usecases.exports import Wanted, begin_export, export_page
 from services.customers.usecases.listing import MOST_NAMED
 from services.customers.usecases.views import View, count_customers, list_customers
 from tests.integration.customers.office import HEAD, MANAGER, REP, Desk, Office, Person
@@ -243,8 +243,9 @@ def test_a_filter_reads_no_more_than_the_list_it_is_in(
         assert count_customers(tx, admin.person.caller, View.POOL, **asked, by="level") == [("", FEW)]
 
     def exported(tx: Transaction) -> None:
-        wanted = Wanted(View.POOL, small.pool_id, "", filter_text)
-        assert len(export_page(tx, admin.person.caller, new_id(), wanted, None).owner_ids) == FEW
+        wanted, export_id = Wanted(View.POOL, small.pool_id, "", filter_text), new_id()
+        begin_export(tx, admin.person.caller, export_id, wanted, "CSV")
+        assert len(export_page(tx, admin.person.caller, export_id, wanted, None).owner_ids) == FEW
 
     with office.store.transaction(office.tenant) as tx:
         tx.session.execute(text("ANALYZE customers.customer"))
