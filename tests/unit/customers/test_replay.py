@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from services.customers.workflows.import_workflow import RunImport
-from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool
+from services.customers.workflows.workflow import FollowMerge, HandOverCustomers, SweepPool, WatchExport
 from tests.support.histories import recorded, replay
 
 HISTORIES = recorded("customers")
 WORKFLOWS: dict[str, type] = {
+    "broken_export": WatchExport,
     "followed": FollowMerge,
     "hand_over": HandOverCustomers,
     "import": RunImport,
