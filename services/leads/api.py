@@ -29,7 +29,6 @@ from services.leads.messages import (
     number_shown,
     opportunity_change_message,
     opportunity_message,
-    opportunity_number_shown,
     order_state_text,
     ownership_message,
     parse_idle_days,
@@ -591,7 +590,7 @@ class LeadsApi(leads_pb2_grpc.LeadsServiceServicer, Api):
             return leads_pb2.GetOpportunityResponse(
                 opportunity=opportunity_message(opportunity, caller, stages_of(tx)[0].id),
                 changes=[
-                    opportunity_change_message(change, opportunity_number_shown(opportunity, caller))
+                    opportunity_change_message(change, number_shown(opportunity, caller))
                     for change in reversed(changes)
                 ],
                 stays=[

@@ -77,9 +77,9 @@ def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> lis
     return [lead_message(tx, lead, caller, made.get(lead.opportunity_id or "")) for lead in leads]
 
 
-def number_shown(lead: Lead, caller: Caller) -> bool:
-    """Tell whether the caller may see a lead's number, in its field or in what people typed (F59)."""
-    return lead.owner_id == caller.person_id or "numbers.view_all" in caller.rights
+def number_shown(record: Lead | Opportunity, caller: Caller) -> bool:
+    """Tell whether the caller may see a number, in its field or in what people typed about a record (F59)."""
+    return record.owner_id == caller.person_id or "numbers.view_all" in caller.rights
 
 
 def lead_message(
@@ -261,12 +261,7 @@ def opportunity_message(
         lose_reason=opportunity.lose_reason,
         allowed_actions=opportunity_actions(state, rights=caller.rights, owned=owned),
     )
-    return texts_for(message, may_see=opportunity_number_shown(opportunity, caller))
-
-
-def opportunity_number_shown(opportunity: Opportunity, caller: Caller) -> bool:
-    """Tell whether the caller may see a number in what people typed about an opportunity (F59)."""
-    return opportunity.owner_id == caller.person_id or "numbers.view_all" in caller.rights
+    return texts_for(message, may_see=number_shown(opportunity, caller))
 
 
 def opportunity_change_message(change: OpportunityChange, shown: bool) -> leads_pb2.OpportunityChange:

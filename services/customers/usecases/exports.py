@@ -194,11 +194,8 @@ def end_export(tx: Transaction, export_id: str, left: int, *, complete: bool) ->
     run = tx.session.get_one(ExportRun, (tx.tenant.id, export_id), with_for_update=True)
     if run.state != STARTED:
         return
-    run.state = COMPLETE if complete else BROKEN
     run.row_count = left
-    run.end_time = tx.now
-    EXPORTED_ROWS.inc(left)
-    tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
+    _end(tx, run, COMPLETE if complete else BROKEN)
 
 
 def end_silent_export(tx: Transaction, export_id: str) -> bool:
@@ -208,10 +205,7 @@ def end_silent_export(tx: Transaction, export_id: str) -> bool:
         return False
     if tx.now - (run.alive_time or run.create_time) < SILENT:
         return True
-    run.state = BROKEN
-    run.end_time = tx.now
-    EXPORTED_ROWS.inc(run.row_count)
-    tx.audit("customers_export_ended", export_id, {"rows": str(run.row_count), "state": run.state})
+    _end(tx, run, BROKEN)
     tx.emit(
         "export_broken",
         export_id,
@@ -224,6 +218,13 @@ def end_silent_export(tx: Transaction, export_id: str) -> bool:
         },
     )
     return False
+
+
+def _end(tx: Transaction, run: ExportRun, state: str) -> None:
+    """Note how an export ended, and account for what left with it."""
+    run.state, run.end_time = state, tx.now
+    EXPORTED_ROWS.inc(run.row_count)
+    tx.audit("customers_export_ended", run.export_id, {"rows": str(run.row_count), "state": state})
 
 
 def _id(column: InstrumentedAttribute[Any]) -> Label[Any]:

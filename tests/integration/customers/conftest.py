@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import grpc
 import pytest
 from crm.identity.v1 import identity_pb2, identity_pb2_grpc
+from sqlalchemy import delete, select
 
 from services.chassis.clock import utc_now
 from services.chassis.db import Store
@@ -18,6 +19,7 @@ from services.customers.__main__ import SERVICE as CUSTOMERS
 from services.customers.store.tables import Base
 from services.dedupe.__main__ import SERVICE as DEDUPE
 from services.dedupe.store.tables import Base as DedupeBase
+from tests.integration.customers.killed_api import Api
 from tests.integration.customers.office import Desk, Office, Person
 from tests.support.served import free_port, served
 
@@ -105,6 +107,31 @@ def open_office(
 def office(open_office: Callable[[Tenant], Office], main_tenant: Tenant) -> Office:
     """A fresh tenant in the home database, with staff to be hired."""
     return open_office(main_tenant)
+
+
+@pytest.fixture
+def api(environment: Mapping[str, str], addresses: Mapping[str, str]) -> Api:
+    """The API with identity and dedupe of this module."""
+    port = free_port()
+    known = {f"{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    return Api({**environment, **known, "PORT": str(port)}, port)
+
+
+@pytest.fixture
+def api_office(
+    api: Api, settings: Settings, identity: ScriptedIdentity, store: Store, main_tenant: Tenant
+) -> Iterator[Office]:
+    """A tenant whose staff call that process."""
+    outbox = store.tables["outbox"]
+    with store.across(main_tenant.database) as session:
+        tenant_ids = session.scalars(select(outbox.c.tenant_id).distinct()).all()
+    for tenant_id in tenant_ids:
+        # This process has relays: what other tests left untold would be told now.
+        with store.transaction(Tenant(tenant_id, main_tenant.database)) as tx:
+            tx.session.execute(delete(outbox).where(outbox.c.tenant_id == tenant_id))
+    office = Office(main_tenant, settings, api.address, identity.people, store)
+    yield office
+    office.close()
 
 
 @pytest.fixture

@@ -32,15 +32,17 @@ from services.customers.workflows.contracts import (
     export_workflow_id,
 )
 from services.customers.workflows.workflow import WatchExport
+from tests.integration.customers.killed_api import Api
 from tests.integration.customers.office import Office, Person
 from tests.integration.customers.test_exports import EXPORTER
-from tests.integration.customers.test_hand_over_crashes import (  # noqa: F401 - fixtures
-    Api,
-    api,
-    office,
-)
 from tests.support.histories import record
 from tests.support.time_skipping import soon, time_skipping
+
+
+@pytest.fixture
+def office(api_office: Office) -> Office:
+    """A tenant whose staff call a process that may die."""
+    return api_office
 
 
 @asynccontextmanager
@@ -57,7 +59,7 @@ async def worker(environment: WorkflowEnvironment, store: Store) -> AsyncIterato
             yield
 
 
-def run_of(office: Office) -> ExportRun:  # noqa: F811  # the fixture of that name
+def run_of(office: Office) -> ExportRun:
     """Return the tenant's export as it stands."""
     return office.run(
         lambda tx: tx.session.scalars(select(ExportRun).where(ExportRun.tenant_id == tx.tenant.id)).one()
@@ -75,12 +77,12 @@ def multiply(tx: Transaction) -> None:
     tx.session.execute(insert(Customer).from_select([column.name for column in columns], copied))
 
 
-def told(office: Office) -> list[dict[str, object]]:  # noqa: F811  # the fixture of that name
+def told(office: Office) -> list[dict[str, object]]:
     """Return what others were told of broken exports."""
     return [dict(event) for event in office.events("export_broken")]
 
 
-def begun(api: Api, office: Office, person: Person) -> str:  # noqa: F811  # the fixtures of those names
+def begun(api: Api, office: Office, person: Person) -> str:
     """Begin an export in a process that is killed before its second page is committed; return its id."""
     with api.alive():
         pool = office.pool(person)
@@ -100,8 +102,8 @@ def begun(api: Api, office: Office, person: Person) -> str:  # noqa: F811  # the
 
 @pytest.mark.timeout(300)
 async def test_an_export_whose_process_was_killed_ends_as_broken_and_its_owner_is_told(
-    api: Api,  # noqa: F811  # the fixtures of those names
-    office: Office,  # noqa: F811
+    api: Api,
+    office: Office,
 ) -> None:
     """F53: kill -9 in the middle of the stream; another process ends it, not before it was silent for long."""
     rep = office.hire(EXPORTER, scope="all")
@@ -131,7 +133,7 @@ async def test_an_export_whose_process_was_killed_ends_as_broken_and_its_owner_i
 
 
 def test_whoever_comes_back_to_an_export_that_was_ended_reads_no_further(
-    office: Office,  # noqa: F811  # the fixture of that name
+    office: Office,
 ) -> None:
     """A reader that stood still for so long begins anew: what leaves is accounted for, once."""
     rep = office.hire(EXPORTER)

@@ -1,9 +1,6 @@
 """The API dies while customers are handed over and others taken back: each goes once, each is told of once."""
 
-import os
 import random
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +10,10 @@ from typing import Any
 import pytest
 from crm.customers.v1 import customers_pb2, pools_pb2
 from kombu import Connection, Consumer, Queue
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
-from deploy.local.health import answers
 from services.chassis.amqp import event_exchange
-from services.chassis.db import Store, Transaction
+from services.chassis.db import Transaction
 from services.chassis.errors import AppError
 from services.chassis.ids import new_id
 from services.chassis.settings import Settings
@@ -30,14 +26,12 @@ from services.customers.usecases.settings import PoolDraft, create_pool
 from services.customers.workflows.activities import Activities
 from services.customers.workflows.contracts import QUEUE
 from services.customers.workflows.workflow import HandOverCustomers, SweepPool
-from tests.integration.customers.conftest import ScriptedIdentity
+from tests.integration.customers.killed_api import Api
 from tests.integration.customers.office import MANAGER, Office, Person
-from tests.integration.customers.test_crashes import ROOT
 from tests.integration.customers.test_interleavings import RULE, create
 from tests.integration.customers.test_pool_crashes import CUSTOMERS as NEGLECTED
 from tests.integration.customers.test_pool_crashes import neglected
 from tests.support.running import working
-from tests.support.served import free_port
 from tests.support.until import until
 
 # The leaver's customers; those of them that the leaver returns meanwhile; how many go in one transaction.
@@ -48,49 +42,10 @@ MOVES = ("customer_transferred", "customer_returned", "customer_reclaimed")
 KILLS = 1
 
 
-class Api:
-    """The API's process at one address, started as often as it dies."""
-
-    def __init__(self, environment: Mapping[str, str], port: int) -> None:
-        self._environment = environment
-        self.address = f"127.0.0.1:{port}"
-
-    @contextmanager
-    def alive(self, number: int = 0, place: str = "") -> Iterator["subprocess.Popen[bytes]"]:
-        """Run it, to die at this place, or at the end."""
-        command = [sys.executable, "-m", "tests.integration.customers.dying_pools", str(number), place]
-        with subprocess.Popen(command, env={**os.environ, **self._environment}, cwd=ROOT) as process:
-            try:
-                until(lambda: process.poll() is not None or answers(f"grpc://{self.address}"), 60)
-                assert process.poll() is None, "the API ended before it served"
-                yield process
-            finally:
-                process.kill()
-
-
 @pytest.fixture
-def api(environment: Mapping[str, str], addresses: Mapping[str, str]) -> Api:
-    """The API with identity and dedupe of this module."""
-    port = free_port()
-    known = {f"{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-    return Api({**environment, **known, "PORT": str(port)}, port)
-
-
-@pytest.fixture
-def office(
-    api: Api, settings: Settings, identity: ScriptedIdentity, store: Store, main_tenant: Tenant
-) -> Iterator[Office]:
-    """A tenant whose staff call that process."""
-    outbox = store.tables["outbox"]
-    with store.across(main_tenant.database) as session:
-        tenant_ids = session.scalars(select(outbox.c.tenant_id).distinct()).all()
-    for tenant_id in tenant_ids:
-        # This process has relays: what other tests left untold would be told now.
-        with store.transaction(Tenant(tenant_id, main_tenant.database)) as tx:
-            tx.session.execute(delete(outbox).where(outbox.c.tenant_id == tenant_id))
-    office = Office(main_tenant, settings, api.address, identity.people, store)
-    yield office
-    office.close()
+def office(api_office: Office) -> Office:
+    """A tenant whose staff call a process that may die."""
+    return api_office
 
 
 def answered(person: Person, request: Any) -> Any:
