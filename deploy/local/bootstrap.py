@@ -70,7 +70,7 @@ STORE_PACKAGES = (
 DEMO_PACKAGES = (*STORE_PACKAGES, Package("sip-tester", "sipp"))
 TEST_PACKAGES = (
     *DEMO_PACKAGES,
-    Package("chromium", "chromium"),
+    Package("chromium-headless-shell", "chromium-headless-shell"),
     Package("fonts-wqy-microhei", "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc"),
     Package("smstools", "smsd"),
     Package("systemd", "systemd-analyze"),

@@ -27,7 +27,7 @@ from psycopg import sql
 from deploy.local.account import Account, runnable
 from deploy.local.errors import LocalError
 from deploy.local.health import answers
-from deploy.local.process import BACKGROUND, BARE_ENVIRONMENT, Program, Report, say_nothing
+from deploy.local.process import BARE_ENVIRONMENT, Program, Report, say_nothing
 from deploy.local.state import Group, State, write_private
 
 # Debian's own PostgreSQL, newest first: another build may stand before it in PATH.
@@ -304,7 +304,6 @@ class PrivateStores(Group):
                 account=self.state.account,
                 cwd=home,
                 ports={"grpc": port},
-                niceness=BACKGROUND,
             )
         )
         return address

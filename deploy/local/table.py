@@ -15,8 +15,9 @@ from services.chassis.tokens import IDENTITY, generate_key
 
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = "gateway"
-# For whom nobody waits at a screen or a telephone: where processors are few they stand back for the others.
-PATIENT = frozenset({"events", "worker"})
+# For whom nobody waits at a screen or a telephone: where processors are few they stand back for the others. Not the
+# worker, nor Temporal: who converts a lead waits for both.
+PATIENT = frozenset({"events"})
 # Longest time for bringing the schemas up to date, in seconds: large tables take their time.
 MIGRATION_S = 6 * 3600.0
 # Everybody who signs tokens.

@@ -53,7 +53,7 @@ from tests.bench.pop import FIRST_MOBILE, Arrivals, Team, prepare, watch
 from tests.bench.scale import cpu_s
 from tests.chaos.telephony import compare, open_cards, read, settled, witnessed
 from tests.e2e.company import PASSWORD
-from tests.e2e.conftest import CHROMIUM, QUIET
+from tests.support.browser import launch
 from tests.support.queue_log import Heard, read_channel_log, read_rung
 from tests.support.until import until
 
@@ -142,7 +142,7 @@ def painted(stack: Stack, pbx: PrivatePbx, team: Team, numbers: Sequence[str]) -
     desk = team.desks[PAGE_EXTENSION]
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.log"
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        chromium = launch(playwright)
         page = chromium.new_page(locale="zh-CN")
         page.goto(stack.address)
         for field, text in (

@@ -27,19 +27,9 @@ from services.kernel.phones import match_number
 from tests.e2e.company import PASSWORD, Company
 from tests.e2e.desk import Desk, Refused
 from tests.e2e.screen import DESKTOP, Screen
+from tests.support.browser import launch
 from tests.support.until import until
 
-# Debian's own build; without the flags it looks for its maker's servers.
-CHROMIUM = "/usr/bin/chromium"
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 # How long a phone rings before it is answered, in seconds: long enough to look at the ringing page twice.
 RING_S = 6.0
 
@@ -61,9 +51,9 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium without a window; gone with the file: its event loop would be in the way of other tests'."""
+    """A browser; gone with the file: its event loop would be in the way of other tests'."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        chromium = launch(playwright)
         yield chromium
         chromium.close()
 

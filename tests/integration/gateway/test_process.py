@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from services.gateway.routes import CONTRACTS
 from tests.integration.gateway.conftest import Script
+from tests.support.browser import launch
 from tests.support.served import free_port
 from tests.support.until import until
 
@@ -85,11 +85,8 @@ def test_a_process_without_its_settings_says_which() -> None:
 
 def test_the_apis_page_works_in_a_browser_within_its_policy(address: str, script: Script) -> None:
     """Offline, and without one complaint about the content security policy."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is missing")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = launch(playwright)
         page = browser.new_page()
         complaints: list[str] = []
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)

@@ -87,6 +87,13 @@ def test_a_port_that_was_asked_for_and_is_taken_is_named(state_directory: Path) 
             Stack(state_directory, simulators=False, given={}, asked_port=port)
 
 
+def test_a_shop_without_pbx_and_modem_is_planned_without_their_edges(state_directory: Path) -> None:
+    planned = Stack(state_directory, simulators=False, given={})
+    planned.stop()
+    assert {"customers-1", "gateway-1", "events", "worker"} <= planned.processes.keys()
+    assert not {"pbx", "modem", "asterisk", "modem-emulator"} & planned.processes.keys()
+
+
 def test_a_full_disk_is_said_before_anything_starts(state_directory: Path) -> None:
     with pytest.raises(LocalError, match="GB left on the disk"):
         require_space(state_directory, needed_bytes=10**18)
