@@ -60,14 +60,16 @@ def _pieces(text: str, length: int) -> set[str]:
     return {text[at : at + length] for at in range(len(text) - length + 1)}
 
 
-# Pieces of what company names end with: nearly every name has them, so they narrow nothing down, and each would be a
-# list of nearly every name to go through.
+# What company names end with, and its initials: to ask for them here would read the table of readings in every process.
+NAME_ENDS = (("有限公司", "yxgs"), ("有限责任公司", "yxzrgs"), ("股份有限公司", "gfyxgs"))
+# Nearly every name has their pieces, so they narrow nothing down, and each would be a list of nearly every name to go
+# through.
 SHARED = frozenset(
     piece
-    for end in ("有限公司", "有限责任公司", "股份有限公司")
+    for end, letters in NAME_ENDS
     for piece in (
         *_pieces(end, NAME_PIECE),
-        *(INITIALS_MARK + marked for marked in _pieces(initials(end), INITIALS_PIECE)),
+        *(INITIALS_MARK + marked for marked in _pieces(letters, INITIALS_PIECE)),
     )
 )
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.customers.domain.search import name_pieces, parse_search
+from services.customers.domain.search import NAME_ENDS, name_pieces, parse_search
 from services.kernel.pinyin import initials
 
 
@@ -36,6 +36,7 @@ def test_what_nearly_every_name_ends_with_is_looked_up_only_where_nothing_else_i
     assert set(parse_search("科技有限公司").pieces) == {"科技", "技有"}
     assert set(parse_search("kjyxgs").pieces) == {"~kjy", "~jyx"}
     assert len(parse_search("有限公司").pieces) == 1
+    assert all(initials(end) == letters for end, letters in NAME_ENDS)
     assert found("重庆长城科技有限公司", "长城科技有限公司")
     assert found("重庆长城科技有限公司", "有限公司")
     assert not found("重庆长城贸易中心", "有限公司")
