@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 import pytest
 from kombu import Connection
 from playwright.sync_api import Browser, sync_playwright
 
+from deploy.local.health import answers
 from deploy.local.process import Process
 from deploy.local.stack import Stack
 from services.__main__ import load
@@ -196,20 +196,12 @@ def unique() -> Unique:
     return lambda stem: f"{stem}{new_id().replace('-', '')[-8:]}"
 
 
-def reaches(url: str) -> bool:
-    """Tell whether a gateway answers."""
-    try:
-        return httpx.get(f"{url}/healthz", timeout=2).is_success
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.fixture(autouse=True)
 def _everything_is_up(stack: Stack) -> None:
     """Begin each story on a whole system, whatever the one before has killed."""
     for name in stack.processes:
         stack.wait_healthy(name)
-    until(lambda: all(reaches(url) for url in stack.plan.addresses), timeout_s=30)
+    until(lambda: all(answers(f"{url}/healthz") for url in stack.plan.addresses), timeout_s=30)
 
 
 class Seat(Protocol):
