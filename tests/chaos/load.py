@@ -18,6 +18,7 @@ import httpx
 from deploy.local.stack import Stack
 from deploy.local.table import ROOT
 from services.chassis.ids import new_id
+from tests.support.unique import letters
 
 PASSWORD = "a-password-for-loads"
 # What passes: a part is away, or too much is at work.
@@ -136,7 +137,7 @@ def write(person: Person, pool_id: str, stop: threading.Event, done: Done) -> No
     for number in itertools.count():
         if stop.is_set():
             return
-        name = f"压测{new_id()[-12:]}"
+        name = f"压测{letters()}"
         try:
             customer_id = timed("customers", name=name)["customer"]["customerId"]
             done.customers[name] = customer_id

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from services.chassis.ids import new_id
 from tests.e2e.desk import Desk
+from tests.support.unique import letters
 
 # Good enough for a tenant that lives as long as a test.
 PASSWORD = "a-password-for-tests"
@@ -63,4 +64,4 @@ def fresh_mobile() -> str:
 
 def fresh_name(stem: str) -> str:
     """Return a company name nobody used before."""
-    return f"{stem}{new_id()[-8:]}有限公司"
+    return f"{stem}{letters()}有限公司"

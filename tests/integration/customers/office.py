@@ -28,6 +28,7 @@ from services.chassis.tokens import Caller as Identity
 from services.chassis.tokens import Signer
 from services.customers.events import handlers
 from tests.support.callers import Caller
+from tests.support.unique import letters
 
 Result = TypeVar("Result")
 
@@ -184,7 +185,7 @@ class Office:
         """Make a pool for everybody, with the usual rule."""
         fields.setdefault("rule", pb.ReclaimRule(idle_days=90, warn_days=1))
         request = pb.CreatePoolRequest(
-            request_id=new_id(), pool=pb.Pool(name=name or f"公海{new_id()[-8:]}", **fields)
+            request_id=new_id(), pool=pb.Pool(name=name or f"公海{letters()}", **fields)
         )
         pool: pb.Pool = manager(request).pool
         return pool
