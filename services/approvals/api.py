@@ -44,6 +44,7 @@ from services.chassis.timestamps import timestamp
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.phones import texts_for
 from services.kernel.texts import parse_text
+from services.kernel.visibility import sees_every_number
 
 Choice = TypeVar("Choice")
 
@@ -110,8 +111,6 @@ LONGEST_NAME = 50
 LONGEST_ROLE = 50
 # Who has this right may look at every approval.
 ADMINISTRATORS_RIGHT = "settings.manage"
-# And who has this one, at every number.
-SEES_NUMBERS = "numbers.view_all"
 
 
 class ApprovalsApi(pb_grpc.ApprovalsServiceServicer, Api):
@@ -455,7 +454,7 @@ def _shown_to_caller(found: Whole, earlier: Sequence[Whole], for_ids: Sequence[s
             for name, before, after in shown_changes(seen.approval.shown, approval.shown)
         )
     # Whoever asks for something knows what about.
-    return texts_for(result, may_see=own or SEES_NUMBERS in caller.rights)
+    return texts_for(result, may_see=own or sees_every_number(caller))
 
 
 def _chosen(known: Mapping[Choice, int], number: int, field: str) -> Choice:

@@ -1,4 +1,4 @@
-"""Which rows a person sees, by the scope of the roles: one rule for every service.
+"""Which rows a person sees, by the scope of the roles, and who sees every number: one rule for every service.
 
 self: own rows. subordinates: those of the departments that the person heads, and below. department_only: those of the
 own department. department: and below. regions: those of the departments named as the person's regions, and below.
@@ -26,6 +26,11 @@ def sees_all(caller: Caller) -> bool:
 def sees_only_own(caller: Caller) -> bool:
     """Tell whether somebody sees no row but the own ones: such a query needs no look at departments."""
     return not (sees_all(caller) or _only_own_department(caller) or _subtrees(caller))
+
+
+def sees_every_number(caller: Caller) -> bool:
+    """Tell whether somebody sees the telephone numbers of all records that the person sees."""
+    return "numbers.view_all" in caller.rights
 
 
 def visible(caller: Caller, owner_id: IdColumn, department_path: PathColumn) -> ColumnElement[bool]:

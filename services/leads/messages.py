@@ -15,6 +15,7 @@ from services.kernel.fields import display_value
 from services.kernel.money import format_amount
 from services.kernel.ownership import LONGEST_IDLE_DAYS
 from services.kernel.phones import mask_number, texts_for
+from services.kernel.visibility import sees_every_number
 from services.leads.domain.pool import Cause, PoolRules
 from services.leads.domain.push import LeftOut, PushRule
 from services.leads.domain.stages import Stage, weighted
@@ -79,7 +80,7 @@ def lead_messages(tx: Transaction, leads: Sequence[Lead], caller: Caller) -> lis
 
 def number_shown(record: Lead | Opportunity, caller: Caller) -> bool:
     """Tell whether the caller may see a number, in its field or in what people typed about a record (F59)."""
-    return record.owner_id == caller.person_id or "numbers.view_all" in caller.rights
+    return record.owner_id == caller.person_id or sees_every_number(caller)
 
 
 def lead_message(

@@ -2,6 +2,7 @@
 
 from services.chassis.grpc_server import current_caller
 from services.kernel.phones import number_for
+from services.kernel.visibility import sees_every_number
 from services.telephony.store.rows import Row
 
 
@@ -14,9 +15,5 @@ def numbers_shown(call: Row) -> bool:
     """Tell whether who asks may see the number of a call, in its field or in what people typed about it (F59)."""
     owners = {call["owner_id"]} if call["owner_id"] else {each["ownerId"] for each in call["callers"] or []}
     unknown = call["callers"] == [] and not call["customer_id"]
-    return unknown or current_caller().person_id in owners or sees_every_number()
-
-
-def sees_every_number() -> bool:
-    """Tell whether who asks may see all numbers."""
-    return "numbers.view_all" in current_caller().rights
+    caller = current_caller()
+    return unknown or caller.person_id in owners or sees_every_number(caller)

@@ -12,8 +12,8 @@ from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_cursor, encode_cursor, page_size
 from services.chassis.timestamps import timestamp
 from services.kernel.phones import mask_number, texts_for
+from services.kernel.visibility import sees_every_number
 from services.telephony.domain.sms import Decision, Lane, Policy, SmsState
-from services.telephony.messages import sees_every_number
 from services.telephony.modem.pdu import Encoding
 from services.telephony.store.rows import Row
 from services.telephony.usecases import modems, replies, sms
@@ -164,7 +164,8 @@ def sms_message(row: Row) -> telephony_pb2.Sms:
         reason=row["reason"],
         decided_by_id=row["decided_by_id"] or "",
     )
-    return texts_for(message, may_see=row["person_id"] == current_caller().person_id or sees_every_number())
+    caller = current_caller()
+    return texts_for(message, may_see=row["person_id"] == caller.person_id or sees_every_number(caller))
 
 
 def _modem_message(view: ModemView) -> sms_pb2.Modem:
@@ -214,4 +215,5 @@ def _received_message(row: Row) -> sms_pb2.ReceivedSms:
         contact_name=row["contact_name"],
         modem=row["modem"],
     )
-    return texts_for(message, may_see=row["owner_id"] == current_caller().person_id or sees_every_number())
+    caller = current_caller()
+    return texts_for(message, may_see=row["owner_id"] == caller.person_id or sees_every_number(caller))

@@ -47,6 +47,7 @@ from services.kernel.filters import (
     custom_column,
     may_find,
 )
+from services.kernel.visibility import sees_every_number
 
 # Customers that a number, a contact or a value of a field may lead to in one search.
 MOST_FOUND = 500
@@ -120,7 +121,7 @@ def filter_columns(fields: Sequence[FieldDefinition], shown: ColumnElement[bool]
 
 def readable(caller: Caller) -> ColumnElement[bool]:
     """Return the condition on customers whose numbers the caller may see: `sees_numbers` in SQL."""
-    if "numbers.view_all" in caller.rights:
+    if sees_every_number(caller):
         return or_(Customer.state.not_in(KEPT), Customer.owner_id.is_not(None))
     if not caller.person_id:
         return false()
@@ -305,7 +306,7 @@ def _found_elsewhere(tx: Transaction, caller: Caller, text: str, number: str, di
     elif digits:
         tail = Phone.tail.startswith(digits[::-1], autoescape=True)
         query = select(Phone.customer_id).where(Phone.tenant_id == here, tail)
-        if "numbers.view_all" not in caller.rights:
+        if not sees_every_number(caller):
             query = query.join(
                 Customer,
                 and_(Customer.tenant_id == Phone.tenant_id, Customer.customer_id == Phone.customer_id),

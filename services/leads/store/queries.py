@@ -18,7 +18,7 @@ from services.kernel.fields import FieldDefinition, FieldType
 from services.kernel.filters import Context, Kind
 from services.kernel.listing import LEAST, RecordList
 from services.kernel.ownership import SHORTEST_WARNING
-from services.kernel.visibility import visible
+from services.kernel.visibility import sees_every_number, visible
 from services.leads.domain.states import OWNED_STATES, LeadState, OpportunityState
 from services.leads.store.pools import in_own_pool, stored_pool_id
 from services.leads.store.tables import (
@@ -115,7 +115,7 @@ def list_leads(
     fields: the tenant's own. Raises InvalidInput below `filter`, ORDER_UNKNOWN and PAGE_TOKEN_INVALID.
     """
     order = LEADS.sorting(wanted.order_by, fields)
-    shown = "numbers.view_all" in caller.rights
+    shown = sees_every_number(caller)
     query = (
         select(Lead, order.expression)
         .where(

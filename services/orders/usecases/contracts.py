@@ -17,7 +17,7 @@ from services.kernel.filters import Context, Kind, may_find
 from services.kernel.listing import RecordList
 from services.kernel.money import format_amount, parse_amount
 from services.kernel.texts import parse_text
-from services.kernel.visibility import visible
+from services.kernel.visibility import sees_every_number, visible
 from services.orders.domain.contracts import (
     TRANSITIONS,
     ContractAction,
@@ -28,7 +28,7 @@ from services.orders.domain.contracts import (
 from services.orders.domain.numbers import business_day, contract_number
 from services.orders.store.queries import lock_counter
 from services.orders.store.tables import Contract, ContractCounter, ContractVersion
-from services.orders.usecases.fields import FIELDS, SEES_NUMBERS, FieldObject
+from services.orders.usecases.fields import FIELDS, FieldObject
 from services.orders.usecases.orders import own_order
 from services.orders.workflows.contracts import EXPIRY_WORKFLOW, QUEUE, Expiry, expiry_workflow_id
 
@@ -263,7 +263,7 @@ def list_contracts(
     Raises InvalidInput below `filter`, ORDER_UNKNOWN and PAGE_TOKEN_INVALID.
     """
     fields = FIELDS.definitions(tx, FieldObject.CONTRACT)
-    shown = SEES_NUMBERS in caller.rights
+    shown = sees_every_number(caller)
     readable = true() if shown else Contract.owner_id == (caller.person_id or None)
     conditions = [
         Contract.tenant_id == tx.tenant.id,

@@ -5,16 +5,15 @@ from enum import StrEnum
 from services.chassis.errors import InvalidInput
 from services.chassis.tokens import Caller
 from services.kernel.field_store import FieldStore
+from services.kernel.visibility import sees_every_number
 from services.orders.store.tables import Contract, Field, FieldValue, Order, Quote
 
-# The right to see every number.
-SEES_NUMBERS = "numbers.view_all"
 FIELDS = FieldStore(Field, FieldValue)
 
 
 def numbers_shown(record: Order | Contract | Quote, caller: Caller) -> bool:
     """Tell whether somebody may see a number in what people typed about an order, a contract or a quote (F59)."""
-    return record.owner_id == caller.person_id or SEES_NUMBERS in caller.rights
+    return record.owner_id == caller.person_id or sees_every_number(caller)
 
 
 class FieldObject(StrEnum):

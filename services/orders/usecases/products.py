@@ -17,8 +17,9 @@ from services.kernel.filters import Context, Kind
 from services.kernel.listing import RecordList
 from services.kernel.money import parse_amount
 from services.kernel.texts import parse_text
+from services.kernel.visibility import sees_every_number
 from services.orders.store.tables import Product
-from services.orders.usecases.fields import FIELDS, SEES_NUMBERS, FieldObject
+from services.orders.usecases.fields import FIELDS, FieldObject
 
 # Products in one list.
 MOST_LISTED = 1000
@@ -162,7 +163,7 @@ def list_products(
     Raises InvalidInput below `filter`, and ORDER_UNKNOWN.
     """
     fields = product_fields(tx)
-    shown = SEES_NUMBERS in caller.rights
+    shown = sees_every_number(caller)
     found = select(Product).where(
         Product.tenant_id == tx.tenant.id,
         PRODUCTS.condition(filter_text, fields, Context(tx.now, caller.person_id), numbers_shown=shown),
