@@ -375,6 +375,21 @@ def test_the_check_masks_what_the_caller_may_not_see(
     assert (seen(owner), seen(next_owner)) == (hidden, shown)
 
 
+def test_a_held_key_is_told_of_where_nobody_is_like_it(
+    client: DedupeClient, store: Store, main_tenant: Tenant, signer: Signer
+) -> None:
+    """F149: a tenant may do without the rule of similarity."""
+    switch(store, main_tenant, "customer", "similar", active=False)
+    reserve(store, main_tenant, customer("成都知品科技有限公司"))
+    for scope in ("self", "subordinates", "department", "all"):
+        caller = person(main_tenant, new_id(), "customers.create", scope=scope)
+        request = pb.CheckDuplicatesRequest(name="成都知品科技有限公司")
+        token, _ = signer.person_token(caller, utc_now())
+        answer = client.forward(client.stub.CheckDuplicates, request, token)
+        assert (answer.verdict, list(answer.similar)) == (pb.RULE_VERDICT_BLOCK, [])
+        assert [holder.holder_name for holder in answer.holders] == ["王**"]
+
+
 def test_a_manager_reads_which_customers_of_the_own_people_they_are(
     client: DedupeClient, store: Store, main_tenant: Tenant, signer: Signer
 ) -> None:
