@@ -37,7 +37,7 @@ log = get_logger(__name__)
 
 # What is taken from the broker: exchange and routing keys.
 SUBSCRIPTIONS = {
-    "telephony.events": ("pop_changed",),
+    "telephony.events": ("pop_changed", "agent_changed"),
     "notify.events": ("message_created", "messages_read"),
     "approvals.events": ("approval_changed",),
 }
@@ -126,11 +126,11 @@ class Page:
             self._versions[pop.pop_id] = pop.version
             self.give("pop", f'"pop": {to_json(pop)}')
 
-    def give(self, kind: str, members: str) -> None:
+    def give(self, kind: str, *members: str) -> None:
         """Queue a frame; `members` are the JSON members behind its type and number."""
         metrics.FRAMES.labels(kind).inc()
         try:
-            self._frames.put_nowait(f'"type": "{kind}", {members}')
+            self._frames.put_nowait(", ".join((f'"type": "{kind}"', *members)))
         except asyncio.QueueFull:
             self._overflow.set()
 
@@ -254,6 +254,7 @@ class Live:
         self._pages: defaultdict[Person, set[Page]] = defaultdict(set)
         self._takers: dict[str, Callable[[str, dict[str, Any]], None]] = {
             "pop_changed": self._take_pop,
+            "agent_changed": self._take_agent,
             "message_created": self._take_message,
             "messages_read": self._take_read,
             "approval_changed": self._take_approval,
@@ -411,6 +412,10 @@ class Live:
             pop = parsed(telephony_pb2.Pop(), data)
             for page in pages:
                 page.pop(pop)
+
+    def _take_agent(self, tenant_id: str, data: dict[str, Any]) -> None:
+        for page in self._of(tenant_id, data["personId"]):
+            page.give("agent")
 
     def _take_message(self, tenant_id: str, data: dict[str, Any]) -> None:
         if pages := self._of(tenant_id, data["personId"]):

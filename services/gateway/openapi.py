@@ -441,6 +441,11 @@ def live_schemas(schemas: Schemas) -> None:
             {"message": message},
         ),
         "UnreadChanged": ("unread", "The number of unread messages changed.", {"unreadCount": count}),
+        "AgentChanged": (
+            "agent",
+            "Where the reader stands as an agent may have changed: the extension, the state, or both.",
+            {},
+        ),
         "ApprovalChanged": (
             "approval",
             "An approval that concerns the reader changed.",

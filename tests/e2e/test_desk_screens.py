@@ -41,11 +41,37 @@ def choose(page: Page, choice: Locator) -> None:
     page.keyboard.press("Escape")
 
 
+def follows_other_pages(agent: Agent) -> None:
+    """A page that was open before shows at once what the agent does elsewhere."""
+    stands(agent.page, "AGENT_STATE_OFFLINE")
+    agent.desk.post("agent:signOn")
+    stands(agent.page, "AGENT_STATE_IDLE")
+    expect(agent.page.get_by_test_id("agent")).to_have_attribute("data-extension", "1001")
+    agent.desk.post("agent:setState", state="AGENT_STATE_BUSY")
+    stands(agent.page, "AGENT_STATE_BUSY")
+    agent.desk.post("agent:setState", state="AGENT_STATE_IDLE")
+    agent.desk.post("agent:signOff")
+
+
+def dispose(agent: Agent, customer_id: str) -> None:
+    """Say what came of the call on its card, which closes it: the note that was typed is kept."""
+    page = agent.page
+    page.get_by_test_id("pop-note").fill("想要样品")
+    page.get_by_test_id("pop-disposition").click()
+    page.get_by_test_id("pop-disposition-option").filter(has_text="有意向").click()
+    expect(page.get_by_test_id("pop-panel")).to_have_count(0, timeout=PATIENCE_MS)
+    stands(page, "AGENT_STATE_IDLE")
+    calls = agent.desk.get("calls", customerId=customer_id)["calls"]
+    assert [call["note"] for call in calls if call["disposition"] == "有意向"] == ["想要样品"]
+
+
 def test_an_agent_works_a_day_at_the_desk(agent: Agent, shop: Company, stack: Stack, ring: Ring) -> None:
     page, pbx = agent.page, stack.pbx
     assert pbx is not None
     mobile = fresh_mobile()
     customer = customer_of(shop.admin, fresh_name("回拨"), mobile)
+
+    follows_other_pages(agent)
 
     # Sign-on, and a break with its reason.
     stands(page, "AGENT_STATE_OFFLINE")

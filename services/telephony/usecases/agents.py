@@ -146,6 +146,7 @@ def choose_state(tx: Transaction, person_id: str, state: str, reason: str) -> Ag
         .values(tenant_id=tx.tenant.id, person_id=person_id, **values)
         .on_conflict_do_update(index_elements=["tenant_id", "person_id"], set_=values)
     )
+    staff.tell_agents(tx, [person_id])
     return agent_now(tx, person_id)
 
 
@@ -177,6 +178,15 @@ def dispose_call(tx: Transaction, viewer: Caller, call_id: str, disposition: str
     )
     for shown in every(tx.session, own):
         write_pop(tx, about, {**shown, "state": PopState.CLOSED.value}, shown)
+    leg = tables.leg
+    talked = select(leg.c.person_id).where(
+        leg.c.tenant_id == tx.tenant.id,
+        leg.c.call_id == call_id,
+        leg.c.person_id.is_not(None),
+        leg.c.answer_time.is_not(None),
+    )
+    # It ends the wrap-up of all who talked in it.
+    staff.tell_agents(tx, set(tx.session.scalars(talked)))
     return agent_now(tx, viewer.person_id)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from services.chassis.bulk import as_rows
 from services.chassis.db import Transaction
@@ -30,6 +30,7 @@ from services.telephony.store.calls import (
 )
 from services.telephony.store.moves import CALLS, MOVED, adopt
 from services.telephony.store.rows import Row, every, one
+from services.telephony.usecases import staff
 
 # Asterisk closes a recording just after the hang-up: the first look at it, this long after the end.
 RECORDING_DELAY: Final = timedelta(seconds=0.3)
@@ -109,6 +110,8 @@ class _Work:
     legs: list[Row] = field(default_factory=list)
     pops: list[Row] = field(default_factory=list)
     recordings: list[Row] = field(default_factory=list)
+    # Who takes part in one of the calls without a card, which would tell the pages.
+    cardless: set[str] = field(default_factory=set)
 
     def pop(self, call: Row, after: Row, before: Row | None) -> None:
         """Write a pop and publish it, unless it is what it was."""
@@ -130,13 +133,14 @@ def call_id_of(pbx: str, linked_id: str) -> str:
 def record_calls(
     tx: Transaction, pbx: str, updates: Sequence[CallUpdate], pops: PopSettings = _PRESET
 ) -> None:
-    """Write calls as they are now, and publish `pop_changed` and `call_ended` for what that changes.
+    """Write calls as they are now, and publish `pop_changed`, `call_ended` and `agent_changed` for what that changes.
 
     All calls belong to tx.tenant. A call that is over stays as it was written at its end. pops: whose cards come up.
     """
     work = _Work(tx, pbx, pops)
     for item, row, agents, shown in _write_calls(work, updates):
         _record(work, item.call, row, agents, shown)
+    staff.tell_agents(tx, work.cardless)
     following = {"legs": work.legs, "pops": work.pops, "recordings": work.recordings}
     if any(following.values()):
         tx.post(*FOLLOWING, parameters={name: as_rows(rows) for name, rows in following.items()})
@@ -190,6 +194,11 @@ def end_lost_call(tx: Transaction, call_id: str) -> None:
         if shown["state"] in (PopState.RINGING, PopState.TALKING):
             over = PopState.WITHDRAWN if shown["state"] == PopState.RINGING else PopState.WRAP_UP
             write_pop(tx, after, {**shown, "state": over.value, "end_time": tx.now}, shown)
+    leg = tables.leg
+    took_part = select(leg.c.person_id).where(
+        leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call_id, leg.c.person_id.is_not(None)
+    )
+    staff.tell_agents(tx, set(tx.session.scalars(took_part)))
     tx.emit("call_ended", call_id, after["version"], call_facts(after))
 
 
@@ -236,8 +245,14 @@ def pop_json(call: Row, pop: Row) -> dict[str, Any]:
 
 def _record(work: _Work, call: Call, row: Row, agents: _Agents, shown: Sequence[Row]) -> None:
     work.legs += _legs(row, call.legs, agents)
+    others = len(work.pops)
     if call.direction is Direction.INBOUND:
         _write_pops(work, row, call, agents, shown)
+    taking_part = {row["origin_person_id"], row["answered_by_id"]} | {
+        agents[leg.extension].person_id for leg in call.legs if leg.extension in agents
+    }
+    told = {pop["person_id"] for pop in (*shown, *work.pops[others:])}
+    work.cardless |= taking_part - told - {None}
     if call.end_time is not None:
         work.recordings += _expected_recordings(work, row["id"], call)
         work.tx.emit("call_ended", row["id"], row["version"], call_facts(row))

@@ -1,6 +1,6 @@
 """Keep who works where: staff and their lines, and who is signed on at which extension."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select, update
@@ -154,11 +154,12 @@ def sign_on(tx: Transaction, person_id: str, name: str, extension: str) -> str:
             name=seated["person_name"],
             extension=wanted,
         )
-    tx.session.execute(
+    left = tx.session.scalars(
         update(session)
         .where(*now_there, (session.c.extension == wanted) | (session.c.person_id == person_id))
         .values(sign_off_time=tx.now)
-    )
+        .returning(session.c.person_id)
+    ).all()
     tx.session.execute(
         insert(session).values(
             id=new_id(),
@@ -169,13 +170,14 @@ def sign_on(tx: Transaction, person_id: str, name: str, extension: str) -> str:
             sign_on_time=tx.now,
         )
     )
+    tell_agents(tx, {person_id, *left})
     return wanted
 
 
 def sign_off(tx: Transaction, person_id: str) -> None:
     """Leave the seat; without one nothing happens."""
     session = tables.agent_session
-    tx.session.execute(
+    left = tx.session.scalars(
         update(session)
         .where(
             session.c.tenant_id == tx.tenant.id,
@@ -183,7 +185,18 @@ def sign_off(tx: Transaction, person_id: str) -> None:
             session.c.sign_off_time.is_(None),
         )
         .values(sign_off_time=tx.now)
-    )
+        .returning(session.c.person_id)
+    ).all()
+    tell_agents(tx, left)
+
+
+def tell_agents(tx: Transaction, person_ids: Iterable[str]) -> None:
+    """Tell the pages of these agents that where they stand may have changed.
+
+    Where they stand follows from seats, choices, calls and the clock, so the event says no more than who: pages ask.
+    """
+    for person_id in sorted(person_ids):
+        tx.emit("agent_changed", person_id, 0, {"personId": person_id})
 
 
 def seat(tx: Transaction, person_id: str) -> str:

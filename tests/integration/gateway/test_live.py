@@ -185,6 +185,10 @@ def test_a_page_gets_a_snapshot_and_then_what_happens(
         publish("approvals", "approval_changed", main_tenant, changed)
         assert frame(socket) == {"type": "approval", "seq": 6, "approvalId": "a1"}
 
+        publish("telephony", "agent_changed", main_tenant, {"personId": new_id()})
+        publish("telephony", "agent_changed", main_tenant, {"personId": caller.person_id})
+        assert frame(socket) == {"type": "agent", "seq": 7}
+
 
 def test_a_message_comes_in_the_language_of_the_page(
     live: str, person: Person, main_tenant: Tenant, publish: Publish

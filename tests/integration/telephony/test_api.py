@@ -218,6 +218,11 @@ class Office:
         answer: pb.SignOnResponse = self.person(name)(self.stub.SignOn, request)
         return answer.extension
 
+    def agents_told(self) -> list[str]:
+        """Return the names of those whose pages were told that where they stand changed, in order."""
+        names = {person_id: name for name, person_id in self.people.items()}
+        return [names[event.data["personId"]] for event in self.shop.events("agent_changed")]
+
     def pops(self, name: str) -> list[pb.Pop]:
         """Return a person's snapshot."""
         return list(self.person(name)(self.stub.ListPops, pb.ListPopsRequest()).pops)
@@ -265,9 +270,12 @@ def test_a_person_signs_on_at_the_own_extension(office: Office) -> None:
     assert office.sign_on("王小明") == "1001"
     agent = office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest())
     assert (agent.extension, agent.own_extension) == ("1001", "1001")
-    office.person("王小明")(office.stub.SignOff, pb.SignOffRequest(request_id=new_id()))
+    for _ in range(2):
+        office.person("王小明")(office.stub.SignOff, pb.SignOffRequest(request_id=new_id()))
     agent = office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest())
     assert (agent.extension, agent.own_extension) == ("", "1001")
+    # To leave no seat is no news.
+    assert office.agents_told() == ["王小明", "王小明"]
 
 
 def test_at_a_shared_desk_the_last_one_to_sign_on_sits(office: Office) -> None:
@@ -277,6 +285,8 @@ def test_at_a_shared_desk_the_last_one_to_sign_on_sits(office: Office) -> None:
     office.sign_on("王小明")
     assert office.sign_on("李雷", "1001") == "1001"
     assert office.person("王小明")(office.stub.GetAgent, pb.GetAgentRequest()).extension == ""
+    # Who was unseated is told of it as well.
+    assert sorted(office.agents_told()[1:]) == sorted(["王小明", "李雷"])
     assert office.sign_on("李雷", "1003") == "1003"
     assert len([row for row in office.shop.rows("agent_session") if row["sign_off_time"] is None]) == 1
 
@@ -758,13 +768,16 @@ def test_a_disposition_closes_the_card_and_ends_the_wrap_up(office: Office) -> N
     )
     request = desk_pb2.DisposeCallRequest(request_id=new_id(), call_id=call_id, disposition="没有这个")
     assert agent.refused(office.desk.DisposeCall, request).reason == "DISPOSITION_UNKNOWN"
+    assert office.agents_told() == ["王小明"]
     request = desk_pb2.DisposeCallRequest(request_id=new_id(), call_id=call_id, disposition="有意向")
     assert agent(office.desk.DisposeCall, request).agent.state == desk_pb2.AGENT_STATE_IDLE
+    assert office.agents_told() == ["王小明"] * 2
     assert office.pops("王小明") == []
     call = agent(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call
     assert call.disposition == "有意向"
     rest = desk_pb2.SetAgentStateRequest(request_id=new_id(), state=desk_pb2.AGENT_STATE_BREAK, reason="用餐")
     assert agent(office.desk.SetAgentState, rest).agent.reason == "用餐"
+    assert office.agents_told() == ["王小明"] * 3
 
 
 def test_how_desks_work_is_changed_by_one_at_a_time(office: Office) -> None:

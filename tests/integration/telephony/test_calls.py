@@ -146,6 +146,21 @@ def test_an_outbound_call_pops_nothing_and_knows_who_dialled(shop: Shop) -> None
     assert shop.rows("pop") == []
 
 
+def test_an_agents_pages_are_told_of_a_call_that_has_no_card(shop: Shop) -> None:
+    """Of one with a card the card tells them."""
+    agent = shop.agent("王小明", "1001")
+
+    Line(shop, [RIVERA]).feed(events("queue-call"))
+    assert len(shop.events("agent_changed")) == 1
+    hidden = PopRules(hide_one=True)
+    line = Line(shop, [RIVERA], PopSettings(hidden, hidden))
+    for transcript in ("originate", "abandoned"):
+        line.feed(events(transcript))
+        told, ended = shop.events("agent_changed")[-1], shop.events("call_ended")[-1]
+        assert (told.data["personId"], told.time) == (agent, ended.time)
+    assert len(shop.rows("pop")) == 1
+
+
 def test_of_several_matches_none_is_linked(shop: Shop) -> None:
     """O5: never pick silently."""
     shop.agent("王小明", "1001")

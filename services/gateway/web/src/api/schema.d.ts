@@ -10817,6 +10817,13 @@ export interface components {
             /** @description As stored. */
             opportunity?: components["schemas"]["leads.Opportunity"];
         };
+        /** @description Where the reader stands as an agent may have changed: the extension, the state, or both. */
+        "live.AgentChanged": {
+            /** @enum {string} */
+            type: "agent";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+        };
         /** @description An approval that concerns the reader changed. */
         "live.ApprovalChanged": {
             /** @enum {string} */
@@ -10827,7 +10834,7 @@ export interface components {
             approvalId: string;
         };
         /** @description A frame of the live socket. */
-        "live.Event": components["schemas"]["live.Snapshot"] | components["schemas"]["live.PopChanged"] | components["schemas"]["live.MessageCreated"] | components["schemas"]["live.UnreadChanged"] | components["schemas"]["live.ApprovalChanged"];
+        "live.Event": components["schemas"]["live.Snapshot"] | components["schemas"]["live.PopChanged"] | components["schemas"]["live.MessageCreated"] | components["schemas"]["live.UnreadChanged"] | components["schemas"]["live.AgentChanged"] | components["schemas"]["live.ApprovalChanged"];
         /** @description A new message; `unread` follows with the count. */
         "live.MessageCreated": {
             /** @enum {string} */

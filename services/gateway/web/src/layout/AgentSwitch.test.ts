@@ -2,8 +2,9 @@ import { flushPromises, mount } from '@vue/test-utils'
 import { createPinia, setActivePinia } from 'pinia'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { i18n } from '@/i18n'
+import { useLive } from '@/stores/live'
 import { useSession } from '@/stores/session'
-import { serve } from '@/testing/server'
+import { Refused, serve } from '@/testing/server'
 import AgentSwitch from './AgentSwitch.vue'
 
 const SETTINGS = { breakReasons: ['用餐', '会议'], dispositions: ['有意向'], wrapUpSeconds: 30, version: '0' }
@@ -13,15 +14,21 @@ beforeEach(() => {
   useSession().person = { personId: 'person-1', name: '张伟', rights: ['calls.agent'] } as never
 })
 afterEach(() => {
+  vi.useRealTimers()
   vi.unstubAllGlobals()
   document.body.replaceChildren()
 })
 
-async function show(begin: object, extension = '1001') {
+async function show(begin: object, at = '1001') {
   let agent = begin
+  let extension = at
+  function elsewhere(seat: string, state: object): void {
+    extension = seat
+    agent = state
+  }
   const asked = serve({
     'GET /api/v1/agent': () => ({ extension, ownExtension: '1001' }),
-    'GET /api/v1/agent/state': () => ({ agent }),
+    'GET /api/v1/agent/state': () => (agent instanceof Refused ? agent : { agent }),
     'GET /api/v1/deskSettings': () => ({ settings: SETTINGS }),
     'POST /api/v1/agent:setState': ({ body }) => ({ agent: (agent = { ...body, callId: '' }) }),
   })
@@ -31,7 +38,7 @@ async function show(begin: object, extension = '1001') {
   await button.trigger('click')
   await flushPromises()
   const chosen = () => asked.filter(({ method }) => method === 'POST').map(({ body }) => body)
-  return { chosen, button, page }
+  return { asked, chosen, button, elsewhere, page }
 }
 
 test('an agent goes on a break for one of the reasons, and the button says so', async () => {
@@ -59,6 +66,47 @@ test('the wrap-up counts down, and a choice ends it', async () => {
   await flushPromises()
   expect(chosen()).toMatchObject([{ state: 'AGENT_STATE_IDLE' }])
   expect(page.find('[data-testid="agent-countdown"]').exists()).toBe(false)
+  page.unmount()
+})
+
+test('what happens elsewhere is told by the live socket', async () => {
+  const { button, page, elsewhere } = await show({ state: 'AGENT_STATE_OFFLINE', reason: '' }, '')
+  elsewhere('1001', { state: 'AGENT_STATE_BUSY', reason: '' })
+  useLive().onEvent({ type: 'agent', seq: 2 })
+  await flushPromises()
+  expect(button.attributes('data-state')).toBe('AGENT_STATE_BUSY')
+  expect(button.attributes('data-extension')).toBe('1001')
+  // While the socket was down everything may have happened.
+  elsewhere('', { state: 'AGENT_STATE_OFFLINE', reason: '' })
+  useLive().onEvent({ type: 'snapshot', seq: 1, pops: [], unreadCount: 0 })
+  await flushPromises()
+  expect(button.attributes('data-state')).toBe('AGENT_STATE_OFFLINE')
+  page.unmount()
+})
+
+test('a reading that got no answer is made again', async () => {
+  const { button, page, elsewhere } = await show({ state: 'AGENT_STATE_IDLE', reason: '' })
+  vi.useFakeTimers()
+  elsewhere('1001', new Refused(503, { message: 'busy' }))
+  useLive().onEvent({ type: 'agent', seq: 2 })
+  await vi.advanceTimersByTimeAsync(0)
+  elsewhere('1001', { state: 'AGENT_STATE_BUSY', reason: '' })
+  await vi.runOnlyPendingTimersAsync()
+  expect(button.attributes('data-state')).toBe('AGENT_STATE_BUSY')
+  page.unmount()
+})
+
+test('the wrap-up is over when its time is, though the server thinks so a moment later', async () => {
+  const wrapUpEndTime = new Date(Date.now() + 1500).toISOString()
+  const { button, page, asked, elsewhere } = await show({
+    state: 'AGENT_STATE_WRAP_UP',
+    reason: '',
+    wrapUpEndTime,
+  })
+  const read = asked.length
+  await vi.waitUntil(() => asked.length > read, { timeout: 20_000 })
+  elsewhere('1001', { state: 'AGENT_STATE_IDLE', reason: '' })
+  await vi.waitUntil(() => button.attributes('data-state') === 'AGENT_STATE_IDLE', { timeout: 20_000 })
   page.unmount()
 })
 

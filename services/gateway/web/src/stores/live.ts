@@ -1,4 +1,4 @@
-// What the live socket tells this page: pops, unread messages, approvals.
+// What the live socket tells this page: pops, the agent's state, unread messages, approvals.
 import { defineStore } from 'pinia'
 import { ref, shallowRef, watch } from 'vue'
 import type { LiveEvent, Message } from '@/api/types'
@@ -11,6 +11,8 @@ export const useLive = defineStore('live', () => {
   const unread = ref(0)
   /** The newest message that came while the page was open. */
   const newest = shallowRef<Message>()
+  /** Grows with every change of where the reader stands as an agent. */
+  const agentChanges = ref(0)
   /** Grows with every change of an approval that concerns the reader. */
   const approvalChanges = ref(0)
   let stop = () => {}
@@ -21,10 +23,14 @@ export const useLive = defineStore('live', () => {
       case 'snapshot':
         pops.replace(event.pops)
         unread.value = event.unreadCount
+        agentChanges.value++
         approvalChanges.value++
         break
       case 'pop':
         pops.apply(event.pop)
+        break
+      case 'agent':
+        agentChanges.value++
         break
       case 'message':
         newest.value = event.message
@@ -64,5 +70,5 @@ export const useLive = defineStore('live', () => {
     usePops().replace([])
   }
 
-  return { connected, unread, newest, approvalChanges, onEvent, start, end }
+  return { connected, unread, newest, agentChanges, approvalChanges, onEvent, start, end }
 })
