@@ -140,11 +140,12 @@ class TelephonyApi(Api, telephony_pb2_grpc.TelephonyServiceServicer):
     ) -> telephony_pb2.SaveCallNoteResponse:
         """Keep a note with a call."""
         call_id = parse_id(request.call_id, "call_id")
+        known = request.known_note if request.HasField("known_note") else None
         return self.write(
             request,
             telephony_pb2.SaveCallNoteResponse,
             lambda tx: telephony_pb2.SaveCallNoteResponse(
-                call=call_message(desk.save_note(tx, current_caller(), call_id, request.note))
+                call=call_message(desk.save_note(tx, current_caller(), call_id, request.note, known))
             ),
         )
 

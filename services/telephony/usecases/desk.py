@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, and_, case, exists, or_, select, tuple_, u
 from sqlalchemy.dialects.postgresql import insert
 
 from services.chassis.db import Transaction
-from services.chassis.errors import InvalidInput, NotFound, RuleViolation, not_found
+from services.chassis.errors import Conflict, InvalidInput, NotFound, RuleViolation, not_found
 from services.chassis.tokens import Caller
+from services.kernel.phones import kept
 from services.kernel.visibility import sees_all, sees_only_own, visible
 from services.telephony.domain.pops import OPEN_STATES, PopState
 from services.telephony.store import tables
@@ -122,10 +123,13 @@ def close_pop(tx: Transaction, person_id: str, pop_id: str) -> tuple[Row, Row]:
     return about, write_pop(tx, about, after, before)
 
 
-def save_note(tx: Transaction, viewer: Caller, call_id: str, note: str) -> CallView:
+def save_note(
+    tx: Transaction, viewer: Caller, call_id: str, note: str, known_note: str | None = None
+) -> CallView:
     """Keep a note with a call, in place of the one before.
 
-    Raises InvalidInput NOTE_TOO_LONG beyond 4000 characters, NotFound CALL_NOT_FOUND.
+    known_note: that one, as the viewer was shown it; None where it may go unseen. Raises InvalidInput NOTE_TOO_LONG
+    beyond 4000 characters, NotFound CALL_NOT_FOUND, Conflict NOTE_CHANGED where the call has another note by now.
     """
     if len(note) > LONGEST_NOTE:
         raise InvalidInput(
@@ -135,7 +139,15 @@ def save_note(tx: Transaction, viewer: Caller, call_id: str, note: str) -> CallV
             "A note has at most {longest} characters",
             longest=LONGEST_NOTE,
         )
-    lock_call(tx, viewer, call_id)
+    before = lock_call(tx, viewer, call_id)["note"]
+    if known_note is not None and kept(known_note, before) != before:
+        raise Conflict(
+            "NOTE_CHANGED",
+            "备注已被他人修改，请核对后再保存",
+            "Somebody else changed the note meanwhile; check it and save again",
+        )
+    # Lines that were shown without their numbers and came back as they were keep them.
+    note = "\n".join(kept(note.split("\n"), before.split("\n")))
     call = tables.call
     tx.session.execute(
         update(call)

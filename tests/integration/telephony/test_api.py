@@ -469,6 +469,33 @@ def test_a_note_and_a_link_stay_with_the_call(office: Office) -> None:
     assert agent.refused(office.stub.SaveCallNote, long).reason == "NOTE_TOO_LONG"
 
 
+def test_of_two_who_write_a_note_neither_loses_it(office: Office) -> None:
+    """A transferred call has several agents and one note."""
+    office.hire("王小明", "1001")
+    office.hire("李雷", "1003")
+    office.sign_on("王小明")
+    office.sign_on("李雷")
+    Line(office.shop, [Caller(CUSTOMER_ID, "上海云海", owner_id=office.people["王小明"])]).feed(
+        events("ring-all")
+    )
+    call_id = office.shop.row("call")["id"]
+
+    def note(text: str, known: str | None) -> pb.SaveCallNoteRequest:
+        return pb.SaveCallNoteRequest(request_id=new_id(), call_id=call_id, note=text, known_note=known)
+
+    owner, colleague = office.person("王小明"), office.person("李雷")
+    owner(office.stub.SaveCallNote, note("另一个号码 13900139001", ""))
+    assert colleague.refused(office.stub.SaveCallNote, note("要样品", "")).reason == "NOTE_CHANGED"
+    shown = colleague(office.stub.GetCall, pb.GetCallRequest(call_id=call_id)).call.note
+    assert "13900139001" not in shown
+    # What was hidden from the one who goes on writing stays as well.
+    colleague(office.stub.SaveCallNote, note(f"{shown}\n要样品", shown))
+    assert office.shop.row("call")["note"] == "另一个号码 13900139001\n要样品"
+    # A page of before the upgrade says nothing of what it knew.
+    owner(office.stub.SaveCallNote, note("完", None))
+    assert office.shop.row("call")["note"] == "完"
+
+
 def test_the_owner_of_a_customer_linked_by_hand_sees_the_number(office: Office) -> None:
     """An unknown number that became a customer's: nobody among the callers owns it."""
     office.hire("王小明", "1001")

@@ -881,24 +881,30 @@ class SaveCallNoteRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    KNOWN_NOTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     call_id: _builtins.str
     """UUID."""
     note: _builtins.str
     """Text, at most 4000 characters."""
+    known_note: _builtins.str
+    """The note as the writer was shown it: where it is another by now nothing is kept. Left out: whatever is there goes."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         call_id: _builtins.str = ...,
         note: _builtins.str = ...,
+        known_note: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_known_note", b"_known_note", "known_note", b"known_note"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_known_note", b"_known_note", "call_id", b"call_id", "known_note", b"known_note", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__known_note: _TypeAlias = _typing.Literal["known_note"]  # noqa: Y015
+    _WhichOneofArgType__known_note: _TypeAlias = _typing.Literal["_known_note", b"_known_note"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__known_note) -> _WhichOneofReturnType__known_note | None: ...
 
 Global___SaveCallNoteRequest: _TypeAlias = SaveCallNoteRequest  # noqa: Y015
 

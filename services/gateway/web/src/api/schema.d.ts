@@ -13695,6 +13695,8 @@ export interface components {
             requestId?: string;
             /** @description Text, at most 4000 characters. */
             note?: string;
+            /** @description The note as the writer was shown it: where it is another by now nothing is kept. Left out: whatever is there goes. */
+            knownNote?: string;
         };
         /** @description Response of SaveCallNote. */
         "telephony.SaveCallNoteResponse": {

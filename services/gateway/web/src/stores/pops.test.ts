@@ -36,10 +36,21 @@ test('a withdrawn pop says so for a while and leaves by itself', () => {
 test('a withdrawn pop stays while somebody types into it', () => {
   const pops = usePops()
   pops.apply(aPop())
-  pops.keep('pop-1')
+  pops.hold('pop-1', true)
   pops.apply(aPop({ version: '2', state: 'POP_STATE_WITHDRAWN' }))
   vi.runAllTimers()
   expect(pops.list).toHaveLength(1)
+})
+
+test('a pop that was closed elsewhere stays while it holds what nobody kept', () => {
+  const pops = usePops()
+  pops.apply(aPop({ state: 'POP_STATE_WRAP_UP' }))
+  pops.hold('pop-1', true)
+  pops.apply(aPop({ version: '2', state: 'POP_STATE_CLOSED' }))
+  pops.replace([])
+  expect(pops.current?.state).toBe('POP_STATE_WRAP_UP')
+  pops.dismiss('pop-1')
+  expect(pops.list).toEqual([])
 })
 
 test('a pop that was withdrawn before this page saw it is not shown', () => {

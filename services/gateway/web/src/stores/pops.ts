@@ -18,7 +18,7 @@ export const usePops = defineStore('pops', () => {
   // Versions of pops that left the screen, so that a late, older frame cannot bring one back.
   const left = new Map<string, bigint>()
   const timers = new Map<string, number>()
-  const kept = new Set<string>()
+  const held = new Set<string>()
 
   const list = computed(() =>
     [...shown.values()].sort((a, b) => (b.ringTime ?? '').localeCompare(a.ringTime ?? '')),
@@ -40,6 +40,10 @@ export const usePops = defineStore('pops', () => {
   function apply(pop: Pop): void {
     if (!isNews(pop)) return
     const before = shown.get(pop.popId)
+    if (pop.state === 'POP_STATE_CLOSED' && before && held.has(pop.popId)) {
+      shown.set(pop.popId, { ...pop, state: 'POP_STATE_WRAP_UP' })
+      return
+    }
     if (pop.state === 'POP_STATE_CLOSED' || (pop.state === 'POP_STATE_WITHDRAWN' && !before)) {
       drop(pop.popId, pop.version)
       return
@@ -50,7 +54,7 @@ export const usePops = defineStore('pops', () => {
     if (pop.state === 'POP_STATE_WITHDRAWN' && !timers.has(pop.popId)) {
       timers.set(
         pop.popId,
-        window.setTimeout(() => kept.has(pop.popId) || dismiss(pop.popId), WITHDRAWN_SHOWN_MS),
+        window.setTimeout(() => held.has(pop.popId) || dismiss(pop.popId), WITHDRAWN_SHOWN_MS),
       )
     }
   }
@@ -59,7 +63,8 @@ export const usePops = defineStore('pops', () => {
   function replace(pops: Pop[]): void {
     const open = new Set(pops.map((pop) => pop.popId))
     for (const pop of shown.values()) {
-      if (!open.has(pop.popId) && pop.state !== 'POP_STATE_WITHDRAWN') drop(pop.popId, pop.version)
+      const stays = open.has(pop.popId) || held.has(pop.popId) || pop.state === 'POP_STATE_WITHDRAWN'
+      if (!stays) drop(pop.popId, pop.version)
     }
     pops.forEach(apply)
   }
@@ -70,15 +75,16 @@ export const usePops = defineStore('pops', () => {
     if (pop) drop(popId, pop.version)
   }
 
-  /** Do not take it away by itself: somebody is typing into it. */
-  function keep(popId: string): void {
-    kept.add(popId)
+  /** Say whether it holds something that was typed and is not kept yet: it does not go by itself then. */
+  function hold(popId: string, unsaved: boolean): void {
+    if (unsaved) held.add(popId)
+    else held.delete(popId)
   }
 
   function drop(popId: string, version: string): void {
     window.clearTimeout(timers.get(popId))
     timers.delete(popId)
-    kept.delete(popId)
+    held.delete(popId)
     shown.delete(popId)
     left.set(popId, BigInt(version))
     if (pickedId.value === popId) pickedId.value = ''
@@ -88,5 +94,5 @@ export const usePops = defineStore('pops', () => {
     pickedId.value = popId
   }
 
-  return { list, current, ringing, apply, replace, dismiss, keep, pick }
+  return { list, current, ringing, apply, replace, dismiss, hold, pick }
 })

@@ -4,6 +4,7 @@ import { ref, shallowRef } from 'vue'
 import { answer, api } from '@/api/client'
 import { ApiError } from '@/api/errors'
 import type { Person } from '@/api/types'
+import { forgetDrafts } from '@/composables/useDraft'
 
 export const useSession = defineStore('session', () => {
   const person = shallowRef<Person>()
@@ -29,6 +30,7 @@ export const useSession = defineStore('session', () => {
   async function signOut(): Promise<void> {
     await answer(api.DELETE('/api/v1/session'))
     forget()
+    forgetDrafts()
   }
 
   function forget(): void {

@@ -184,6 +184,85 @@ test('after the hang-up the agent closes the card', async () => {
   const { get } = await show(pop)
   await get('pop-close').trigger('click')
   await flushPromises()
-  expect(asked.at(-1)?.path).toBe('/api/v1/pops/pop-1:close')
+  expect(asked.filter((one) => one.method === 'POST').map((one) => one.path)).toEqual([
+    '/api/v1/pops/pop-1:close',
+  ])
   expect(usePops().list).toEqual([])
+})
+
+const OVER = aPop({ state: 'POP_STATE_WRAP_UP', answeredById: 'person-1', callers: [CALLER] })
+
+async function dispose(card: Awaited<ReturnType<typeof show>>['card']): Promise<void> {
+  card.findComponent('[data-testid="pop-disposition"]').vm.$emit('update:modelValue', '有意向')
+  await flushPromises()
+}
+
+test('a disposition closes the card: the note that was typed is kept before it', async () => {
+  const asked = serve({
+    ...READS,
+    'POST /api/v1/calls/call-1:note': () => ({ call: {} }),
+    'POST /api/v1/calls/call-1:dispose': () => ({ agent: { state: 'AGENT_STATE_IDLE' } }),
+  })
+  const { card, get } = await show(OVER)
+  await get('pop-note').setValue('已报价')
+  await dispose(card)
+  const posts = asked.filter((one) => one.method === 'POST')
+  expect(posts.map((one) => one.path)).toEqual(['/api/v1/calls/call-1:note', '/api/v1/calls/call-1:dispose'])
+  expect(posts[0]?.body).toMatchObject({ note: '已报价' })
+})
+
+test('a note that could not be kept keeps the card open', async () => {
+  const asked = serve({
+    ...READS,
+    'POST /api/v1/calls/call-1:note': () => new Refused(503, { message: '稍后再试' }),
+  })
+  const { card, get } = await show(OVER)
+  await get('pop-note').setValue('已报价')
+  await dispose(card)
+  expect(asked.at(-1)?.path).toBe('/api/v1/calls/call-1:note')
+  // Nor does another page's closing take it away.
+  usePops().apply({ ...OVER, version: '2', state: 'POP_STATE_CLOSED' })
+  expect(usePops().list).toHaveLength(1)
+})
+
+test('what two write about one call is kept of both', async () => {
+  let note = '先到的备注'
+  const asked = serve({
+    ...READS,
+    'GET /api/v1/calls/call-1': () => ({ call: { callId: 'call-1', customerId: '', note } }),
+    'POST /api/v1/calls/call-1:note': ({ body }) => {
+      if (body['knownNote'] !== note) return new Refused(409, { reason: 'NOTE_CHANGED', message: '已被修改' })
+      note = String(body['note'])
+      return { call: {} }
+    },
+  })
+  const { get } = await show(OVER)
+  const written = () => (get('pop-note').element as HTMLTextAreaElement).value
+  expect(written()).toBe('先到的备注')
+  note = '同事的备注'
+  await get('pop-note').setValue('先到的备注，补充')
+  for (let i = 0; i < 2; i++) {
+    await get('pop-note-save').trigger('click')
+    await flushPromises()
+  }
+  expect(note).toBe('同事的备注\n先到的备注，补充')
+  expect(asked.filter((one) => one.method === 'POST')).toHaveLength(2)
+  expect(sessionStorage.length).toBe(0)
+})
+
+test('a form that was begun is there again behind another call, and goes when it is stored', async () => {
+  serve({
+    ...READS,
+    'POST /api/v1/customers': () => ({ customer: CUSTOMER }),
+    'POST /api/v1/calls/call-1:link': () => ({ call: {} }),
+  })
+  const before = await show(aPop())
+  await before.get('pop-new-name').setValue('新客户')
+  await flushPromises()
+  before.card.unmount()
+  const { get } = await show(aPop())
+  expect((get('pop-new-name').element as HTMLInputElement).value).toBe('新客户')
+  await get('pop-new-submit').trigger('submit')
+  await flushPromises()
+  expect(sessionStorage.length).toBe(0)
 })
