@@ -5,6 +5,8 @@ BOOTSTRAP := python3 -m deploy.local.bootstrap
 export STATE_DIRECTORY
 # STACK=name chooses where both `demo` and `up` run.
 LOCAL := $(PYTHON) -m deploy.local $(if $(STACK),--stack $(STACK))
+# Two at a time: each keeps one processor busy.
+TOGETHER := $(MAKE) --no-print-directory --jobs 2 --output-sync=line
 # The folder of whichever Node the web build uses comes first.
 NPM := PATH="$$(python3 -m deploy.local.bootstrap node):$$PATH" npm --prefix services/gateway/web
 PYTEST := $(PYTHON) -m pytest -p tests.support.no_skips
@@ -18,7 +20,7 @@ SECONDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo up down status logs call sms-inbox create-tenant modem-check web proto lint fmt clean backup restore check sbom \
-        test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
+        lint-python lint-web test-web test test-unit test-integration test-e2e test-asterisk-16 fuzz chaos chaos-telephony \
         image-check bench-pop bench-telephony bench-scale bench-capacity bench-pool bench-records bench-convert bench-dedupe bench-dedupe-quality bench-sms
 
 help: ## this list
@@ -67,7 +69,7 @@ modem-check: $(PYTHON) ## say in words what a modem can do: PORT=/dev/serial/by-
 	@$(PYTHON) -m services.telephony.modem.check "$(PORT)"
 
 bench-pop: ## calls at 20 a second through the real PBX: how long until the pop is there
-	@$(BOOTSTRAP) demo
+	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.pop
 
 bench-telephony: ## 50 calls a second, 500 agents, INVITE to painted card, events a second: [CUSTOMERS=1000000]
@@ -75,7 +77,7 @@ bench-telephony: ## 50 calls a second, 500 agents, INVITE to painted card, event
 	@$(PYTHON) -m tests.bench.telephony --customers $(or $(CUSTOMERS),1000000)
 
 chaos-telephony: ## calls while AMI is cut and the edge, the broker and the database are killed: [CALLS=2000 RATE=10]
-	@$(BOOTSTRAP) demo
+	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.chaos.telephony --calls $(or $(CALLS),2000) --rate $(or $(RATE),10)
 
 chaos: ## replicas killed, frozen, cut off, vanished and rolled under load: nothing is lost, nothing twice [FOR=600 REPLICAS=2 MOVE=yes BEFORE=checkout]
@@ -93,7 +95,7 @@ bench-scale: ## the same load on one, two and four replicas of everything, and w
 	@$(PYTHON) -m tests.bench.scale
 
 bench-capacity: ## what an agent, a call and a customer cost: processors' time, disk and memory, for docs/capacity.md
-	@$(BOOTSTRAP) demo
+	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.capacity
 
 bench-pool: ## claims, pool pages and sweeps beside the bare statement and the naive way: [CUSTOMERS=1000000]
@@ -114,7 +116,7 @@ bench-dedupe: ## matching and reservations beside pg_trgm, tantivy and look-then
 	@$(PYTHON) -m tests.bench.dedupe --names $(or $(NAMES),20000)
 
 bench-dedupe-quality: ## precision, recall and F1 on labelled data, beside Splink: [NAMES=2000]
-	@$(BOOTSTRAP) venv
+	@$(BOOTSTRAP) tools
 	@.venv/bin/uv pip install --quiet --python $(PYTHON) --requirement requirements-bench.lock
 	@$(PYTHON) -m tests.bench.dedupe_quality --names $(or $(NAMES),2000)
 
@@ -122,13 +124,13 @@ bench-sms: ## SMS a second beside gammu-smsd, smstools and Kannel, restarts, eig
 	@$(BOOTSTRAP) test
 	@$(PYTHON) -m tests.bench.sms
 
-test: lint ## lint, then every test: unit, integration, end to end (PYTEST_ARGS=...)
+test: ## lint and every test: of the web, unit, integration, end to end (PYTEST_ARGS=...)
 	@$(BOOTSTRAP) test
-	@$(NPM) test
+	@$(TOGETHER) lint-python lint-web test-web
 	@$(PYTEST) -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder tests $(PYTEST_ARGS)
 
 test-unit: ## the tests that need nothing but Python
-	@$(BOOTSTRAP) venv
+	@$(BOOTSTRAP) tools
 	@$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 test-integration: ## the tests against real stores, PBX and modem emulator
@@ -151,6 +153,9 @@ test-e2e: ## the stories against everything, in a browser too
 
 lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
 	@$(BOOTSTRAP) web
+	@$(TOGETHER) lint-python lint-web
+
+lint-python:
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
@@ -160,8 +165,13 @@ lint: ## ruff, mypy, import-linter, buf, generated code, the web's own linters
 	@$(PYTHON) proto/generate.py --check
 	@$(PYTHON) -m deploy.grafana --check
 	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi --check
+
+lint-web:
 	@$(NPM) run lint
 	@$(NPM) run api:check
+
+test-web:
+	@$(NPM) test
 
 fmt: ## format Python and the web
 	@$(BOOTSTRAP) web
@@ -170,7 +180,7 @@ fmt: ## format Python and the web
 	@$(NPM) run format
 
 proto: ## generate code and the API's document from the contracts
-	@$(BOOTSTRAP) venv
+	@$(BOOTSTRAP) tools
 	@$(PYTHON) proto/generate.py
 	@PYTHONPATH=.:proto/gen $(PYTHON) -m services.gateway.openapi
 
@@ -189,7 +199,7 @@ check: ## whether the services agree, after a restore: [REPAIR=yes STACK=up]
 	@$(LOCAL) run services check $(if $(REPAIR),--repair)
 
 sbom: ## what is shipped, as CycloneDX: build/sbom/python.json and build/sbom/web.json
-	@$(BOOTSTRAP) venv
+	@$(BOOTSTRAP) tools
 	@$(PYTHON) -m deploy.sbom build/sbom
 
 clean: ## remove the data of stacks that do not run

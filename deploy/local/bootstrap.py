@@ -1,7 +1,8 @@
 """Install what the one-machine stack needs: python3 -m deploy.local.bootstrap up | demo | test | image | venv |
-web | node.
+tools | web | node.
 
-`node` prints the folder of the Node that the web build uses.
+`venv` is what the stack's own programs need of Python, `tools` what tests and linters need besides. `node` prints the
+folder of the Node that the web build uses.
 
 Runs on Debian's bare python3, before anything is installed: only the standard library here and in what it
 imports. Each step looks first whether there is anything to do. Nothing that is installed starts a service of
@@ -19,21 +20,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from deploy.local.account import ordinary_account, reachable_directory
 from deploy.local.errors import LocalError
-from deploy.local.pbx.unpack import CACHE, OLD_SUITE, unpack
+from deploy.local.pbx.unpack import CACHE, OLD_SUITE, SUITE, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
-LOCK = ROOT / "requirements-dev.lock"
+VENV_PYTHON = VENV / "bin/python"
+# Says what is installed in it, and where it stood.
+INSTALLED = VENV / "installed"
+# What the stack runs on, and that with what it is built and tested with.
+STACK_LOCK, TOOLS_LOCK = ROOT / "requirements-local.lock", ROOT / "requirements-dev.lock"
 # Node for the web build, for machines whose own is missing or too old.
 NODE_LOCK = ROOT / "deploy/local/node.lock"
 WEB = ROOT / "services/gateway/web"
-# The only Python that the lock is made for.
+# The only Python that the locks are made for.
 PYTHON = (3, 11)
 # What the web build's tools ask for.
 OLDEST_NODE = 22
@@ -83,6 +90,7 @@ PACKAGES = {
     "test": TEST_PACKAGES,
     "image": IMAGE_PACKAGES,
     "venv": (),
+    "tools": (),
     "web": (),
     "node": (),
 }
@@ -129,17 +137,20 @@ def main(argv: Sequence[str]) -> int:
     os.umask(0o022)
     try:
         install_packages(PACKAGES[target])
-        install_python()
+        make_venv()
         if target == "node":
             print(node_directory())
-        elif target not in ("venv", "image"):
-            build_web()
+            return 0
+        lock = STACK_LOCK if target in ("up", "demo", "venv") else TOOLS_LOCK
+        work: list[Callable[[], None]] = [partial(install_python, lock)]
+        if target not in ("venv", "tools", "image"):
+            # Before the others begin: of two pip at once one might change what the other runs on.
+            work.append(partial(build_web, node_directory()))
         if target in ("demo", "test"):
-            with step("Asterisk"):
-                unpack(reachable_directory(CACHE, ordinary_account()))
-        if target == "test":
-            with step("Asterisk 16"):
-                unpack(reachable_directory(CACHE, ordinary_account()), OLD_SUITE)
+            work.append(partial(unpack_asterisk, (SUITE, OLD_SUITE) if target == "test" else (SUITE,)))
+        with ThreadPoolExecutor(len(work)) as together:
+            for done in [together.submit(each) for each in work]:
+                done.result()
     except LocalError as error:
         print(error, file=sys.stderr)
         return 1
@@ -188,25 +199,29 @@ def install_packages(packages: Iterable[Package]) -> None:
         run(command)
 
 
-def install_python() -> None:
-    """Make .venv with exactly what the lock lists."""
-    python = VENV / "bin/python"
-    marker = VENV / "installed"
-    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest()
-    done = marker.read_text().splitlines() if marker.exists() else []
-    if done == [lock, str(VENV)]:
-        return
+def make_venv() -> None:
+    """Make an empty .venv, unless there is one of this place."""
+    done = INSTALLED.read_text().splitlines() if INSTALLED.exists() else []
     if done and done[1] != str(VENV):
         # The checkout was moved, and its programs still name the old place.
         shutil.rmtree(VENV)
-    with step("Python"):
-        if not python.exists():
+    if not VENV_PYTHON.exists():
+        with step("venv"):
             run([find_python(), "-m", "venv", str(VENV)])
-        run([str(python), *PIP, "--require-hashes", "-r", str(LOCK)])
+
+
+def install_python(lock: Path) -> None:
+    """Bring what a lock lists into .venv, in exactly these versions."""
+    # The tools' lock lists all that the stack's does.
+    enough = [f"{hashlib.sha256(each.read_bytes()).hexdigest()}\n{VENV}\n" for each in {lock, TOOLS_LOCK}]
+    if INSTALLED.exists() and INSTALLED.read_text() in enough:
+        return
+    with step("Python"):
+        run([str(VENV_PYTHON), *PIP, "--require-hashes", "-r", str(lock)])
         # The checkout itself, and the package generated from the contracts.
         (packages,) = (VENV / "lib").glob("python*/site-packages")
         (packages / "gonghai.pth").write_text(f"{ROOT}\n{ROOT / 'proto/gen'}\n")
-        marker.write_text(f"{lock}\n{VENV}\n")
+        INSTALLED.write_text(f"{hashlib.sha256(lock.read_bytes()).hexdigest()}\n{VENV}\n")
 
 
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
@@ -227,8 +242,8 @@ def find_python() -> str:
     return found
 
 
-def build_web() -> None:
-    """Build the agent desktop, unless what is built came from these very files."""
+def build_web(node: Path) -> None:
+    """Build the agent desktop, unless what is built came from these very files. node: the folder of Node."""
     if not (WEB / "package.json").exists():
         raise LocalError(f"{WEB} 不存在 / does not exist")
     marker = WEB / "node_modules/.gonghai.json"
@@ -237,7 +252,7 @@ def build_web() -> None:
     sources = digest(WEB)
     if (WEB / "dist/index.html").exists() and done == {"lock": lock, "sources": sources}:
         return
-    environment = {**os.environ, "PATH": f"{node_directory()}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{node}:{os.environ['PATH']}"}
     if done.get("lock") != lock:
         with step("npm"):
             run(
@@ -269,8 +284,15 @@ def node_directory() -> Path:
             if version and int(version[1]) >= OLDEST_NODE:
                 return Path(found).parent
     with step("Node"):
-        run([str(VENV / "bin/python"), *PIP, "--require-hashes", "-r", str(NODE_LOCK)])
+        run([str(VENV_PYTHON), *PIP, "--require-hashes", "-r", str(NODE_LOCK)])
     return VENV / "bin"
+
+
+def unpack_asterisk(suites: Iterable[str]) -> None:
+    """Unpack Asterisk of each of these Debian suites where it is not yet."""
+    for suite in suites:
+        with step("Asterisk" if suite == SUITE else f"Asterisk {suite}"):
+            unpack(reachable_directory(CACHE, ordinary_account()), suite)
 
 
 def run(command: Sequence[str], *, cwd: Path = ROOT, environment: Mapping[str, str] | None = None) -> None:

