@@ -1,4 +1,5 @@
 import { enableAutoUnmount, flushPromises, mount, RouterLinkStub } from '@vue/test-utils'
+import { ElSelect } from 'element-plus'
 import { createPinia, setActivePinia } from 'pinia'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { nextTick } from 'vue'
@@ -9,6 +10,7 @@ import { useSession } from '@/stores/session'
 import { aPop } from '@/testing/pops'
 import { Refused, serve } from '@/testing/server'
 import PopCard from './PopCard.vue'
+import PopOutcome from './PopOutcome.vue'
 
 const CUSTOMER = {
   customerId: 'customer-1',
@@ -193,7 +195,7 @@ test('after the hang-up the agent closes the card', async () => {
 const OVER = aPop({ state: 'POP_STATE_WRAP_UP', answeredById: 'person-1', callers: [CALLER] })
 
 async function dispose(card: Awaited<ReturnType<typeof show>>['card']): Promise<void> {
-  card.findComponent('[data-testid="pop-disposition"]').vm.$emit('update:modelValue', '有意向')
+  card.getComponent(PopOutcome).getComponent(ElSelect).vm.$emit('update:modelValue', '有意向')
   await flushPromises()
 }
 
