@@ -145,6 +145,11 @@ def match_number(text: str) -> str:
     return ""
 
 
+def caller_number(text: str) -> str:
+    """Return what is kept as a caller's number: E.164 where it is one, "" for a hidden one, else what the PBX says."""
+    return match_number(text) or ("" if _plain(text).lower() in ANONYMOUS else text)
+
+
 def is_mobile(number: str) -> bool:
     """Tell whether a stored number is a Chinese mobile, that is, can get an SMS from a SIM at home."""
     return MOBILE.fullmatch(number) is not None

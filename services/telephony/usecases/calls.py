@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from services.chassis.bulk import as_rows
 from services.chassis.db import Transaction
 from services.chassis.ids import derive_id
-from services.kernel.phones import mask_number, match_number
+from services.kernel.phones import caller_number, mask_number
 from services.telephony.domain.pops import OPEN_STATES, Card, PopSettings, PopState, cards
 from services.telephony.pbx.callgraph import Call, Direction, Leg, to_json
 from services.telephony.store import tables
@@ -299,7 +299,7 @@ def _as_row(work: _Work, call_id: str, item: CallUpdate) -> dict[str, Any]:
         "linked_id": call.linked_id,
         "direction": call.direction.value,
         "state": _state(call),
-        "number": match_number(outside) or outside,
+        "number": caller_number(outside),
         "did": call.dialled_number if call.direction is Direction.INBOUND else "",
         "queue": call.queue,
         "start_time": call.start_time,

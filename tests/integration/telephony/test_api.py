@@ -662,6 +662,22 @@ def test_a_caller_who_was_not_answered_is_one_item_until_somebody_reaches_him(of
     assert [again.call_count for again in office.missed()] == [1]
 
 
+def test_callers_who_hide_their_numbers_are_not_taken_for_one(office: Office) -> None:
+    """Nobody can tell whether two are the same: that one is reached says nothing of the other."""
+    office.hire("主管", "1001")
+    office.sign_on("主管")
+    line = Line(office.shop)
+    for number, name in ((1, "abandoned"), (2, "abandoned"), (3, "queue-call")):
+        line.feed(
+            [
+                {**event, "CallerIDNum": "anonymous"} if event.get("CallerIDNum") == "13800138000" else event
+                for event in called(number, name)
+            ]
+        )
+    office.ends()
+    assert [(item.call_count, item.number) for item in office.missed()] == [(1, "")] * 2
+
+
 def test_a_missed_caller_is_laid_aside_by_who_may(office: Office) -> None:
     """F220: visible only with a permission; handling removes the entry."""
     line = Line(office.shop)
