@@ -35,8 +35,4 @@ router.beforeEach((to) => {
   return { name: entries.find((entry) => session.can(entry.right))?.name ?? 'messages' }
 })
 
-whenSessionEnds(() => {
-  useSession().forget()
-  const here = router.currentRoute.value
-  if (here.name !== 'sign-in') void router.push({ name: 'sign-in', query: { next: here.fullPath } })
-})
+whenSessionEnds(() => useSession().end())

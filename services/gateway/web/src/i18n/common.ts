@@ -29,6 +29,14 @@ export default {
     noAnswer: '服务器没有应答，请检查网络后重试',
     badAnswer: '服务器应答异常（{status}），请稍后重试',
     days: '{n} 天',
+    orders: {
+      TOO_LATE: '电话交换机没有应答，操作未执行',
+      PBX_DOWN: '电话交换机暂时不可用，操作未执行',
+      PBX_REFUSED: '电话交换机拒绝了该操作',
+      CALL_OVER: '通话已结束，操作未执行',
+      UNCERTAIN: '无法确认操作是否已执行，请核对后再试',
+    },
+    leave: '输入的内容尚未保存，确定离开吗？',
   },
   en: {
     product: 'Gonghai CRM',
@@ -60,5 +68,13 @@ export default {
     noAnswer: 'The server did not answer. Check the network and try again.',
     badAnswer: 'Unexpected answer from the server ({status}). Try again later.',
     days: '{n} day | {n} days',
+    orders: {
+      TOO_LATE: 'The phone system did not answer: nothing was done',
+      PBX_DOWN: 'The phone system is unavailable: nothing was done',
+      PBX_REFUSED: 'The phone system refused it',
+      CALL_OVER: 'The call is over: nothing was done',
+      UNCERTAIN: 'It is not known whether it was done: check before you try again',
+    },
+    leave: 'What you typed is not saved. Leave anyway?',
   },
 }

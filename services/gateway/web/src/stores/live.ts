@@ -45,6 +45,7 @@ export const useLive = defineStore('live', () => {
   }
 
   function start(onSessionEnd: () => void): void {
+    stop()
     const url = new URL('/api/v1/live', window.location.href)
     url.protocol = url.protocol.replace('http', 'ws')
     let leave = () => {}

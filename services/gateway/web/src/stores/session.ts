@@ -9,6 +9,8 @@ import { forgetDrafts } from '@/composables/useDraft'
 export const useSession = defineStore('session', () => {
   const person = shallowRef<Person>()
   const tenantName = ref('')
+  /** The session has ended; the page waits for the person to sign in again. */
+  const ended = ref(false)
 
   /** Read who the session cookie belongs to; nobody where there is no session. Throws when the API does not answer. */
   async function restore(): Promise<void> {
@@ -33,7 +35,18 @@ export const useSession = defineStore('session', () => {
     forgetDrafts()
   }
 
+  /** The API no longer knows the session. */
+  function end(): void {
+    ended.value = Boolean(person.value)
+  }
+
+  /** The same person is signed in again. */
+  function goOn(): void {
+    ended.value = false
+  }
+
   function forget(): void {
+    ended.value = false
     person.value = undefined
     tenantName.value = ''
   }
@@ -43,5 +56,5 @@ export const useSession = defineStore('session', () => {
     return right === undefined || (person.value?.rights.includes(right) ?? false)
   }
 
-  return { person, tenantName, restore, signIn, signOut, forget, can }
+  return { person, tenantName, ended, restore, signIn, signOut, end, goOn, forget, can }
 })
