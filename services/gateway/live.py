@@ -47,6 +47,8 @@ HEARTBEAT_S = 10
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 # Questions of pages to the services at the same time.
 ASKS_AT_ONCE = 32
+# Seconds without news after which a page is told that the socket lives: a browser does not see the pings.
+ALIVE_S = 20.0
 # Frames that wait for a slow reader before its socket is closed.
 BACKLOG_FRAMES = 256
 # Looks whether pages' sessions still hold, in one life of a cached exchange.
@@ -146,7 +148,12 @@ class Page:
     async def _send(self) -> None:
         seq = 0
         while True:
-            frame = await self._frames.get()
+            try:
+                # The snapshot comes first, however late.
+                async with asyncio.timeout(ALIVE_S if seq else None):
+                    frame = await self._frames.get()
+            except TimeoutError:
+                frame = '"type": "alive"'
             seq += 1
             await self._websocket.send_text(f'{{"seq": {seq}, {frame}}}')
 

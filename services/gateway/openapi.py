@@ -446,6 +446,11 @@ def live_schemas(schemas: Schemas) -> None:
             "Where the reader stands as an agent may have changed: the extension, the state, or both.",
             {},
         ),
+        "Alive": (
+            "alive",
+            "Nothing happened for 20 s: who hears nothing for longer has lost the stream.",
+            {},
+        ),
         "ApprovalChanged": (
             "approval",
             "An approval that concerns the reader changed.",

@@ -10824,6 +10824,13 @@ export interface components {
             /** @description Counts this socket's frames from 1 on. */
             seq: number;
         };
+        /** @description Nothing happened for 20 s: who hears nothing for longer has lost the stream. */
+        "live.Alive": {
+            /** @enum {string} */
+            type: "alive";
+            /** @description Counts this socket's frames from 1 on. */
+            seq: number;
+        };
         /** @description An approval that concerns the reader changed. */
         "live.ApprovalChanged": {
             /** @enum {string} */
@@ -10834,7 +10841,7 @@ export interface components {
             approvalId: string;
         };
         /** @description A frame of the live socket. */
-        "live.Event": components["schemas"]["live.Snapshot"] | components["schemas"]["live.PopChanged"] | components["schemas"]["live.MessageCreated"] | components["schemas"]["live.UnreadChanged"] | components["schemas"]["live.AgentChanged"] | components["schemas"]["live.ApprovalChanged"];
+        "live.Event": components["schemas"]["live.Snapshot"] | components["schemas"]["live.PopChanged"] | components["schemas"]["live.MessageCreated"] | components["schemas"]["live.UnreadChanged"] | components["schemas"]["live.AgentChanged"] | components["schemas"]["live.Alive"] | components["schemas"]["live.ApprovalChanged"];
         /** @description A new message; `unread` follows with the count. */
         "live.MessageCreated": {
             /** @enum {string} */

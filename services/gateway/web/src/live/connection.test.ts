@@ -52,6 +52,19 @@ afterEach(() => {
   vi.useRealTimers()
 })
 
+test('a stream that falls silent is made anew', () => {
+  newest().send({ type: 'snapshot', seq: 1, pops: [], unreadCount: 0 })
+  newest().send({ type: 'alive', seq: 2 })
+  for (let seq = 3; seq < 6; seq++) {
+    vi.advanceTimersByTime(20_000)
+    newest().send({ type: 'alive', seq })
+  }
+  expect(FakeSocket.all).toHaveLength(1)
+  vi.advanceTimersByTime(60_000)
+  expect(statuses.at(-1)).toBe(false)
+  expect(FakeSocket.all).toHaveLength(2)
+})
+
 test('frames are handed on in their order', () => {
   newest().send({ type: 'snapshot', seq: 1, pops: [], unreadCount: 3 })
   newest().send({ type: 'unread', seq: 2, unreadCount: 4 })

@@ -4,6 +4,9 @@ import type { LiveEvent } from '@/api/types'
 // First wait after a break, doubled by each failure up to the longest.
 const FIRST_WAIT_MS = 500
 const LONGEST_WAIT_MS = 15_000
+// Silence after which the stream is lost: the gateway says every 20 s that it is there. Where the network fails without a
+// word, as behind another router, the socket would look open for ever.
+const SILENCE_MS = 50_000
 // Close code of the gateway for a session that has ended.
 const SESSION_ENDED = 4401
 
@@ -31,6 +34,7 @@ export function waitMs(failures: number, random: number): number {
 export function followLive(url: string, listener: Listener): () => void {
   let socket: WebSocket | undefined
   let timer: number | undefined
+  let silence: number | undefined
   let failures = 0
 
   function connect(): void {
@@ -45,6 +49,11 @@ export function followLive(url: string, listener: Listener): () => void {
         return
       }
       failures = 0
+      // A gateway of before the upgrade does not say so.
+      if (event.type === 'alive' || silence) {
+        window.clearTimeout(silence)
+        silence = window.setTimeout(retryLater, SILENCE_MS)
+      }
       listener.onEvent(event)
       listener.onStatus(true)
     }
@@ -61,6 +70,8 @@ export function followLive(url: string, listener: Listener): () => void {
 
   function abandon(): void {
     window.clearTimeout(timer)
+    window.clearTimeout(silence)
+    silence = undefined
     const old = socket
     socket = undefined
     old?.close()
