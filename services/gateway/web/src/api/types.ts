@@ -98,6 +98,7 @@ export type BulkMail = Schemas['notify.BulkMail']
 export type DueList = Exclude<Schemas['notify.DueList'], 'DUE_LIST_UNSPECIFIED'>
 export type Channel = Schemas['notify.Channel']
 
+export type PbxOrder = Schemas['telephony.PbxOrder']
 export type Pop = Schemas['telephony.Pop']
 export type Caller = Schemas['telephony.Caller']
 export type Call = Schemas['telephony.Call']

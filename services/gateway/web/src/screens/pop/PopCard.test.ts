@@ -268,3 +268,27 @@ test('a form that was begun is there again behind another call, and goes when it
   await flushPromises()
   expect(sessionStorage.length).toBe(0)
 })
+
+test('the recording is said to be silent once the PBX has taken the order, and not where it did not', async () => {
+  const states = ['SENDING', 'ACCEPTED', 'FAILED']
+  const order = () => ({
+    order: { pbxOrderId: 'o', callId: '', reason: '', state: `PBX_ORDER_STATE_${states.shift()}` },
+  })
+  serve({
+    ...READS,
+    'POST /api/v1/calls/call-1:pauseRecording': () => ({
+      order: { pbxOrderId: 'o', callId: '', reason: '', state: 'PBX_ORDER_STATE_QUEUED' },
+    }),
+    'GET /api/v1/pbxOrders/o': order,
+  })
+  const { get } = await show(aPop({ state: 'POP_STATE_TALKING', callers: [CALLER] }))
+  const paused = () => get('pop-pause').attributes('data-paused')
+  await get('pop-pause').trigger('click')
+  await vi.waitUntil(() => states.length === 2)
+  expect(paused()).toBe('false')
+  await vi.waitUntil(() => paused() === 'true')
+  await get('pop-pause').trigger('click')
+  await vi.waitUntil(() => !states.length)
+  await flushPromises()
+  expect(paused()).toBe('true')
+})
