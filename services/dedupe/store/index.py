@@ -76,15 +76,16 @@ NAMELESS = Name("", "", "", (), "")
 # Statements are made once and take lists as one parameter each: however many values, it is one statement, which the
 # database plans once.
 TENANT = bindparam("tenant_id", type_=Uuid(as_uuid=False))
+GRAMS = ARRAY(BigInteger)
 
 
-def _given(parameter: str) -> ScalarSelect[Any]:
-    """Return a parameter, a list of grams, as nothing that the planner looks into.
+def _given(parameter: str, of: ARRAY[Any] = GRAMS) -> ScalarSelect[Any]:
+    """Return a parameter, a list, as nothing that the planner looks into.
 
-    Known to it, an empty list would make every plan for this one look cheaper than the plan for any: it planned each
-    time, for a third of the query.
+    Known to it, an empty or short list would make every plan for this one look cheaper than the plan for any: it
+    planned each time, for a third of the query.
     """
-    return select(bindparam(parameter, type_=ARRAY(BigInteger))).scalar_subquery()
+    return select(bindparam(parameter, type_=of)).scalar_subquery()
 
 
 def _only_by(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -139,10 +140,10 @@ class Compared(NamedTuple):
 
 
 def _compared_statement() -> Select[*tuple[Any, ...]]:
-    columns = [MatchRecord.__table__.c[name] for name in Compared._fields]
+    columns, ids = [MatchRecord.__table__.c[name] for name in Compared._fields], ARRAY(Uuid(as_uuid=False))
     return select(
         *(cast(column, Text) if isinstance(column.type, Uuid) else column for column in columns)
-    ).where(_only_by(MatchRecord.customer_id == any_(bindparam("ids", type_=ARRAY(Uuid(as_uuid=False))))))
+    ).where(_only_by(MatchRecord.customer_id == any_(cast(_given("ids", ids), ids))))
 
 
 CANDIDATES = DriverQuery(_candidates_statement())
