@@ -38,19 +38,7 @@ def tenant_seed(tenant_id: str) -> int:
 
 def name_grams(seed: int, name: Name) -> list[int]:
     """Return the hashes of a name's pieces, each once, in order of size; empty for an empty name."""
-    if not name.core:
-        return []
-    chars = [HEAD, *map(ord, name.core)]
-    sounds = [HEAD, *map(ord, name.sound)]
-    runs = _mixed(_pairs(seed, GramKind.SOUND_RUNS, sounds, sounds[1:]))
-    return _grams(
-        [
-            *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[1:]),
-            *_pairs(seed, GramKind.SKIPPED, chars, chars[2:]),
-            *_pairs(seed, GramKind.SOUNDS, sounds, sounds[1:]),
-            *map(xor, runs, sounds[2:]),
-        ]
-    )
+    return _grams(_pieces(seed, name)) if name.core else []
 
 
 def asked_grams(seed: int, name: Name) -> list[int]:
@@ -66,7 +54,20 @@ def asked_grams(seed: int, name: Name) -> list[int]:
         *_pairs(seed, GramKind.SKIPPED, chars, chars[1:]),
         *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[2:]),
     ]
-    return sorted({*name_grams(seed, name), *_grams(slips)})
+    return _grams([*_pieces(seed, name), *slips])
+
+
+def _pieces(seed: int, name: Name) -> list[int]:
+    """Return what is to be hashed of a name."""
+    chars = [HEAD, *map(ord, name.core)]
+    sounds = [HEAD, *map(ord, name.sound)]
+    runs = _mixed(_pairs(seed, GramKind.SOUND_RUNS, sounds, sounds[1:]))
+    return [
+        *_pairs(seed, GramKind.NEIGHBOURS, chars, chars[1:]),
+        *_pairs(seed, GramKind.SKIPPED, chars, chars[2:]),
+        *_pairs(seed, GramKind.SOUNDS, sounds, sounds[1:]),
+        *map(xor, runs, sounds[2:]),
+    ]
 
 
 def text_grams(seed: int, field: str, text: str) -> list[int]:

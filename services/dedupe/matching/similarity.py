@@ -1,6 +1,7 @@
 """How much two names are alike, from 0 to 1, by what a person would compare: brand, trade, spelling, sound."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from rapidfuzz.distance import OSA, Indel
@@ -39,19 +40,28 @@ def core_likeness(one: Name, other: Name) -> float:
     whole, settled = _whole_likeness(one, other.core, other.sound)
     if settled:
         return whole
+    trade, other_trade = one.trade, other.trade
+    if not trade or not other_trade:
+        return whole
     brand = max(
         Indel.normalized_similarity(one.brand, other.brand),
         SOUND_DISCOUNT * Indel.normalized_similarity(_brand_sound(one), _brand_sound(other)),
     )
-    if one.trade and other.trade:
-        trade = Indel.normalized_similarity(one.trade, other.trade)
-        return min(whole, BRAND_SHARE * brand + (1 - BRAND_SHARE) * trade)
-    return whole
+    trades = Indel.normalized_similarity(trade, other_trade)
+    return min(whole, BRAND_SHARE * brand + (1 - BRAND_SHARE) * trades)
 
 
 def most_likeness(one: Name, core: str, sound: str) -> float:
     """Return how alike a name may be at most to one of which only core and sound are known."""
     return _whole_likeness(one, core, sound)[0]
+
+
+def least_spelling(least: float) -> float:
+    """Return how alike two cores must be spelt for their names to be so much alike, unless by sound or as a short form.
+
+    Of a slip the most is changed by two characters that are swapped: one of them, in the shortest name.
+    """
+    return min(least, 1 - 1 / SHORTEST_SLIP)
 
 
 def _whole_likeness(one: Name, core: str, sound: str) -> tuple[float, bool]:
@@ -81,7 +91,11 @@ def _is_slip(one: str, other: str) -> bool:
 
 def _brand_sound(name: Name) -> str:
     """Return the brand's sounds; a Latin word has another number of them than letters."""
-    return name.sound[: len(name.brand)] if len(name.sound) == len(name.core) else sound_of(name.brand)
+    return name.sound[: len(name.brand)] if len(name.sound) == len(name.core) else _sound_of(name.brand)
+
+
+# A name that is looked for is compared with many.
+_sound_of = lru_cache(maxsize=1024)(sound_of)
 
 
 def compare_regions(one: Sequence[str], other: Sequence[str]) -> int:

@@ -119,7 +119,7 @@ def compare(one: Record, other: Record, frequencies: Frequencies, weights: Weigh
         _contact(one, other, weights),
         _address(one, other, weights),
     ]
-    reasons = tuple([reason for reason in found if reason])
+    reasons = tuple(filter(None, found))
     score = round(sum([reason.weight for reason in reasons]), 1)
     return Match(verdict_of(score, weights), score, likeness.score, reasons)
 

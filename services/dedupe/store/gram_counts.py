@@ -9,8 +9,9 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from threading import Lock
 
 from sqlalchemy import LargeBinary, Uuid, bindparam, func, literal_column, select
@@ -25,6 +26,8 @@ BUDGET = 160
 LEAST = 2
 # How long counts are taken for the newest without asking.
 FRESH = timedelta(seconds=30)
+# Parts of equal width that grams are looked for in, and the bits of a gram below the number of its part.
+PARTS, PART_BITS = 4096, 52
 # Grams that a process knows the counts of, at 16 bytes: those of about ten tenants of a million customers.
 MOST_KNOWN = 4_000_000
 
@@ -51,12 +54,11 @@ COUNTS = DriverQuery(
 
 @dataclass(frozen=True)
 class GramCounts:
-    """A tenant's counts. look_time: when the database was asked for them; count_time: None before they were counted.
+    """A tenant's counts. count_time: None before they were counted; records: how many there were then.
 
-    records: how many there were then. grams: those that many records have, in order; counts: how many, about.
+    grams: those that many records have, in order; counts: how many, about.
     """
 
-    look_time: datetime
     count_time: datetime | None
     records: int
     grams: "array[int]"
@@ -77,8 +79,14 @@ class GramCounts:
         return taken
 
     def _count(self, gram: int) -> int:
-        place = bisect_left(self.grams, gram)
+        part = (gram >> PART_BITS) + PARTS // 2
+        place = bisect_left(self.grams, gram, self._begins[part], self._begins[part + 1])
         return self.counts[place] if place < len(self.grams) and self.grams[place] == gram else 0
+
+    @cached_property
+    def _begins(self) -> list[int]:
+        """Where each part of the grams begins: each step of a search through all misses the processor's cache."""
+        return [bisect_left(self.grams, part << PART_BITS) for part in range(-PARTS // 2, PARTS // 2 + 1)]
 
 
 class KnownCounts:
@@ -86,22 +94,25 @@ class KnownCounts:
 
     def __init__(self, most: int = MOST_KNOWN) -> None:
         self._most = most
-        # In the order in which they were asked for.
-        self._known: dict[str, GramCounts] = {}
+        # With the time when the database was asked; in the order in which they were asked for.
+        self._known: dict[str, tuple[datetime, GramCounts]] = {}
         self._lock = Lock()
 
     def of(self, tx: Transaction) -> GramCounts:
         """Return the counts of a transaction's tenant, at most FRESH behind."""
         with self._lock:
-            known = self._known.pop(tx.tenant.id, None)
-            if known:
-                self._known[tx.tenant.id] = known
-        if known and timedelta(0) <= tx.now - known.look_time < FRESH:
+            look = self._known.pop(tx.tenant.id, None)
+            if look:
+                self._known[tx.tenant.id] = look
+        look_time, known = look or (None, None)
+        if known and look_time and timedelta(0) <= tx.now - look_time < FRESH:
             return known
         known = self._look(tx, known)
         with self._lock:
-            self._known[tx.tenant.id] = known
-            while len(self._known) > 1 and sum(len(each.grams) for each in self._known.values()) > self._most:
+            self._known[tx.tenant.id] = tx.now, known
+            while (
+                len(self._known) > 1 and sum(len(each.grams) for _, each in self._known.values()) > self._most
+            ):
                 self._known.pop(next(iter(self._known)))
         return known
 
@@ -109,10 +120,10 @@ class KnownCounts:
         whose = {"tenant_id": tx.tenant.id}
         count_time, records = next(iter(COUNTING.rows(tx, whose)), (None, 0))
         if known and known.count_time == count_time:
-            return replace(known, look_time=tx.now)
+            return known
         # Counted anew between the two: then they are read again after the next look.
         ((grams, counts),) = COUNTS.rows(tx, whose)
-        return GramCounts(tx.now, count_time, records, _numbers(grams), _numbers(counts))
+        return GramCounts(count_time, records, _numbers(grams), _numbers(counts))
 
 
 def _numbers(sent: bytes | None) -> "array[int]":

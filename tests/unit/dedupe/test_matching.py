@@ -1,11 +1,11 @@
 """The matching engine: names taken apart, found again when spoilt, told apart when different, with reasons."""
 
 from array import array
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rapidfuzz.distance import Indel
 
@@ -35,7 +35,7 @@ from services.dedupe.matching.weights import (
     compare,
     least_likeness,
 )
-from services.dedupe.store.gram_counts import BUDGET, LEAST, GramCounts
+from services.dedupe.store.gram_counts import BUDGET, LEAST, PART_BITS, PARTS, GramCounts
 from tests.support.names import SPOILERS, Names
 
 LABELLED = Path(__file__).parents[2] / "fixtures" / "names" / "labelled_brands.txt"
@@ -214,14 +214,31 @@ def test_the_nearest_are_those_of_a_plain_ranking(asked: str, others: list[str])
         )
         return likeness + REGION_LIKENESS * compare_regions(probe.regions, name.regions)
 
-    candidates = Candidates(
+    nearest = [worth(names[int(place)]) for place in _candidates(names).nearest(probe)]
+    assert nearest == pytest.approx(sorted(map(worth, names), reverse=True)[:COMPARED])
+
+
+def _candidates(names: Sequence[Name]) -> Candidates:
+    """Return customers of these names, each with its place as id."""
+    return Candidates(
         [str(place) for place in range(len(names))],
         [name.core for name in names],
         [name.sound for name in names],
         [",".join(name.regions) for name in names],
     )
-    nearest = [worth(names[int(place)]) for place in candidates.nearest(probe)]
-    assert nearest == pytest.approx(sorted(map(worth, names), reverse=True)[:COMPARED])
+
+
+@given(NAMES, st.lists(NAMES, max_size=COMPARED), st.floats(0.0, 1.0))
+# Exactly so much alike.
+@example("信电脑酒业", ["亿电脑实业"], 0.6)
+def test_of_the_nearest_all_are_left_out_who_are_less_alike_and_no_others(
+    asked: str, others: list[str], least: float
+) -> None:
+    probe, names = normalise(asked), [normalise(other) for other in others]
+    wanted = [
+        str(place) for place, name in enumerate(names) if most_likeness(probe, name.core, name.sound) >= least
+    ]
+    assert sorted(_candidates(names).nearest(probe, least), key=int) == wanted
 
 
 PHONES = frozenset({b"1"})
@@ -248,16 +265,20 @@ def test_who_is_left_out_for_a_name_alone_would_not_be_near_with_all_else_equal(
         assert compare(probe, equal, MANY, weights).verdict is Verdict.DIFFERENT
 
 
-@given(st.dictionaries(st.integers(0, 40), st.integers(1, 2 * BUDGET)), st.sets(st.integers(0, 40)))
-def test_the_rarest_grams_are_asked_for_within_the_budget(counts: dict[int, int], grams: set[int]) -> None:
+# Around the ends of the parts that grams are looked for in, and anywhere.
+GRAMS = st.one_of(
+    st.sampled_from([(part << PART_BITS) + near for part in (-PARTS // 2, -1, 0, 1) for near in range(8)]),
+    st.integers(-(2**63), 2**63 - 1),
+)
+
+
+@given(st.dictionaries(GRAMS, st.integers(1, 2 * BUDGET)), st.sets(GRAMS), st.data())
+def test_the_rarest_grams_are_asked_for_within_the_budget(
+    counts: dict[int, int], others: set[int], data: st.DataObject
+) -> None:
+    grams = others | (data.draw(st.sets(st.sampled_from(sorted(counts)))) if counts else set())
     noted = sorted(counts)
-    known = GramCounts(
-        datetime(2026, 11, 30, tzinfo=UTC),
-        None,
-        0,
-        array("q", noted),
-        array("q", [counts[gram] for gram in noted]),
-    )
+    known = GramCounts(None, 0, array("q", noted), array("q", [counts[gram] for gram in noted]))
     asked = known.rarest(grams)
     by_count = sorted(grams, key=lambda gram: (counts.get(gram, 0), gram))
     assert asked == by_count[: len(asked)]
