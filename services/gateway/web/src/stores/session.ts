@@ -6,11 +6,26 @@ import { ApiError } from '@/api/errors'
 import type { Person } from '@/api/types'
 import { forgetDrafts } from '@/composables/useDraft'
 
+// Under which every tab of this browser, which share a cookie, finds whose session it is.
+const WHOSE = 'session-of'
+
 export const useSession = defineStore('session', () => {
   const person = shallowRef<Person>()
   const tenantName = ref('')
   /** The session has ended; the page waits for the person to sign in again. */
   const ended = ref(false)
+
+  window.addEventListener('storage', (event) => {
+    if (event.key === WHOSE && person.value) follow(person.value, event.newValue)
+  })
+
+  /** Another tab signed in or out: what this one does from now on is done as who is signed in there. */
+  function follow(here: Person, there: string | null): void {
+    if (!there) end()
+    else if (there === here.personId) goOn()
+    // Nothing on the page is another person's to see.
+    else window.location.assign('/')
+  }
 
   /** Read who the session cookie belongs to; nobody where there is no session. Throws when the API does not answer. */
   async function restore(): Promise<void> {
@@ -18,6 +33,7 @@ export const useSession = defineStore('session', () => {
       const me = await answer(api.GET('/api/v1/me'))
       person.value = me.person
       tenantName.value = me.tenantName
+      if (me.person) localStorage.setItem(WHOSE, me.person.personId)
     } catch (error) {
       if (!(error instanceof ApiError) || error.status !== 401) throw error
       forget()
@@ -49,6 +65,7 @@ export const useSession = defineStore('session', () => {
     ended.value = false
     person.value = undefined
     tenantName.value = ''
+    localStorage.removeItem(WHOSE)
   }
 
   /** Whether the roles give a right; without an argument every signed-in person may. */
