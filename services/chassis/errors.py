@@ -8,6 +8,8 @@ answers INTERNAL with a fixed text and logs the cause. (AIP-193)
 from collections.abc import Mapping
 
 Metadata = Mapping[str, str | int]
+# What somebody typed stands in a refusal five times, which travels in a header of bounded size: the rest is cut off.
+LONGEST_VALUE = 1000
 
 
 class AppError(Exception):
@@ -21,9 +23,9 @@ class AppError(Exception):
 
     def __init__(self, reason: str, zh: str, en: str, **metadata: str | int) -> None:
         self.reason = reason
-        self.zh = zh.format(**metadata)
-        self.en = en.format(**metadata)
-        self.metadata: dict[str, str] = {name: str(value) for name, value in metadata.items()}
+        self.metadata: dict[str, str] = {name: _cut(str(value)) for name, value in metadata.items()}
+        self.zh = zh.format(**self.metadata)
+        self.en = en.format(**self.metadata)
         super().__init__(f"{reason}: {self.en}")
 
     def message(self, locale: str) -> str:
@@ -38,7 +40,7 @@ class InvalidInput(AppError):
 
     def __init__(self, field: str, reason: str, zh: str, en: str, **metadata: str | int) -> None:
         super().__init__(reason, zh, en, field=field, **metadata)
-        self.field = field
+        self.field = self.metadata["field"]
 
 
 class Unauthenticated(AppError):
@@ -131,6 +133,10 @@ BY_CODE: dict[str, type[AppError]] = {
         Internal,
     )
 }
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]}…"
 
 
 def invalid_uuid(field: str) -> InvalidInput:

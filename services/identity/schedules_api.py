@@ -13,7 +13,7 @@ from services.chassis.grpc_server import Api, current_caller
 from services.chassis.ids import parse_id
 from services.chassis.paging import cut_page, decode_key, encode_key, page_size
 from services.chassis.timestamps import timestamp
-from services.identity.domain.schedules import LeaveKind, Presence, parse_day
+from services.identity.domain.schedules import LeaveKind, Presence, check_time, parse_day
 from services.identity.store import queries, schedules
 from services.identity.store.schedule_tables import Leave, Shift
 from services.identity.usecases import schedules as usecases
@@ -160,7 +160,11 @@ class SchedulesApi(pb_grpc.SchedulesServiceServicer, Api):
                 "leave.kind", "LEAVE_KIND_MISSING", "请选择请假类型", "Choose what the leave is for"
             )
         leave = usecases.LeaveInput(
-            given.person_id, _time(given.start_time), _time(given.end_time), kind, given.reason
+            given.person_id,
+            _time(given.start_time, "leave.start_time"),
+            _time(given.end_time, "leave.end_time"),
+            kind,
+            given.reason,
         )
         return self.write(
             request,
@@ -210,7 +214,7 @@ class SchedulesApi(pb_grpc.SchedulesServiceServicer, Api):
         """Return whether people can take a task; see `presences` for what is refused."""
 
         def work(tx: Transaction) -> pb.FindPresenceResponse:
-            time = _time(request.time) if request.HasField("time") else tx.now
+            time = _time(request.time, "time") if request.HasField("time") else tx.now
             found = usecases.presences(tx, current_caller(), list(request.person_ids), time)
             return pb.FindPresenceResponse(
                 people=[
@@ -280,5 +284,5 @@ def _begin(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=CHINA)
 
 
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(UTC)
+def _time(stamp: Timestamp, field: str) -> datetime:
+    return check_time(stamp.ToDatetime(UTC), field)

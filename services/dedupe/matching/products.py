@@ -127,11 +127,12 @@ def compare_specifications(one: str, other: str) -> float:
 
 def _words(text: str) -> list[str]:
     # Points and signs between numbers are told apart before folding takes them away.
-    return [fold(word) if not word[0].isdigit() else word for word in WORD.findall(text.casefold())]
+    return [fold(word) if not word[0].isdecimal() else word for word in WORD.findall(text.casefold())]
 
 
 def _compare_words(one: str, other: str) -> float:
-    if one[:1].isdigit() and other[:1].isdigit():
+    # The ² of a cable's mm² is a digit too, and no number.
+    if one[:1].isdecimal() and other[:1].isdecimal():
         low, high = sorted((float(one), float(other)))
         return 1.0 if high - low <= TOLERANCE * high else 0.0
     return float(Indel.normalized_similarity(one, other))

@@ -20,6 +20,8 @@ MOST_DUTIES = 10_000
 # Days that differ from the week, set at once.
 MOST_CALENDAR_DAYS = 400
 LONGEST_REASON = 200
+# Of what is planned: days before and behind each can be reckoned with.
+YEARS = range(1900, 3000)
 
 
 class LeaveKind(StrEnum):
@@ -92,13 +94,35 @@ def check_weekdays(weekdays: Sequence[int], field: str) -> list[int]:
 
 
 def parse_day(text: str, field: str) -> date:
-    """Return a day that is written as 2026-03-01; raises InvalidInput DAY_INVALID."""
+    """Return a day that is written as 2026-03-01; raises InvalidInput DAY_INVALID, also for one that nobody plans."""
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
+        day = date.min
+    if day.year not in YEARS:
         raise InvalidInput(
-            field, "DAY_INVALID", "日期格式应为 2026-03-01", "A day is written as 2026-03-01"
-        ) from None
+            field,
+            "DAY_INVALID",
+            "日期格式应为 2026-03-01，年份在{first}到{last}之间",
+            "A day is written as 2026-03-01, in a year from {first} to {last}",
+            first=YEARS[0],
+            last=YEARS[-1],
+        )
+    return day
+
+
+def check_time(time: datetime, field: str) -> datetime:
+    """Return a time of the years that people plan; raises InvalidInput TIME_INVALID."""
+    if time.year not in YEARS:
+        raise InvalidInput(
+            field,
+            "TIME_INVALID",
+            "时间应在{first}年到{last}年之间",
+            "A time is in a year from {first} to {last}",
+            first=YEARS[0],
+            last=YEARS[-1],
+        )
+    return time
 
 
 def days_between(first: date, last: date, field: str) -> list[date]:

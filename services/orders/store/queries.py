@@ -109,7 +109,8 @@ def _conditions(tx: Transaction, caller: Caller, wanted: OrderFilter) -> list[Co
         )
     if wanted.first_day:
         conditions.append(Order.create_time >= begin_of(wanted.first_day))
-    if wanted.last_day:
+    # Behind the last day that there is comes no other.
+    if wanted.last_day and wanted.last_day < date.max:
         conditions.append(Order.create_time < begin_of(wanted.last_day + timedelta(days=1)))
     return conditions
 

@@ -259,13 +259,16 @@ def save_desk_settings(tx: Transaction, wanted: DeskSettings) -> DeskSettings:
     """
     check_settings(wanted)
     settings = tables.desk_settings
-    values = {**asdict(wanted), "version": wanted.version + 1}
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in asdict(wanted).items()
+    }
     written = tx.session.execute(
         insert(settings)
-        .values(tenant_id=tx.tenant.id, **values)
+        .values(values | {"tenant_id": tx.tenant.id, "version": 1})
         .on_conflict_do_update(
-            index_elements=["tenant_id"], set_=values, where=settings.c.version == wanted.version
+            index_elements=["tenant_id"],
+            set_=values | {"version": settings.c.version + 1},
+            where=settings.c.version == wanted.version,
         )
         .returning(settings.c.version)
     )

@@ -30,7 +30,7 @@ from services.chassis.clock import utc_now
 from services.chassis.db import Store, service_metadata
 from services.chassis.declarations import access_of, note_scope_asked
 from services.chassis.errors import AlreadyExists, AppError, InvalidInput, Quota, Unavailable
-from services.chassis.grpc_client import Client
+from services.chassis.grpc_client import CHANNEL_OPTIONS, Client
 from services.chassis.grpc_errors import from_rpc_error
 from services.chassis.grpc_server import Api, Server, current_caller
 from services.chassis.ids import new_id
@@ -68,6 +68,9 @@ class ScriptedDedupe(dedupe_pb2_grpc.DedupeServiceServicer, Api):
                 raise Quota("TOO_MANY", "太多", "Too many", retry_after_s=7)
             case "braces":
                 raise InvalidInput("name", "ODD_NAME", "名称{name}", "Name {name}", name="{0}")
+            case "long":
+                key = "长" * 100_000
+                raise InvalidInput(f"fields.{key}", "NO_FIELD", "没有{key}", "No {key}", key=key, other=key)
         raise ZeroDivisionError("a secret detail")
 
     def ReserveKeys(
@@ -108,7 +111,7 @@ def address(stores: PrivateStores, issuer_keys: dict[str, tuple[str, str]]) -> I
 @pytest.fixture
 def stub(address: str) -> Iterator[dedupe_pb2_grpc.DedupeServiceStub]:
     """A client without any token of its own."""
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
         yield dedupe_pb2_grpc.DedupeServiceStub(channel)
 
 
@@ -229,6 +232,9 @@ def test_an_error_carries_reason_values_and_both_languages(
     odd = refusal(stub.CheckKeys, dedupe_pb2.CheckKeysRequest(name="braces"), metadata=metadata)
     assert isinstance(odd, InvalidInput)
     assert (odd.field, odd.zh) == ("name", "名称{0}")
+    long = refusal(stub.CheckKeys, dedupe_pb2.CheckKeysRequest(name="long"), metadata=metadata)
+    assert isinstance(long, InvalidInput)
+    assert (long.reason, long.field[:10]) == ("NO_FIELD", "fields.长长长")
     quota = refusal(stub.CheckKeys, dedupe_pb2.CheckKeysRequest(name="quota"), metadata=metadata)
     assert quota.code == "RESOURCE_EXHAUSTED"
 

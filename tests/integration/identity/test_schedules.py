@@ -97,8 +97,14 @@ def test_the_calendar_has_a_week_and_days_that_differ(
     assert presence(stub, admin, person_id, NOON + timedelta(days=3)) == pb.PRESENCE_AVAILABLE
     admin(stub.SetCalendarDays, set_days(cleared=(THURSDAY,)))
     assert presence(stub, admin, person_id, NOON) == pb.PRESENCE_AVAILABLE
-    bad = set_days(pb.CalendarDay(day="3月1日"))
-    assert admin.refused(stub.SetCalendarDays, bad).reason == "DAY_INVALID"
+    for day in ("3月1日", "9999-12-31", "0001-01-01"):
+        refused = admin.refused(stub.SetCalendarDays, set_days(pb.CalendarDay(day=day)))
+        assert (refused.reason, refused.metadata["field"]) == ("DAY_INVALID", "days[0].day")
+    assert (
+        admin.refused(stub.ListRoster, pb.ListRosterRequest(first_day="9999-12-31")).reason == "DAY_INVALID"
+    )
+    long_ago = pb.FindPresenceRequest(person_ids=[person_id], time=stamp(datetime(1, 1, 1, tzinfo=UTC)))
+    assert admin.refused(stub.FindPresence, long_ago).reason == "TIME_INVALID"
     events = emitted(company.runtime.store, company.tenant, "calendar_saved")
     assert events[-1]["days"] == {"2035-03-04": True}
     assert len(events) == 3

@@ -234,6 +234,8 @@ def test_orders_come_in_pages_newest_first_and_by_state(shop: Shop) -> None:
         if not token:
             break
     assert listed == [order.order_id for order in reversed(orders)]
+    ever = pb.ListOrdersRequest(first_day="0001-01-01", last_day="9999-12-31")
+    assert len(owner.call(shop.stub.ListOrders, ever).orders) == len(orders)
     accepted = pb.ListOrdersRequest(state=pb.ORDER_STATE_ACCEPTED)
     assert [order.order_id for order in owner.call(shop.stub.ListOrders, accepted).orders] == [
         orders[2].order_id

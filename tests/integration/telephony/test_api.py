@@ -832,6 +832,8 @@ def test_how_desks_work_is_changed_by_one_at_a_time(office: Office) -> None:
     assert admin(office.desk.UpdateDeskSettings, request).settings.version == 1
     late = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
     assert admin.refused(office.desk.UpdateDeskSettings, late).reason == "VERSION_CHANGED"
+    late.settings.version = 2**63 - 1
+    assert admin.refused(office.desk.UpdateDeskSettings, late).reason == "VERSION_CHANGED"
     request = desk_pb2.UpdateDeskSettingsRequest(request_id=new_id(), settings=settings)
     assert type(office.person("王小明").refused(office.desk.UpdateDeskSettings, request)) is Forbidden
 

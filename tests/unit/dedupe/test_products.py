@@ -51,6 +51,8 @@ def test_other_specifications_are_other_products() -> None:
         ("厚度18mm", "厚度18.5mm", True),
         ("厚度18mm", "厚度30mm", False),
         ("", "厚度30mm", False),
+        ("BVR 2.5mm² ①", "2.5mm²，BVR，①", True),
+        ("BVR 2.5mm²", "BVR 4mm²", False),
     ],
 )
 def test_specifications_are_compared_by_word_and_number(one: str, other: str, alike: bool) -> None:
