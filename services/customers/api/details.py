@@ -165,7 +165,7 @@ class DetailsApi(pb_grpc.RecordsServiceServicer, Api):
             request,
             pb.UpdateContactResponse,
             lambda tx: pb.UpdateContactResponse(
-                customer=_shown(tx, records.update_contact(tx, caller, contact_id, columns))
+                customer=_shown(tx, records.update_contact(tx, caller, contact_id, request.version, columns))
             ),
         )
 

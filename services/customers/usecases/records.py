@@ -101,10 +101,7 @@ def update_customer(
         _lock_parents(tx)
     customer = editable(tx, caller, customer_id)
     customer_id = customer.customer_id
-    if version and version != customer.version:
-        raise Conflict(
-            "CUSTOMER_CHANGED", "客户已被他人修改，请刷新", "Somebody changed the customer meanwhile"
-        )
+    _check_version(customer, version)
     if reservation_id:
         write_under(tx, reservation_id)
     before = {name: getattr(customer, name) for name in edit.columns}
@@ -142,6 +139,13 @@ def update_customer(
     return customer
 
 
+def _check_version(customer: Customer, version: int) -> None:
+    if version and version != customer.version:
+        raise Conflict(
+            "CUSTOMER_CHANGED", "客户已被他人修改，请刷新", "Somebody changed the customer meanwhile"
+        )
+
+
 def create_contact(
     tx: Transaction, caller: Caller, customer_id: str, draft: ContactDraft, reservation_id: str
 ) -> Customer:
@@ -176,11 +180,15 @@ def get_contact(tx: Transaction, contact_id: str) -> Contact:
 
 
 def update_contact(
-    tx: Transaction, caller: Caller, contact_id: str, columns: dict[str, str | date | None]
+    tx: Transaction, caller: Caller, contact_id: str, version: int, columns: dict[str, str | date | None]
 ) -> Customer:
-    """Change what is named of a contact (F72); raises NotFound CONTACT_NOT_FOUND, and as `editable`."""
+    """Change what is named of a contact (F72); raises NotFound CONTACT_NOT_FOUND, and as `editable`.
+
+    version: the customer's that was seen, 0 for any; another one is Conflict CUSTOMER_CHANGED.
+    """
     contact = get_contact(tx, contact_id)
     customer = editable(tx, caller, contact.customer_id)
+    _check_version(customer, version)
     for name, value in columns.items():
         setattr(contact, name, kept(value, getattr(contact, name)))
     customer.version += 1

@@ -340,6 +340,12 @@ def test_a_contact_comes_first_or_to_a_customer(office: Office, desk: Callable[[
     assert (kept.address, kept.account) == (typed["address"], "新号")
     bad = rep.refused("UpdateContact", contact_id=answer.contact_id, birthday="1990-02-31")
     assert bad.metadata["field"] == "birthday"
+    # Of two who edit it at once the second one looks at what the first one wrote.
+    seen = rep.person.get(first.customer.customer_id).version
+    head("UpdateContact", contact_id=answer.contact_id, version=seen, hobbies="象棋")
+    late = rep.refused("UpdateContact", contact_id=answer.contact_id, version=seen, hobbies="游泳")
+    assert late.reason == "CUSTOMER_CHANGED"
+    assert rep.person.get(first.customer.customer_id).contacts[1].hobbies == "象棋"
 
 
 def test_a_number_that_somebody_typed_is_hidden_like_any_other(

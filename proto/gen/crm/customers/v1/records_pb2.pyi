@@ -943,6 +943,7 @@ class UpdateContactRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     BIRTHDAY_FIELD_NUMBER: _builtins.int
     HOBBIES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this request, for safe repetition."""
     contact_id: _builtins.str
@@ -959,6 +960,8 @@ class UpdateContactRequest(_message.Message):
     """Birthday as 1990-01-31, empty for none."""
     hobbies: _builtins.str
     """Hobbies."""
+    version: _builtins.int
+    """Version of the customer that was changed: another one by now is refused; 0: any."""
     def __init__(
         self,
         *,
@@ -970,10 +973,11 @@ class UpdateContactRequest(_message.Message):
         account: _builtins.str | None = ...,
         birthday: _builtins.str | None = ...,
         hobbies: _builtins.str | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_account", b"_account", "_address", b"_address", "_birthday", b"_birthday", "_hobbies", b"_hobbies", "_name", b"_name", "_title", b"_title", "account", b"account", "address", b"address", "birthday", b"birthday", "hobbies", b"hobbies", "name", b"name", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account", b"_account", "_address", b"_address", "_birthday", b"_birthday", "_hobbies", b"_hobbies", "_name", b"_name", "_title", b"_title", "account", b"account", "address", b"address", "birthday", b"birthday", "contact_id", b"contact_id", "hobbies", b"hobbies", "name", b"name", "request_id", b"request_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account", b"_account", "_address", b"_address", "_birthday", b"_birthday", "_hobbies", b"_hobbies", "_name", b"_name", "_title", b"_title", "account", b"account", "address", b"address", "birthday", b"birthday", "contact_id", b"contact_id", "hobbies", b"hobbies", "name", b"name", "request_id", b"request_id", "title", b"title", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__account: _TypeAlias = _typing.Literal["account"]  # noqa: Y015
     _WhichOneofArgType__account: _TypeAlias = _typing.Literal["_account", b"_account"]  # noqa: Y015

@@ -7942,6 +7942,11 @@ export interface components {
             birthday?: string;
             /** @description Hobbies. */
             hobbies?: string;
+            /**
+             * Format: int64
+             * @description Version of the customer that was changed: another one by now is refused; 0: any.
+             */
+            version?: string;
         };
         /** @description Response of UpdateContact. */
         "customers.UpdateContactResponse": {
