@@ -1,6 +1,6 @@
 // Who is signed in, and what they may do.
 import { defineStore } from 'pinia'
-import { ref, shallowRef } from 'vue'
+import { ref, shallowRef, watch } from 'vue'
 import { answer, api } from '@/api/client'
 import { ApiError } from '@/api/errors'
 import type { Person } from '@/api/types'
@@ -61,6 +61,11 @@ export const useSession = defineStore('session', () => {
     ended.value = false
   }
 
+  /** Wait for the person whose session has ended. */
+  function back(): Promise<void> {
+    return new Promise((resolve) => watch(ended, () => resolve(), { once: true }))
+  }
+
   function forget(): void {
     ended.value = false
     person.value = undefined
@@ -73,5 +78,5 @@ export const useSession = defineStore('session', () => {
     return right === undefined || (person.value?.rights.includes(right) ?? false)
   }
 
-  return { person, tenantName, ended, restore, signIn, signOut, end, goOn, forget, can }
+  return { person, tenantName, ended, restore, signIn, signOut, end, goOn, back, forget, can }
 })
