@@ -39,7 +39,17 @@ test.each([
 test.each([
   ['phones[1].number', 'phones[0]'],
   ['contacts[0].name', 'phones'],
+  ['contacts[0].name', 'name'],
+  ['addresses.values[0].region', 'region'],
   ['name_long', 'name'],
 ])('what is said about %s does not stand at the field %s', (said, field) => {
   expect(messageOf(new ApiError('', 400, '', [{ field: said, message: 'wrong' }]), field)).toBe('')
+})
+
+test.each([
+  ['shipTo', 'ship_to 最多500个字', '最多500个字'],
+  ['contacts[0].name', 'contacts[0].name 含有无效字符', '含有无效字符'],
+  ['region', '没有这个地区', '没有这个地区'],
+])('what is said under the label of %s does not name it again: %s', (field, message, shown) => {
+  expect(messageOf(new ApiError('', 400, '', [{ field, message }]), field)).toBe(shown)
 })

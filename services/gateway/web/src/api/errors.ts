@@ -42,8 +42,18 @@ function normal(path: string): string[] {
     .split('.')
 }
 
+/** Whether a part of the path is the field; what is said of one in a list is said of no field of its name outside. */
 function contains(path: string[], part: string[]): boolean {
-  return path.some((_, start) => part.every((name, i) => path[start + i] === name))
+  const inList = path.findIndex((name) => /^\d+$/.test(name))
+  return path.some(
+    (_, start) => (inList < 0 || start < inList) && part.every((name, i) => path[start + i] === name),
+  )
+}
+
+/** The text as it stands under the field's label, which says already which one is meant. */
+function unnamed({ field, message }: Body['fields'][number]): string {
+  const [first = '', ...rest] = message.split(' ')
+  return normal(first).join() === normal(field).join() ? rest.join(' ') : message
 }
 
 /**
@@ -52,5 +62,6 @@ function contains(path: string[], part: string[]): boolean {
  */
 export function messageOf(error: ApiError | undefined, field: string): string {
   const part = normal(field)
-  return error?.fields.find((wrong) => contains(normal(wrong.field), part))?.message ?? ''
+  const said = error?.fields.find((wrong) => contains(normal(wrong.field), part))
+  return said ? unnamed(said) : ''
 }
