@@ -15,8 +15,8 @@ def parse_amount(text: str, field: str) -> Decimal:
         raise InvalidInput(
             field,
             "AMOUNT_INVALID",
-            "金额应为不小于0的数字，最多两位小数",
-            "An amount is a number from 0 on with at most two decimals",
+            "金额应为不小于0的数字，最多12位整数和两位小数",
+            "An amount is a number from 0 on with at most twelve digits and two decimals",
         )
     return Decimal(text).quantize(Decimal("0.01"))
 

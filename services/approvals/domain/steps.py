@@ -167,7 +167,11 @@ def place_of(step: Step, person_id: str, for_ids: Sequence[str] = ()) -> str:
         )
     place = next((person for person in people if person in step.approver_ids), "")
     if step.state is not StepState.OPEN or not place:
-        raise RuleViolation("STEP_NOT_OPEN", "还未轮到该步骤", "It is not this step's turn")
+        raise RuleViolation(
+            "STEP_NOT_OPEN",
+            "该步骤现在不能审批：还未轮到，或审批已撤回",
+            "This step cannot be decided now: it is not its turn, or the approval was taken back",
+        )
     return place
 
 

@@ -42,6 +42,20 @@ class ImportState(StrEnum):
     CANCELLED = "cancelled"
 
 
+# How far an import is, as people say it.
+STATE_ZH = {
+    ImportState.UPLOADING: "正在上传",
+    ImportState.STAGING: "正在读取",
+    ImportState.STAGED: "尚未检查",
+    ImportState.CHECKING: "正在检查",
+    ImportState.CHECKED: "已检查",
+    ImportState.COMMITTING: "正在写入",
+    ImportState.DONE: "已完成",
+    ImportState.FAILED: "已失败",
+    ImportState.CANCELLED: "已取消",
+}
+
+
 class RowState(StrEnum):
     """What became of a row."""
 

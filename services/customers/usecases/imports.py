@@ -16,6 +16,7 @@ from services.customers.domain.imports import (
     LARGEST_FILE_BYTES,
     OPEN_STATES,
     POOL,
+    STATE_ZH,
     ImportState,
     RowState,
     check_mapped,
@@ -286,7 +287,7 @@ def _own(
 def _wrong_state(job: ImportJob) -> RuleViolation:
     return RuleViolation(
         "IMPORT_STATE",
-        "导入当前状态（{state}）不允许该操作",
+        f"导入{STATE_ZH[ImportState(job.state)]}，不能执行该操作",
         "Not while the import is {state}",
         state=job.state,
     )

@@ -302,4 +302,5 @@ def test_a_file_that_cannot_be_read_says_why(
     assert failed.state == pb.IMPORT_STATE_FAILED
     assert failed.error_reason == ("SHEET_EMPTY" if reason == "IMPORT" else reason)
     check = pb.CheckImportRequest(request_id=new_id(), import_id=failed.import_id)
-    assert importer.refused(check).reason == "IMPORT_STATE"
+    refused = importer.refused(check)
+    assert (refused.reason, refused.zh) == ("IMPORT_STATE", "导入已失败，不能执行该操作")
