@@ -40,15 +40,20 @@ Schema = dict[str, Any]
 WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": r"^-?\d+(\.\d{1,9})?s$", "example": "1800s"},
-    "google.protobuf.FieldMask": {"type": "string", "example": "name,departmentId"},
+    "google.protobuf.FieldMask": {
+        "type": "string",
+        "pattern": r"^([a-z][A-Za-z0-9]*([.,][a-z][A-Za-z0-9]*)*)?$",
+        "example": "name,departmentId",
+    },
 }
 SCALARS: dict[int, Schema] = {
     FieldDescriptor.TYPE_STRING: {"type": "string"},
     FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
     FieldDescriptor.TYPE_INT32: {"type": "integer", "format": "int32"},
     FieldDescriptor.TYPE_UINT32: {"type": "integer", "format": "int32", "minimum": 0},
-    FieldDescriptor.TYPE_INT64: {"type": "string", "format": "int64"},
-    FieldDescriptor.TYPE_UINT64: {"type": "string", "format": "int64"},
+    # As many digits as fit whatever they are.
+    FieldDescriptor.TYPE_INT64: {"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,18}$"},
+    FieldDescriptor.TYPE_UINT64: {"type": "string", "format": "int64", "pattern": "^[0-9]{1,19}$"},
     FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
     FieldDescriptor.TYPE_BYTES: {"type": "string", "format": "byte"},
 }
@@ -502,7 +507,8 @@ def document() -> Schema:
             "version": "1",
             "description": (
                 "The HTTP API of Gonghai 公海 CRM. Numbers of 64 bits are strings, times are RFC 3339 in UTC, fields "
-                "that the contract does not know are refused. Texts follow Accept-Language (zh-CN, en)."
+                "that the contract does not know are refused, and so are texts with NUL. What a body says again of the "
+                "path must be the same. Texts follow Accept-Language (zh-CN, en)."
             ),
         },
         "security": [{"session": []}, {"bearer": []}],

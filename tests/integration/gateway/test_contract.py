@@ -6,7 +6,7 @@ The services are scripted and answer with what is empty: it is the door that is 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 
@@ -32,11 +33,17 @@ from services.gateway.settings import Settings
 from tests.integration.gateway.conftest import Script, serving
 
 DOCUMENT = json.loads((Path(__file__).resolve().parents[3] / "services/gateway/openapi.json").read_text())
-SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
+# No text may hold NUL: the document says it in words, once.
+CONFIG = SchemathesisConfig(
+    projects=ProjectsConfig(default=ProjectConfig(generation=GenerationConfig(allow_x00=False)))
+)
+SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG)
 OPERATIONS = [SCHEMA[path][method] for path, item in DOCUMENT["paths"].items() for method in item]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 # Requests of each operation, for each kind; many more where somebody looks for new ones.
 EXAMPLES = 30 if os.environ.get("HYPOTHESIS_PROFILE") == "fuzz" else 1
+# Of one test, in seconds, on a busy machine.
+LONGEST_S = 60 * EXAMPLES + 240
 
 
 # Nothing is refused for a right.
@@ -88,18 +95,30 @@ def attempt(operation: Any, mode: GenerationMode, url: str, secret: str) -> list
             case.validate_response(answer, checks=CHECKS)
         except (AssertionError, FailureGroup) as error:
             wrong.append(f"{case.method} {case.path}: {error}")
-        if mode is GenerationMode.POSITIVE and answer.status_code == 400:
+        # A schema cannot say that what stands in the body too is what the path names.
+        if (
+            mode is GenerationMode.POSITIVE
+            and answer.status_code == 400
+            and not differs_from_path(answer.json())
+        ):
             wrong.append(f"{case.method} {case.path} refuses what the document allows: {answer.text[:500]}")
 
     send()
     return wrong
 
 
+def differs_from_path(answer: Mapping[str, Any]) -> bool:
+    """Tell whether a request was refused only because its body says otherwise than its path."""
+    return {fault["message"] for fault in answer["error"]["fields"]} == {"与地址中的不一致"}
+
+
+@pytest.mark.timeout(LONGEST_S)
 @pytest.mark.hypothesis
 def test_what_the_document_allows_is_taken(unbounded: str, script: Script, main_tenant: Tenant) -> None:
     assert attempt_all(GenerationMode.POSITIVE, unbounded, script, main_tenant) == []
 
 
+@pytest.mark.timeout(LONGEST_S)
 @pytest.mark.hypothesis
 def test_what_the_document_forbids_is_refused_and_nothing_breaks(
     unbounded: str, script: Script, main_tenant: Tenant
