@@ -269,7 +269,7 @@ test('a form that was begun is there again behind another call, and goes when it
   expect(sessionStorage.length).toBe(0)
 })
 
-test('the recording is said to be silent once the PBX has taken the order, and not where it did not', async () => {
+test('the recording is said to be silent once the PBX has taken the order, through a reload, and not where it did not', async () => {
   const states = ['SENDING', 'ACCEPTED', 'FAILED']
   const order = () => ({
     order: { pbxOrderId: 'o', callId: '', reason: '', state: `PBX_ORDER_STATE_${states.shift()}` },
@@ -281,7 +281,8 @@ test('the recording is said to be silent once the PBX has taken the order, and n
     }),
     'GET /api/v1/pbxOrders/o': order,
   })
-  const { get } = await show(aPop({ state: 'POP_STATE_TALKING', callers: [CALLER] }))
+  const pop = aPop({ state: 'POP_STATE_TALKING', callers: [CALLER] })
+  const { card, get } = await show(pop)
   const paused = () => get('pop-pause').attributes('data-paused')
   await get('pop-pause').trigger('click')
   await vi.waitUntil(() => states.length === 2)
@@ -291,4 +292,9 @@ test('the recording is said to be silent once the PBX has taken the order, and n
   await vi.waitUntil(() => !states.length)
   await flushPromises()
   expect(paused()).toBe('true')
+  card.unmount()
+  const again = await show(pop)
+  expect(again.get('pop-pause').attributes('data-paused')).toBe('true')
+  await again.card.setProps({ pop: { ...pop, version: '2', state: 'POP_STATE_WRAP_UP' } })
+  expect(sessionStorage.length).toBe(0)
 })
