@@ -55,7 +55,11 @@ def test_every_declaration_has_its_comment() -> None:
 @pytest.mark.parametrize(
     ("name", "field", "expected"),
     [
-        ("telephony.Pop", "version", {"type": "string", "format": "int64"}),
+        (
+            "telephony.Pop",
+            "version",
+            {"type": "string", "format": "int64", "pattern": "^-?[0-9]{1,18}$"},
+        ),
         ("telephony.Pop", "ringTime", {"type": "string", "format": "date-time"}),
         ("telephony.Pop", "state", {"allOf": [{"$ref": "#/components/schemas/telephony.PopState"}]}),
         (
@@ -63,7 +67,15 @@ def test_every_declaration_has_its_comment() -> None:
             "callers",
             {"type": "array", "items": {"$ref": "#/components/schemas/telephony.Caller"}},
         ),
-        ("identity.UpdatePersonRequest", "updateMask", {"type": "string", "example": "name,departmentId"}),
+        (
+            "identity.UpdatePersonRequest",
+            "updateMask",
+            {
+                "type": "string",
+                "pattern": "^([a-z][A-Za-z0-9]*([.,][a-z][A-Za-z0-9]*)*)?$",
+                "example": "name,departmentId",
+            },
+        ),
         ("telephony.Sms", "segmentCount", {"type": "integer", "format": "int32"}),
     ],
 )
