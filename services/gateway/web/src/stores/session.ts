@@ -16,13 +16,15 @@ export const useSession = defineStore('session', () => {
   const ended = ref(false)
 
   window.addEventListener('storage', (event) => {
-    if (event.key === WHOSE && person.value) follow(person.value, event.newValue)
+    if (event.key !== WHOSE || !person.value) return
+    // Another tab signed in or out: what this one does from now on is done as who is signed in there.
+    if (event.newValue) follow(person.value.personId, event.newValue)
+    else end()
   })
 
-  /** Another tab signed in or out: what this one does from now on is done as who is signed in there. */
-  function follow(here: Person, there: string | null): void {
-    if (!there) end()
-    else if (there === here.personId) goOn()
+  /** Somebody signed in: who was here before goes on, by the ids; another person gets a page of their own. */
+  function follow(before: string | undefined, now: string | undefined): void {
+    if (now === before) goOn()
     // Nothing on the page is another person's to see.
     else window.location.assign('/')
   }
@@ -78,5 +80,5 @@ export const useSession = defineStore('session', () => {
     return right === undefined || (person.value?.rights.includes(right) ?? false)
   }
 
-  return { person, tenantName, ended, restore, signIn, signOut, end, goOn, back, forget, can }
+  return { person, tenantName, ended, restore, signIn, signOut, end, follow, goOn, back, forget, can }
 })
