@@ -27,7 +27,7 @@ from services.telephony.domain.pops import PopMoment, PopRules, PopSettings, Pop
 from services.telephony.store import tables
 from services.telephony.store.rows import every, one
 from services.telephony.usecases import staff
-from services.telephony.usecases.calls import write_pop
+from services.telephony.usecases.calls import tell_parties, write_pop
 from services.telephony.usecases.desk import lock_call
 
 # Calls that ended before then need no wrap-up any more.
@@ -178,15 +178,8 @@ def dispose_call(tx: Transaction, viewer: Caller, call_id: str, disposition: str
     )
     for shown in every(tx.session, own):
         write_pop(tx, about, {**shown, "state": PopState.CLOSED.value}, shown)
-    leg = tables.leg
-    talked = select(leg.c.person_id).where(
-        leg.c.tenant_id == tx.tenant.id,
-        leg.c.call_id == call_id,
-        leg.c.person_id.is_not(None),
-        leg.c.answer_time.is_not(None),
-    )
     # It ends the wrap-up of all who talked in it.
-    staff.tell_agents(tx, set(tx.session.scalars(talked)))
+    tell_parties(tx, call_id, talked=True)
     return agent_now(tx, viewer.person_id)
 
 

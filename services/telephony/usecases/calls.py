@@ -194,12 +194,19 @@ def end_lost_call(tx: Transaction, call_id: str) -> None:
         if shown["state"] in (PopState.RINGING, PopState.TALKING):
             over = PopState.WITHDRAWN if shown["state"] == PopState.RINGING else PopState.WRAP_UP
             write_pop(tx, after, {**shown, "state": over.value, "end_time": tx.now}, shown)
+    tell_parties(tx, call_id)
+    tx.emit("call_ended", call_id, after["version"], call_facts(after))
+
+
+def tell_parties(tx: Transaction, call_id: str, *, talked: bool = False) -> None:
+    """Tell the pages of a call's agents that where they stand may have changed. talked: of those who talked only."""
     leg = tables.leg
-    took_part = select(leg.c.person_id).where(
+    parties = select(leg.c.person_id).where(
         leg.c.tenant_id == tx.tenant.id, leg.c.call_id == call_id, leg.c.person_id.is_not(None)
     )
-    staff.tell_agents(tx, set(tx.session.scalars(took_part)))
-    tx.emit("call_ended", call_id, after["version"], call_facts(after))
+    if talked:
+        parties = parties.where(leg.c.answer_time.is_not(None))
+    staff.tell_agents(tx, set(tx.session.scalars(parties)))
 
 
 def call_facts(row: Row) -> dict[str, Any]:
