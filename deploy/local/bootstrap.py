@@ -213,15 +213,19 @@ def make_venv() -> None:
 def install_python(lock: Path) -> None:
     """Bring what a lock lists into .venv, in exactly these versions."""
     # The tools' lock lists all that the stack's does.
-    enough = [f"{hashlib.sha256(each.read_bytes()).hexdigest()}\n{VENV}\n" for each in {lock, TOOLS_LOCK}]
-    if INSTALLED.exists() and INSTALLED.read_text() in enough:
+    if INSTALLED.exists() and INSTALLED.read_text() in (installed_by(lock), installed_by(TOOLS_LOCK)):
         return
     with step("Python"):
         run([str(VENV_PYTHON), *PIP, "--require-hashes", "-r", str(lock)])
         # The checkout itself, and the package generated from the contracts.
         (packages,) = (VENV / "lib").glob("python*/site-packages")
         (packages / "gonghai.pth").write_text(f"{ROOT}\n{ROOT / 'proto/gen'}\n")
-        INSTALLED.write_text(f"{hashlib.sha256(lock.read_bytes()).hexdigest()}\n{VENV}\n")
+        INSTALLED.write_text(installed_by(lock))
+
+
+def installed_by(lock: Path) -> str:
+    """Return what INSTALLED says once a lock's packages are there."""
+    return f"{hashlib.sha256(lock.read_bytes()).hexdigest()}\n{VENV}\n"
 
 
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
