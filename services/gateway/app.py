@@ -60,7 +60,7 @@ def build(settings: Settings) -> ASGIApp:
         signer = Signer(ISSUER, settings.signing_key)
         limits = Limits(settings.allowances)
         sessions = Sessions(backends, signer, settings.session_cache_s, limits)
-        live = Live(settings.amqp_url, backends, sessions)
+        live = Live(settings.amqp_url, backends, sessions, settings.alive_s)
         app.router.routes += [*api(backends, sessions, signer, live, limits), *static.pages()]
         # Whatever is no route; a mount would also take the API's paths with a wrong verb.
         app.router.default = static.Desktop(settings.web)

@@ -47,8 +47,6 @@ HEARTBEAT_S = 10
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 # Questions of pages to the services at the same time.
 ASKS_AT_ONCE = 32
-# Seconds without news after which a page is told that the socket lives: a browser does not see the pings.
-ALIVE_S = 20.0
 # Frames that wait for a slow reader before its socket is closed.
 BACKLOG_FRAMES = 256
 # Looks whether pages' sessions still hold, in one life of a cached exchange.
@@ -75,8 +73,9 @@ class Ended(Exception):
 class Page:
     """One open socket: what waits to be sent, and what its page has already.
 
-    turn: held while something is asked of the services, by all pages of the gateway. All of it runs in the event loop's
-    thread; no method waits but `run` and its tasks.
+    turn: held while something is asked of the services, by all pages of the gateway. alive_s: seconds without news
+    after which the page is told that the socket lives. All of it runs in the event loop's thread; no method waits but
+    `run` and its tasks.
     """
 
     def __init__(
@@ -87,8 +86,10 @@ class Page:
         backends: Backends,
         sessions: Sessions,
         turn: asyncio.Semaphore,
+        alive_s: float,
     ) -> None:
         self._websocket = websocket
+        self._alive_s = alive_s
         self._turn = turn
         self.english = trace.locale == "en"
         self.secret = secret
@@ -150,7 +151,7 @@ class Page:
         while True:
             try:
                 # The snapshot comes first, however late.
-                async with asyncio.timeout(ALIVE_S if seq else None):
+                async with asyncio.timeout(self._alive_s if seq else None):
                     frame = await self._frames.get()
             except TimeoutError:
                 frame = '"type": "alive"'
@@ -250,11 +251,12 @@ def end_if_signed_out(error: grpc.aio.AioRpcError) -> None:
 class Live:
     """All open pages of this gateway and its subscription at the broker.
 
-    amqp_url: RabbitMQ.
+    amqp_url: RabbitMQ. alive_s: see Page.
     """
 
-    def __init__(self, amqp_url: str, backends: Backends, sessions: Sessions) -> None:
+    def __init__(self, amqp_url: str, backends: Backends, sessions: Sessions, alive_s: float) -> None:
         self._amqp_url = amqp_url
+        self._alive_s = alive_s
         self._backends = backends
         self._sessions = sessions
         self._turn = asyncio.Semaphore(ASKS_AT_ONCE)
@@ -312,7 +314,8 @@ class Live:
             raise Ended(CLOSE_SLOW, "unavailable") from error
 
     async def _serve(self, websocket: WebSocket, secret: str, session: Session) -> None:
-        page = Page(websocket, secret, websocket.state.trace, self._backends, self._sessions, self._turn)
+        trace = websocket.state.trace
+        page = Page(websocket, secret, trace, self._backends, self._sessions, self._turn, self._alive_s)
         person = (session.tenant_id, session.person_id)
         self._pages[person].add(page)
         try:

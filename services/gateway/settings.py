@@ -22,7 +22,8 @@ class Settings:
     default 127.0.0.1. log_level: default INFO.
     tls_certificate, tls_key: PEM files; both or none; without them a proxy in front speaks TLS, or nobody does.
     session_cache_s: how long, in seconds, an exchanged session is trusted without asking identity again, unless
-    identity says that something changed. internal_tls: of gRPC to the services. allowances:
+    identity says that something changed. alive_s: seconds without news after which a live socket's page is told that it
+    lives, for a browser does not see pings; pages count on it. internal_tls: of gRPC to the services. allowances:
     how much one may ask. web: folder of the built desktop.
     """
 
@@ -37,6 +38,7 @@ class Settings:
     tls_certificate: str = ""
     tls_key: str = ""
     session_cache_s: float = 20.0
+    alive_s: float = 20.0
     internal_tls: InternalTls | None = None
     allowances: Allowances = field(default_factory=Allowances)
     web: Path = Path(__file__).parent / "web" / "dist"

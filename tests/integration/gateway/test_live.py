@@ -30,7 +30,6 @@ from services.chassis.errors import Unavailable
 from services.chassis.ids import new_id
 from services.chassis.tenancy import Tenant
 from services.chassis.tokens import Caller
-from services.gateway import live as gateway_live
 from services.gateway.limits import Allowances
 from services.gateway.settings import Settings
 from tests.integration.gateway.conftest import Script, serving
@@ -192,12 +191,11 @@ def test_a_page_gets_a_snapshot_and_then_what_happens(
 
 
 def test_a_page_hears_that_the_socket_lives_where_nothing_happens(
-    live: str, person: Person, monkeypatch: pytest.MonkeyPatch
+    live_settings: Settings, person: Person
 ) -> None:
     """Pings are the browser's own affair: without frames a page could not tell a dead network from a quiet day."""
-    monkeypatch.setattr(gateway_live, "ALIVE_S", 0.05)
     secret, _ = person
-    with page(live, secret) as socket:
+    with serving(replace(live_settings, alive_s=0.05)) as address, page(address, secret) as socket:
         assert frame(socket)["type"] == "snapshot"
         assert frame(socket) == {"type": "alive", "seq": 2}
 
